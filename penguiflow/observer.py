@@ -1,0 +1,64 @@
+"""The seam between the runtime and whoever records what it does.
+
+The runtime knows these protocols and nothing else of stores, files or wires. `penguiflow.recording` implements
+them; with no recorder installed the cost is one `is None` for each place that would report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Payload", "TraceLog", "TraceRecorder"]
+
+
+class Payload(NamedTuple):
+    """Marks a value inside an event's data that is stored as `{"type": "module:Class", "value": …}`."""
+
+    value: Any
+
+
+class TraceLog(Protocol):
+    """The event log of one trace. Calls are synchronous, on the loop's thread, never block and never raise."""
+
+    root: str
+    """Span id of the trace itself."""
+
+    def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
+        """Open a span: write `<kind>.start` and return the new span's id."""
+        ...
+
+    def end(
+        self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Close a span: write `<kind>.end`; `status` is ok, error, timeout, cancelled or interrupted."""
+        ...
+
+    def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
+        """Write one event that belongs to `span`."""
+        ...
+
+    def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
+        """Write `trace.end`. The log takes no event after that."""
+        ...
+
+
+class TraceRecorder(Protocol):
+    """Opens a log for each trace that a flow runs."""
+
+    @property
+    def congested(self) -> bool:
+        """True while the recorder holds as much as it may: the runtime then waits before it takes on more."""
+        ...
+
+    def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> TraceLog:
+        """Begin (or go on with) the log of a trace: writes `trace.start`."""
+        ...
+
+    async def wait_ready(self) -> None:
+        """Return once the recorder is no longer congested."""
+        ...
+
+    async def flush(self) -> None:
+        """Return once everything reported so far is durable."""
+        ...

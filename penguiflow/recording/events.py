@@ -1,0 +1,91 @@
+"""What a trace is made of: a gapless sequence of events.
+
+`EventRecord` is what travels inside a process (its data already encoded, so that a payload which changes later
+does not change the log); `TraceEvent` is what readers get back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import pydantic_core
+
+__all__ = ["EventRecord", "EventSink", "TraceEvent"]
+
+
+class TraceEvent(NamedTuple):
+    """One event of a trace, decoded."""
+
+    seq: int
+    """Position within the trace, from 0, without gaps."""
+    epoch: int
+    """How often the trace was taken up again after an interruption."""
+    trace_id: str
+    span_id: str
+    """The span this event belongs to; for a `.start` the span it opens."""
+    parent_id: str | None
+    """The span around it; None for the trace's own span."""
+    ts: float
+    """Wall clock, unix seconds."""
+    offset_ns: int
+    """Nanoseconds since the trace began, by a clock that never steps."""
+    kind: str
+    """Dotted: `node.start`, `message.enqueued`, `checkpoint.hit` …"""
+    name: str
+    """The node, edge, tool or stream that it is about."""
+    data: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON shape of `docs/schema/trace_event.json`."""
+        return self._asdict()
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TraceEvent:
+        """Read the JSON shape back; raises `KeyError` when a field is missing."""
+        return cls(**{field: value[field] for field in cls._fields})
+
+
+class EventRecord(NamedTuple):
+    """A `TraceEvent` whose data is already JSON."""
+
+    seq: int
+    epoch: int
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    ts: float
+    offset_ns: int
+    kind: str
+    name: str
+    data: bytes
+    """A JSON object."""
+
+    def decode(self) -> TraceEvent:
+        """The event with its data as Python values."""
+        return TraceEvent(*self[:9], pydantic_core.from_json(self.data))
+
+    def to_json(self) -> bytes:
+        """The event's JSON shape as bytes, without decoding its data."""
+        head = pydantic_core.to_json(
+            {
+                "seq": self.seq,
+                "epoch": self.epoch,
+                "trace_id": self.trace_id,
+                "span_id": self.span_id,
+                "parent_id": self.parent_id,
+                "ts": self.ts,
+                "offset_ns": self.offset_ns,
+                "kind": self.kind,
+                "name": self.name,
+            }
+        )
+        return head[:-1] + b',"data":' + self.data + b"}"
+
+
+class EventSink(Protocol):
+    """Where a recorder sends events: a store's writer, a host's wire, a test's list."""
+
+    def write(self, record: EventRecord) -> None:
+        """Take one event, in order. Called on the loop's thread; must not block and must not raise."""
+        ...

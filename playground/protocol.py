@@ -1,0 +1,288 @@
+"""What a host and its clients say to each other: JSON frames over a WebSocket, version 1.
+
+A client opens `ws://127.0.0.1:PORT/` with the header `Authorization: Bearer TOKEN`; a wrong token or a foreign
+`Origin` is refused before the upgrade. Both sides then send `hello`. A client's request carries an `id`; exactly one
+frame with the same number in `reply_to` answers it (`accepted`, `flows`, `run`'s `result`, or `error`).
+
+`events` and `stream` frames carry events in the JSON shape of `penguiflow.recording.events.TraceEvent`, in order.
+Stream chunks (`stream.chunk` and the messages that carry them) travel in `stream` frames, which a host may drop for a
+slow client; it then says how many. Nothing else is ever dropped. Events of the host itself (`code.loaded`,
+`code.failed`, `stall`, `host.died`) travel in `events` frames under the trace id `HOST_TRACE`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""A larger frame from a client is refused and its connection closed."""
+HOST_TRACE = "host"
+"""Trace id of events that belong to no run."""
+
+
+class CodeFrame(BaseModel):
+    """One frame of a traceback, in the user's own code."""
+
+    file: str
+    line: int
+    function: str
+    text: str = ""
+
+
+class CodeError(BaseModel):
+    """Why a module offers nothing to run."""
+
+    kind: Literal["syntax", "import", "missing_dependency", "no_flow", "cycle", "factory", "exit", "not_found", "stall"]
+    message: str
+    """One line."""
+    file: str | None = None
+    line: int | None = None
+    frames: list[CodeFrame] = Field(default_factory=list)
+    """Innermost last; frames of libraries are left out."""
+    hint: str | None = None
+    """What to do about it."""
+
+
+class NodeInfo(BaseModel):
+    """One node of a flow, as drawn in a graph."""
+
+    name: str
+    policy: dict[str, Any] = Field(default_factory=dict)
+    input_type: str | None = None
+    output_type: str | None = None
+
+
+class FlowInfo(BaseModel):
+    """One thing that can be run."""
+
+    target: str
+    """What `pf run` takes: `flows/triage.py`, or `flows/triage.py:attr` where a module has several."""
+    name: str
+    title: str | None = None
+    kind: Literal["flow", "planner", "orchestrator", "function"] = "flow"
+    doc: str | None = None
+    input_type: str | None = None
+    input_schema: dict[str, Any] | None = None
+    """JSON Schema of the input; None when anything goes."""
+    samples: list[Any] = Field(default_factory=list)
+    """Inputs to begin with, from the module's `__flow__`."""
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    """Default headers, meta and deadline, from the module's `__flow__`."""
+    nodes: list[NodeInfo] = Field(default_factory=list)
+    edges: list[tuple[str, str]] = Field(default_factory=list)
+    """Includes the edges from `OpenSea` and to `Rookery`."""
+    version: str = ""
+    """sha256 over the project sources that the flow imported."""
+    generation: int = 0
+    """Which worker process serves it."""
+
+
+class ModuleInfo(BaseModel):
+    """One file or module that was asked for, with what it offers or why it offers nothing."""
+
+    path: str
+    """As given, relative to the project."""
+    state: Literal["loading", "loaded", "error", "stale"]
+    """`stale`: the file is broken, and the flows are those of the last good version."""
+    flows: list[FlowInfo] = Field(default_factory=list)
+    error: CodeError | None = None
+    loaded_at: float | None = None
+    """Unix seconds."""
+    load_ms: float | None = None
+
+
+class BaseFrame(BaseModel):
+    """What every frame has."""
+
+    id: int | None = None
+    """Set on a request that wants an answer."""
+    reply_to: int | None = None
+    """Set on the answer."""
+
+
+class Hello(BaseFrame):
+    """First frame of both sides."""
+
+    type: Literal["hello"] = "hello"
+    protocol: int = PROTOCOL_VERSION
+    client: str | None = None
+    """Name of the client; None from a host."""
+    generation: int | None = None
+    """Number of the worker process; None from a client."""
+    pid: int | None = None
+    project: str | None = None
+    version: str | None = None
+    """penguiflow's version."""
+
+
+class Flows(BaseFrame):
+    """Client: ask for the flows. Host: all of them, whenever that changes."""
+
+    type: Literal["flows"] = "flows"
+    modules: list[ModuleInfo] = Field(default_factory=list)
+
+
+class Run(BaseFrame):
+    """Run a flow once. Answered by `accepted` at once and by a `result` for the trace at its end."""
+
+    type: Literal["run"] = "run"
+    target: str
+    input: Any = None
+    headers: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict)
+    trace_id: str | None = None
+    session: str | None = None
+    deadline_s: float | None = None
+    """Seconds from now."""
+
+
+class Accepted(BaseFrame):
+    """The request was understood; for a run, the id of its trace and the hash of the code that runs."""
+
+    type: Literal["accepted"] = "accepted"
+    trace_id: str | None = None
+    version: str | None = None
+
+
+class Result(BaseFrame):
+    """A run of this host is over. Sent to every client that follows the trace."""
+
+    type: Literal["result"] = "result"
+    trace_id: str
+    status: Literal["ok", "error", "timeout", "cancelled", "interrupted"]
+    output: Any = None
+    """The last output that was no stream chunk, as JSON."""
+    error: dict[str, Any] | None = None
+    """`FlowError.to_payload()`, or `{code, message}`."""
+    version: str | None = None
+
+
+class Cancel(BaseFrame):
+    """Cancel a run. Answered by `accepted` or `error` (`not_found`)."""
+
+    type: Literal["cancel"] = "cancel"
+    trace_id: str
+
+
+class Subscribe(BaseFrame):
+    """Follow traces: all that come (`traces=None`), or the named ones, each from `since[trace] + 1`."""
+
+    type: Literal["subscribe"] = "subscribe"
+    traces: list[str] | None = None
+    since: dict[str, int] = Field(default_factory=dict)
+
+
+class Events(BaseFrame):
+    """A batch of events."""
+
+    type: Literal["events"] = "events"
+    events: list[dict[str, Any]]
+
+
+class Stream(BaseFrame):
+    """A batch of stream chunks, as events; `dropped` chunks before them did not fit."""
+
+    type: Literal["stream"] = "stream"
+    events: list[dict[str, Any]]
+    dropped: int = 0
+
+
+class LogLine(BaseModel):
+    """One line of what user code printed or logged."""
+
+    ts: float
+    source: Literal["stdout", "stderr", "log"]
+    text: str
+    level: str | None = None
+    trace_id: str | None = None
+
+
+class Logs(BaseFrame):
+    """A batch of log lines; `dropped` lines before them did not fit."""
+
+    type: Literal["logs"] = "logs"
+    lines: list[LogLine]
+    dropped: int = 0
+
+
+class Reload(BaseFrame):
+    """Load (or load again) the project's code. Answered by `flows`."""
+
+    type: Literal["reload"] = "reload"
+
+
+class Stats(BaseFrame):
+    """Client: ask. Host: how it is doing."""
+
+    type: Literal["stats"] = "stats"
+    running: int = 0
+    events: int = 0
+    """Since the worker started."""
+    rss_bytes: int = 0
+    loop_lag_ms: float = 0.0
+
+
+class Error(BaseFrame):
+    """A request was refused, or a frame was not understood. The connection stays."""
+
+    type: Literal["error"] = "error"
+    code: Literal["malformed", "unknown_frame", "not_found", "invalid_input", "load_error", "busy", "internal"]
+    message: str
+    details: list[dict[str, Any]] = Field(default_factory=list)
+    """For `invalid_input`: `{path, message}` for each field."""
+
+
+class Bye(BaseFrame):
+    """The host closes this connection: `superseded` (a newer generation serves), `shutdown`, or `protocol`."""
+
+    type: Literal["bye"] = "bye"
+    reason: str
+
+
+Frame = Annotated[
+    Hello
+    | Flows
+    | Run
+    | Accepted
+    | Result
+    | Cancel
+    | Subscribe
+    | Events
+    | Stream
+    | Logs
+    | Reload
+    | Stats
+    | Error
+    | Bye,
+    Field(discriminator="type"),
+]
+
+_adapter: TypeAdapter[Any] = TypeAdapter(Frame)
+
+
+class FrameError(ValueError):
+    """A frame that cannot be understood; `code` goes into the `error` frame that answers it."""
+
+    def __init__(self, code: Literal["malformed", "unknown_frame"], message: str) -> None:
+        super().__init__(message)
+        self.code: Literal["malformed", "unknown_frame"] = code
+
+
+def decode(data: str | bytes) -> Any:
+    """Read one frame. Raises `FrameError`, which says what is wrong with it."""
+    try:
+        return _adapter.validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        unknown = first["type"] in {"union_tag_invalid", "union_tag_not_found"}
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        raise FrameError("unknown_frame" if unknown else "malformed", message) from None
+
+
+def encode(frame: BaseFrame) -> bytes:
+    """Write one frame."""
+    return frame.model_dump_json(exclude_none=True).encode()

@@ -1,0 +1,99 @@
+"""The dashboard's one view of the world, whatever is behind it: a live host, a recorded trace, a remote host.
+
+A source pushes what happens into an `Inbox`, a plain list that the dashboard empties once per frame; it never calls
+into a widget. What it is asked for, it answers by awaiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple, Protocol
+
+from penguiflow.recording.events import TraceEvent
+from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.protocol import LogLine, ModuleInfo, Result, Run
+
+MAX_INBOX = 200_000
+"""Items kept for a dashboard that does not draw; beyond it the oldest stream chunks go first, counted."""
+
+
+class HostState(NamedTuple):
+    """What the status line says of the host."""
+
+    state: str
+    """`starting`, `ready`, `reloading`, `stalled`, `dead`, `restarting` or `offline`."""
+    text: str = ""
+    """One line for people: `restarted after exit code 1`, `blocked 1.2 s at nodes.py:28 in fetch`."""
+    generation: int = 0
+
+
+class Notice(NamedTuple):
+    """Something that people should be told once."""
+
+    text: str
+    severity: str = "information"
+    """`information`, `warning` or `error`."""
+
+
+class Inbox:
+    """What arrived since the last frame."""
+
+    def __init__(self) -> None:
+        self.events: deque[bytes] = deque()
+        """Events as JSON bytes, in order of arrival; chunks of streams among them."""
+        self.modules: list[ModuleInfo] | None = None
+        """The newest list of modules, or None when it did not change."""
+        self.host: HostState | None = None
+        self.results: deque[Result] = deque()
+        self.logs: deque[LogLine] = deque()
+        self.notices: deque[Notice] = deque()
+        self.dropped = 0
+        """Stream chunks and log lines that did not fit, since the start."""
+
+
+class RunRefused(Exception):
+    """The host would not start the run; the text says why, `details` names the fields."""
+
+    def __init__(self, message: str, details: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.details = details or []
+
+
+class Source(Protocol):
+    """Where a dashboard gets its flows, runs and events from."""
+
+    inbox: Inbox
+    can_run: bool
+    """False for a recorded trace."""
+
+    async def start(self) -> None:
+        """Begin to fill the inbox. Returns at once; failures arrive as `HostState`."""
+        ...
+
+    async def stop(self) -> None:
+        """End everything that `start` began; leaves no process and no task behind."""
+        ...
+
+    async def run(self, request: Run) -> str:
+        """Start a run; returns its trace id. Raises `RunRefused`."""
+        ...
+
+    async def cancel(self, trace_id: str) -> bool:
+        """Cancel a run; False when it was over."""
+        ...
+
+    async def reload(self) -> None:
+        """Load the project's code again."""
+        ...
+
+    async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
+        """Runs of this and earlier days, newest first."""
+        ...
+
+    async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
+        """Committed events of a trace."""
+        ...
+
+    async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
+        """Committed events of a trace, as JSON bytes."""
+        ...
