@@ -1,0 +1,95 @@
+"""A node: an async function with a name and a policy."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.ids import new_id
+
+if TYPE_CHECKING:
+    from penguiflow.context import Context
+    from penguiflow.registry import ModelRegistry
+
+__all__ = ["Node", "NodePolicy"]
+
+_VALIDATE_MODES = frozenset({"both", "in", "out", "none"})
+
+
+@dataclass(slots=True)
+class NodePolicy:
+    """How a node is validated, bounded in time, retried and run in parallel."""
+
+    validate: str = "both"
+    """Which side is checked against the registry: `both`, `in`, `out` or `none`."""
+    timeout_s: float | None = None
+    """Bound on one attempt, in seconds."""
+    max_retries: int = 0
+    """Attempts after the first."""
+    backoff_base: float = 0.5
+    """Seconds before the first retry."""
+    backoff_mult: float = 2.0
+    """Each further wait is this much longer."""
+    max_backoff: float | None = None
+    """Longest wait, in seconds."""
+    max_concurrency: int = 1
+    """How many messages the node handles at once."""
+
+    def __post_init__(self) -> None:
+        if self.validate not in _VALIDATE_MODES:
+            raise ValueError("validate must be one of 'both', 'in', 'out', 'none'")
+        if self.max_concurrency < 1:
+            raise ValueError("max_concurrency must be at least 1")
+
+    def backoff(self, attempt: int) -> float:
+        """Seconds to wait before attempt number `attempt` (1 is the first retry)."""
+        delay = self.backoff_base * self.backoff_mult ** (attempt - 1)
+        return delay if self.max_backoff is None else min(delay, self.max_backoff)
+
+
+@dataclass(eq=False)
+class Node:
+    """An async function `(message, ctx) -> result` that a flow can run."""
+
+    func: Callable[..., Awaitable[Any]]
+    name: str | None = None
+    policy: NodePolicy = field(default_factory=NodePolicy)
+    allow_cycle: bool = False
+    """Whether an edge from the node to itself is meant."""
+    node_id: str = field(init=False, default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        if not inspect.iscoroutinefunction(self.func):
+            raise TypeError("Node function must be declared with async def")
+        if self.name is None:
+            self.name = self.func.__name__
+        parameters = list(inspect.signature(self.func).parameters.values())
+        if len(parameters) != 2:
+            raise ValueError(
+                f"Node '{self.name}' must accept exactly two parameters (message, ctx); got {len(parameters)}"
+            )
+        if parameters[1].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            raise ValueError("Context parameter must be positional")
+
+    async def invoke(self, message: Any, ctx: Context, *, registry: ModelRegistry | None) -> Any:
+        """Call the function once, validating on the way in and out as the policy says.
+
+        A `Message` for a node registered with another model is unwrapped, its result wrapped again.
+        """
+        from penguiflow.validation import NodeValidators
+
+        validators = NodeValidators(self, registry)
+        value, envelope = validators.prepare(message)
+        return validators.finish(await self.func(value, ctx), envelope)
+
+    def to(self, *nodes: Node) -> tuple[Node, tuple[Node, ...]]:
+        """An adjacency for `create`: this node and its successors."""
+        return self, nodes
+
+    def __hash__(self) -> int:
+        return hash(self.node_id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and other.node_id == self.node_id

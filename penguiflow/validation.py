@@ -1,0 +1,98 @@
+"""What happens to a message on its way into a node's function, and to the result on its way out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from penguiflow.types import Message
+
+if TYPE_CHECKING:
+    from penguiflow.node import Node
+    from penguiflow.registry import ModelRegistry
+
+_set_attribute = object.__setattr__
+
+
+def rewrap(envelope: Message, payload: Any) -> Message:
+    """The envelope around another payload, with its headers, trace, deadline and meta.
+
+    The parts were validated when the envelope was made, so they are not validated again.
+    """
+    if type(envelope) is not Message:
+        return envelope.model_copy(update={"payload": payload})
+    message = Message.__new__(Message)
+    _set_attribute(message, "__dict__", {**envelope.__dict__, "payload": payload})
+    _set_attribute(message, "__pydantic_fields_set__", envelope.__pydantic_fields_set__.copy())
+    _set_attribute(message, "__pydantic_extra__", None)
+    _set_attribute(message, "__pydantic_private__", None)
+    return message
+
+
+def _checker(adapter: TypeAdapter[Any], model: type[BaseModel]) -> tuple[Callable[[Any], Any], type | None]:
+    """The bound validator, and the exact type whose instances need no check (pydantic would hand them back as is)."""
+    trusted = model if model.model_config.get("revalidate_instances", "never") == "never" else None
+    return adapter.validator.validate_python, trusted
+
+
+class NodeValidators:
+    """The checks of one node under one registry, looked up once."""
+
+    __slots__ = ("check_in", "check_out", "expects_message", "name", "trusted_in", "trusted_out", "unwraps")
+
+    def __init__(self, node: Node, registry: ModelRegistry | None) -> None:
+        self.name = str(node.name)
+        self.check_in: Callable[[Any], Any] | None = None
+        self.check_out: Callable[[Any], Any] | None = None
+        self.trusted_in: type | None = None
+        self.trusted_out: type | None = None
+        self.unwraps = False
+        self.expects_message = False
+        mode = node.policy.validate
+        if registry is None or mode == "none":
+            return
+        in_adapter, out_adapter = registry.adapters(self.name)
+        in_model, out_model = registry.models(self.name)
+        self.unwraps = not issubclass(in_model, Message)
+        self.expects_message = issubclass(in_model, Message) and issubclass(out_model, Message)
+        if mode in ("both", "in"):
+            self.check_in, self.trusted_in = _checker(in_adapter, in_model)
+        if mode in ("both", "out") and not self.expects_message:
+            self.check_out, self.trusted_out = _checker(out_adapter, out_model)
+
+    def prepare(self, message: Any) -> tuple[Any, Message | None]:
+        """What the function gets, and the envelope it came in if that was taken off."""
+        envelope = None
+        if self.unwraps and isinstance(message, Message):
+            envelope = message
+            message = message.payload
+        if self.check_in is not None and type(message) is not self.trusted_in:
+            message = self.check_in(message)
+        return message, envelope
+
+    def finish(self, result: Any, envelope: Message | None) -> Any:
+        """What leaves the node. None stays None: nothing is sent."""
+        if result is None:
+            return None
+        if isinstance(result, Message):
+            if self.check_out is not None and self.trusted_out is not Message:
+                payload = result.payload
+                if type(payload) is not self.trusted_out:
+                    checked = self.check_out(payload)
+                    if checked is not payload:
+                        result = rewrap(result, checked)
+            return result
+        if self.expects_message:
+            warnings.warn(
+                f"Node '{self.name}' is registered for Message -> Message outputs but returned "
+                f"{type(result).__name__}. Return a penguiflow.types.Message to preserve headers, trace_id, and meta.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return result
+        if self.check_out is not None and type(result) is not self.trusted_out:
+            result = self.check_out(result)
+        return result if envelope is None else rewrap(envelope, result)
