@@ -1,0 +1,86 @@
+"""Where a project begins, and where its state is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROJECT_FILE = "pyproject.toml"
+HOME_VARIABLE = "PENGUIFLOW_HOME"
+DEFAULT_FOLDER = "flows"
+
+
+class ProjectError(Exception):
+    """The project cannot be used as it is; the text says what to change."""
+
+
+class Project(NamedTuple):
+    """One folder of code, with the place of its state."""
+
+    root: Path
+    """Absolute; nearest folder upward with a pyproject.toml, else the working directory."""
+    home: Path
+    """`.penguiflow` in the root, or `.penguiflow` in `PENGUIFLOW_HOME`. It may not exist yet."""
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file that keeps the project's traces."""
+        return self.home / "state.db"
+
+    def default_targets(self) -> list[str]:
+        """What is loaded when nothing is named: `flows/`, then `[tool.penguiflow] flows` of pyproject.toml.
+
+        Raises `ProjectError` when pyproject.toml cannot be read.
+        """
+        targets = [DEFAULT_FOLDER] if (self.root / DEFAULT_FOLDER).is_dir() else []
+        configured = self._configuration().get("flows", [])
+        named = [configured] if isinstance(configured, str) else configured
+        if not isinstance(named, list) or not all(isinstance(item, str) for item in named):
+            raise ProjectError(f"{self.root / PROJECT_FILE}: [tool.penguiflow] flows must be a list of paths or modules")
+        return targets + [item for item in named if item.rstrip("/") not in targets]
+
+    def _configuration(self) -> dict[str, Any]:
+        import tomllib
+
+        path = self.root / PROJECT_FILE
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ProjectError(f"{path} cannot be read: {error}") from None
+        section = content.get("tool", {}).get("penguiflow", {})
+        return section if isinstance(section, dict) else {}
+
+
+def find_project(targets: Sequence[str] = (), *, cwd: Path | None = None) -> Project:
+    """The project of the first target that is a file or folder, else that of the working directory."""
+    here = (cwd or Path.cwd()).absolute()
+    start = here
+    for target in targets:
+        path = here / split_attribute(target)[0]
+        if path.exists():
+            start = path if path.is_dir() else path.parent
+            break
+    start = Path(os.path.normpath(start))
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return project_at(folder)
+    return project_at(here)
+
+
+def project_at(root: Path) -> Project:
+    """The project whose root is this folder."""
+    moved = os.environ.get(HOME_VARIABLE)
+    parent = Path(moved).expanduser().absolute() if moved else root
+    return Project(root, parent / ".penguiflow")
+
+
+def split_attribute(target: str) -> tuple[str, str | None]:
+    """Take `place:attribute` apart; a drive letter is no place."""
+    place, colon, attribute = target.rpartition(":")
+    if colon and len(place) > 1 and (attribute.isidentifier() or not attribute):
+        return place, attribute or None
+    return target, None
