@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["FlowEvent"]
-
-_NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+__all__ = ["FlowEvent", "StoredEvent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class FlowEvent:
     """Messages of the trace that are not yet done; None without a trace."""
     trace_inflight: int
     trace_cancelled: bool
-    extra: Mapping[str, Any] = field(default=_NO_EXTRA)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.extra, MappingProxyType):
@@ -99,3 +97,27 @@ class FlowEvent:
                 tags[key] = value
         tags.update({key: str(value) for key, value in self.extra.items() if isinstance(value, str | int | float)})
         return tags
+
+
+@dataclass(slots=True)
+class StoredEvent:
+    """A flow event as a `StateStore` keeps it."""
+
+    trace_id: str | None
+    ts: float
+    kind: str
+    node_name: str | None
+    node_id: str | None
+    payload: Mapping[str, Any]
+
+    @classmethod
+    def from_flow_event(cls, event: FlowEvent) -> StoredEvent:
+        """The same event, with everything in it as the payload."""
+        return cls(
+            trace_id=event.trace_id,
+            ts=event.ts,
+            kind=event.event_type,
+            node_name=event.node_name,
+            node_id=event.node_id,
+            payload=event.to_payload(),
+        )

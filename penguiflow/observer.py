@@ -38,6 +38,10 @@ class TraceLog(Protocol):
         """Write one event that belongs to `span`."""
         ...
 
+    def describe(self, error: BaseException) -> Mapping[str, Any]:
+        """What an event says of an exception: `{type, message, traceback, file, line}`."""
+        ...
+
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
         """Write `trace.end`. The log takes no event after that."""
         ...

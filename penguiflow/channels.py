@@ -1,0 +1,142 @@
+"""Edges: bounded counters that feed one inbox per node.
+
+A node's messages wait in one deque, in the order they came, whatever edge they came by. An edge only knows how many of
+them are its own, so that it can be full while another edge of the same node is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from penguiflow.node import Node
+    from penguiflow.traces import Trace
+
+__all__ = ["OPEN_SEA", "ROOKERY", "Endpoint", "Floe", "Inbox", "Item"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where messages come from (OpenSea) and where they go (Rookery)."""
+
+    name: str
+
+    @property
+    def node_id(self) -> str:
+        """Endpoints are told apart by name."""
+        return self.name
+
+
+OPEN_SEA = Endpoint("OpenSea")
+ROOKERY = Endpoint("Rookery")
+
+
+class Item(NamedTuple):
+    """A message on its way, with what the runtime knows of it."""
+
+    floe: Floe
+    message: Any
+    trace: Trace | None
+    message_id: str
+
+
+class Inbox:
+    """The messages that wait for one node, and whoever waits for one inside `fetch`."""
+
+    __slots__ = ("getters", "items", "on_arrival")
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self.getters: deque[asyncio.Future[None]] = deque()
+        self.on_arrival: Callable[[], None] | None = None
+        """Called when an item arrived that no getter waits for."""
+
+    def arrived(self) -> None:
+        """Wake one getter, or tell whoever schedules the node."""
+        while self.getters:
+            getter = self.getters.popleft()
+            if not getter.done():
+                getter.set_result(None)
+                return
+        if self.on_arrival is not None:
+            self.on_arrival()
+
+
+class Floe:
+    """One edge: at most `maxsize` of its messages wait at a time (0 or less: any number)."""
+
+    __slots__ = ("inbox", "maxsize", "name", "putters", "size", "source", "target")
+
+    def __init__(self, source: Node | Endpoint | None, target: Node | Endpoint | None, *, maxsize: int) -> None:
+        self.source = source
+        self.target = target
+        self.maxsize = maxsize
+        self.size = 0
+        self.inbox = Inbox()
+        self.putters: deque[asyncio.Future[None]] = deque()
+        self.name = f"{_name(source)}->{_name(target)}"
+
+    @property
+    def queue(self) -> Floe:
+        """The edge itself, which answers `qsize`, `full` and `empty` as a queue does."""
+        return self
+
+    def qsize(self) -> int:
+        """How many messages wait on this edge."""
+        return self.size
+
+    def empty(self) -> bool:
+        """Whether none waits."""
+        return self.size == 0
+
+    def full(self) -> bool:
+        """Whether another one would have to wait for room."""
+        return 0 < self.maxsize <= self.size
+
+    def put(self, item: Item) -> None:
+        """Add one message; the caller has made sure that there is room."""
+        self.size += 1
+        inbox = self.inbox
+        inbox.items.append(item)
+        inbox.arrived()
+
+    def release(self) -> None:
+        """One message of this edge has left the inbox."""
+        self.size -= 1
+        putters = self.putters
+        while putters:
+            putter = putters.popleft()
+            if not putter.done():
+                putter.set_result(None)
+                return
+
+    async def wait_room(self) -> None:
+        """Return once a message fits. A caller that is cancelled passes its turn on."""
+        while 0 < self.maxsize <= self.size:
+            putter = asyncio.get_running_loop().create_future()
+            self.putters.append(putter)
+            try:
+                await putter
+            except BaseException:
+                if putter.done() and not putter.cancelled() and not self.full():
+                    self._wake_next_putter()
+                raise
+
+    def _wake_next_putter(self) -> None:
+        while self.putters:
+            putter = self.putters.popleft()
+            if not putter.done():
+                putter.set_result(None)
+                return
+
+    def __repr__(self) -> str:
+        return f"Floe({self.name}, {self.size}/{self.maxsize})"
+
+
+def _name(owner: Node | Endpoint | None) -> str:
+    return "*" if owner is None else str(owner.name)

@@ -1,0 +1,336 @@
+"""What a node's function gets as its second argument."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.channels import ROOKERY, Endpoint, Floe, Inbox, Item
+from penguiflow.observer import Payload
+from penguiflow.traces import Trace, TraceCancelled
+from penguiflow.types import Message, StreamChunk
+from penguiflow.validation import rewrap
+
+if TYPE_CHECKING:
+    from penguiflow.core import PenguiFlow
+    from penguiflow.node import Node
+
+    Targets = Node | Endpoint | Sequence[Node | Endpoint] | None
+
+__all__ = ["Context", "Port"]
+
+
+class Port:
+    """A node's (or endpoint's) edges: what all its contexts share."""
+
+    __slots__ = ("inbox", "incoming", "name", "outgoing", "owner", "runtime")
+
+    def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None, inbox: Inbox | None = None) -> None:
+        self.owner = owner
+        self.name = str(owner.name)
+        self.runtime = runtime
+        self.incoming: list[Floe] = []
+        self.outgoing: list[Floe] = []
+        self.inbox = inbox or Inbox()
+
+    def floes_to(self, targets: Targets) -> Sequence[Floe]:
+        """The edges to the named targets; all of them for None. Raises `KeyError` for a stranger."""
+        if targets is None or not self.outgoing:
+            return self.outgoing
+        chosen: list[Floe] = []
+        for target in [targets] if not isinstance(targets, Sequence) else targets:
+            for floe in self.outgoing:
+                if floe.target == target:
+                    chosen.append(floe)
+                    break
+            else:
+                raise KeyError(f"Unknown target {getattr(target, 'name', target)} for {self.name}")
+        return chosen
+
+    def take(self, from_: Targets = None) -> Item | None:
+        """The oldest waiting message (of the named sources), or None. Those of cancelled traces are passed over."""
+        items = self.inbox.items
+        if from_ is None:
+            while items:
+                item = items.popleft()
+                item.floe.release()
+                if item.trace is None or not item.trace.cancelled:
+                    return item
+            return None
+        wanted = [from_] if not isinstance(from_, Sequence) else list(from_)
+        for source in wanted:
+            if not any(floe.source == source for floe in self.incoming):
+                raise KeyError(f"Unknown source {getattr(source, 'name', source)} for {self.name}")
+        for position, item in enumerate(items):
+            if item.floe.source in wanted and (item.trace is None or not item.trace.cancelled):
+                del items[position]
+                item.floe.release()
+                return item
+        return None
+
+    async def wait_arrival(self) -> None:
+        """Return once something arrived. A caller that is cancelled passes its turn on, so that nothing is lost."""
+        getter = asyncio.get_running_loop().create_future()
+        self.inbox.getters.append(getter)
+        try:
+            await getter
+        except BaseException:
+            if getter.done() and not getter.cancelled() and self.inbox.items:
+                self.inbox.arrived()
+            raise
+
+
+class Context:
+    """A node's view of the flow during one invocation: send, receive, and know the trace."""
+
+    # Class attributes are the defaults of an invocation: most invocations never touch them, and so do not pay for them.
+    _trace: Trace | None = None
+    _message: Any = None
+    _message_id = ""
+    _span = ""
+    _envelope: Message | None = None
+    _ordinal = 0
+    _task: asyncio.Task[Any] | None = None
+    _cancel_reason: str | None = None
+    _cancel_sent = False
+    _timed_out = False
+    _shielded = False
+    _held: list[Trace] | None = None
+
+    def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None) -> None:
+        self._port = Port(owner, runtime)
+
+    @classmethod
+    def _of(cls, port: Port) -> Context:
+        context = cls.__new__(cls)
+        context._port = port
+        return context
+
+    @property
+    def owner(self) -> Node | Endpoint:
+        """The node (or endpoint) this context belongs to."""
+        return self._port.owner
+
+    @property
+    def runtime(self) -> PenguiFlow | None:
+        """The flow, or None for a context that belongs to none."""
+        return self._port.runtime
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace of the message being handled; None for a bare payload that nobody records."""
+        return None if self._trace is None else self._trace.id
+
+    @property
+    def message(self) -> Any:
+        """The message as it came, with its envelope even where the function gets the bare payload."""
+        return self._message
+
+    @property
+    def trace_state(self) -> dict[str, Any]:
+        """A place for what this node must remember between the messages of one trace; dropped when the trace ends."""
+        if self._trace is None:
+            raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
+        return self._trace.node_state(self._port.name)
+
+    def add_incoming_floe(self, floe: Floe) -> None:
+        """Attach an edge that ends here."""
+        self._port.incoming.append(floe)
+        floe.inbox = self._port.inbox
+
+    def add_outgoing_floe(self, floe: Floe) -> None:
+        """Attach an edge that begins here."""
+        self._port.outgoing.append(floe)
+
+    def outgoing_count(self) -> int:
+        """How many edges begin here."""
+        return len(self._port.outgoing)
+
+    def queue_depth_in(self) -> int:
+        """How many messages wait for this node."""
+        return sum(floe.size for floe in self._port.incoming)
+
+    def queue_depth_out(self) -> int:
+        """How many of this node's messages wait for others."""
+        return sum(floe.size for floe in self._port.outgoing)
+
+    async def emit(self, msg: Any, to: Targets = None) -> None:
+        """Send to all successors, or to those named, one after the other; a full edge is waited for.
+
+        Raises `KeyError` for an unknown target and `TraceCancelled` once the trace is cancelled.
+        """
+        flow = self._flow()
+        floes = self._port.floes_to(to)
+        msg = self._enveloped(msg)
+        trace = flow._trace_of(msg, self._trace)
+        first_id: str | None = None
+        if trace is not None:
+            trace.inflight += 1
+        try:
+            for floe in floes:
+                first_id = await self._send(floe, msg, trace, first_id)
+        finally:
+            if trace is not None:
+                flow._release(trace)
+
+    def emit_nowait(self, msg: Any, to: Targets = None) -> None:
+        """As `emit`, without waiting: raises `asyncio.QueueFull`, and then has sent nothing."""
+        flow = self._flow()
+        floes = self._port.floes_to(to)
+        if any(floe.full() for floe in floes):
+            raise asyncio.QueueFull
+        msg = self._enveloped(msg)
+        trace = flow._trace_of(msg, self._trace)
+        first_id: str | None = None
+        for floe in floes:
+            first_id = self._put(floe, msg, trace, first_id)
+
+    async def emit_chunk(
+        self,
+        *,
+        parent: Message,
+        text: str,
+        stream_id: str | None = None,
+        seq: int | None = None,
+        done: bool = False,
+        meta: dict[str, Any] | None = None,
+        to: Targets = None,
+    ) -> StreamChunk:
+        """Send one piece of a stream, in the parent's envelope; `seq` counts by itself.
+
+        The stream is named after the trace unless `stream_id` says otherwise.
+        """
+        flow = self._flow()
+        stream = parent.trace_id if stream_id is None else stream_id
+        trace = flow._trace_of(parent, self._trace)
+        if trace is None:
+            raise RuntimeError("emit_chunk needs a parent with a trace")
+        number = trace.next_chunk(self._port.name, stream, seq, done)
+        chunk = StreamChunk(stream_id=stream, seq=number, text=text, done=done, meta=meta or {})
+        if trace.log is not None:
+            trace.log.event(
+                "stream.chunk",
+                stream,
+                self._span or trace.log.root,
+                {"stream_id": stream, "chunk_seq": number, "text": text, "done": done, "meta": chunk.meta},
+            )
+        await self.emit(rewrap(parent, chunk), to)
+        return chunk
+
+    def fetch_nowait(self, from_: Targets = None) -> Any:
+        """The next message that waits. Raises `asyncio.QueueEmpty`."""
+        item = self._port.take(from_)
+        if item is None:
+            raise asyncio.QueueEmpty("no messages available")
+        return self._accept(item)
+
+    async def fetch(self, from_: Targets = None) -> Any:
+        """The next message (from the named sources); waits for one. A cancelled fetch loses nothing."""
+        if not self._port.incoming:
+            raise RuntimeError("context has no incoming floes to fetch from")
+        while (item := self._port.take(from_)) is None:
+            await self._port.wait_arrival()
+        return self._accept(item)
+
+    async def fetch_any(self, from_: Targets = None) -> Any:
+        """The same as `fetch`."""
+        return await self.fetch(from_)
+
+    # -- what follows is between the context and the runtime ---------------------------------------------------------
+
+    def _flow(self) -> PenguiFlow:
+        if self._port.runtime is None:
+            raise RuntimeError("Context is not attached to a running flow")
+        return self._port.runtime
+
+    def _enveloped(self, msg: Any) -> Any:
+        envelope = self._envelope
+        return msg if envelope is None or isinstance(msg, Message) else rewrap(envelope, msg)
+
+    def _accept(self, item: Item) -> Any:
+        """Take over a fetched message: it counts as being worked on until this invocation is over."""
+        trace = item.trace
+        if trace is not None:
+            if trace.log is not None:
+                trace.log.event("message.dequeued", item.floe.name, trace.log.root, {"message_id": item.message_id})
+            trace.queued -= 1
+            trace.inflight += 1
+            if self._held is None:
+                self._held = []
+            self._held.append(trace)
+        return item.message
+
+    async def _send(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
+        sink = trace.sink if trace is not None and floe.target is ROOKERY else None
+        if sink is not None:
+            while sink.full:
+                await sink.wait_room()
+        elif 0 < floe.maxsize <= floe.size:
+            await floe.wait_room()
+        return self._put(floe, msg, trace, same_as)
+
+    def _put(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
+        """Hand one message to an edge (or to whoever waits for the trace's results); returns its id when recorded."""
+        if trace is None:
+            floe.put(Item(floe, msg, None, ""))
+            return None
+        if trace.cancelled:
+            raise TraceCancelled(trace.id)
+        message_id = "" if trace.log is None else self._log_put(floe, msg, trace, same_as)
+        if floe.target is not ROOKERY:
+            trace.queued += 1
+        elif trace.sink is not None:
+            trace.sink.put(msg)
+            if trace.log is not None:
+                trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
+            return same_as or message_id
+        else:
+            trace.parked += 1
+        floe.put(Item(floe, msg, trace, message_id))
+        return same_as or message_id
+
+    def _log_put(self, floe: Floe, msg: Any, trace: Trace, same_as: str | None) -> str:
+        assert trace.log is not None
+        # The same invocation of the same message gives the same ids again: that is what resume and replay go by.
+        key = f"{self._port.name}|{self._message_id or trace.id}|{floe.name}|{self._ordinal}"
+        self._ordinal += 1
+        message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        source, target = floe.name.split("->", 1)
+        data: dict[str, Any] = {"message_id": message_id, "source": source, "target": target}
+        payload = msg.payload if isinstance(msg, Message) else msg
+        if isinstance(payload, StreamChunk):
+            data["stream_id"] = payload.stream_id
+            data["chunk_seq"] = payload.seq
+        elif same_as:
+            data["same_as"] = same_as
+        else:
+            data["payload"] = Payload(payload)
+            if isinstance(msg, Message):
+                data["headers"] = msg.headers.model_dump()
+                data["meta"] = msg.meta
+                data["deadline_s"] = msg.deadline_s
+        trace.log.event("message.enqueued", floe.name, self._span or trace.log.root, data)
+        return message_id
+
+    def _cancel(self, reason: str) -> None:
+        """Cancel this invocation at its next (or present) wait."""
+        if self._cancel_reason is None:
+            self._cancel_reason = reason
+        if self._task is None or self._cancel_sent or self._shielded:
+            return
+        try:
+            current = asyncio.current_task()
+        except RuntimeError:
+            current = None
+        if self._task is current:
+            # Cancelling the task that is running would hit whatever it does next; wait until it is suspended.
+            asyncio.get_running_loop().call_soon(self._deliver_cancel)
+        else:
+            self._deliver_cancel()
+
+    def _deliver_cancel(self) -> None:
+        if self._task is not None and not self._cancel_sent and not self._shielded:
+            self._cancel_sent = True
+            self._task.cancel()

@@ -1,0 +1,87 @@
+"""From adjacencies to a checked graph of nodes, edges, entries and exits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe, Inbox
+
+if TYPE_CHECKING:
+    from penguiflow.node import Node
+
+__all__ = ["CycleError", "Graph"]
+
+
+class CycleError(RuntimeError):
+    """The adjacencies form a cycle that nobody allowed."""
+
+
+class Graph:
+    """The nodes in the order they were named, and one edge for each pair."""
+
+    def __init__(
+        self, adjacencies: Sequence[tuple[Node, Sequence[Node]]], *, maxsize: int, allow_cycles: bool = False
+    ) -> None:
+        self.successors: dict[Node, dict[Node, None]] = {}
+        for node, targets in adjacencies:
+            self.successors.setdefault(node, {})
+            for target in targets:
+                self.successors.setdefault(target, {})
+                self.successors[node][target] = None
+        if not allow_cycles:
+            self._refuse_cycles()
+        self.nodes: tuple[Node, ...] = tuple(self.successors)
+        has_parent = {
+            target
+            for node, targets in self.successors.items()
+            for target in targets
+            if not (target is node and node.allow_cycle)
+        }
+        self.ingress = tuple(node for node in self.nodes if node not in has_parent)
+        self.egress = tuple(node for node in self.nodes if not (set(self.successors[node]) - {node}))
+        owners: list[Node | Endpoint] = [OPEN_SEA, *self.nodes, ROOKERY]
+        self.outgoing: dict[Node | Endpoint, list[Floe]] = {owner: [] for owner in owners}
+        """The edges that leave each node or endpoint, in the order they were named."""
+        self.incoming: dict[Node | Endpoint, list[Floe]] = {owner: [] for owner in owners}
+        self.inboxes: dict[Node | Endpoint, Inbox] = {owner: Inbox() for owner in owners}
+        for node in self.ingress:
+            self._connect(OPEN_SEA, node, maxsize)
+        for node, successors in self.successors.items():
+            for successor in successors:
+                self._connect(node, successor, maxsize)
+        for node in self.egress:
+            self._connect(node, ROOKERY, maxsize)
+
+    def _connect(self, source: Node | Endpoint, target: Node | Endpoint, maxsize: int) -> None:
+        floe = Floe(source, target, maxsize=maxsize)
+        floe.inbox = self.inboxes[target]
+        self.outgoing[source].append(floe)
+        self.incoming[target].append(floe)
+
+    @property
+    def floes(self) -> list[Floe]:
+        """All edges: from OpenSea first, then node by node."""
+        return [floe for floes in self.outgoing.values() for floe in floes]
+
+    def _refuse_cycles(self) -> None:
+        waiting_for = dict.fromkeys(self.successors, 0)
+        for node, targets in self.successors.items():
+            for target in targets:
+                if not (target is node and node.allow_cycle):
+                    waiting_for[target] += 1
+        ready = deque(node for node, count in waiting_for.items() if not count)
+        sorted_nodes = 0
+        while ready:
+            node = ready.popleft()
+            sorted_nodes += 1
+            for target in self.successors[node]:
+                if target is node and node.allow_cycle:
+                    continue
+                waiting_for[target] -= 1
+                if not waiting_for[target]:
+                    ready.append(target)
+        if sorted_nodes < len(self.successors):
+            stuck = ", ".join(str(node.name) for node, count in waiting_for.items() if count)
+            raise CycleError(f"Flow contains a cycle; enable allow_cycles to bypass (through: {stuck})")

@@ -1,0 +1,98 @@
+"""What waits for the results of one trace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from penguiflow.errors import FlowError
+from penguiflow.types import Message, StreamChunk
+
+__all__ = ["LastResult", "ResultQueue"]
+
+
+def is_chunk(result: Any) -> bool:
+    """Whether a result is a piece of a stream."""
+    return isinstance(result.payload if isinstance(result, Message) else result, StreamChunk)
+
+
+class LastResult:
+    """Keeps the last result that is no chunk; for `PenguiFlow.call`."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.result: Any = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait_room(self) -> None:
+        """There is always room."""
+
+    def put(self, result: Any) -> None:
+        """Keep it unless it is a chunk."""
+        if not is_chunk(result):
+            self.result = result
+
+    def finish(self, error: FlowError | None) -> None:
+        """Let the caller go on."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+class ResultQueue:
+    """Holds results until they are asked for, at most `maxsize` of them (0: any number)."""
+
+    def __init__(self, maxsize: int) -> None:
+        self.maxsize = maxsize
+        self.results: deque[Any] = deque()
+        self.finished = False
+        self.error: FlowError | None = None
+        self._changed: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def full(self) -> bool:
+        """Whether the next result has to wait."""
+        return 0 < self.maxsize <= len(self.results)
+
+    async def wait_room(self) -> None:
+        """Return once something was taken."""
+        await self._wait()
+
+    def put(self, result: Any) -> None:
+        """Add one result."""
+        self.results.append(result)
+        self._notify()
+
+    def finish(self, error: FlowError | None) -> None:
+        """No more results will come."""
+        self.finished = True
+        self.error = error
+        self._notify()
+
+    async def get(self) -> Any:
+        """The next result. Once there is none left: raises the trace's error, or `StopAsyncIteration`."""
+        while not self.results:
+            if self.finished:
+                if self.error is not None:
+                    raise self.error
+                raise StopAsyncIteration
+            await self._wait()
+        result = self.results.popleft()
+        self._notify()
+        return result
+
+    async def _wait(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._changed.append(future)
+        await future
+
+    def _notify(self) -> None:
+        while self._changed:
+            future = self._changed.popleft()
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,490 @@
+"""The engine: a queue of nodes that have work, and carriers that drain it.
+
+A *carrier* is an asyncio task. One carrier at a time takes nodes off the queue and runs their functions inline, so a
+hop costs no task and no switch. When a function has to wait, its carrier waits with it and another one goes on with
+the queue: an invocation has its carrier, and therefore `current_task()`, `asyncio.timeout` and cancellation, to itself.
+Each invocation runs in its own copy of the context variables.
+
+Timers and the registration for cancellation are paid only by invocations that really wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any, cast
+
+from penguiflow.channels import Item
+from penguiflow.context import Context, Port
+from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.traces import TraceCancelled
+from penguiflow.types import FinalAnswer, Message
+from penguiflow.validation import NodeValidators, rewrap
+
+if TYPE_CHECKING:
+    from penguiflow.core import PenguiFlow
+    from penguiflow.node import Node
+    from penguiflow.registry import ModelRegistry
+
+FAIRNESS = 64
+"""Messages that a carrier handles before it lets the rest of the loop run."""
+MAX_IDLE_CARRIERS = 64
+
+logger = logging.getLogger("penguiflow.core")
+
+
+class NodeTimeout(Exception):
+    """The policy's bound on one attempt has passed. (A `TimeoutError` of the node's own code is something else.)"""
+
+
+@types.coroutine
+def _resume(coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that was started by hand and waits for `pending`."""
+    while True:
+        try:
+            value = yield pending
+        except GeneratorExit:
+            coro.close()
+            raise
+        except BaseException as error:
+            try:
+                pending = coro.throw(error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                pending = coro.send(value)
+            except StopIteration as stop:
+                return stop.value
+
+
+@types.coroutine
+def _resume_in(context: contextvars.Context, coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
+    """As `_resume`, each step within `context`."""
+    while True:
+        try:
+            value = yield pending
+        except GeneratorExit:
+            context.run(coro.close)
+            raise
+        except BaseException as error:
+            try:
+                pending = context.run(coro.throw, error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                pending = context.run(coro.send, value)
+            except StopIteration as stop:
+                return stop.value
+
+
+class Worker:
+    """One node in the engine: its inbox, its checks, and how many invocations are under way."""
+
+    __slots__ = ("items", "limit", "listed", "node", "policy", "port", "running", "validators")
+
+    def __init__(self, port: Port, registry: ModelRegistry | None) -> None:
+        node = cast("Node", port.owner)
+        self.node = node
+        self.port = port
+        self.policy = node.policy
+        self.limit = node.policy.max_concurrency
+        self.items = port.inbox.items
+        self.running = 0
+        self.listed = False
+        """Whether it stands in the queue of nodes that have work."""
+        self.validators = NodeValidators(node, registry)
+
+
+class Engine:
+    """Runs the nodes of one flow from `start` to `stop`."""
+
+    def __init__(self, flow: PenguiFlow, ports: list[Port], registry: ModelRegistry | None) -> None:
+        self.flow = flow
+        self.loop = asyncio.get_running_loop()
+        self.base_context = contextvars.copy_context()
+        """What every invocation's context variables begin with."""
+        self.workers = [Worker(port, registry) for port in ports]
+        self.ready: deque[Worker] = deque()
+        self.drainer: asyncio.Task[None] | None = None
+        """The carrier that drains the queue, or is about to."""
+        self.idle: list[tuple[asyncio.Future[None], asyncio.Task[None]]] = []
+        self.carriers: set[asyncio.Task[None]] = set()
+        self.suspended: set[Context] = set()
+        self.stopping = False
+        for worker in self.workers:
+            worker.port.inbox.on_arrival = self._arrival(worker)
+
+    def start(self) -> None:
+        """Take up what already waits."""
+        for worker in self.workers:
+            if worker.items:
+                self._list(worker)
+
+    async def stop(self) -> None:
+        """Cancel what is under way and wait for it. Messages that wait for a node stay where they are."""
+        self.stopping = True
+        for worker in self.workers:
+            worker.port.inbox.on_arrival = None
+        current = asyncio.current_task()
+        for context in list(self.suspended):
+            if context._task is not current:
+                context._cancel("stop")
+        for future, _ in self.idle:
+            if not future.done():
+                future.set_result(None)
+        self.idle.clear()
+        waiting = [task for task in self.carriers if task is not current]
+        if waiting:
+            await asyncio.wait(waiting)
+
+    def _arrival(self, worker: Worker) -> Callable[[], None]:
+        def on_arrival() -> None:
+            if not worker.listed and worker.running < worker.limit:
+                self._list(worker)
+
+        return on_arrival
+
+    def _list(self, worker: Worker) -> None:
+        worker.listed = True
+        self.ready.append(worker)
+        if self.drainer is None:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self.idle:
+            future, task = self.idle.pop()
+            if not future.done():
+                self.drainer = task
+                future.set_result(None)
+                return
+        task = self.loop.create_task(self._carry(), name="penguiflow:carrier")
+        self.drainer = task
+        self.carriers.add(task)
+        task.add_done_callback(self.carriers.discard)
+
+    async def _carry(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            while True:
+                if self.drainer is None:
+                    self.drainer = task
+                if self.drainer is task:
+                    await self._drain(task)
+                if self.stopping or task.cancelling() or not await self._rest(task):
+                    return
+        finally:
+            if self.drainer is task:
+                self.drainer = None
+                if self.ready and not self.stopping:
+                    self._wake()
+
+    async def _drain(self, task: asyncio.Task[None]) -> None:
+        """Handle messages until none is left, or until another carrier has taken over."""
+        ready = self.ready
+        handled = 0
+        while ready and not self.stopping:
+            worker = ready.popleft()
+            worker.listed = False
+            items = worker.items
+            if not items or worker.running >= worker.limit:
+                continue
+            item = items.popleft()
+            item.floe.release()
+            worker.running += 1
+            if items and worker.running < worker.limit:
+                worker.listed = True
+                ready.append(worker)
+            trace = item.trace
+            if trace is None or not trace.cancelled:
+                context = Context._of(worker.port)
+                activation = self._activate(worker, context, item)
+                try:
+                    pending = activation.send(None)
+                except StopIteration:
+                    pass
+                else:
+                    # It waits: somebody else goes on with the queue.
+                    self.drainer = None
+                    if ready:
+                        self._wake()
+                    await self._wait_with(context, task, _resume(activation, pending))
+            worker.running -= 1
+            if items and not worker.listed and not self.stopping:
+                self._list(worker)
+            if task.cancelling():
+                return
+            if self.drainer is not task:
+                if self.drainer is not None:
+                    return
+                self.drainer = task
+            handled += 1
+            if handled >= FAIRNESS:
+                handled = 0
+                await asyncio.sleep(0)
+        if self.drainer is task:
+            self.drainer = None
+
+    async def _wait_with(self, context: Context, task: asyncio.Task[None], rest: Awaitable[None]) -> None:
+        """Wait for the rest of an activation, which can now be cancelled."""
+        context._task = task
+        self.suspended.add(context)
+        trace = context._trace
+        if trace is not None:
+            if trace.suspended is None:
+                trace.suspended = set()
+            trace.suspended.add(context)
+        if context._cancel_reason is not None:
+            self.loop.call_soon(context._deliver_cancel)
+        try:
+            await rest
+        finally:
+            context._task = None
+            self.suspended.discard(context)
+            if trace is not None and trace.suspended is not None:
+                trace.suspended.discard(context)
+            if context._cancel_reason is not None or context._timed_out:
+                # The cancellation was ours and has been dealt with.
+                while task.cancelling():
+                    task.uncancel()
+
+    async def _rest(self, task: asyncio.Task[None]) -> bool:
+        """Wait to be needed again; False when this carrier should end."""
+        if len(self.idle) >= MAX_IDLE_CARRIERS:
+            return False
+        future = self.loop.create_future()
+        self.idle.append((future, task))
+        try:
+            await future
+        except asyncio.CancelledError:
+            # Whoever shuts the loop down cancels every task. Another carrier is made when one is needed.
+            if (future, task) in self.idle:
+                self.idle.remove((future, task))
+            return False
+        return not self.stopping
+
+    async def _activate(self, worker: Worker, context: Context, item: Item) -> None:
+        """Handle one message from beginning to end. Raises nothing."""
+        _, message, trace, message_id = item
+        context._message = message
+        log = None
+        span = ""
+        status = "cancelled"
+        error: FlowError | None = None
+        if trace is not None:
+            context._trace = trace
+            context._message_id = message_id
+            trace.queued -= 1
+            trace.inflight += 1
+            log = trace.log
+            if log is not None:
+                log.event("message.dequeued", item.floe.name, log.root, {"message_id": message_id})
+                span = log.start(
+                    "node", worker.port.name, log.root, {"message_id": message_id, "node_id": worker.node.node_id}
+                )
+                context._span = span
+        try:
+            if isinstance(message, Message) and message.deadline_s is not None and message.deadline_s <= time():
+                await self._skip_expired(worker, context, message)
+            else:
+                error = await self._attempts(worker, context, message)
+            status = "ok" if error is None else trace_status(error)
+        except (asyncio.CancelledError, TraceCancelled):
+            await self.flow._tell("node_trace_cancelled", context, level=logging.INFO)
+        finally:
+            if trace is not None:
+                if log is not None:
+                    data = None if error is None else {"error": error.to_payload()}
+                    log.end("node", worker.port.name, span, log.root, status, data)
+                if context._held is not None:
+                    for held in context._held:
+                        self.flow._release(held)
+                self.flow._release(trace)
+
+    async def _attempts(self, worker: Worker, context: Context, message: Any) -> FlowError | None:
+        """Try the node's function as often as its policy allows; returns the failure, or None."""
+        flow = self.flow
+        validators = worker.validators
+        trace = context._trace
+        log = None if trace is None else trace.log
+        name = worker.port.name
+        attempt = 0
+        while True:
+            attempt_span = "" if log is None else log.start("attempt", name, context._span, {"attempt": attempt})
+            if flow._listening or logger.isEnabledFor(logging.DEBUG):
+                await flow._tell("node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG)
+            started = perf_counter()
+            try:
+                value, context._envelope = validators.prepare(message)
+                coro = worker.node.func(value, context)
+                variables = self.base_context.copy()
+                try:
+                    pending = variables.run(coro.send, None)  # type: ignore[attr-defined]
+                except StopIteration as stop:
+                    result = stop.value
+                else:
+                    result = await self._await_function(worker, context, variables, coro, pending)
+                result = validators.finish(result, context._envelope)
+            except BaseException as failure:
+                failed = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
+                if failed is not None:
+                    return failed
+                attempt += 1
+                continue
+            if log is not None:
+                latency_ms = (perf_counter() - started) * 1e3
+                log.end("attempt", name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
+            if result is not None:
+                await context.emit(result)
+            if flow._listening or logger.isEnabledFor(logging.INFO):
+                latency_ms = (perf_counter() - started) * 1e3
+                await flow._tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
+            return None
+
+    async def _await_function(
+        self, worker: Worker, context: Context, variables: contextvars.Context, coro: Any, pending: Any
+    ) -> Any:
+        """Go on with a function that has to wait, within the policy's time."""
+        timeout_s = worker.policy.timeout_s
+        rest = _resume_in(variables, coro, pending)
+        if timeout_s is None:
+            return await rest
+        timer = self.loop.call_later(timeout_s, _expire, context)
+        try:
+            return await rest
+        except asyncio.CancelledError:
+            if context._timed_out and context._cancel_reason is None:
+                raise NodeTimeout from None
+            raise
+        finally:
+            timer.cancel()
+
+    async def _attempt_failed(
+        self, worker: Worker, context: Context, failure: BaseException, attempt: int, span: str, started: float
+    ) -> FlowError | None:
+        """Report a failed attempt and wait for the next one (None), or give up (the error)."""
+        flow = self.flow
+        latency_ms = (perf_counter() - started) * 1e3
+        trace = context._trace
+        log = None if trace is None else trace.log
+        cancelled = context._cancel_reason is not None or (
+            isinstance(failure, TraceCancelled) and trace is not None and trace.cancelled
+        )
+        timed_out = isinstance(failure, NodeTimeout)
+        if log is not None:
+            status = "cancelled" if cancelled else "timeout" if timed_out else "error"
+            shown = TimeoutError(f"no answer within {worker.policy.timeout_s} s") if timed_out else failure
+            data = {"latency_ms": latency_ms, "error": log.describe(shown)}
+            log.end("attempt", worker.port.name, span, context._span, status, data)
+        if cancelled or isinstance(failure, GeneratorExit | KeyboardInterrupt):
+            raise failure
+        # From outside (the loop is shutting down, or the node cancelled its own task): no further attempt.
+        task = context._task
+        foreign_cancel = isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+        if timed_out:
+            while task is not None and task.cancelling():
+                task.uncancel()
+            context._timed_out = False
+        event = "node_timeout" if timed_out else "node_error"
+        await flow._tell(
+            event,
+            context,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            level=logging.WARNING if timed_out else logging.ERROR,
+            extra={"exception": repr(failure)},
+            exc=failure,
+        )
+        if attempt < worker.policy.max_retries and not foreign_cancel:
+            delay = worker.policy.backoff(attempt + 1)
+            retry = {"sleep_s": delay, "exception": repr(failure)}
+            if log is not None:
+                about = {"attempt": attempt + 1, "sleep_s": delay, "error": repr(failure)}
+                log.event("node.retry", worker.port.name, context._span, about)
+            await flow._tell("node_retry", context, attempt=attempt + 1, extra=retry)
+            await asyncio.sleep(delay)
+            return None
+        error = _flow_error(worker, context, failure, attempt, latency_ms)
+        if trace is not None and trace.error is None:
+            trace.error = error
+        await flow._tell(
+            "node_failed",
+            context,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            level=logging.ERROR,
+            extra={"exception": repr(failure), "flow_error": error.to_payload()},
+            exc=failure,
+        )
+        if flow._emit_errors_to_rookery:
+            await flow._to_rookery(context, error)
+        return error
+
+    async def _skip_expired(self, worker: Worker, context: Context, message: Message) -> None:
+        """The trace's time is up before the node began: answer in its place."""
+        flow = self.flow
+        trace = context._trace
+        if trace is not None:
+            trace.error = trace.error or FlowError(
+                trace_id=trace.id,
+                node_name=worker.port.name,
+                node_id=worker.node.node_id,
+                code=FlowErrorCode.DEADLINE_EXCEEDED,
+                message="Deadline exceeded",
+                metadata={"deadline_s": message.deadline_s},
+            )
+            trace.stopped = True
+            if trace.log is not None:
+                about = {"message_id": context._message_id, "deadline_s": message.deadline_s}
+                trace.log.event("deadline.exceeded", worker.port.name, context._span, about)
+        await flow._tell("deadline_skip", context, extra={"deadline_s": message.deadline_s})
+        payload = message.payload
+        if not isinstance(payload, FinalAnswer):
+            payload = FinalAnswer(text=DEADLINE_EXCEEDED_TEXT)
+        await flow._to_rookery(context, rewrap(message, payload))
+
+
+DEADLINE_EXCEEDED_TEXT = "Deadline exceeded"
+
+
+def trace_status(error: FlowError) -> str:
+    """How a span or trace that failed with `error` ended."""
+    late = (FlowErrorCode.NODE_TIMEOUT, FlowErrorCode.DEADLINE_EXCEEDED)
+    return "timeout" if error.code in late else "error"
+
+
+def _expire(context: Context) -> None:
+    context._timed_out = True
+    if context._task is not None:
+        context._task.cancel()
+
+
+def _flow_error(worker: Worker, context: Context, failure: BaseException, attempt: int, latency_ms: float) -> FlowError:
+    name = worker.port.name
+    metadata: dict[str, Any] = {"attempt": attempt, "latency_ms": latency_ms}
+    if isinstance(failure, NodeTimeout):
+        timeout_s = worker.policy.timeout_s or 0.0
+        metadata["timeout_s"] = timeout_s
+        code = FlowErrorCode.NODE_TIMEOUT
+        message = f"Node '{name}' timed out after {timeout_s:.2f}s"
+        failure = TimeoutError(message)
+    else:
+        metadata["exception_repr"] = repr(failure)
+        code = FlowErrorCode.NODE_EXCEPTION
+        message = f"Node '{name}' raised {type(failure).__name__}: {failure}"
+    return FlowError.from_exception(
+        trace_id=context.trace_id,
+        node_name=name,
+        node_id=worker.node.node_id,
+        exc=failure,
+        code=code,
+        message=message,
+        metadata=metadata,
+    )
