@@ -22,7 +22,7 @@ class Project(NamedTuple):
     root: Path
     """Absolute; nearest folder upward with a pyproject.toml, else the working directory."""
     home: Path
-    """`.penguiflow` in the root, or `.penguiflow` in `PENGUIFLOW_HOME`. It may not exist yet."""
+    """`.penguiflow` in the root, or the folder that `PENGUIFLOW_HOME` names. It may not exist yet."""
 
     @property
     def database(self) -> Path:
@@ -38,7 +38,9 @@ class Project(NamedTuple):
         configured = self._configuration().get("flows", [])
         named = [configured] if isinstance(configured, str) else configured
         if not isinstance(named, list) or not all(isinstance(item, str) for item in named):
-            raise ProjectError(f"{self.root / PROJECT_FILE}: [tool.penguiflow] flows must be a list of paths or modules")
+            raise ProjectError(
+                f"{self.root / PROJECT_FILE}: [tool.penguiflow] flows must be a list of paths or modules"
+            )
         return targets + [item for item in named if item.rstrip("/") not in targets]
 
     def _configuration(self) -> dict[str, Any]:
@@ -74,8 +76,7 @@ def find_project(targets: Sequence[str] = (), *, cwd: Path | None = None) -> Pro
 def project_at(root: Path) -> Project:
     """The project whose root is this folder."""
     moved = os.environ.get(HOME_VARIABLE)
-    parent = Path(moved).expanduser().absolute() if moved else root
-    return Project(root, parent / ".penguiflow")
+    return Project(root, Path(moved).expanduser().absolute() if moved else root / ".penguiflow")
 
 
 def split_attribute(target: str) -> tuple[str, str | None]:

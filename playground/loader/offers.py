@@ -1,0 +1,216 @@
+"""What a module offers to run: flows, factories of flows, objects with `execute`, and async functions."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from penguiflow import ModelRegistry, PenguiFlow
+from playground.loader.errors import LoadProblem
+from playground.protocol import CodeError
+
+FACTORY_NAMES = ("build_flow", "create_flow", "make_flow", "build")
+SETTINGS_NAME = "__flow__"
+SETTING_TYPES: dict[str, type] = {"title": str, "samples": list, "defaults": dict, "functions": list}
+
+Kind = Literal["flow", "orchestrator", "function"]
+
+
+class Settings(NamedTuple):
+    """What `__flow__` says."""
+
+    title: str | None = None
+    samples: list[Any] = []  # noqa: RUF012 (a named tuple's default is never changed)
+    defaults: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Offer(NamedTuple):
+    """One thing that can be run, before it is built."""
+
+    attribute: str
+    kind: Kind
+    value: Any
+    """The flow, the factory, the object or the function itself."""
+    settings: Settings
+    is_factory: bool = False
+
+
+def find_offers(module: ModuleType, attributes: Sequence[str], imported: set[str]) -> list[Offer]:
+    """What the module offers, in the order of its names; `attributes` are what the user named, if anything.
+
+    Raises `LoadProblem` for an attribute that is missing or cannot be run, and for a malformed `__flow__`.
+    """
+    settings = _read_settings(module)
+    if attributes:
+        return [_named_offer(module, attribute, settings) for attribute in attributes]
+    is_package = hasattr(module, "__path__")
+    # A value that another module made is offered there; a package's own face may re-export it.
+    skipped = set() if is_package else imported
+    names = [name for name in vars(module) if not name.startswith("_") and name not in skipped]
+    return list(_discovered(module, names, settings))
+
+
+def _discovered(module: ModuleType, names: Sequence[str], settings: dict[str, Any]) -> Iterator[Offer]:
+    marked = settings.get("functions", [])
+    seen: set[int] = set()
+    for name in names:
+        value = getattr(module, name)
+        kind: Kind | None = None
+        is_factory = False
+        if isinstance(value, PenguiFlow):
+            kind = "flow"
+        elif inspect.isfunction(value):
+            if name in marked or isinstance(getattr(value, SETTINGS_NAME, None), dict):
+                kind = "function"
+            elif value.__module__ == module.__name__ and _makes_flow(value):
+                kind, is_factory = "flow", True
+        elif _is_orchestrator(value) and type(value).__module__.partition(".")[0] not in ("penguiflow", "playground"):
+            kind = "orchestrator"
+        if kind is not None and id(value) not in seen:
+            seen.add(id(value))
+            yield Offer(name, kind, value, _settings_for(name, value, settings), is_factory)
+
+
+def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -> Offer:
+    value = getattr(module, attribute, None)
+    if value is None:
+        offered = [name for name, item in vars(module).items() if isinstance(item, PenguiFlow) or _is_callable(item)]
+        hint = f"It has: {', '.join(name for name in offered if not name.startswith('_'))}." if offered else None
+        raise LoadProblem(CodeError(kind="no_flow", message=f"has no attribute {attribute!r}", hint=hint))
+    its_settings = _settings_for(attribute, value, settings)
+    if isinstance(value, PenguiFlow):
+        return Offer(attribute, "flow", value, its_settings)
+    if _is_orchestrator(value):
+        return Offer(attribute, "orchestrator", value, its_settings)
+    if inspect.iscoroutinefunction(value) and not _makes_flow(value):
+        return Offer(attribute, "function", value, its_settings)
+    if callable(value) and not _required_parameters(value):
+        return Offer(attribute, "flow", value, its_settings, is_factory=True)
+    message = f"{attribute!r} is {_kind_of(value)}, which cannot be run"
+    hint = (
+        "Name a flow, a function without parameters that returns one, an object with `async def execute`, "
+        "or an async function."
+    )
+    raise LoadProblem(CodeError(kind="no_flow", message=message, hint=hint))
+
+
+def find_registry(module: ModuleType, flow: PenguiFlow, attribute: str) -> ModelRegistry | None:
+    """The registry that goes with a flow of this module: one that knows every node that wants to be validated.
+
+    Several may: then the one whose name begins as the flow's, else `registry`, else the first. Raises `LoadProblem`
+    when the module has registries and none of them fits.
+    """
+    registries = {name: value for name, value in vars(module).items() if isinstance(value, ModelRegistry)}
+    if not registries:
+        return None
+    wanted = [str(node.name) for node in flow.nodes if node.policy.validate != "none"]
+    fitting = [name for name, registry in registries.items() if all(registry.has(node) for node in wanted)]
+    if not fitting:
+        fullest = max(registries.values(), key=lambda registry: sum(registry.has(node) for node in wanted))
+        missing = ", ".join(node for node in wanted if not fullest.has(node))
+        raise LoadProblem(
+            CodeError(
+                kind="factory",
+                message=f"the model registry lacks nodes of {attribute!r} that are to be validated: {missing}",
+                hint='Register their models, or give them NodePolicy(validate="none").',
+            )
+        )
+    stem = attribute.removesuffix("flow").rstrip("_")
+    named = [name for name in fitting if stem and name.startswith(stem)]
+    preferred = [*named, *(name for name in fitting if name == "registry"), *fitting]
+    return registries[preferred[0]]
+
+
+async def build(offer: Offer) -> tuple[Any, ModelRegistry | None]:
+    """Call a factory, inside the event loop; returns what it made, and its registry if it gave one."""
+    made = offer.value()
+    if inspect.isawaitable(made):
+        made = await made
+    registry = None
+    if isinstance(made, tuple) and len(made) == 2:
+        made, registry = made
+    if isinstance(made, PenguiFlow) or _is_orchestrator(made):
+        return made, registry if isinstance(registry, ModelRegistry) else None
+    message = f"{offer.attribute}() returned {_kind_of(made)}, not a flow"
+    hint = "A factory returns a PenguiFlow, or a PenguiFlow and its ModelRegistry."
+    raise LoadProblem(CodeError(kind="factory", message=message, hint=hint))
+
+
+def _makes_flow(function: Callable[..., Any]) -> bool:
+    """A factory says so by what it returns, or by its name; it needs no arguments."""
+    if _required_parameters(function):
+        return False
+    try:
+        returned = typing.get_type_hints(function).get("return")
+    except Exception:  # an annotation is user code that may not resolve
+        written = str(function.__annotations__.get("return", ""))
+        return "PenguiFlow" in written or function.__name__ in FACTORY_NAMES
+    if returned is None:
+        return function.__name__ in FACTORY_NAMES
+    parts = (returned, *typing.get_args(returned))
+    return any(isinstance(part, type) and (issubclass(part, PenguiFlow) or _has_execute(part)) for part in parts)
+
+
+def _required_parameters(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ["?"]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+
+
+def _is_orchestrator(value: Any) -> bool:
+    return not isinstance(value, type | ModuleType) and _has_execute(type(value))
+
+
+def _has_execute(cls: type) -> bool:
+    return inspect.iscoroutinefunction(inspect.getattr_static(cls, "execute", None))
+
+
+def _is_callable(value: Any) -> bool:
+    return inspect.isfunction(value) or _is_orchestrator(value)
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "None"
+    if inspect.isfunction(value):
+        needed = _required_parameters(value)
+        return f"a function that needs {', '.join(needed)}" if needed else "a function"
+    return f"a class ({value.__name__})" if isinstance(value, type) else f"of type {type(value).__name__}"
+
+
+def _read_settings(module: ModuleType) -> dict[str, Any]:
+    settings = vars(module).get(SETTINGS_NAME, {})
+    _check_settings(settings, SETTINGS_NAME)
+    checked: dict[str, Any] = settings
+    return checked
+
+
+def _settings_for(attribute: str, value: Any, settings: dict[str, Any]) -> Settings:
+    """The module's settings, overridden by its entry for this attribute, overridden by the function's own."""
+    merged = dict(settings)
+    for label, more in (
+        (f"{SETTINGS_NAME}[{attribute!r}]", settings.get(attribute)),
+        (f"{attribute}.{SETTINGS_NAME}", getattr(value, SETTINGS_NAME, None) if inspect.isfunction(value) else None),
+    ):
+        if more is not None:
+            _check_settings(more, label)
+            merged.update(more)
+    return Settings(merged.get("title"), merged.get("samples", []), merged.get("defaults", {}))
+
+
+def _check_settings(settings: Any, label: str) -> None:
+    problem = None
+    if not isinstance(settings, dict):
+        problem = f"{label} must be a dict"
+    else:
+        wrong = [key for key, kind in SETTING_TYPES.items() if key in settings and not isinstance(settings[key], kind)]
+        if wrong:
+            problem = f"{label}[{wrong[0]!r}] must be a {SETTING_TYPES[wrong[0]].__name__}"
+    if problem is not None:
+        raise LoadProblem(CodeError(kind="import", message=problem))

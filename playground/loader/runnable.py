@@ -1,0 +1,105 @@
+"""Whatever a module offers, as one thing: a flow with its registry and its input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict
+from types import ModuleType
+from typing import Any
+
+import pydantic_core
+
+from penguiflow import Message, ModelRegistry, Node, NodePolicy, PenguiFlow, create
+from playground.loader.inputs import Input, first_annotation, flow_input, function_input, return_annotation
+from playground.loader.offers import Offer, Settings, build, find_registry
+from playground.protocol import FlowInfo, NodeInfo
+
+
+class Runnable:
+    """Something that can be run, with what is to be known of it."""
+
+    def __init__(
+        self, flow: PenguiFlow, registry: ModelRegistry | None, takes: Input, info: FlowInfo, module: ModuleType
+    ) -> None:
+        self.flow = flow
+        self.registry = registry
+        self.takes = takes
+        self.info = info
+        self.module = module
+
+
+async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnable:
+    """Build what is offered; calls factories. Raises `LoadProblem` and whatever user code raises."""
+    value, registry = await build(offer) if offer.is_factory else (offer.value, None)
+    info = FlowInfo(target=target, name=offer.attribute, kind=offer.kind, doc=_doc(offer, module))
+    function = None
+    if isinstance(value, PenguiFlow):
+        flow = value
+        registry = registry or find_registry(module, flow, offer.attribute)
+        takes = flow_input(flow, registry)
+    else:
+        function = value.execute if not inspect.isfunction(value) else value
+        info.kind = "function" if inspect.isfunction(value) else "orchestrator"
+        takes = function_input(function)
+        flow = _flow_around(function, takes, offer.attribute)
+    info.input_type = takes.type_name
+    info.input_schema = takes.schema()
+    info.nodes = [_describe_node(node, registry) for node in flow.nodes]
+    if function is not None:
+        info.nodes[0].input_type = takes.type_name
+        info.nodes[0].output_type = _type_name(return_annotation(function))
+    info.edges = list(flow.edges)
+    _apply(offer.settings, info)
+    return Runnable(flow, registry, takes, info, module)
+
+
+def same_shape(one: Runnable, other: Runnable) -> bool:
+    """True when two flows have the same nodes and edges: a factory and what it made, most likely."""
+    return one.info.edges == other.info.edges and [n.name for n in one.info.nodes] == [n.name for n in other.info.nodes]
+
+
+def _flow_around(function: Callable[..., Any], takes: Input, name: str) -> PenguiFlow:
+    """A function as a flow of one node, so that it is recorded, bounded and cancelled like any other."""
+
+    async def call(message: Any, ctx: Any) -> Any:
+        value = message.payload
+        if takes.arguments:
+            arguments = {field: getattr(value, field) for field in type(value).model_fields}
+            result = await function(**arguments)
+        else:
+            result = await function(value)
+        return None if result is None else message.model_copy(update={"payload": result})
+
+    node = Node(call, name=name, policy=NodePolicy(validate="none"))
+    return create(node.to())
+
+
+def _describe_node(node: Node, registry: ModelRegistry | None) -> NodeInfo:
+    name = str(node.name)
+    if registry is not None and registry.has(name):
+        takes, gives = registry.models(name)
+    else:
+        takes, gives = first_annotation(node.func), return_annotation(node.func)
+    return NodeInfo(name=name, policy=asdict(node.policy), input_type=_type_name(takes), output_type=_type_name(gives))
+
+
+def _type_name(annotation: Any) -> str | None:
+    if annotation is Any or annotation is None or annotation is type(None):
+        return None
+    if annotation is Message:
+        return "Message"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _doc(offer: Offer, module: ModuleType) -> str | None:
+    """A function speaks for itself, a flow through its module."""
+    own = inspect.getdoc(offer.value) if inspect.isfunction(offer.value) else None
+    doc = own or module.__doc__
+    return inspect.cleandoc(doc) if doc else None
+
+
+def _apply(settings: Settings, info: FlowInfo) -> None:
+    info.title = settings.title
+    info.samples = pydantic_core.to_jsonable_python(settings.samples, fallback=repr)
+    info.defaults = pydantic_core.to_jsonable_python(settings.defaults, fallback=repr)
