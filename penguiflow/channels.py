@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,22 +36,15 @@ OPEN_SEA = Endpoint("OpenSea")
 ROOKERY = Endpoint("Rookery")
 
 
-class Item(NamedTuple):
-    """A message on its way, with what the runtime knows of it."""
-
-    floe: Floe
-    message: Any
-    trace: Trace | None
-    message_id: str
-
-
 class Inbox:
     """The messages that wait for one node, and whoever waits for one inside `fetch`."""
 
     __slots__ = ("getters", "items", "on_arrival")
 
+    items: deque[Item]
+
     def __init__(self) -> None:
-        self.items: deque[Item] = deque()
+        self.items = deque()
         self.getters: deque[asyncio.Future[None]] = deque()
         self.on_arrival: Callable[[], None] | None = None
         """Called when an item arrived that no getter waits for."""
@@ -108,12 +101,8 @@ class Floe:
     def release(self) -> None:
         """One message of this edge has left the inbox."""
         self.size -= 1
-        putters = self.putters
-        while putters:
-            putter = putters.popleft()
-            if not putter.done():
-                putter.set_result(None)
-                return
+        if self.putters:
+            self.wake_putter()
 
     async def wait_room(self) -> None:
         """Return once a message fits. A caller that is cancelled passes its turn on."""
@@ -124,10 +113,11 @@ class Floe:
                 await putter
             except BaseException:
                 if putter.done() and not putter.cancelled() and not self.full():
-                    self._wake_next_putter()
+                    self.wake_putter()
                 raise
 
-    def _wake_next_putter(self) -> None:
+    def wake_putter(self) -> None:
+        """There is room: let one sender go on."""
         while self.putters:
             putter = self.putters.popleft()
             if not putter.done():
@@ -140,3 +130,7 @@ class Floe:
 
 def _name(owner: Node | Endpoint | None) -> str:
     return "*" if owner is None else str(owner.name)
+
+
+Item = tuple[Floe, Any, "Trace | None", str]
+"""A message on its way: its edge, the message, its trace and its id (empty unless it is recorded)."""

@@ -55,8 +55,8 @@ class Port:
         if from_ is None:
             while items:
                 item = items.popleft()
-                item.floe.release()
-                if item.trace is None or not item.trace.cancelled:
+                item[0].release()
+                if item[2] is None or not item[2].cancelled:
                     return item
             return None
         wanted = [from_] if not isinstance(from_, Sequence) else list(from_)
@@ -64,9 +64,9 @@ class Port:
             if not any(floe.source == source for floe in self.incoming):
                 raise KeyError(f"Unknown source {getattr(source, 'name', source)} for {self.name}")
         for position, item in enumerate(items):
-            if item.floe.source in wanted and (item.trace is None or not item.trace.cancelled):
+            if item[0].source in wanted and (item[2] is None or not item[2].cancelled):
                 del items[position]
-                item.floe.release()
+                item[0].release()
                 return item
         return None
 
@@ -163,8 +163,10 @@ class Context:
         """
         flow = self._flow()
         floes = self._port.floes_to(to)
+        if not floes:
+            return
         msg = self._enveloped(msg)
-        trace = flow._trace_of(msg, self._trace)
+        trace = flow._table.of(msg, self._trace)
         first_id: str | None = None
         if trace is not None:
             trace.inflight += 1
@@ -173,7 +175,7 @@ class Context:
                 first_id = await self._send(floe, msg, trace, first_id)
         finally:
             if trace is not None:
-                flow._release(trace)
+                flow._table.release(trace)
 
     def emit_nowait(self, msg: Any, to: Targets = None) -> None:
         """As `emit`, without waiting: raises `asyncio.QueueFull`, and then has sent nothing."""
@@ -181,8 +183,10 @@ class Context:
         floes = self._port.floes_to(to)
         if any(floe.full() for floe in floes):
             raise asyncio.QueueFull
+        if not floes:
+            return
         msg = self._enveloped(msg)
-        trace = flow._trace_of(msg, self._trace)
+        trace = flow._table.of(msg, self._trace)
         first_id: str | None = None
         for floe in floes:
             first_id = self._put(floe, msg, trace, first_id)
@@ -204,7 +208,7 @@ class Context:
         """
         flow = self._flow()
         stream = parent.trace_id if stream_id is None else stream_id
-        trace = flow._trace_of(parent, self._trace)
+        trace = flow._table.of(parent, self._trace)
         if trace is None:
             raise RuntimeError("emit_chunk needs a parent with a trace")
         number = trace.next_chunk(self._port.name, stream, seq, done)
@@ -251,16 +255,16 @@ class Context:
 
     def _accept(self, item: Item) -> Any:
         """Take over a fetched message: it counts as being worked on until this invocation is over."""
-        trace = item.trace
+        floe, message, trace, message_id = item
         if trace is not None:
             if trace.log is not None:
-                trace.log.event("message.dequeued", item.floe.name, trace.log.root, {"message_id": item.message_id})
+                trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
             trace.queued -= 1
             trace.inflight += 1
             if self._held is None:
                 self._held = []
             self._held.append(trace)
-        return item.message
+        return message
 
     async def _send(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
         sink = trace.sink if trace is not None and floe.target is ROOKERY else None
@@ -274,7 +278,7 @@ class Context:
     def _put(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
         """Hand one message to an edge (or to whoever waits for the trace's results); returns its id when recorded."""
         if trace is None:
-            floe.put(Item(floe, msg, None, ""))
+            floe.put((floe, msg, None, ""))
             return None
         if trace.cancelled:
             raise TraceCancelled(trace.id)
@@ -288,7 +292,7 @@ class Context:
             return same_as or message_id
         else:
             trace.parked += 1
-        floe.put(Item(floe, msg, trace, message_id))
+        floe.put((floe, msg, trace, message_id))
         return same_as or message_id
 
     def _log_put(self, floe: Floe, msg: Any, trace: Trace, same_as: str | None) -> str:

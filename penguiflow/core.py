@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import AsyncIterator, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
-from pydantic import BaseModel
-
-from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe, Item
+from penguiflow.broadcast import Broadcast
+from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe
 from penguiflow.context import Context, Port
-from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.graph import CycleError, Graph
 from penguiflow.ids import new_id
-from penguiflow.metrics import FlowEvent, StoredEvent
 from penguiflow.middlewares import Middleware
 from penguiflow.node import Node
 from penguiflow.observer import TraceRecorder
 from penguiflow.results import LastResult, ResultQueue
-from penguiflow.traces import Trace, TraceCancelled
+from penguiflow.roundtrips import Roundtrips, with_trace
+from penguiflow.traces import Trace, TraceCancelled, TraceTable, trace_id_of
 from penguiflow.types import Message, StreamChunk
-from penguiflow.worker import DEADLINE_EXCEEDED_TEXT, Engine, trace_status
+from penguiflow.worker import DEADLINE_EXCEEDED_TEXT, Engine
 
 if TYPE_CHECKING:
     from penguiflow.registry import ModelRegistry
@@ -47,7 +42,7 @@ __all__ = [
 DEFAULT_QUEUE_MAXSIZE = 64
 """Messages that wait on one edge before its sender has to."""
 
-logger = logging.getLogger("penguiflow.core")
+NO_ENTRY = "the flow has no entry: every node is the successor of another one"
 
 
 class _Started:
@@ -71,19 +66,19 @@ class PenguiFlow:
     ) -> None:
         self._graph = Graph(adjacencies, maxsize=queue_maxsize, allow_cycles=allow_cycles)
         self._queue_maxsize = queue_maxsize
-        self._middlewares: list[Middleware] = list(middlewares or ())
         self._emit_errors_to_rookery = emit_errors_to_rookery
         self._state_store = state_store
-        self._recorder: TraceRecorder | None = None
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
-        self._traces: dict[str, Trace] = {}
-        self._cancel_events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        self._roundtrips: dict[str, ResultQueue] = {}
-        self._roundtrip_ends: dict[str, asyncio.Event] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._broadcast = Broadcast(middlewares or (), queue_maxsize)
+        self._table = TraceTable()
+        self._table.errors_are_results = emit_errors_to_rookery
+        self._table.on_end = self._cancel_finished
         self._ports: dict[Node | Endpoint, Port] = {owner: self._port(owner) for owner in self._graph.inboxes}
+        self._open_sea = self._ports[OPEN_SEA]
         self._rookery = self._ports[ROOKERY]
+        self._results_maxsize = queue_maxsize * max(1, len(self._graph.egress))
+        self._roundtrips = Roundtrips(self._table, self._rookery, self._results_maxsize)
 
     def _port(self, owner: Node | Endpoint) -> Port:
         port = Port(owner, self, self._graph.inboxes[owner])
@@ -91,7 +86,7 @@ class PenguiFlow:
         port.outgoing = self._graph.outgoing[owner]
         return port
 
-    # -- what it is ---------------------------------------------------------------------------------------------------
+    # What it is
 
     @property
     def registry(self) -> ModelRegistry | None:
@@ -118,15 +113,15 @@ class PenguiFlow:
         """Source and target of every edge, by name; OpenSea and Rookery among them."""
         return tuple((str(f.source.name), str(f.target.name)) for f in self._graph.floes if f.source and f.target)
 
+    @property
+    def _traces(self) -> dict[str, Trace]:
+        return self._table.traces
+
     def add_middleware(self, middleware: Middleware) -> None:
         """Tell one more listener of every event."""
-        self._middlewares.append(middleware)
+        self._broadcast.middlewares.append(middleware)
 
-    @property
-    def _listening(self) -> bool:
-        return bool(self._middlewares) or (self._state_store is not None and self._recorder is None)
-
-    # -- from start to stop -------------------------------------------------------------------------------------------
+    # From start to stop
 
     def run(
         self,
@@ -137,29 +132,27 @@ class PenguiFlow:
     ) -> _Started:
         """Start the nodes; needs a running event loop.
 
-        A `state_store` that offers a `recorder()` gets every event of every trace. Raises `RuntimeError` when the flow
-        runs already or when the registry lacks a node that wants to be validated.
+        A `state_store` that offers a `recorder()` gets every event of every trace, another one gets the flow events.
+        Raises `RuntimeError` when the flow runs already or when the registry lacks a node that wants to be validated.
         """
         if self._engine is not None:
             raise RuntimeError("PenguiFlow already running")
-        if registry is not None:
-            missing = sorted(
-                str(node.name)
-                for node in self.nodes
-                if node.policy.validate != "none" and not registry.has(str(node.name))
-            )
-            if missing:
-                raise RuntimeError(
-                    f"ModelRegistry is missing entries for nodes requiring validation: {', '.join(missing)}"
-                )
         asyncio.get_running_loop()
+        if registry is not None:
+            names = [str(node.name) for node in self.nodes if node.policy.validate != "none"]
+            missing = sorted(name for name in names if not registry.has(name))
+            if missing:
+                wanted = ", ".join(missing)
+                raise RuntimeError(f"ModelRegistry is missing entries for nodes requiring validation: {wanted}")
         self._registry = registry
         if state_store is not None:
             self._state_store = state_store
-        make_recorder = getattr(self._state_store, "recorder", None)
-        if recorder is None and make_recorder is not None:
-            recorder = make_recorder()
-        self._recorder = recorder
+        if recorder is None and self._state_store is not None:
+            if hasattr(self._state_store, "recorder"):
+                recorder = self._state_store.recorder()
+            else:
+                self._broadcast.store = self._state_store
+        self._table.recorder = recorder
         self._adopt_waiting()
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()
@@ -175,45 +168,36 @@ class PenguiFlow:
             return
         await engine.stop()
         self._engine = None
-        for trace in list(self._traces.values()):
-            if not trace.ended:
-                trace.error = trace.error or self._cancelled_error(trace, "the flow was stopped")
-                self._finish(trace, "cancelled")
-        self._traces.clear()
+        self._table.end_all("the flow was stopped")
         self._roundtrips.clear()
-        for ended in self._roundtrip_ends.values():
-            ended.set()
-        self._roundtrip_ends.clear()
-        while self._background:
-            await asyncio.wait(self._background)
+        await self._broadcast.settle()
 
     def _adopt_waiting(self) -> None:
         """Give a trace to messages that were sent before `run`, or left behind by `stop`."""
+        table = self._table
         for port in self._ports.values():
             items = port.inbox.items
             for _ in range(len(items)):
-                item = items.popleft()
-                if item.trace is not None and item.trace.cancelled:
-                    item.floe.release()
+                floe, message, trace, message_id = items.popleft()
+                if trace is not None and trace.cancelled:
+                    floe.release()
                     continue
-                trace, message_id = item.trace, item.message_id
-                if trace is None or trace.ended or self._traces.get(trace.id) is not trace:
-                    trace = self._trace_of(item.message, None)
+                if trace is None or table.traces.get(trace.id) is not trace:
+                    trace = table.of(message, None)
                     if trace is not None and port is self._rookery:
                         trace.parked += 1
                     elif trace is not None:
                         trace.queued += 1
-                elif self._recorder is not None and trace.log is None:
-                    trace.log = self._recorder.open(trace.id)
+                elif table.recorder is not None and trace.log is None:
+                    trace.log = table.recorder.open(trace.id)
                 if trace is not None and trace.log is not None:
-                    source = self._ports[item.floe.source or OPEN_SEA]
-                    sender = Context._of(source)
+                    sender = Context._of(self._ports[floe.source or OPEN_SEA])
                     sender._ordinal = trace.submissions
                     trace.submissions += 1
-                    message_id = sender._log_put(item.floe, item.message, trace, None)
-                items.append(Item(item.floe, item.message, trace, message_id))
+                    message_id = sender._log_put(floe, message, trace, None)
+                items.append((floe, message, trace, message_id))
 
-    # -- in and out ---------------------------------------------------------------------------------------------------
+    # In and out
 
     async def emit(self, msg: Any, to: NodeTargets = None, *, trace_id: str | None = None) -> None:
         """Send a message in, to all entry nodes or to those named; waits for room.
@@ -222,17 +206,27 @@ class PenguiFlow:
         the same trace waits until that was fetched.
         """
         if trace_id is not None:
-            msg = await self._begin_roundtrip(msg, trace_id)
-        if (context := self._outside(msg, to)) is not None:
-            if self._recorder is not None and self._recorder.congested:
-                await self._recorder.wait_ready()
-            await context.emit(msg, to)
+            if self._engine is None:
+                raise RuntimeError("PenguiFlow is not running")
+            msg = with_trace(msg, trace_id)
+            await self._roundtrips.begin(trace_id)
+        try:
+            context = self._sender(msg, to)
+            if context is not None:
+                await self._send(context, msg, to)
+        except BaseException:
+            if trace_id is not None:
+                self._roundtrips.abandon(trace_id)
+            raise
 
     def emit_nowait(self, msg: Any, to: NodeTargets = None, *, trace_id: str | None = None) -> None:
         """As `emit`, without waiting: raises `asyncio.QueueFull`."""
         if trace_id is not None:
             raise RuntimeError("emit_nowait(trace_id=...) is not supported; use await emit(..., trace_id=...)")
-        if (context := self._outside(msg, to)) is not None:
+        if any(floe.full() for floe in self._open_sea.floes_to(to)):
+            raise asyncio.QueueFull
+        context = self._sender(msg, to)
+        if context is not None:
             context.emit_nowait(msg, to)
 
     async def emit_chunk(
@@ -247,7 +241,7 @@ class PenguiFlow:
         to: NodeTargets = None,
     ) -> StreamChunk:
         """Send one piece of a stream in from outside."""
-        context = Context._of(self._ports[OPEN_SEA])
+        context = Context._of(self._open_sea)
         return await context.emit_chunk(
             parent=parent, text=text, stream_id=stream_id, seq=seq, done=done, meta=meta, to=to
         )
@@ -261,10 +255,17 @@ class PenguiFlow:
         if trace_id is not None:
             if from_ is not None:
                 raise RuntimeError("fetch(trace_id=...) does not support from_ filtering")
-            return await self._fetch_trace(trace_id)
+            return await self._roundtrips.fetch(trace_id)
+        if from_ is not None and self._roundtrips.enabled:
+            raise RuntimeError("fetch(from_=...) is not supported once trace-scoped fetching is enabled")
         while (item := self._rookery.take(from_)) is None:
             await self._rookery.wait_arrival()
-        return self._taken(item)
+        floe, message, trace, message_id = item
+        if trace is not None:
+            if trace.log is not None:
+                trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
+            self._table.collected(trace)
+        return message
 
     async def fetch_any(self, from_: NodeTargets = None, *, trace_id: str | None = None) -> Any:
         """The same as `fetch`."""
@@ -277,15 +278,18 @@ class PenguiFlow:
         that gives up takes the trace with it.
         """
         sink = LastResult()
-        trace = self._begin_call(message, trace_id, sink)
+        trace = self._begin(message, trace_id, sink)
         try:
-            async with asyncio.timeout(timeout):
+            if timeout is None:
                 await self._submit(message, trace)
                 await sink.done
+            else:
+                async with asyncio.timeout(timeout):
+                    await self._submit(message, trace)
+                    await sink.done
         finally:
-            self._end_call(trace, sink)
-            if sink.done.done() and not sink.done.cancelled():
-                sink.done.exception()
+            self._end(trace, sink)
+            sink.close()
         return sink.result
 
     async def stream(self, message: Any, *, trace_id: str | None = None) -> AsyncIterator[Any]:
@@ -293,8 +297,8 @@ class PenguiFlow:
 
         Raises `FlowError` at the end when the trace failed or was cancelled. Leaving early cancels the trace.
         """
-        sink = ResultQueue(self._queue_maxsize * max(1, len(self._graph.egress)))
-        trace = self._begin_call(message, trace_id, sink)
+        sink = ResultQueue(self._results_maxsize)
+        trace = self._begin(message, trace_id, sink)
         try:
             await self._submit(message, trace)
             while True:
@@ -304,258 +308,100 @@ class PenguiFlow:
                     return
                 yield result
         finally:
-            self._end_call(trace, sink)
+            self._end(trace, sink)
 
     async def cancel(self, trace_id: str) -> bool:
         """Cancel a trace: what waits is dropped, what runs is cancelled. False when there was nothing to cancel."""
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
-        trace = self._traces.get(trace_id)
+        trace = self._table.traces.get(trace_id)
         if trace is None or trace.cancelled or not trace.pending:
             return False
-        await self._tell(
-            "trace_cancel_start",
-            Context._of(self._ports[OPEN_SEA]),
-            trace=trace,
-            cancelled=True,
-            extra={"pending": trace.pending},
+        pending = trace.pending
+        event = self._broadcast.event(
+            "trace_cancel_start", Context._of(self._open_sea), trace, cancelled=True, extra={"pending": pending}
         )
-        self._cancel(trace, "cancelled by the caller")
+        # From here on nothing new starts; the trace is held so that its end is told after its cancellation.
+        trace.cancelled = True
+        trace.inflight += 1
+        try:
+            await self._broadcast.publish(event)
+        finally:
+            self._cancel(trace, "cancelled by the caller")
+            self._table.release(trace)
         return True
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that is set when the trace is cancelled."""
-        event = self._cancel_events.get(trace_id)
-        if event is None:
-            event = asyncio.Event()
-            self._cancel_events[trace_id] = event
-        trace = self._traces.get(trace_id)
-        if trace is not None:
-            trace.cancel_event = event
-            if trace.cancelled:
-                event.set()
-        return event
+        return self._table.cancel_event(trace_id)
 
-    # -- traces -------------------------------------------------------------------------------------------------------
+    # Between the parts
 
-    def _trace_of(self, msg: Any, current: Trace | None) -> Trace | None:
-        """The trace a message belongs to: its own, else that of the invocation that sends it."""
-        trace_id = msg.trace_id if type(msg) is Message else _trace_id_of(msg)
-        if trace_id is None:
-            if current is not None or self._recorder is None:
-                return current
-            return self._trace(new_id())
-        if current is not None and current.id == trace_id:
-            return current
-        return self._trace(trace_id)
-
-    def _trace(self, trace_id: str) -> Trace:
-        trace = self._traces.get(trace_id)
-        if trace is None or trace.cancelled:
-            trace = self._traces[trace_id] = Trace(trace_id)
-            trace.sink = self._roundtrips.get(trace_id)
-            trace.cancel_event = self._cancel_events.get(trace_id)
-        elif not trace.ended:
-            return trace
-        trace.ended = False
-        trace.error = None
-        if self._recorder is not None:
-            trace.log = self._recorder.open(trace_id)
-        return trace
-
-    def _release(self, trace: Trace) -> None:
-        """One piece of work of the trace is done."""
-        trace.inflight -= 1
-        if not trace.inflight and not trace.queued and not trace.ended:
-            if trace.cancelled:
-                self._finish(trace, "cancelled")
-            else:
-                self._finish(trace, "ok" if trace.error is None else trace_status(trace.error))
-
-    def _finish(self, trace: Trace, status: str) -> None:
-        """Nothing of the trace is left to do."""
-        trace.ended = True
-        error = trace.error
-        log, trace.log = trace.log, None
-        if log is not None:
-            if trace.cancelled:
-                log.event("cancel.done", "", log.root)
-            log.close(status, None if error is None else {"error": error.to_payload()})
-        trace.state = trace.streams = trace.suspended = None
-        if trace.sink is not None:
-            silent = trace.stopped or (self._emit_errors_to_rookery and not trace.cancelled and status != "cancelled")
-            trace.sink.finish(None if silent else error)
-        if trace.cancelled:
-            self._spawn(self._tell("trace_cancel_finish", Context._of(self._rookery), trace=trace, cancelled=False))
-        if not trace.parked and self._traces.get(trace.id) is trace:
-            del self._traces[trace.id]
-
-    def _cancel(self, trace: Trace, reason: str) -> None:
-        trace.cancelled = True
-        trace.error = self._cancelled_error(trace, reason)
-        if trace.cancel_event is not None:
-            trace.cancel_event.set()
-        if trace.log is not None:
-            trace.log.event("cancel.requested", "", trace.log.root, {"reason": reason})
-        # What waits for a node is passed over when its turn comes: cancelling costs the same whatever the backlog.
-        trace.queued = 0
-        if trace.parked:
-            trace.parked = 0
-            while self._drop_parked(trace):
-                pass
-        for context in list(trace.suspended or ()):
-            context._cancel("cancel")
-        if trace.idle and not trace.ended:
-            self._finish(trace, "cancelled")
-
-    def _drop_parked(self, trace: Trace) -> bool:
-        items = self._rookery.inbox.items
-        for position, item in enumerate(items):
-            if item.trace is trace:
-                del items[position]
-                item.floe.release()
-                return True
-        return False
-
-    def _cancelled_error(self, trace: Trace, reason: str) -> FlowError:
-        return FlowError(
-            trace_id=trace.id,
-            node_name=None,
-            code=FlowErrorCode.TRACE_CANCELLED,
-            message=f"trace was cancelled: {reason}",
-        )
-
-    # -- callers ------------------------------------------------------------------------------------------------------
-
-    def _outside(self, msg: Any, to: NodeTargets) -> Context | None:
+    def _sender(self, msg: Any, to: NodeTargets) -> Context | None:
         """A context that sends into the flow; None when the flow has no nodes."""
-        port = self._ports[OPEN_SEA]
+        port = self._open_sea
         if not port.outgoing:
-            if not self.nodes:
-                return None
-            raise RuntimeError("the flow has no entry: every node is the successor of another one")
+            if self.nodes:
+                raise RuntimeError(NO_ENTRY)
+            return None
         floes = port.floes_to(to)
-        context = Context._of(port)
-        trace = self._trace_of(msg, None)
+        return self._sender_for(self._table.of(msg, None), len(floes))
+
+    def _sender_for(self, trace: Trace | None, messages: int) -> Context:
+        context = Context._of(self._open_sea)
         if trace is not None:
             context._trace = trace
             context._ordinal = trace.submissions
-            trace.submissions += len(floes)
+            trace.submissions += messages
         return context
 
-    def _begin_call(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
+    async def _send(self, context: Context, msg: Any, to: NodeTargets = None) -> None:
+        recorder = self._table.recorder
+        if recorder is not None and recorder.congested:
+            await recorder.wait_ready()
+        await context.emit(msg, to)
+
+    def _begin(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
-        if isinstance(message, Message) and trace_id is not None and message.trace_id != trace_id:
+        own_id = trace_id_of(message)
+        if trace_id is not None and own_id is not None and own_id != trace_id:
             raise ValueError("trace_id differs from the message's own; give one of them")
-        trace = self._trace(trace_id or _trace_id_of(message) or new_id())
+        trace = self._table.open(trace_id or own_id or new_id())
         if trace.sink is not None:
             raise RuntimeError(f"somebody waits for trace {trace.id} already")
         trace.sink = sink
         return trace
 
     async def _submit(self, message: Any, trace: Trace) -> None:
-        port = self._ports[OPEN_SEA]
-        if not port.outgoing:
-            self._finish(trace, "ok")
+        floes = len(self._open_sea.outgoing)
+        if floes:
+            await self._send(self._sender_for(trace, floes), message)
+        else:
+            self._table.finish(trace)
             if self.nodes:
-                raise RuntimeError("the flow has no entry: every node is the successor of another one")
-            return
-        context = Context._of(port)
-        context._trace = trace
-        context._ordinal = trace.submissions
-        trace.submissions += len(port.outgoing)
-        if self._recorder is not None and self._recorder.congested:
-            await self._recorder.wait_ready()
-        await context.emit(message)
+                raise RuntimeError(NO_ENTRY)
 
-    def _end_call(self, trace: Trace, sink: LastResult | ResultQueue) -> None:
+    def _end(self, trace: Trace, sink: LastResult | ResultQueue) -> None:
         if trace.sink is sink:
             trace.sink = None
         if not trace.ended and not trace.cancelled:
             self._cancel(trace, "the caller stopped waiting")
 
-    async def _begin_roundtrip(self, msg: Any, trace_id: str) -> Any:
-        if self._engine is None:
-            raise RuntimeError("PenguiFlow is not running")
-        if isinstance(msg, Message):
-            msg = msg.model_copy(update={"trace_id": trace_id})
-        else:
-            try:
-                msg.trace_id = trace_id
-            except (AttributeError, TypeError, ValueError):
-                raise TypeError("emit(trace_id=...) requires a Message (or object with writable .trace_id)") from None
-        while trace_id in self._roundtrip_ends:
-            await self._roundtrip_ends[trace_id].wait()
-        self._roundtrip_ends[trace_id] = asyncio.Event()
-        self._subscribe(trace_id)
-        return msg
+    def _cancel(self, trace: Trace, reason: str) -> None:
+        if trace.parked:
+            items = self._rookery.inbox.items
+            kept = [item for item in items if item[2] is not trace]
+            for item in items:
+                if item[2] is trace:
+                    item[0].release()
+            items.clear()
+            items.extend(kept)
+        self._table.cancel(trace, reason)
 
-    def _subscribe(self, trace_id: str) -> ResultQueue:
-        queue = self._roundtrips.get(trace_id)
-        if queue is None:
-            queue = ResultQueue(self._queue_maxsize * max(1, len(self._graph.egress)))
-            self._roundtrips[trace_id] = queue
-            trace = self._traces.get(trace_id)
-            if trace is not None and trace.sink is None and not trace.ended:
-                trace.sink = queue
-        return queue
-
-    def _unsubscribe(self, trace_id: str) -> None:
-        """Results that nobody asked for go to the common queue."""
-        queue = self._roundtrips.pop(trace_id, None)
-        ended = self._roundtrip_ends.pop(trace_id, None)
-        if ended is not None:
-            ended.set()
-        if queue is None:
-            return
-        trace = self._traces.get(trace_id)
-        if trace is not None and trace.sink is queue:
-            trace.sink = None
-        if not self._rookery.incoming:
-            return
-        floe = self._rookery.incoming[0]
-        for result in queue.results:
-            if trace is not None:
-                trace.parked += 1
-            floe.put(Item(floe, result, trace, ""))
-        queue.results.clear()
-
-    async def _fetch_trace(self, trace_id: str) -> Any:
-        for position, item in enumerate(self._rookery.inbox.items):
-            if item.trace is not None and item.trace.id == trace_id:
-                del self._rookery.inbox.items[position]
-                item.floe.release()
-                return self._taken(item)
-        queue = self._subscribe(trace_id)
-        try:
-            result = await queue.get()
-        except asyncio.CancelledError:
-            # The result is kept for a fetch that is repeated; a new emit for the trace need not wait for this one.
-            ended = self._roundtrip_ends.pop(trace_id, None)
-            if ended is not None:
-                ended.set()
-            elif trace_id not in self._traces:
-                self._roundtrips.pop(trace_id, None)
-            raise
-        except StopAsyncIteration:
-            self._unsubscribe(trace_id)
-            return None
-        except FlowError:
-            self._unsubscribe(trace_id)
-            raise
-        self._unsubscribe(trace_id)
-        return result
-
-    def _taken(self, item: Item) -> Any:
-        trace = item.trace
-        if trace is not None:
-            trace.parked -= 1
-            if trace.log is not None:
-                trace.log.event("message.dequeued", item.floe.name, trace.log.root, {"message_id": item.message_id})
-            if trace.ended and not trace.parked and self._traces.get(trace.id) is trace:
-                del self._traces[trace.id]
-        return item.message
+    def _cancel_finished(self, trace: Trace) -> None:
+        context = Context._of(self._rookery)
+        self._broadcast.publish_later(self._broadcast.event("trace_cancel_finish", context, trace, cancelled=False))
 
     async def _to_rookery(self, context: Context, msg: Any) -> None:
         """Deliver past the node's successors."""
@@ -567,88 +413,6 @@ class PenguiFlow:
             floe = Floe(port.owner, ROOKERY, maxsize=self._queue_maxsize)
             floe.inbox = self._rookery.inbox
         await context._send(floe, msg, context._trace, None)
-
-    # -- telling ------------------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        if not self._listening and not logger.isEnabledFor(logging.INFO):
-            work.close()
-            return
-        task = asyncio.get_running_loop().create_task(work, name="penguiflow:tell")
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _tell(
-        self,
-        event_type: str,
-        context: Context,
-        *,
-        trace: Trace | None = None,
-        attempt: int = 0,
-        latency_ms: float | None = None,
-        level: int = logging.INFO,
-        cancelled: bool | None = None,
-        extra: Mapping[str, Any] | None = None,
-        exc: BaseException | None = None,
-    ) -> None:
-        """Log an event and hand it to store and middlewares, outside the reach of the trace's cancellation."""
-        listening = self._listening
-        if not listening and not logger.isEnabledFor(level):
-            return
-        trace = trace or context._trace
-        port = context._port
-        event = FlowEvent(
-            event_type=event_type,
-            ts=time.time(),
-            node_name=port.name,
-            node_id=port.owner.node_id,
-            trace_id=None if trace is None else trace.id,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            queue_depth_in=context.queue_depth_in(),
-            queue_depth_out=context.queue_depth_out(),
-            outgoing_edges=len(port.outgoing),
-            queue_maxsize=self._queue_maxsize,
-            trace_pending=None if trace is None else trace.pending,
-            trace_inflight=0 if trace is None else trace.inflight,
-            trace_cancelled=(trace is not None and trace.cancelled) if cancelled is None else cancelled,
-            extra=extra or {},
-        )
-        if logger.isEnabledFor(level):
-            logger.log(level, event_type, extra=event.to_payload(), exc_info=exc)
-        if not listening:
-            return
-        shielded, context._shielded = context._shielded, True
-        try:
-            await self._hand_out(event)
-        finally:
-            context._shielded = shielded
-        if context._cancel_reason is not None and not context._cancel_sent:
-            context._cancel_sent = True
-            raise asyncio.CancelledError
-
-    async def _hand_out(self, event: FlowEvent) -> None:
-        if self._state_store is not None and self._recorder is None:
-            try:
-                await self._state_store.save_event(StoredEvent.from_flow_event(event))
-            except Exception as error:  # a failing store must not stop the flow
-                about = {"trace_id": event.trace_id, "kind": event.event_type, "exception": repr(error)}
-                logger.exception("state_store_save_failed", extra={"event": "state_store_save_failed", **about})
-        for middleware in self._middlewares:
-            try:
-                await middleware(event)
-            except Exception as error:  # a failing listener must not stop the flow
-                about = {"node_name": event.node_name, "node_id": event.node_id, "exception": repr(error)}
-                logger.exception("middleware_error", extra={"event": "middleware_error", **about})
-
-
-def _trace_id_of(msg: Any) -> str | None:
-    """The trace id that an object carries, if it carries one."""
-    # A missing attribute of a pydantic model costs 1.5 microseconds: ask its class instead.
-    if isinstance(msg, BaseModel) and "trace_id" not in type(msg).model_fields:
-        return None
-    trace_id = getattr(msg, "trace_id", None)
-    return trace_id if isinstance(trace_id, str) else None
 
 
 def create(*adjacencies: tuple[Node, Sequence[Node]], **kwargs: Any) -> PenguiFlow:

@@ -43,6 +43,11 @@ class LastResult:
         else:
             self.done.set_exception(error)
 
+    def close(self) -> None:
+        """Nobody waits any more: an error that came too late is no warning."""
+        if self.done.done() and not self.done.cancelled():
+            self.done.exception()
+
 
 class ResultQueue:
     """Holds results until they are asked for, at most `maxsize` of them (0: any number)."""

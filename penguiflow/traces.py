@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel
+
+from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.ids import new_id
+from penguiflow.types import Message
 
 if TYPE_CHECKING:
     from penguiflow.context import Context
-    from penguiflow.errors import FlowError
-    from penguiflow.observer import TraceLog
+    from penguiflow.observer import TraceLog, TraceRecorder
 
-__all__ = ["ResultSink", "Trace", "TraceCancelled"]
+__all__ = ["ResultSink", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
 
 
 class TraceCancelled(Exception):
@@ -117,3 +124,161 @@ class Trace:
         else:
             self.streams[key] = seq + 1
         return seq
+
+
+def trace_status(error: FlowError) -> str:
+    """How a span or trace that failed with `error` ended."""
+    late = (FlowErrorCode.NODE_TIMEOUT, FlowErrorCode.DEADLINE_EXCEEDED)
+    return "timeout" if error.code in late else "error"
+
+
+_MAX_KNOWN_TYPES = 4096
+_carries_trace: dict[type, bool] = {}
+
+
+def trace_id_of(msg: Any) -> str | None:
+    """The trace id that an object carries, if it carries one."""
+    kind = type(msg)
+    carries = _carries_trace.get(kind)
+    if carries is None:
+        # A missing attribute of a pydantic model costs 1.5 microseconds: its class is asked, once.
+        carries = "trace_id" in kind.model_fields if issubclass(kind, BaseModel) else not _is_plain(kind)
+        if len(_carries_trace) >= _MAX_KNOWN_TYPES:
+            _carries_trace.clear()
+        _carries_trace[kind] = carries
+    if not carries:
+        return None
+    trace_id = getattr(msg, "trace_id", None)
+    return trace_id if isinstance(trace_id, str) else None
+
+
+def _is_plain(kind: type) -> bool:
+    return issubclass(kind, str | bytes | int | float | dict | list | tuple | set | frozenset | type(None)) and not (
+        hasattr(kind, "trace_id")
+    )
+
+
+class TraceTable:
+    """The traces that a flow has in flight."""
+
+    def __init__(self) -> None:
+        self.traces: dict[str, Trace] = {}
+        self.recorder: TraceRecorder | None = None
+        self.sinks: dict[str, ResultSink] = {}
+        """Who waits for traces that may not have begun."""
+        self.on_end: Callable[[Trace], None] = lambda trace: None
+        """Called when a cancelled trace has come to rest."""
+        self.errors_are_results = False
+        self._cancel_events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+
+    def of(self, msg: Any, current: Trace | None) -> Trace | None:
+        """The trace a message belongs to: its own, else that of the invocation that sends it."""
+        trace_id = msg.trace_id if type(msg) is Message else trace_id_of(msg)
+        if trace_id is None:
+            if current is not None or self.recorder is None:
+                return current
+            return self.open(new_id())
+        if current is not None and current.id == trace_id:
+            return current
+        return self.open(trace_id)
+
+    def open(self, trace_id: str) -> Trace:
+        """The trace of this id, begun (again) if nothing of it is in flight."""
+        trace = self.traces.get(trace_id)
+        if trace is None or trace.cancelled:
+            trace = self.traces[trace_id] = Trace(trace_id)
+            if self.sinks:
+                trace.sink = self.sinks.get(trace_id)
+            if self._cancel_events:
+                trace.cancel_event = self._cancel_events.get(trace_id)
+        elif not trace.ended:
+            return trace
+        trace.ended = False
+        trace.error = None
+        if self.recorder is not None:
+            trace.log = self.recorder.open(trace_id)
+        return trace
+
+    def release(self, trace: Trace) -> None:
+        """One piece of work of the trace is done."""
+        trace.inflight -= 1
+        if not trace.inflight and not trace.queued and not trace.ended:
+            self.finish(trace)
+
+    def finish(self, trace: Trace, status: str | None = None) -> None:
+        """Nothing of the trace is left to do: close its log, answer who waits, forget it."""
+        trace.ended = True
+        error = trace.error
+        if status is None:
+            status = "cancelled" if trace.cancelled else "ok" if error is None else trace_status(error)
+        log = trace.log
+        if log is not None:
+            trace.log = None
+            if trace.cancelled:
+                log.event("cancel.done", "", log.root)
+            log.close(status, None if error is None else {"error": error.to_payload()})
+        if trace.sink is not None:
+            # A deadline's answer, and errors that are delivered as results, are no exceptions to whoever waits.
+            delivered = trace.stopped or (self.errors_are_results and status != "cancelled")
+            trace.sink.finish(None if delivered else error)
+        if trace.cancelled:
+            self.on_end(trace)
+        if trace.parked:
+            trace.state = trace.streams = trace.suspended = None
+        elif self.traces.get(trace.id) is trace:
+            del self.traces[trace.id]
+
+    def collected(self, trace: Trace) -> None:
+        """One of its results was fetched."""
+        trace.parked -= 1
+        if trace.ended and not trace.parked and self.traces.get(trace.id) is trace:
+            del self.traces[trace.id]
+
+    def cancel(self, trace: Trace, reason: str) -> None:
+        """Stop what runs, pass over what waits; the same price whatever the backlog."""
+        trace.cancelled = True
+        trace.error = cancelled_error(trace, reason)
+        if trace.cancel_event is not None:
+            trace.cancel_event.set()
+        if trace.log is not None:
+            trace.log.event("cancel.requested", "", trace.log.root, {"reason": reason})
+        trace.queued = 0
+        trace.parked = 0
+        for context in list(trace.suspended or ()):
+            context._cancel("cancel")
+        if not trace.ended and trace.idle:
+            self.finish(trace)
+        elif trace.ended:
+            self.on_end(trace)
+            self.traces.pop(trace.id, None)
+
+    def cancel_event(self, trace_id: str) -> asyncio.Event:
+        """The event that is set when the trace is cancelled."""
+        event = self._cancel_events.get(trace_id)
+        if event is None:
+            event = asyncio.Event()
+            self._cancel_events[trace_id] = event
+        trace = self.traces.get(trace_id)
+        if trace is not None:
+            trace.cancel_event = event
+            if trace.cancelled:
+                event.set()
+        return event
+
+    def end_all(self, reason: str) -> None:
+        """Answer everybody who still waits, and forget everything."""
+        for trace in list(self.traces.values()):
+            if not trace.ended:
+                trace.error = trace.error or cancelled_error(trace, reason)
+                self.finish(trace, "cancelled")
+        self.traces.clear()
+        for sink in self.sinks.values():
+            sink.finish(FlowError(trace_id=None, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=reason))
+        self.sinks.clear()
+
+
+def cancelled_error(trace: Trace, reason: str) -> FlowError:
+    """What a caller gets who waits for a trace that was cancelled."""
+    return FlowError(
+        trace_id=trace.id, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=f"trace cancelled: {reason}"
+    )

@@ -19,10 +19,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
-from penguiflow.channels import Item
+from penguiflow.channels import ROOKERY, Item
 from penguiflow.context import Context, Port
 from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.traces import TraceCancelled
+from penguiflow.traces import TraceCancelled, trace_status
 from penguiflow.types import FinalAnswer, Message
 from penguiflow.validation import NodeValidators, rewrap
 
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 FAIRNESS = 64
 """Messages that a carrier handles before it lets the rest of the loop run."""
 MAX_IDLE_CARRIERS = 64
+DEADLINE_EXCEEDED_TEXT = "Deadline exceeded"
 
-logger = logging.getLogger("penguiflow.core")
+_new_context = Context.__new__
 
 
 class NodeTimeout(Exception):
@@ -87,11 +88,12 @@ def _resume_in(context: contextvars.Context, coro: Coroutine[Any, Any, Any], pen
 class Worker:
     """One node in the engine: its inbox, its checks, and how many invocations are under way."""
 
-    __slots__ = ("items", "limit", "listed", "node", "policy", "port", "running", "validators")
+    __slots__ = ("func", "items", "limit", "listed", "node", "policy", "port", "running", "validators")
 
     def __init__(self, port: Port, registry: ModelRegistry | None) -> None:
         node = cast("Node", port.owner)
         self.node = node
+        self.func = cast("Callable[[Any, Context], Coroutine[Any, Any, Any]]", node.func)
         self.port = port
         self.policy = node.policy
         self.limit = node.policy.max_concurrency
@@ -107,6 +109,10 @@ class Engine:
 
     def __init__(self, flow: PenguiFlow, ports: list[Port], registry: ModelRegistry | None) -> None:
         self.flow = flow
+        self.broadcast = flow._broadcast
+        self.table = flow._table
+        self.told = False
+        """Whether anybody listens to the events of successful invocations."""
         self.loop = asyncio.get_running_loop()
         self.base_context = contextvars.copy_context()
         """What every invocation's context variables begin with."""
@@ -186,10 +192,11 @@ class Engine:
                 if self.ready and not self.stopping:
                     self._wake()
 
-    async def _drain(self, task: asyncio.Task[None]) -> None:
+    async def _drain(self, task: asyncio.Task[None]) -> None:  # noqa: C901 - the hot loop, written out
         """Handle messages until none is left, or until another carrier has taken over."""
         ready = self.ready
         handled = 0
+        self.told = self.broadcast.wanted(logging.INFO)
         while ready and not self.stopping:
             worker = ready.popleft()
             worker.listed = False
@@ -197,14 +204,18 @@ class Engine:
             if not items or worker.running >= worker.limit:
                 continue
             item = items.popleft()
-            item.floe.release()
+            floe = item[0]
+            floe.size -= 1
+            if floe.putters:
+                floe.wake_putter()
             worker.running += 1
             if items and worker.running < worker.limit:
                 worker.listed = True
                 ready.append(worker)
-            trace = item.trace
+            trace = item[2]
             if trace is None or not trace.cancelled:
-                context = Context._of(worker.port)
+                context = _new_context(Context)
+                context._port = worker.port
                 activation = self._activate(worker, context, item)
                 try:
                     pending = activation.send(None)
@@ -229,6 +240,7 @@ class Engine:
             if handled >= FAIRNESS:
                 handled = 0
                 await asyncio.sleep(0)
+                self.told = self.broadcast.wanted(logging.INFO)
         if self.drainer is task:
             self.drainer = None
 
@@ -270,83 +282,100 @@ class Engine:
             return False
         return not self.stopping
 
-    async def _activate(self, worker: Worker, context: Context, item: Item) -> None:
-        """Handle one message from beginning to end. Raises nothing."""
-        _, message, trace, message_id = item
+    async def _activate(self, worker: Worker, context: Context, item: Item) -> None:  # noqa: C901 - the hot path
+        """Handle one message from beginning to end. Raises nothing.
+
+        This is the path that every hop takes: what is written out here (checks, the send to the successors) is
+        written out because a call costs as much as the work.
+        """
+        floe, message, trace, message_id = item
         context._message = message
         log = None
-        span = ""
-        status = "cancelled"
-        error: FlowError | None = None
         if trace is not None:
             context._trace = trace
-            context._message_id = message_id
             trace.queued -= 1
             trace.inflight += 1
             log = trace.log
             if log is not None:
-                log.event("message.dequeued", item.floe.name, log.root, {"message_id": message_id})
-                span = log.start(
-                    "node", worker.port.name, log.root, {"message_id": message_id, "node_id": worker.node.node_id}
-                )
-                context._span = span
+                context._message_id = message_id
+                log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
+                about = {"message_id": message_id, "node_id": worker.node.node_id}
+                context._span = log.start("node", worker.port.name, log.root, about)
+        validators = worker.validators
+        status = "cancelled"
+        error: FlowError | None = None
+        attempt = 0
+        attempt_span = ""
+        expired = type(message) is Message and message.deadline_s is not None and message.deadline_s <= time()
         try:
-            if isinstance(message, Message) and message.deadline_s is not None and message.deadline_s <= time():
-                await self._skip_expired(worker, context, message)
-            else:
-                error = await self._attempts(worker, context, message)
+            if expired:
+                error = await self._expired(worker, context, message)
+            while not expired:
+                started = perf_counter()
+                if log is not None:
+                    attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
+                if self.told:
+                    await self.broadcast.tell(
+                        "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
+                    )
+                try:
+                    value = message
+                    envelope = None
+                    if validators.unwraps and isinstance(message, Message):
+                        context._envelope = envelope = message
+                        value = message.payload
+                    if validators.check_in is not None and type(value) is not validators.trusted_in:
+                        value = validators.check_in(value)
+                    coro = worker.func(value, context)
+                    variables = self.base_context.copy()
+                    try:
+                        pending = variables.run(coro.send, None)
+                    except StopIteration as stop:
+                        result = stop.value
+                    else:
+                        result = await self._await_function(worker, context, variables, coro, pending)
+                    if result is not None:
+                        result = validators.finish(result, envelope)
+                except BaseException as failure:
+                    error = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
+                    if error is not None:
+                        break
+                    attempt += 1
+                    continue
+                if log is not None:
+                    latency_ms = (perf_counter() - started) * 1e3
+                    log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
+                if result is not None:
+                    if log is None and type(result) is Message and trace is not None and result.trace_id == trace.id:
+                        for floe in worker.port.outgoing:
+                            if 0 < floe.maxsize <= floe.size or floe.target is ROOKERY or trace.cancelled:
+                                await context._send(floe, result, trace, None)
+                            else:
+                                trace.queued += 1
+                                floe.size += 1
+                                floe.inbox.items.append((floe, result, trace, ""))
+                                floe.inbox.arrived()
+                    else:
+                        await context.emit(result)
+                if self.told:
+                    latency_ms = (perf_counter() - started) * 1e3
+                    await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
+                break
             status = "ok" if error is None else trace_status(error)
         except (asyncio.CancelledError, TraceCancelled):
-            await self.flow._tell("node_trace_cancelled", context, level=logging.INFO)
+            event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
+            await self.broadcast.tell(event, context, attempt=attempt)
         finally:
             if trace is not None:
                 if log is not None:
                     data = None if error is None else {"error": error.to_payload()}
-                    log.end("node", worker.port.name, span, log.root, status, data)
+                    log.end("node", worker.port.name, context._span, log.root, status, data)
                 if context._held is not None:
                     for held in context._held:
-                        self.flow._release(held)
-                self.flow._release(trace)
-
-    async def _attempts(self, worker: Worker, context: Context, message: Any) -> FlowError | None:
-        """Try the node's function as often as its policy allows; returns the failure, or None."""
-        flow = self.flow
-        validators = worker.validators
-        trace = context._trace
-        log = None if trace is None else trace.log
-        name = worker.port.name
-        attempt = 0
-        while True:
-            attempt_span = "" if log is None else log.start("attempt", name, context._span, {"attempt": attempt})
-            if flow._listening or logger.isEnabledFor(logging.DEBUG):
-                await flow._tell("node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG)
-            started = perf_counter()
-            try:
-                value, context._envelope = validators.prepare(message)
-                coro = worker.node.func(value, context)
-                variables = self.base_context.copy()
-                try:
-                    pending = variables.run(coro.send, None)  # type: ignore[attr-defined]
-                except StopIteration as stop:
-                    result = stop.value
-                else:
-                    result = await self._await_function(worker, context, variables, coro, pending)
-                result = validators.finish(result, context._envelope)
-            except BaseException as failure:
-                failed = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
-                if failed is not None:
-                    return failed
-                attempt += 1
-                continue
-            if log is not None:
-                latency_ms = (perf_counter() - started) * 1e3
-                log.end("attempt", name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
-            if result is not None:
-                await context.emit(result)
-            if flow._listening or logger.isEnabledFor(logging.INFO):
-                latency_ms = (perf_counter() - started) * 1e3
-                await flow._tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
-            return None
+                        self.table.release(held)
+                trace.inflight -= 1
+                if not trace.inflight and not trace.queued and not trace.ended:
+                    self.table.finish(trace)
 
     async def _await_function(
         self, worker: Worker, context: Context, variables: contextvars.Context, coro: Any, pending: Any
@@ -370,7 +399,6 @@ class Engine:
         self, worker: Worker, context: Context, failure: BaseException, attempt: int, span: str, started: float
     ) -> FlowError | None:
         """Report a failed attempt and wait for the next one (None), or give up (the error)."""
-        flow = self.flow
         latency_ms = (perf_counter() - started) * 1e3
         trace = context._trace
         log = None if trace is None else trace.log
@@ -393,7 +421,7 @@ class Engine:
                 task.uncancel()
             context._timed_out = False
         event = "node_timeout" if timed_out else "node_error"
-        await flow._tell(
+        await self.broadcast.tell(
             event,
             context,
             attempt=attempt,
@@ -408,13 +436,13 @@ class Engine:
             if log is not None:
                 about = {"attempt": attempt + 1, "sleep_s": delay, "error": repr(failure)}
                 log.event("node.retry", worker.port.name, context._span, about)
-            await flow._tell("node_retry", context, attempt=attempt + 1, extra=retry)
+            await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
             await asyncio.sleep(delay)
             return None
         error = _flow_error(worker, context, failure, attempt, latency_ms)
         if trace is not None and trace.error is None:
             trace.error = error
-        await flow._tell(
+        await self.broadcast.tell(
             "node_failed",
             context,
             attempt=attempt,
@@ -423,41 +451,34 @@ class Engine:
             extra={"exception": repr(failure), "flow_error": error.to_payload()},
             exc=failure,
         )
-        if flow._emit_errors_to_rookery:
-            await flow._to_rookery(context, error)
+        if self.table.errors_are_results:
+            await self.flow._to_rookery(context, error)
         return error
 
-    async def _skip_expired(self, worker: Worker, context: Context, message: Message) -> None:
+    async def _expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
         """The trace's time is up before the node began: answer in its place."""
-        flow = self.flow
         trace = context._trace
+        error = FlowError(
+            trace_id=context.trace_id,
+            node_name=worker.port.name,
+            node_id=worker.node.node_id,
+            code=FlowErrorCode.DEADLINE_EXCEEDED,
+            message=DEADLINE_EXCEEDED_TEXT,
+            metadata={"deadline_s": message.deadline_s},
+        )
         if trace is not None:
-            trace.error = trace.error or FlowError(
-                trace_id=trace.id,
-                node_name=worker.port.name,
-                node_id=worker.node.node_id,
-                code=FlowErrorCode.DEADLINE_EXCEEDED,
-                message="Deadline exceeded",
-                metadata={"deadline_s": message.deadline_s},
-            )
+            trace.error = trace.error or error
             trace.stopped = True
             if trace.log is not None:
                 about = {"message_id": context._message_id, "deadline_s": message.deadline_s}
                 trace.log.event("deadline.exceeded", worker.port.name, context._span, about)
-        await flow._tell("deadline_skip", context, extra={"deadline_s": message.deadline_s})
+        extra = {"deadline_s": message.deadline_s, "flow_error": error.to_payload()}
+        await self.broadcast.tell("deadline_skip", context, extra=extra)
         payload = message.payload
         if not isinstance(payload, FinalAnswer):
             payload = FinalAnswer(text=DEADLINE_EXCEEDED_TEXT)
-        await flow._to_rookery(context, rewrap(message, payload))
-
-
-DEADLINE_EXCEEDED_TEXT = "Deadline exceeded"
-
-
-def trace_status(error: FlowError) -> str:
-    """How a span or trace that failed with `error` ended."""
-    late = (FlowErrorCode.NODE_TIMEOUT, FlowErrorCode.DEADLINE_EXCEEDED)
-    return "timeout" if error.code in late else "error"
+        await self.flow._to_rookery(context, rewrap(message, payload))
+        return error
 
 
 def _expire(context: Context) -> None:

@@ -1,0 +1,136 @@
+"""Events for whoever listens: the logger `penguiflow.core`, a state store, the middlewares."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from penguiflow.context import Context
+from penguiflow.metrics import FlowEvent, StoredEvent
+from penguiflow.middlewares import Middleware
+from penguiflow.traces import Trace
+
+__all__ = ["Broadcast", "EventStore"]
+
+logger = logging.getLogger("penguiflow.core")
+
+
+class EventStore(Protocol):
+    """The part of a state store that events go to."""
+
+    async def save_event(self, event: StoredEvent) -> None:
+        """Keep one event."""
+        ...
+
+
+class Broadcast:
+    """Builds an event only when somebody wants it, and keeps their failures away from the flow."""
+
+    def __init__(self, middlewares: Sequence[Middleware], queue_maxsize: int) -> None:
+        self.middlewares = list(middlewares)
+        self.store: EventStore | None = None
+        self.queue_maxsize = queue_maxsize
+        self.background: set[asyncio.Task[None]] = set()
+
+    def wanted(self, level: int) -> bool:
+        """Whether anybody wants an event of this level."""
+        return bool(self.middlewares) or self.store is not None or logger.isEnabledFor(level)
+
+    def event(
+        self,
+        event_type: str,
+        context: Context,
+        trace: Trace | None,
+        *,
+        attempt: int = 0,
+        latency_ms: float | None = None,
+        cancelled: bool | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> FlowEvent:
+        """The event, with queues and trace as they are now."""
+        port = context._port
+        return FlowEvent(
+            event_type=event_type,
+            ts=time.time(),
+            node_name=port.name,
+            node_id=port.owner.node_id,
+            trace_id=None if trace is None else trace.id,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            queue_depth_in=context.queue_depth_in(),
+            queue_depth_out=context.queue_depth_out(),
+            outgoing_edges=len(port.outgoing),
+            queue_maxsize=self.queue_maxsize,
+            trace_pending=None if trace is None else trace.pending,
+            trace_inflight=0 if trace is None else trace.inflight,
+            trace_cancelled=(trace is not None and trace.cancelled) if cancelled is None else cancelled,
+            extra=extra or {},
+        )
+
+    async def tell(
+        self,
+        event_type: str,
+        context: Context,
+        *,
+        attempt: int = 0,
+        latency_ms: float | None = None,
+        level: int = logging.INFO,
+        extra: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+    ) -> None:
+        """Publish an event of an invocation, outside the reach of its trace's cancellation.
+
+        A cancellation that came meanwhile is raised afterwards.
+        """
+        if not self.wanted(level):
+            return
+        event = self.event(event_type, context, context._trace, attempt=attempt, latency_ms=latency_ms, extra=extra)
+        shielded, context._shielded = context._shielded, True
+        try:
+            await self.publish(event, level, exc)
+        finally:
+            context._shielded = shielded
+        if context._cancel_reason is not None and not context._cancel_sent:
+            context._cancel_sent = True
+            raise asyncio.CancelledError
+
+    async def publish(self, event: FlowEvent, level: int = logging.INFO, exc: BaseException | None = None) -> None:
+        """Log an event and hand it to the store and the middlewares, one after the other."""
+        if logger.isEnabledFor(level):
+            logger.log(level, event.event_type, extra=event.to_payload(), exc_info=exc)
+        if self.store is not None:
+            try:
+                await self.store.save_event(StoredEvent.from_flow_event(event))
+            except Exception as error:  # a failing store must not stop the flow
+                self._failed("state_store_save_failed", event, error)
+        for middleware in self.middlewares:
+            try:
+                await middleware(event)
+            except Exception as error:  # a failing listener must not stop the flow
+                self._failed("middleware_error", event, error)
+
+    def publish_later(self, event: FlowEvent) -> None:
+        """Publish from where nothing can be awaited."""
+        if self.wanted(logging.INFO):
+            task = asyncio.get_running_loop().create_task(self.publish(event), name="penguiflow:publish")
+            self.background.add(task)
+            task.add_done_callback(self.background.discard)
+
+    async def settle(self) -> None:
+        """Return once everything was told."""
+        while self.background:
+            await asyncio.wait(self.background)
+
+    def _failed(self, what: str, event: FlowEvent, error: Exception) -> None:
+        about = {
+            "event": what,
+            "kind": event.event_type,
+            "trace_id": event.trace_id,
+            "node_name": event.node_name,
+            "node_id": event.node_id,
+            "exception": repr(error),
+        }
+        logger.error(what, extra=about, exc_info=error)

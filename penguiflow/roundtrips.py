@@ -1,0 +1,115 @@
+"""`emit(trace_id=…)` and `fetch(trace_id=…)`: one question and its answer at a time for each trace."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from penguiflow.context import Port
+from penguiflow.errors import FlowError
+from penguiflow.results import ResultQueue
+from penguiflow.traces import TraceTable
+from penguiflow.types import Message
+
+__all__ = ["Roundtrips", "with_trace"]
+
+
+def with_trace(msg: Any, trace_id: str) -> Any:
+    """The message with another trace id. Raises `TypeError` for an object that can carry none."""
+    if isinstance(msg, Message):
+        return msg.model_copy(update={"trace_id": trace_id})
+    try:
+        msg.trace_id = trace_id
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError("emit(trace_id=...) requires a Message (or object with writable .trace_id)") from None
+    return msg
+
+
+class Roundtrips:
+    """Who waits for the result of which trace."""
+
+    def __init__(self, table: TraceTable, rookery: Port, maxsize: int) -> None:
+        self.table = table
+        self.rookery = rookery
+        self.maxsize = maxsize
+        self.enabled = False
+        """Whether anything was ever emitted for a named trace."""
+        self._open: dict[str, asyncio.Event] = {}
+        """Set when the first result of the trace was fetched."""
+
+    async def begin(self, trace_id: str) -> None:
+        """Subscribe to the trace, once an earlier roundtrip of the same trace is over."""
+        self.enabled = True
+        while trace_id in self._open:
+            await self._open[trace_id].wait()
+        self._open[trace_id] = asyncio.Event()
+        self._subscribe(trace_id)
+
+    def abandon(self, trace_id: str) -> None:
+        """The message of this roundtrip could not be sent."""
+        self._end(trace_id)
+        self.table.sinks.pop(trace_id, None)
+
+    async def fetch(self, trace_id: str) -> Any:
+        """The next result of the trace. Raises its `FlowError`; None when it ended without a result."""
+        items = self.rookery.inbox.items
+        for position, item in enumerate(items):
+            floe, message, trace, _ = item
+            if trace is not None and trace.id == trace_id and not trace.cancelled:
+                del items[position]
+                floe.release()
+                self.table.collected(trace)
+                self._end(trace_id)
+                return message
+        queue = self._subscribe(trace_id)
+        try:
+            result = await queue.get()
+        except asyncio.CancelledError:
+            # The result is kept for a fetch that is repeated. A new emit for the trace need not wait for this one.
+            self._end(trace_id)
+            if trace_id not in self.table.traces and not queue.results and not queue.finished:
+                self.table.sinks.pop(trace_id, None)
+            raise
+        except StopAsyncIteration:
+            self._unsubscribe(trace_id, queue)
+            return None
+        except FlowError:
+            self._unsubscribe(trace_id, queue)
+            raise
+        self._unsubscribe(trace_id, queue)
+        return result
+
+    def clear(self) -> None:
+        """Let everybody go on who waits for a turn."""
+        for ended in self._open.values():
+            ended.set()
+        self._open.clear()
+
+    def _end(self, trace_id: str) -> None:
+        ended = self._open.pop(trace_id, None)
+        if ended is not None:
+            ended.set()
+
+    def _subscribe(self, trace_id: str) -> ResultQueue:
+        queue = self.table.sinks.get(trace_id)
+        if not isinstance(queue, ResultQueue) or (queue.finished and not queue.results and queue.error is None):
+            queue = ResultQueue(self.maxsize)
+            self.table.sinks[trace_id] = queue
+            trace = self.table.traces.get(trace_id)
+            if trace is not None and trace.sink is None and not trace.ended:
+                trace.sink = queue
+        return queue
+
+    def _unsubscribe(self, trace_id: str, queue: ResultQueue) -> None:
+        """Results that nobody asked for go to the common queue."""
+        self.table.sinks.pop(trace_id, None)
+        trace = self.table.traces.get(trace_id)
+        if trace is not None and trace.sink is queue:
+            trace.sink = None
+        if self.rookery.incoming:
+            floe = self.rookery.incoming[0]
+            while queue.results:
+                if trace is not None:
+                    trace.parked += 1
+                floe.put((floe, queue.results.popleft(), trace, ""))
+        self._end(trace_id)
