@@ -69,7 +69,8 @@ def run(argv: "list[str]") -> int:
     uv = find_uv() or install_uv(environ)
     if not is_ready(environ):
         set_up(uv, environ)
-    command = [uv, "run", *uv_options(), "--", *argv]
+    # `set_up` has compiled what is installed; looking at every file again would cost more than all the rest.
+    command = [uv, "run", *uv_options(), "--no-compile-bytecode", "--", *argv]
     if os.name == "posix":
         os.execve(uv, command, environ)
     return subprocess.call(command, env=environ)
@@ -201,7 +202,7 @@ def wanted() -> str:
     """What an environment has to be set up for: this Python and these locked packages."""
     from hashlib import sha256
 
-    digest = sha256((sys.executable + "\n" + sys.version).encode("utf-8", "surrogateescape"))
+    digest = sha256((sys.base_prefix + "\n" + sys.version).encode("utf-8", "surrogateescape"))
     for name in ("pyproject.toml", "uv.lock"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
