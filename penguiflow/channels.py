@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from penguiflow.node import Node
     from penguiflow.traces import Trace
+    from penguiflow.worker import Engine, Worker
 
 __all__ = ["OPEN_SEA", "ROOKERY", "Endpoint", "Floe", "Inbox", "Item"]
 
@@ -39,15 +38,16 @@ ROOKERY = Endpoint("Rookery")
 class Inbox:
     """The messages that wait for one node, and whoever waits for one inside `fetch`."""
 
-    __slots__ = ("getters", "items", "on_arrival")
+    __slots__ = ("engine", "getters", "items", "worker")
 
     items: deque[Item]
 
     def __init__(self) -> None:
         self.items = deque()
         self.getters: deque[asyncio.Future[None]] = deque()
-        self.on_arrival: Callable[[], None] | None = None
-        """Called when an item arrived that no getter waits for."""
+        self.worker: Worker | None = None
+        self.engine: Engine | None = None
+        """Who runs the node, while it runs."""
 
     def arrived(self) -> None:
         """Wake one getter, or tell whoever schedules the node."""
@@ -56,8 +56,9 @@ class Inbox:
             if not getter.done():
                 getter.set_result(None)
                 return
-        if self.on_arrival is not None:
-            self.on_arrival()
+        worker = self.worker
+        if worker is not None and not worker.listed and worker.running < worker.limit and self.engine is not None:
+            self.engine.list_worker(worker)
 
 
 class Floe:

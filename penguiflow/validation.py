@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from penguiflow.node import Node
     from penguiflow.registry import ModelRegistry
 
+_new = object.__new__
 _set_attribute = object.__setattr__
 
 
@@ -24,8 +25,10 @@ def rewrap(envelope: Message, payload: Any) -> Message:
     """
     if type(envelope) is not Message:
         return envelope.model_copy(update={"payload": payload})
-    message = Message.__new__(Message)
-    _set_attribute(message, "__dict__", {**envelope.__dict__, "payload": payload})
+    message = _new(Message)
+    values = envelope.__dict__.copy()
+    values["payload"] = payload
+    _set_attribute(message, "__dict__", values)
     _set_attribute(message, "__pydantic_fields_set__", envelope.__pydantic_fields_set__.copy())
     _set_attribute(message, "__pydantic_extra__", None)
     _set_attribute(message, "__pydantic_private__", None)

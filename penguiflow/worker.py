@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from penguiflow.channels import ROOKERY, Item
 from penguiflow.context import Context, Port
 from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.traces import TraceCancelled, trace_status
+from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
 from penguiflow.types import FinalAnswer, Message
 from penguiflow.validation import NodeValidators, rewrap
 
@@ -125,19 +125,20 @@ class Engine:
         self.suspended: set[Context] = set()
         self.stopping = False
         for worker in self.workers:
-            worker.port.inbox.on_arrival = self._arrival(worker)
+            worker.port.inbox.worker = worker
+            worker.port.inbox.engine = self
 
     def start(self) -> None:
         """Take up what already waits."""
         for worker in self.workers:
             if worker.items:
-                self._list(worker)
+                self.list_worker(worker)
 
     async def stop(self) -> None:
         """Cancel what is under way and wait for it. Messages that wait for a node stay where they are."""
         self.stopping = True
         for worker in self.workers:
-            worker.port.inbox.on_arrival = None
+            worker.port.inbox.worker = worker.port.inbox.engine = None
         current = asyncio.current_task()
         for context in list(self.suspended):
             if context._task is not current:
@@ -150,14 +151,8 @@ class Engine:
         if waiting:
             await asyncio.wait(waiting)
 
-    def _arrival(self, worker: Worker) -> Callable[[], None]:
-        def on_arrival() -> None:
-            if not worker.listed and worker.running < worker.limit:
-                self._list(worker)
-
-        return on_arrival
-
-    def _list(self, worker: Worker) -> None:
+    def list_worker(self, worker: Worker) -> None:
+        """The node has work."""
         worker.listed = True
         self.ready.append(worker)
         if self.drainer is None:
@@ -229,7 +224,7 @@ class Engine:
                     await self._wait_with(context, task, _resume(activation, pending))
             worker.running -= 1
             if items and not worker.listed and not self.stopping:
-                self._list(worker)
+                self.list_worker(worker)
             if task.cancelling():
                 return
             if self.drainer is not task:
@@ -334,7 +329,9 @@ class Engine:
                         result = stop.value
                     else:
                         result = await self._await_function(worker, context, variables, coro, pending)
-                    if result is not None:
+                    if envelope is not None and type(result) is validators.trusted_out:
+                        result = rewrap(envelope, result)
+                    elif result is not None:
                         result = validators.finish(result, envelope)
                 except BaseException as failure:
                     error = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
@@ -346,17 +343,31 @@ class Engine:
                     latency_ms = (perf_counter() - started) * 1e3
                     log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
                 if result is not None:
-                    if log is None and type(result) is Message and trace is not None and result.trace_id == trace.id:
-                        for floe in worker.port.outgoing:
-                            if 0 < floe.maxsize <= floe.size or floe.target is ROOKERY or trace.cancelled:
-                                await context._send(floe, result, trace, None)
-                            else:
-                                trace.queued += 1
-                                floe.size += 1
-                                floe.inbox.items.append((floe, result, trace, ""))
-                                floe.inbox.arrived()
-                    else:
+                    own_id = result.trace_id if type(result) is Message else trace_id_of(result)
+                    if log is not None or (own_id is not None and (trace is None or own_id != trace.id)):
                         await context.emit(result)
+                    else:
+                        for floe in worker.port.outgoing:
+                            if (
+                                0 < floe.maxsize <= floe.size
+                                or floe.target is ROOKERY
+                                or (trace is not None and trace.cancelled)
+                            ):
+                                await context._send(floe, result, trace, None)
+                                continue
+                            if trace is not None:
+                                trace.queued += 1
+                            floe.size += 1
+                            inbox = floe.inbox
+                            inbox.items.append((floe, result, trace, ""))
+                            target = inbox.worker
+                            if target is None or inbox.getters:
+                                inbox.arrived()
+                            elif not target.listed and target.running < target.limit:
+                                target.listed = True
+                                self.ready.append(target)
+                                if self.drainer is None:
+                                    self._wake()
                 if self.told:
                     latency_ms = (perf_counter() - started) * 1e3
                     await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
