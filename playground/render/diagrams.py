@@ -65,8 +65,10 @@ def graph_names(flow: FlowInfo) -> list[str]:
 
 
 _RESERVED = frozenset(
-    ("class", "classdef", "click", "default", "digraph", "edge", "end", "graph", "href", "linkstyle", "node", "strict")
-    + ("style", "subgraph", "call", "flowchart", "direction")
+    {
+        *("call", "class", "classdef", "click", "default", "digraph", "direction", "edge", "end", "flowchart", "graph"),
+        *("href", "linkstyle", "node", "strict", "style", "subgraph"),
+    }
 )
 
 

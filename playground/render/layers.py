@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["Layout", "lay_out"]
@@ -63,15 +64,16 @@ def _split_cycles(names: Sequence[str], edges: Sequence[Edge]) -> tuple[list[Edg
         stack = [(root, iter(following[root]))]
         while stack:
             name, rest = stack[-1]
-            target = next(rest, None)
-            if target is None:
+            for target in rest:
+                if state.get(target) == "open":
+                    back.add((name, target))
+                elif target not in state:
+                    state[target] = "open"
+                    stack.append((target, iter(following[target])))
+                    break
+            else:
                 state[name] = "done"
                 stack.pop()
-            elif state.get(target) == "open":
-                back.add((name, target))
-            elif target not in state:
-                state[target] = "open"
-                stack.append((target, iter(following[target])))
     unique = list(dict.fromkeys(edges))
     return [edge for edge in unique if edge not in back], [edge for edge in unique if edge in back]
 
@@ -132,7 +134,7 @@ def _by_middle(row: list[str], fixed: list[str], neighbors: dict[str, list[str]]
 
 def _crossings(rows: Sequence[Sequence[str]], below: dict[str, list[str]]) -> int:
     total = 0
-    for upper, lower in zip(rows, rows[1:], strict=False):
+    for upper, lower in pairwise(rows):
         position = {name: index for index, name in enumerate(lower)}
         ends = [sorted(position[target] for target in below.get(name, ())) for name in upper]
         for index, left in enumerate(ends):

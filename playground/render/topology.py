@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from playground.dashboard.text import cells, one_line, pad
 from playground.protocol import FlowInfo, NodeInfo
-from playground.render.canvas import DOWN, LEFT, RIGHT, UP, Canvas
+from playground.render.canvas import DOWN, UP, Canvas
 from playground.render.diagrams import ENDPOINTS, graph_names, successors
 from playground.render.layers import Edge, Layout, lay_out
 
@@ -117,9 +118,9 @@ class _Drawing:
         return {name: round(column) - leftmost for name, column in center.items()}
 
     def _spread(self, names: Sequence[str], wanted: Sequence[float]) -> list[float]:
-        """The columns nearest to the wanted ones that keep the order and the distances: pools of neighbors that touch."""
+        """The columns nearest to the wanted ones that keep order and distances: those that touch move as one."""
         offsets = [0]
-        for left, right in zip(names, names[1:], strict=False):
+        for left, right in pairwise(names):
             half = self._width(left) - self._width(left) // 2
             offsets.append(offsets[-1] + half + _GAP + self._width(right) // 2)
         pools: list[tuple[float, int]] = []

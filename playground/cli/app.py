@@ -1,0 +1,190 @@
+"""The commands, their arguments and their help. What each does is in a module of its own, imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from playground.cli.console import Console
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Run typed agent flows, look inside them, change them and run them again.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_JSON = "JSON|@FILE|-"
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Run typed agent flows, look inside them, change them and run them again."""
+    if version:
+        _print_version()
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        Console().line(context.get_help())
+
+
+@app.command()
+def run(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
+    input: Annotated[
+        str | None, typer.Option("--input", "-i", metavar=_JSON, help="The input: JSON, a file, or stdin.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print trace id, status, output and error as one object.")
+    ] = False,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop the run after this time.")] = None,
+    headers: Annotated[str | None, typer.Option(metavar=_JSON, help="Headers of the message, as an object.")] = None,
+    meta: Annotated[str | None, typer.Option(metavar=_JSON, help="Metadata of the message, as an object.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="KEY", help="The session that the run belongs to.")] = None,
+    trace_id: Annotated[str | None, typer.Option(metavar="ID", help="The id of the trace; made up by default.")] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Run without recording a trace.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+) -> int:
+    """Run a flow once: what it streams goes to stderr, its result to stdout."""
+    from playground.cli.run import RunOptions, run_flow
+
+    return run_flow(
+        RunOptions(
+            target=target,
+            input=input,
+            json=json,
+            timeout=timeout,
+            headers=headers,
+            meta=meta,
+            session=session,
+            trace_id=trace_id,
+            record=not no_store,
+            quiet=quiet,
+        )
+    )
+
+
+@app.command()
+def traces(
+    flow: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this flow.")] = None,
+    status: Annotated[str | None, typer.Option(metavar="STATUS", help="Only those with this status.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Found in id, flow, input, output or error.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Started since: 2h, 3d, today, 2026-01-31.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="KEY", help="Only those of this session.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="At most this many.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> int:
+    """List the runs of this and earlier days, newest first."""
+    from playground.cli.traces import TracesOptions, list_traces
+
+    return list_traces(
+        TracesOptions(flow=flow, status=status, text=text, since=since, session=session, limit=limit, json=json)
+    )
+
+
+@app.command()
+def inspect(
+    trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="An id, the beginning of one, or `last`.")],
+    tree: Annotated[bool, typer.Option("--tree", help="What ran, with durations and errors (the default).")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Every event, one line each.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Trace, spans and events as JSON.")] = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="The messages as a Mermaid sequence diagram.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out of the tree or the diagram.")] = False,
+) -> int:
+    """Look into a trace: what ran, how long it took, what failed and why."""
+    from playground.cli.inspect import choose_view, inspect_trace
+
+    return inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
+
+
+@app.command()
+def graph(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid.")] = False,
+    dot: Annotated[bool, typer.Option("--dot", help="As Graphviz' DOT.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The flow with its nodes and edges as JSON.")] = False,
+) -> int:
+    """Draw the graph of a flow."""
+    from playground.cli.graph import choose_format, show_graph
+
+    return show_graph(target, choose_format(mermaid=mermaid, dot=dot, json=json))
+
+
+@app.command()
+def tui(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="Port of the host; a free one by default.")] = None,
+    theme: Annotated[str | None, typer.Option(metavar="NAME", help="One of Textual's themes.")] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the screen to a file; needs no terminal.")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="COLSxROWS", help="Size of the screenshot.")] = "120x40",
+    keys: Annotated[
+        str, typer.Option(metavar="KEYS", help="Keys to press before the screenshot: tab,down,enter.")
+    ] = "",
+    run: Annotated[str | None, typer.Option(metavar="TARGET", help="A flow to run before the screenshot.")] = None,
+    sample: Annotated[int, typer.Option(metavar="N", help="Which of its samples to run it with, from 0.")] = 0,
+) -> int:
+    """Open the dashboard: run, watch, change and run again."""
+    from playground.cli.tui import TuiOptions, open_dashboard
+
+    return open_dashboard(
+        TuiOptions(
+            paths=paths or [],
+            port=port,
+            theme=theme,
+            screenshot=screenshot,
+            size=size,
+            keys=keys,
+            run=run,
+            sample=sample,
+        )
+    )
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    _print_version()
+
+
+def _print_version() -> None:
+    import platform
+    from importlib.metadata import version as installed
+
+    Console().line(f"penguiflow {installed('penguiflow')} (Python {platform.python_version()})")
+
+
+_USAGE_ERRORS = tuple(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Typer does not name its root of usage errors, and moved it between its versions."""
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command that these arguments name; returns its exit code. Raises `Failure` for what cannot be parsed."""
+    from playground.cli.failures import Failure
+
+    try:
+        code: Any = app(arguments, prog_name="pf", standalone_mode=False)
+    except _USAGE_ERRORS as error:
+        command = arguments[0] if arguments and arguments[0] in _names() else ""
+        raise Failure(_message(error), hint=f"see `pf {command} --help`".replace("  ", " ")) from None
+    return code if isinstance(code, int) else 0
+
+
+def _names() -> set[str]:
+    return {str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
+
+
+def _message(error: BaseException) -> str:
+    format_message = getattr(error, "format_message", None)
+    text = str(format_message() if format_message is not None else error).rstrip(".")
+    return text[:1].lower() + text[1:]

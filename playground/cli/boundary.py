@@ -1,0 +1,52 @@
+"""The last line of every command: failures become one message, and a reader that went away is no failure."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from playground.cli.console import Console
+from playground.cli.failures import ExitCode, Failure, explain
+
+__all__ = ["guard"]
+
+DEBUG_VARIABLE = "PENGUIFLOW_DEBUG"
+"""When set, a defect of `pf` itself shows its traceback."""
+
+
+def guard(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code, whatever happens in it."""
+    console = Console()
+    try:
+        code = command()
+        console.flush()
+    except BrokenPipeError:
+        code = ExitCode.DONE
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # the boundary to the shell: no command ends in a traceback of our own code
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        failure = explain(error) or _defect(error)
+        console.fail(failure)
+        code = failure.code
+    finally:
+        console.abandon()
+    return int(code)
+
+
+def _defect(error: Exception) -> Failure:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return Failure(f"{place}{error.strerror}", ExitCode.FLOW_FAILED)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return Failure(
+        f"unexpected {type(error).__name__}: {error} (at {place})",
+        ExitCode.FLOW_FAILED,
+        hint=f"this is a defect of pf; {DEBUG_VARIABLE}=1 shows the traceback",
+    )

@@ -1,0 +1,141 @@
+"""`pf inspect`: one trace, as a tree, as events, as JSON or as a diagram."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from penguiflow.recording.events import TraceEvent
+from penguiflow.recording.spans import Span, SpanTree
+from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.traces import TraceSummary
+from playground.cli.console import Console, json_text, safe_json
+from playground.cli.failures import ExitCode, Failure
+from playground.cli.outputs import SCHEMA, SpanOutput
+from playground.cli.stores import reading
+from playground.render.eventlist import event_line
+from playground.render.sequence import MAX_ARROWS, SequenceDiagram
+from playground.render.tree import heading_lines, tree_lines
+
+__all__ = ["InspectView", "choose_view", "inspect_trace"]
+
+InspectView = Literal["tree", "events", "json", "mermaid"]
+
+PAGE = 2000
+"""Events that are in memory at a time."""
+
+
+def choose_view(*, tree: bool, events: bool, json: bool, mermaid: bool) -> InspectView:
+    """The one view that was asked for. Raises `Failure` for several."""
+    asked: list[InspectView] = []
+    if tree:
+        asked.append("tree")
+    if events:
+        asked.append("events")
+    if json:
+        asked.append("json")
+    if mermaid:
+        asked.append("mermaid")
+    if len(asked) > 1:
+        raise Failure("choose one of --tree, --events, --json and --mermaid")
+    return asked[0] if asked else "tree"
+
+
+def inspect_trace(prefix: str, view: InspectView, *, full: bool = False) -> int:
+    """Print one trace; returns the exit code."""
+    asyncio.run(_inspect(prefix, view, full))
+    return ExitCode.DONE
+
+
+async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
+    console = Console()
+    async with reading() as store:
+        trace_id = await store.resolve_trace(prefix)
+        trace = await store.get_trace(trace_id)
+        if trace is None:
+            raise Failure(f"no trace {prefix}", ExitCode.NOT_FOUND)
+        if view == "json":
+            await _write_json(console, store, trace)
+        elif view == "events":
+            async for event in _events(store, trace_id):
+                console.line(event_line(event, paint=console.out_paint, width=console.width))
+        elif view == "mermaid":
+            diagram = SequenceDiagram(limit=None if full else MAX_ARROWS)
+            async for event in _events(store, trace_id):
+                diagram.add(event)
+            for line in diagram.lines():
+                console.line(line)
+        else:
+            await _write_tree(console, store, trace, full)
+
+
+async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSummary, full: bool) -> None:
+    tree = SpanTree()
+    async for event in _events(store, trace.trace_id):
+        tree.add(event)
+    paint, width = console.out_paint, console.width
+    for line in heading_lines(trace, paint=paint, width=width):
+        console.line(line)
+    console.line()
+    for line in tree_lines(tree.roots, paint=paint, width=width, full=full):
+        console.line(line)
+
+
+async def _write_json(console: Console, store: SQLiteStateStore, trace: TraceSummary) -> None:
+    """Write the object piece by piece: a trace may be larger than the memory. Both passes end at the same event."""
+    tree = SpanTree()
+    last = -1
+    async for event in _events(store, trace.trace_id):
+        tree.add(event)
+        last = event.seq
+    trace.events = last + 1
+    console.write(f'{{"schema": {SCHEMA}, "trace": {json_text(trace.model_dump(mode="json"))},\n"spans": [')
+    for index, span in enumerate(_preorder(tree.roots)):
+        output = _span_output(span).model_dump(mode="json")
+        console.write((",\n" if index else "\n") + json_text(output))
+    console.write('],\n"events": [')
+    after = -1
+    while after < last:
+        page = await store.load_event_bytes(trace.trace_id, after=after, limit=min(PAGE, last - after))
+        if not page:
+            raise Failure(f"trace {trace.trace_id} ended before event {last}", ExitCode.STORE)
+        text = b",\n".join(page).decode("utf-8", "surrogateescape")
+        console.write((",\n" if after >= 0 else "\n") + safe_json(text))
+        after += len(page)
+    console.write("]}\n")
+
+
+async def _events(store: SQLiteStateStore, trace_id: str) -> AsyncIterator[TraceEvent]:
+    after = -1
+    while page := await store.load_events(trace_id, after=after, limit=PAGE):
+        for event in page:
+            yield event
+        after = page[-1].seq
+
+
+def _preorder(roots: list[Span]) -> list[Span]:
+    ordered: list[Span] = []
+    stack = roots[::-1]
+    while stack:
+        span = stack.pop()
+        ordered.append(span)
+        stack.extend(span.children[::-1])
+    return ordered
+
+
+def _span_output(span: Span) -> SpanOutput:
+    return SpanOutput(
+        span_id=span.span_id,
+        parent_id=span.parent_id,
+        kind=span.kind,
+        name=span.name,
+        status=span.status,
+        start_ns=span.start_ns,
+        end_ns=span.end_ns,
+        duration_ns=span.duration_ns,
+        attempt=span.attempt,
+        error=span.error,
+        start_seq=span.start_seq,
+        end_seq=span.end_seq,
+    )

@@ -1,0 +1,94 @@
+"""The JSON that commands print. The schemas in `docs/schema/` are made from these models."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from penguiflow.state.traces import TraceStatus, TraceSummary
+from playground.protocol import FlowInfo
+
+__all__ = ["SCHEMA", "EventOutput", "GraphOutput", "InspectOutput", "RunOutput", "SpanOutput", "TracesOutput"]
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes away."""
+
+
+class _Output(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class RunOutput(_Output):
+    """`pf run --json`: one run."""
+
+    trace_id: str
+    status: TraceStatus
+    output: Any
+    """The last output that was no stream chunk."""
+    error: dict[str, Any] | None
+    """`code`, `message`, and what else is known of the failure."""
+    version: str | None
+    """Hash of the code that ran."""
+
+
+class TracesOutput(_Output):
+    """`pf traces --json`: runs, newest first."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    traces: list[TraceSummary]
+
+
+class SpanOutput(_Output):
+    """One span of a trace; spans nest by `parent_id`."""
+
+    span_id: str
+    parent_id: str | None
+    kind: str
+    """`trace`, `node`, `attempt` …"""
+    name: str
+    status: TraceStatus
+    """`running` while the span has no end."""
+    start_ns: int
+    """Nanoseconds since the trace began."""
+    end_ns: int | None
+    duration_ns: int | None
+    attempt: int | None
+    """From 0, for attempts."""
+    error: dict[str, Any] | None
+    start_seq: int
+    """The event that opened it."""
+    end_seq: int | None
+
+
+class EventOutput(_Output):
+    """One event of a trace, see `docs/events.md`."""
+
+    seq: int = Field(ge=0)
+    epoch: int = Field(ge=0)
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    ts: float
+    offset_ns: int
+    kind: str
+    name: str
+    data: dict[str, Any]
+
+
+class InspectOutput(_Output):
+    """`pf inspect --json`: a whole trace."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    trace: TraceSummary
+    spans: list[SpanOutput]
+    """Parents before their children."""
+    events: list[EventOutput]
+    """In order of `seq`, without gaps."""
+
+
+class GraphOutput(_Output):
+    """`pf graph --json`: one flow with its nodes and edges."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    flow: FlowInfo

@@ -1,0 +1,237 @@
+"""`pf run`: one run of one flow in a host of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from playground.cli.console import Console, json_text
+from playground.cli.failures import ExitCode, Failure, explain
+from playground.cli.inputs import read_json, read_json_object
+from playground.cli.outputs import RunOutput
+from playground.cli.progress import Progress
+from playground.cli.targets import check_target
+from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
+from playground.project import find_project
+from playground.protocol import FlowInfo, Result, Run
+from playground.render.failure import describe_error, user_frames
+from playground.session import HostDied, HostSession
+
+__all__ = ["RunOptions", "run_flow"]
+
+TICK_S = 0.1
+CANCEL_GRACE_S = 0.7
+"""How long a cancelled run may take to say so before its host is ended: Ctrl-C has to be answered within 2 seconds."""
+DEADLINE_GRACE_S = 0.5
+"""How much later than the flow's own deadline a run is cancelled from outside."""
+_MISSING = object()
+
+
+class RunOptions(NamedTuple):
+    """What `pf run` was asked for, as it was typed."""
+
+    target: str
+    input: str | None = None
+    json: bool = False
+    timeout: float | None = None
+    headers: str | None = None
+    meta: str | None = None
+    session: str | None = None
+    trace_id: str | None = None
+    record: bool = True
+    quiet: bool = False
+
+
+def run_flow(options: RunOptions) -> int:
+    """Run a flow to its end; returns the exit code."""
+    if options.timeout is not None and not options.timeout > 0:
+        raise Failure("--timeout must be more than 0 seconds")
+    if options.trace_id is not None and not (options.trace_id.isprintable() and options.trace_id.strip()):
+        raise Failure("--trace-id must be printable text")
+    check_target(options.target)
+    if [options.input, options.headers, options.meta].count("-") > 1:
+        raise Failure("stdin can be read once: only one of --input, --headers and --meta may be `-`")
+    value = _MISSING if options.input is None else read_json(options.input, "--input")
+    request = Run(
+        target=options.target,
+        input=None,
+        headers=read_json_object(options.headers, "--headers"),
+        meta=read_json_object(options.meta, "--meta"),
+        trace_id=options.trace_id,
+        session=options.session,
+        deadline_s=options.timeout,
+    )
+    return asyncio.run(_Runner(options, Console()).run(request, value))
+
+
+class _Runner:
+    def __init__(self, options: RunOptions, console: Console) -> None:
+        self.options = options
+        self.console = console
+        self.progress = Progress(console, quiet=options.quiet)
+        self.interrupted = asyncio.Event()
+        self.started = False
+        """True once there is a trace that has to be cancelled rather than dropped."""
+
+    async def run(self, request: Run, value: Any) -> int:
+        """Load, run and report; Ctrl-C ends each of these phases."""
+        with self._signals():
+            work = asyncio.create_task(self._work(request, value))
+            stop = asyncio.create_task(self.interrupted.wait())
+            ticking = asyncio.create_task(self._tick())
+            try:
+                await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if not self.started:
+                    work.cancel()
+                await asyncio.wait({work})
+                return ExitCode.INTERRUPTED if work.cancelled() else work.result()
+            finally:
+                stop.cancel()
+                ticking.cancel()
+                self.progress.finish()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self.interrupted.set)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.progress.tick()
+
+    async def _work(self, request: Run, value: Any) -> int:
+        project = find_project([self.options.target])
+        async with HostSession(project, [self.options.target], record=self.options.record) as host:
+            flow = host.find_flow(self.options.target)
+            request.target = flow.target
+            request.input = _default_input(flow) if value is _MISSING else value
+            accepted = await host.run(request)
+            trace_id = accepted.trace_id or ""
+            self.started = True
+            self.progress.follow(trace_id)
+            output = RunOutput(
+                trace_id=trace_id, status="interrupted", output=None, error=None, version=accepted.version
+            )
+            try:
+                result = await self._follow(host, trace_id)
+            except HostDied as died:
+                output.error = {"code": "HOST_DIED", "message": str(died)}
+                return self._report(output, explain(died))
+        if result is None:
+            output.error = {"code": "HOST_UNRESPONSIVE", "message": "the flow did not stop, and its process was ended"}
+        else:
+            output = RunOutput(
+                trace_id=trace_id,
+                status=result.status,
+                output=result.output,
+                error=result.error,
+                version=result.version or accepted.version,
+            )
+        return self._report(output)
+
+    async def _follow(self, host: HostSession, trace_id: str) -> Result | None:
+        """The run's result; None when it was told to stop and did not."""
+        reader = asyncio.create_task(self._read(host, trace_id))
+        stop = asyncio.create_task(self.interrupted.wait())
+        tasks: list[asyncio.Task[Any]] = [reader, stop]
+        timeout = self.options.timeout
+        try:
+            limit = None if timeout is None else timeout + DEADLINE_GRACE_S
+            await asyncio.wait({reader, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not reader.done():
+                self.progress.note("cancelling …", role="dim")
+                tasks.append(asyncio.create_task(host.cancel(trace_id)))
+                await asyncio.wait({reader}, timeout=CANCEL_GRACE_S)
+            return reader.result() if reader.done() else None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, host: HostSession, trace_id: str) -> Result | None:
+        async for frame in host.frames():
+            self.progress.show(frame)
+            if isinstance(frame, Result) and frame.trace_id == trace_id:
+                return frame
+        return None
+
+    def _report(self, output: RunOutput, failure: Failure | None = None) -> int:
+        """Write the result and the last line; returns the exit code."""
+        self.progress.finish()
+        try:
+            self._write_result(output)
+        except BrokenPipeError:
+            self.console.abandon()
+        if output.status in ("ok", "paused"):
+            code = ExitCode.DONE
+            self._sum_up(output)
+        else:
+            failure = failure or self._failure(output)
+            code = failure.code
+            self.console.fail(failure)
+            self._sum_up(output)
+        return ExitCode.INTERRUPTED if self.interrupted.is_set() else code
+
+    def _write_result(self, output: RunOutput) -> None:
+        if self.options.json:
+            self.console.json(output.model_dump(mode="json"))
+        elif output.status in ("ok", "paused") and output.output is not None:
+            if self.progress.streamed and self.console.out_terminal:
+                self.console.line()
+            if isinstance(output.output, str):
+                self.console.line(many_lines(output.output))
+            else:
+                self.console.line(json_text(output.output, indent=2))
+        self.console.flush()
+
+    def _failure(self, output: RunOutput) -> Failure:
+        """What to say about a run that did not end well."""
+        error = output.error or {}
+        node = error.get("node_name")
+        where = f" in {node}" if node else ""
+        if output.status == "cancelled":
+            return Failure(f"the run was cancelled{where}", ExitCode.FLOW_FAILED)
+        if output.status == "interrupted":
+            return Failure(str(error.get("message") or "the run was interrupted"), ExitCode.HOST_DIED)
+        raised = self.progress.failures.get(str(node), {})
+        frames = user_frames(str(raised.get("traceback") or ""))
+        details = [text for frame in frames for text in (f"{frame.file}:{frame.line} in {frame.function}", frame.text)]
+        what = "timed out" if output.status == "timeout" else "failed"
+        return Failure(
+            f"the flow {what}{where}: {describe_error(raised or error)} [{error.get('code')}]",
+            ExitCode.FLOW_FAILED,
+            details=[line for line in details if line],
+        )
+
+    def _sum_up(self, output: RunOutput) -> None:
+        glyph, role = GLYPHS.get(output.status, "?"), output.status
+        parts = [f"{self.console.err_paint(role, f'{glyph} {output.status}')} in {duration(self.progress.elapsed)}"]
+        if self.options.record:
+            parts.append(f"pf inspect {shlex.quote(one_line(output.trace_id)[:12])}")
+        self.progress.note(" · ".join(parts))
+
+
+def _default_input(flow: FlowInfo) -> Any:
+    """The input of a flow that needs none. Raises `Failure` for one that does, with an example."""
+    schema = flow.input_schema
+    if schema is None:
+        return None
+    if schema.get("type") == "object" and not schema.get("required"):
+        return {}
+    needed = ", ".join(str(name) for name in schema.get("required", ()))
+    what = f"{flow.input_type or 'input'}{f' ({needed})' if needed else ''}"
+    example = json_text(flow.samples[0]) if flow.samples else '{"…": …}'
+    command = f"pf run {shlex.quote(flow.target)} --input {shlex.quote(example)}"
+    raise Failure(f"{flow.target} needs an input: {what}", hint=command)

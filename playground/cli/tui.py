@@ -1,0 +1,94 @@
+"""`pf tui`: the dashboard. Only what the first paint needs is imported before it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from playground.cli.failures import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from playground.sources import Source
+
+__all__ = ["TuiOptions", "open_dashboard"]
+
+
+class TuiOptions(NamedTuple):
+    """What `pf tui` was asked for, as it was typed."""
+
+    paths: list[str]
+    port: int | None = None
+    theme: str | None = None
+    screenshot: Path | None = None
+    size: str = "120x40"
+    keys: str = ""
+    run: str | None = None
+    sample: int = 0
+
+
+def open_dashboard(options: TuiOptions) -> int:
+    """Show the dashboard until it is closed; returns the exit code."""
+    from playground.cli.targets import check_target
+    from playground.dashboard import run_dashboard
+    from playground.project import find_project
+
+    if options.screenshot is None:
+        _need_terminal()
+    size = _size(options.size)
+    for path in options.paths:
+        check_target(path)
+    if options.port is not None:
+        _need_port(options.port)
+    project = find_project(options.paths)
+
+    def source() -> Source:
+        from playground.live import LiveSource
+
+        return LiveSource(project, options.paths, port=options.port)
+
+    return run_dashboard(
+        source,
+        project=project.root,
+        home=project.home,
+        theme=options.theme,
+        screenshot=options.screenshot,
+        size=size,
+        keys=[key.strip() for key in options.keys.split(",") if key.strip()],
+        run=options.run,
+        sample=options.sample,
+    )
+
+
+def _need_terminal() -> None:
+    missing = [name for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout)) if not stream.isatty()]
+    if missing or os.environ.get("TERM") == "dumb":
+        why = f"{' and '.join(missing)} is no terminal" if missing else "TERM is dumb"
+        raise Failure(
+            f"the dashboard needs a terminal, and {why}".replace("stdin and stdout is", "stdin and stdout are"),
+            hint="without one: `pf run TARGET` runs a flow, `pf inspect last` shows what happened, "
+            "`pf tui --screenshot FILE.svg` draws the screen to a file",
+        )
+
+
+def _need_port(port: int) -> None:
+    import socket
+
+    if not 0 <= port <= 65535:
+        raise Failure(f"--port: {port} is no port", hint="give a number from 0 to 65535")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise Failure(f"port {port} may not be used by you", hint="choose one above 1023") from None
+        except OSError:
+            raise Failure(f"port {port} is in use", hint="choose another one, or leave --port out") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    columns, _, rows = text.lower().partition("x")
+    if columns.isdecimal() and rows.isdecimal() and 20 <= int(columns) <= 500 and 8 <= int(rows) <= 200:
+        return int(columns), int(rows)
+    raise Failure(f"--size: {text!r} is no size of a screen", ExitCode.USAGE, hint="columns x rows, such as 120x40")
