@@ -6,34 +6,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_EXTRA = frozenset({"rich", "textual", "typer", "watchfiles", "websockets"})
-"""What `pip install "penguiflow[playground]"` adds to the base install."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pf` with these arguments (`sys.argv` by default); returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _dispatch(given)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        sys.stderr.write(
-            f"pf: the playground is not installed ({error.name} is missing)\n"
-            '  hint: pip install "penguiflow[playground]"\n'
-        )
-        return 2
-
-
-def _dispatch(arguments: list[str]) -> int:
     from playground.cli.boundary import guard
 
-    if arguments[:1] == ["tui"] and not any(argument.startswith("-") for argument in arguments):
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["tui"] and not any(argument.startswith("-") for argument in given):
         # The dashboard's first paint is on a budget that has no room for a parser of options.
-        from playground.cli.tui import TuiOptions, open_dashboard
+        return guard(lambda: _open_dashboard(given[1:]))
+    return guard(lambda: _parse_and_run(given))
 
-        return guard(lambda: open_dashboard(TuiOptions(paths=arguments[1:])))
-    return guard(lambda: _parse_and_run(arguments))
+
+def _open_dashboard(paths: list[str]) -> int:
+    from playground.cli.tui import TuiOptions, open_dashboard
+
+    return open_dashboard(TuiOptions(paths=paths))
 
 
 def _parse_and_run(arguments: list[str]) -> int:

@@ -35,7 +35,7 @@ def root(
         Console().line(context.get_help())
 
 
-@app.command()
+@app.command(short_help="Run a flow once, print its result.")
 def run(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
     input: Annotated[
@@ -71,7 +71,7 @@ def run(
     )
 
 
-@app.command()
+@app.command(short_help="List the runs of this and earlier days.")
 def traces(
     flow: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this flow.")] = None,
     status: Annotated[str | None, typer.Option(metavar="STATUS", help="Only those with this status.")] = None,
@@ -89,7 +89,7 @@ def traces(
     )
 
 
-@app.command()
+@app.command(short_help="Look into a trace: what ran, what failed.")
 def inspect(
     trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="An id, the beginning of one, or `last`.")],
     tree: Annotated[bool, typer.Option("--tree", help="What ran, with durations and errors (the default).")] = False,
@@ -104,7 +104,7 @@ def inspect(
     return inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
 
 
-@app.command()
+@app.command(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid.")] = False,
@@ -117,7 +117,7 @@ def graph(
     return show_graph(target, choose_format(mermaid=mermaid, dot=dot, json=json))
 
 
-@app.command()
+@app.command(short_help="Open the dashboard.")
 def tui(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
@@ -151,7 +151,7 @@ def tui(
     )
 
 
-@app.command()
+@app.command(short_help="Print the version.")
 def version() -> None:
     """Print the version."""
     _print_version()
@@ -164,7 +164,9 @@ def _print_version() -> None:
     Console().line(f"penguiflow {installed('penguiflow')} (Python {platform.python_version()})")
 
 
-_USAGE_ERRORS = tuple(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_USAGE_ERRORS: tuple[type[BaseException], ...] = tuple(
+    kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException"
+)
 """Typer does not name its root of usage errors, and moved it between its versions."""
 
 

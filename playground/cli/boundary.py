@@ -15,6 +15,9 @@ __all__ = ["guard"]
 DEBUG_VARIABLE = "PENGUIFLOW_DEBUG"
 """When set, a defect of `pf` itself shows its traceback."""
 
+_EXTRA = frozenset({"rich", "textual", "typer", "watchfiles", "websockets"})
+"""What the base install does not bring."""
+
 
 def guard(command: Callable[[], int]) -> int:
     """Run a command and return its exit code, whatever happens in it."""
@@ -26,17 +29,23 @@ def guard(command: Callable[[], int]) -> int:
         code = ExitCode.DONE
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    except ModuleNotFoundError:
-        raise
     except Exception as error:  # the boundary to the shell: no command ends in a traceback of our own code
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        failure = explain(error) or _defect(error)
+        failure = _missing_extra(error) or explain(error) or _defect(error)
         console.fail(failure)
         code = failure.code
     finally:
         console.abandon()
     return int(code)
+
+
+def _missing_extra(error: Exception) -> Failure | None:
+    if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] not in _EXTRA:
+        return None
+    return Failure(
+        f"the playground is not installed ({error.name} is missing)", hint='pip install "penguiflow[playground]"'
+    )
 
 
 def _defect(error: Exception) -> Failure:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.spans import Span, SpanTree
 from penguiflow.state.sqlite import SQLiteStateStore
+
+from penguiflow.recording.events import TraceEvent
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from penguiflow.state.sqlite import SQLiteStateStore
+
 from playground.project import find_project
 
 __all__ = ["reading"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NamedTuple, cast, get_args
 
@@ -46,7 +45,7 @@ def list_traces(options: TracesOptions) -> int:
     return 0
 
 
-async def _find(query: TraceQuery) -> Sequence[TraceSummary]:
+async def _find(query: TraceQuery) -> list[TraceSummary]:
     async with reading() as store:
         return await store.find_traces(query)
 

@@ -50,8 +50,7 @@ def open_dashboard(options: TuiOptions) -> int:
 
     return run_dashboard(
         source,
-        project=project.root,
-        home=project.home,
+        project=project,
         theme=options.theme,
         screenshot=options.screenshot,
         size=size,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from playground.dashboard.text import cells, one_line, pad
 from playground.protocol import FlowInfo, NodeInfo
-from playground.render.canvas import DOWN, UP, Canvas
+from playground.render.canvas import DOWN, Canvas
 from playground.render.diagrams import ENDPOINTS, graph_names, successors
 from playground.render.layers import Edge, Layout, lay_out
+from playground.render.routing import route
 
 __all__ = ["draw_graph", "graph_lines"]
 
@@ -61,13 +62,6 @@ def _listing(names: Sequence[str], edges: Sequence[Edge]) -> list[str]:
             branch = "└" if index == len(targets) - 1 else "├"
             lines.append(f"  {branch}─▶ {one_line(target)}" + (" ↺" if target == name else ""))
     return lines
-
-
-class _Bus(NamedTuple):
-    """Sources that all lead to the same targets share one horizontal line."""
-
-    sources: list[str]
-    targets: list[str]
 
 
 class _Drawing:
@@ -152,94 +146,12 @@ class _Drawing:
     def _draw_edges(self, canvas: Canvas, row: int, names: set[str]) -> int:
         """Draw what leads from one row of nodes to the next; returns the row that follows."""
         edges = [edge for edge in self.layout.edges if edge[0] in names]
-        buses = self._buses(edges)
-        tracks = self._tracks(buses)
-        bottom = row + max(max(tracks, default=0), 1)
-        for bus, track in zip(buses, tracks, strict=True):
-            self._draw_bus(canvas, bus, row, row + track - 1 if track else row, bottom)
-        for bus, track in zip(buses, tracks, strict=True):
-            if track:
-                self._bridge(canvas, bus, row + track - 1, edges, row, (buses, tracks))
-        for target in {target for _, target in edges} - self.layout.stand_ins:
-            canvas.write(bottom, self.center[target], "▼")
+        lines = route(edges, self.center, self.layout.stand_ins)
+        lines.draw(canvas, row)
+        bottom = row + lines.height
+        for target in lines.drops.keys() - self.layout.stand_ins:
+            canvas.write(bottom, lines.drops[target], "▼")
         return bottom + 1
-
-    def _draw_bus(self, canvas: Canvas, bus: _Bus, top: int, line: int, bottom: int) -> None:
-        for source in bus.sources:
-            canvas.vertical(self.center[source], top, line)
-            canvas.join(top, self.center[source], UP)
-        for target in bus.targets:
-            canvas.vertical(self.center[target], line, bottom)
-            canvas.join(bottom, self.center[target], DOWN)
-        columns = self._columns(bus)
-        canvas.horizontal(line, min(columns), max(columns))
-
-    def _columns(self, bus: _Bus) -> list[int]:
-        return [self.center[name] for name in (*bus.sources, *bus.targets)]
-
-    def _buses(self, edges: Sequence[Edge]) -> list[_Bus]:
-        targets: dict[str, list[str]] = {}
-        for source, target in edges:
-            targets.setdefault(source, []).append(target)
-        together: dict[frozenset[str], _Bus] = {}
-        for source, found in targets.items():
-            together.setdefault(frozenset(found), _Bus([], found)).sources.append(source)
-        return list(together.values())
-
-    def _tracks(self, buses: Sequence[_Bus]) -> list[int]:
-        """A line (from 1) for each bus so that none runs along another; 0 for one that goes straight down.
-
-        A bus whose source stands over a target of another bus comes first, or their verticals would run together.
-        """
-        spans = [(min(self._columns(bus)), max(self._columns(bus))) for bus in buses]
-        order = sorted(range(len(buses)), key=lambda index: (self._stands_over(buses, index), spans[index]))
-        tracks = [0] * len(buses)
-        placed: list[tuple[int, int]] = []
-        for index in order:
-            left, right = spans[index]
-            if left == right:
-                continue
-            track = 1
-            for other, line in placed:
-                apart = right < spans[other][0] or spans[other][1] < left
-                if not apart or self._over(buses[other], buses[index]):
-                    track = max(track, line + 1)
-            tracks[index] = track
-            placed.append((index, track))
-        return tracks
-
-    def _over(self, upper: _Bus, lower: _Bus) -> bool:
-        drops = {self.center[target] for target in lower.targets}
-        return any(self.center[source] in drops for source in upper.sources)
-
-    def _stands_over(self, buses: Sequence[_Bus], index: int) -> int:
-        """Buses without constraints first; ties and circles are broken by the order from the left."""
-        return sum(1 for other, bus in enumerate(buses) if other != index and self._over(bus, buses[index]))
-
-    def _bridge(
-        self,
-        canvas: Canvas,
-        bus: _Bus,
-        line: int,
-        edges: Sequence[Edge],
-        top: int,
-        placed: tuple[Sequence[_Bus], Sequence[int]],
-    ) -> None:
-        """Mark where another bus's verticals cross this line without joining it."""
-        own = set(self._columns(bus))
-        for other, track in zip(*placed, strict=True):
-            other_line = top + track - 1 if track else None
-            for name in other.sources:
-                if self.center[name] not in own and (other_line is None or other_line > line):
-                    self._mark(canvas, bus, line, self.center[name])
-            for name in other.targets:
-                if self.center[name] not in own and (other_line is None or other_line < line):
-                    self._mark(canvas, bus, line, self.center[name])
-
-    def _mark(self, canvas: Canvas, bus: _Bus, line: int, column: int) -> None:
-        columns = self._columns(bus)
-        if min(columns) < column < max(columns):
-            canvas.bridge(line, column)
 
 
 def _table(nodes: Sequence[NodeInfo]) -> list[str]:

@@ -60,7 +60,7 @@ def short_ids(ids: Sequence[str]) -> list[str]:
         common = _common_prefix(left, right) + 1
         needed[left] = max(needed[left], common)
         needed[right] = max(needed[right], common)
-    return [id[: needed[id]] for id in ids]
+    return [trace_id[: needed[trace_id]] for trace_id in ids]
 
 
 def _common_prefix(left: str, right: str) -> int:

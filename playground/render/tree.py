@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from penguiflow.recording.spans import Span
+
 from penguiflow.state.traces import TraceSummary
 from playground.dashboard.text import GLYPHS, bar, cells, clip, duration, one_line, pad, when
 from playground.render.failure import describe_error

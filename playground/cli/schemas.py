@@ -1,0 +1,52 @@
+"""Writes the JSON Schemas of everything that others may read: `python -m playground.cli.schemas docs/schema`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from playground import protocol
+from playground.cli.outputs import EventOutput, GraphOutput, InspectOutput, RunOutput, TracesOutput
+
+__all__ = ["main", "schemas"]
+
+_OUTPUTS: Mapping[str, type[BaseModel]] = {
+    "run": RunOutput,
+    "traces": TracesOutput,
+    "inspect": InspectOutput,
+    "graph": GraphOutput,
+    "trace_event": EventOutput,
+}
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schemas() -> dict[str, str]:
+    """The text of each file, by its name."""
+    adapter: TypeAdapter[Any] = TypeAdapter(protocol.Frame)
+    found = {name: model.model_json_schema(mode="serialization") for name, model in _OUTPUTS.items()}
+    found["frame"] = {"title": "Frame", **adapter.json_schema()}
+    return {
+        f"{name}.json": json.dumps({"$schema": _DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in found.items()
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the files into a folder."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m playground.cli.schemas FOLDER\n")
+        return 2
+    folder = Path(arguments[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in schemas().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
