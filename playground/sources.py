@@ -7,11 +7,12 @@ into a widget. What it is asked for, it answers by awaiting.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from penguiflow.recording.events import TraceEvent
-from penguiflow.state.traces import TraceQuery, TraceSummary
-from playground.protocol import LogLine, ModuleInfo, Result, Run
+if TYPE_CHECKING:
+    from penguiflow.recording.events import TraceEvent
+    from penguiflow.state.traces import TraceQuery, TraceSummary
+    from playground.protocol import LogLine, ModuleInfo, Result, Run
 
 MAX_INBOX = 200_000
 """Items kept for a dashboard that does not draw; beyond it the oldest stream chunks go first, counted."""

@@ -1,0 +1,545 @@
+"""The dashboard's app: it drains the source once per frame and redraws what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+
+from playground.dashboard import keys
+from playground.dashboard.bars import KeyBar, StatusBar
+from playground.dashboard.control import Control
+from playground.dashboard.desk import Desk
+from playground.dashboard.finder import Finder
+from playground.dashboard.inspector import Inspector
+from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
+from playground.dashboard.model import Workspace
+from playground.dashboard.palette import Palette
+from playground.dashboard.pane import Pane
+from playground.dashboard.status import status_rows
+from playground.dashboard.text import one_line
+from playground.dashboard.trace import TraceModel
+from playground.dashboard.views.base import View
+from playground.dashboard.views.detail import DetailView
+from playground.dashboard.views.events import EventsView
+from playground.dashboard.views.lists import FlowsView, RunsView
+from playground.dashboard.views.output import LogsView, StreamView
+from playground.dashboard.views.tree import TreeView
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+    from textual.widgets import Input
+
+    from playground.protocol import FlowInfo
+    from playground.sources import Source
+
+FRAMES_PER_SECOND = 20
+CLOCK_EVERY = 4
+"""Frames between two redraws of what only time changes."""
+IDLE_S = 2.0
+RUNS_EVERY_S = 5.0
+OUTWARD = {FLOWS: FLOWS, RUNS: FLOWS, TRACE: RUNS, INSPECT: TRACE, OUTPUT: TRACE}
+"""Where escape leads."""
+Severity = Literal["information", "warning", "error"]
+
+
+def _commands() -> type[Provider]:
+    from playground.dashboard.commands import DashboardCommands
+
+    return DashboardCommands
+
+
+class DashboardApp(App[int]):
+    """One screen: flows and runs on the left, the trace, and below it the inspector and the output."""
+
+    TITLE = "penguiflow"
+    CSS = "Screen { layout: vertical; overflow: hidden; }"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
+    ALLOW_SELECT = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,ctrl+c", "quit", "Quit", show=False),
+        Binding("tab", "next_pane(1)", "Next pane", show=False, priority=False),
+        Binding("shift+tab", "next_pane(-1)", "Previous pane", show=False, priority=False),
+        *(Binding(str(number), f"focus_pane('{name}')", name, show=False) for number, name in enumerate(PANES, 1)),
+        Binding("colon", "command_palette", "Commands", show=False),
+        Binding("question_mark,f1", "help", "Help", show=False),
+        Binding("slash", "search", "Search", show=False),
+        Binding("n", "next_match(1)", "Next match", show=False),
+        Binding("N", "next_match(-1)", "Previous match", show=False),
+        Binding("escape", "back", "Back", show=False),
+        Binding("z", "zoom", "Zoom", show=False),
+        Binding("y", "copy", "Copy", show=False),
+        Binding("r,ctrl+r", "run_now", "Run", show=False),
+        Binding("R", "reload", "Reload", show=False),
+        Binding("x", "cancel_run", "Cancel", show=False),
+        Binding("F", "follow", "Follow", show=False),
+        Binding("m", "raw", "Markdown or raw", show=False),
+        Binding("space", "fold", "Fold", show=False),
+        Binding("asterisk", "expand", "Unfold all", show=False),
+        Binding("D", "decode", "Decode all", show=False),
+        Binding("less_than_sign", "resize_left(-2)", "Narrower lists", show=False),
+        Binding("greater_than_sign", "resize_left(2)", "Wider lists", show=False),
+        Binding("plus", "resize_lower(1)", "Higher lower panes", show=False),
+        Binding("minus", "resize_lower(-1)", "Lower lower panes", show=False),
+    ]
+
+    def __init__(
+        self,
+        source: Source | Callable[[], Source],
+        *,
+        project: str,
+        state: UiState,
+        save: Callable[[UiState], None] = lambda _: None,
+        tune_gc: bool = False,
+    ) -> None:
+        super().__init__()
+        self.state = state
+        self.workspace = Workspace()
+        self.project_name = project
+        self.zoomed = False
+        self._given = source
+        self._save = save
+        self._tune_gc = tune_gc
+        self._palettes: dict[str, Palette] = {}
+        self._last_pane = FLOWS
+        self.frames = 0
+        self._idle_since = time.monotonic()
+        self._collected = True
+        self._runs_due = 0.0
+        if state.theme is not None and state.theme in self.available_themes:
+            self.theme = state.theme
+        self.flows = FlowsView()
+        self.run_rows = RunsView(self.workspace.runs)
+        self.spans = TreeView()
+        self.detail = DetailView()
+        self.event_rows = EventsView()
+        self.stream = StreamView()
+        self.stream.raw = state.raw
+        self.logs = LogsView()
+        self.finder = Finder(self)
+        self.inspector = Inspector(self.workspace, self.detail)
+        self.control = Control(self.workspace, spawn=self._spawn, notify=self.say, show=self.show_trace)
+        self.control.refused = self.refused
+
+    # -- what is on the screen ------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Two bars and the panes between them."""
+        yield StatusBar(self.palette, id="status")
+        views: dict[str, tuple[str, list[View]]] = {
+            FLOWS: ("FLOWS", [self.flows]),
+            RUNS: ("RUNS", [self.run_rows]),
+            TRACE: ("TRACE", [self.spans]),
+            INSPECT: ("INSPECT", [self.detail, self.event_rows]),
+            OUTPUT: ("OUTPUT", [self.stream, self.logs]),
+        }
+        self.panes = {name: Pane(heading, shown, self.palette, id=name) for name, (heading, shown) in views.items()}
+        yield Desk(list(self.panes.values()), self._boxes)
+        yield KeyBar(self.palette, id="keys")
+
+    def palette(self) -> Palette:
+        """Styles of the theme of the moment."""
+        found = self._palettes.get(self.theme)
+        if found is None:
+            found = self._palettes[self.theme] = Palette(self.get_css_variables())
+        return found
+
+    def _boxes(self, width: int, height: int) -> dict[str, Box]:
+        rows = max(len(self.flows), 2)
+        return place(width, height, flows=rows, state=self.state, focus=self.pane.id or FLOWS, zoomed=self.zoomed)
+
+    @property
+    def pane(self) -> Pane:
+        """The pane that has, or had last, the focus."""
+        focused = self.screen_stack[0].focused if self.screen_stack else None
+        return focused if isinstance(focused, Pane) else self.panes[self._last_pane]
+
+    def relayout(self) -> None:
+        """Put the panes where they belong now."""
+        # A child's request is what makes its container compute the boxes again.
+        self.panes[FLOWS].refresh(layout=True)
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Paint first; everything else waits for that."""
+        self.panes[FLOWS].focus()
+        self._refresh_bars()
+        self.call_after_refresh(self._after_paint)
+
+    def _after_paint(self) -> None:
+        self.set_interval(1 / FRAMES_PER_SECOND, self._frame)
+        self._spawn(self._open_source(), "source")
+
+    async def _open_source(self) -> None:
+        given = self._given
+        # Boundary: a source that cannot be opened leaves a screen that says so.
+        try:
+            source = await asyncio.to_thread(given) if callable(given) else given
+            self.control.source = source
+            await source.start()
+        except Exception as error:
+            self.say(f"cannot start: {error}", "error")
+            return
+
+    async def on_unmount(self) -> None:
+        """End what the source began, and remember the layout."""
+        self.state.raw = self.stream.raw
+        self._save(self.state)
+        source, self.control.source = self.control.source, None
+        if source is not None:
+            await source.stop()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], group: str) -> object:
+        return self.run_worker(work, group=group, exit_on_error=False)
+
+    def say(self, message: str, severity: str = "information") -> None:
+        """Tell people once; without markup, for the text may be anybody's."""
+        self.notify(one_line(message)[:400], severity=cast("Severity", severity), markup=False)
+
+    # -- the frame ------------------------------------------------------------------------------------------------
+
+    def _frame(self) -> None:
+        source = self.control.source
+        self.frames += 1
+        moved = False
+        # Boundary: whatever a payload or a source does, one frame is lost at most.
+        try:
+            if source is not None:
+                moved = self.workspace.drain(source.inbox)
+            self._take_up()
+            self._redraw()
+        except Exception as error:
+            self.say(f"one frame failed: {type(error).__name__}: {error}", "error")
+        self._collect(moved)
+
+    def _take_up(self) -> None:
+        workspace = self.workspace
+        while workspace.notices:
+            notice = workspace.notices.popleft()
+            self.say(notice.text, notice.severity)
+        if workspace.modules_changed:
+            workspace.modules_changed = False
+            before = len(self.flows)
+            self.flows.show(workspace.modules)
+            if len(self.flows) != before:
+                self.relayout()
+            if self.pane.id == FLOWS:
+                self.inspector.show_flow(self.flows.module, self.flows.flow)
+        if workspace.broke:
+            for module in workspace.broke:
+                if module.error is not None:
+                    where = f"{module.error.file or module.path}:{module.error.line or '?'}"
+                    self.say(f"{where} {module.error.message}", "error")
+            self.inspector.show_module(workspace.broke[-1])
+            workspace.broke.clear()
+        if workspace.newest is not None:
+            newest, workspace.newest = workspace.newest, None
+            if self.run_rows.follow_newest or self.control.wanted == newest:
+                self.control.select(newest)
+        if workspace.logs:
+            lines = list(workspace.logs)
+            workspace.logs.clear()
+            self.logs.add(cast("Any", lines))
+        now = time.monotonic()
+        if self.control.source is not None and now >= self._runs_due:
+            self._runs_due = now + RUNS_EVERY_S
+            self.control.refresh_runs()
+
+    def _redraw(self) -> None:
+        running: dict[str, int] = {}
+        for line in self.workspace.runs.running():
+            if line.target:
+                running[line.target] = running.get(line.target, 0) + 1
+        if running != self.flows.running:
+            self.flows.running = running
+            self.flows.touch()
+        self.run_rows.sync()
+        self.spans.sync()
+        self.event_rows.sync()
+        self.stream.sync()
+        if self.frames % CLOCK_EVERY == 0:
+            if running:
+                self.run_rows.touch()
+            trace = self.workspace.current
+            if trace is not None and not trace.over:
+                self.spans.touch()
+            self._refresh_bars()
+        self.inspector.sync()
+        if len(self.screen_stack) == 1:
+            for pane in self.panes.values():
+                pane.redraw_if_changed()
+
+    def _collect(self, moved: bool) -> None:
+        """The collector is the tail of the latency: let it look at everything only when nothing happens."""
+        now = time.monotonic()
+        if moved:
+            self._idle_since, self._collected = now, False
+        elif self._tune_gc and not self._collected and now - self._idle_since > IDLE_S:
+            self._collected = True
+            gc.collect()
+            gc.freeze()
+
+    def _refresh_bars(self) -> None:
+        bars = self.query_one("#status", StatusBar), self.query_one("#keys", KeyBar)
+        rows = status_rows(self.project_name, self.workspace, self.flows, self.size.width)
+        bars[0].set_rows(*rows)
+        pane = self.pane
+        trace = self.workspace.current
+        bars[1].set_keys(
+            keys.footer(
+                pane.id or FLOWS,
+                running=trace is not None and not trace.over,
+                tab=pane.current,
+                zoomed=self.zoomed,
+                can_run=self.control.source is None or self.control.source.can_run,
+            )
+        )
+
+    # -- what is shown --------------------------------------------------------------------------------------------
+
+    def show_trace(self, trace: TraceModel | None, loading: bool) -> None:
+        """Show a trace in the tree, the events and the stream."""
+        self.workspace.current = trace
+        self.spans.loading = loading
+        if self.spans.trace is not trace:
+            self.spans.show(trace)
+            self.spans.follow = trace is not None and not trace.over
+            self.event_rows.show(trace)
+            self.stream.show(trace)
+        if trace is None:
+            return
+        if trace.root is not None and self.pane.id != FLOWS:
+            self.inspector.show_span(trace, trace.root)
+        line = self.run_rows.line
+        if line is None or line.trace_id != trace.trace_id:
+            following = self.run_rows.follow_newest
+            self.run_rows.sync()
+            self.run_rows.pick(trace.trace_id)
+            self.run_rows.follow_newest = following and self.run_rows.cursor == 0
+
+    def on_pane_moved(self, message: Pane.Moved) -> None:
+        """The inspector shows what the cursor is on."""
+        self.inspect(message.pane)
+        self._refresh_bars()
+
+    def inspect(self, pane: Pane) -> None:
+        trace = self.workspace.current
+        if pane.id == FLOWS:
+            self.inspector.show_flow(self.flows.module, self.flows.flow)
+        elif pane.id == RUNS and self.run_rows.line is not None:
+            self.control.select(self.run_rows.line.trace_id)
+        elif pane.id == TRACE and trace is not None and self.spans.span is not None:
+            self.inspector.show_span(trace, self.spans.span)
+
+    def on_pane_chosen(self, message: Pane.Chosen) -> None:
+        """Enter goes one step deeper."""
+        pane = message.pane
+        if pane.id == FLOWS:
+            if self.flows.flow is not None:
+                self.open_form(self.flows.flow)
+            elif self.flows.module is not None:
+                self.inspector.show_module(self.flows.module)
+                self.action_focus_pane(INSPECT)
+        elif pane.id == RUNS:
+            self.action_focus_pane(TRACE)
+        elif pane.id == TRACE:
+            self.inspect(pane)
+            self.panes[INSPECT].show_view(self.detail)
+            self.action_focus_pane(INSPECT)
+        elif pane.id == INSPECT and pane.view is self.event_rows:
+            self.open_event()
+
+    def open_event(self, *, whole: bool = False) -> None:
+        """Show the event under the cursor in full."""
+        trace, index = self.workspace.current, self.event_rows.event_index
+        if trace is not None and index is not None:
+            self.inspector.show_event(trace, index, whole=whole)
+            self.panes[INSPECT].show_view(self.detail)
+            self._refresh_bars()
+
+    def on_descendant_focus(self) -> None:
+        """Another pane: other keys, and in a small terminal another picture."""
+        pane = self.pane
+        if pane.id is not None and pane.id != self._last_pane:
+            self._last_pane = pane.id
+            self.relayout()
+            if pane.id in {FLOWS, TRACE}:
+                self.inspect(pane)
+        self._refresh_bars()
+
+    # -- actions --------------------------------------------------------------------------------------------------
+
+    def action_focus_pane(self, name: str) -> None:
+        """Give a pane the focus."""
+        self._last_pane = name
+        self.panes[name].focus()
+        self.relayout()
+
+    def action_next_pane(self, delta: int) -> None:
+        """Cycle through the panes."""
+        index = PANES.index(self.pane.id or FLOWS)
+        self.action_focus_pane(PANES[(index + delta) % len(PANES)])
+
+    def action_next_tab(self) -> None:
+        """The next tab of the pane."""
+        self.pane.action_tab(1)
+
+    def action_choose(self) -> None:
+        """Enter, from the footer."""
+        self.pane.action_choose()
+
+    def action_zoom(self) -> None:
+        """One pane, or all."""
+        self.zoomed = not self.zoomed
+        self.relayout()
+        self._refresh_bars()
+
+    async def action_back(self) -> None:
+        """One step outward: the filter, the zoom, then towards the flows."""
+        pane = self.pane
+        if self.finder.close(clear=True):
+            pass
+        elif self.zoomed:
+            self.action_zoom()
+        elif self.finder.clear(pane):
+            pass
+        elif pane.id == INSPECT and pane.view is self.detail and self.inspector.event_shown:
+            self.inspector.event_shown = False
+            pane.show_view(self.event_rows)
+        else:
+            self.action_focus_pane(
+                {RUNS: FLOWS, TRACE: RUNS}.get(pane.id or FLOWS, FLOWS if pane.id == FLOWS else TRACE)
+            )
+        self._refresh_bars()
+
+    def action_copy(self) -> None:
+        """Copy what the cursor is on."""
+        text = self.pane.view.copy_text()
+        if text:
+            self.copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+            self.say(f"copied {len(text):,} characters")
+
+    def action_run_now(self) -> None:
+        """Run the selected flow with what is at hand; ask when nothing is."""
+        from playground.dashboard.form import ready_input
+
+        flow = self.flows.flow
+        if flow is None:
+            module = self.flows.module
+            self.say(f"{module.path} offers nothing to run" if module else "no flow is selected", "warning")
+            return
+        ready = ready_input(flow.input_schema, flow.samples, self.state.inputs.get(flow.target, []))
+        if ready is None:
+            self.open_form(flow)
+        else:
+            self.run_flow(flow, ready[0])
+
+    def run_flow(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
+        """Run a flow and follow it."""
+        self.state.remember_input(flow.target, value)
+        self.run_rows.follow_newest = True
+        self.control.run(flow, value, extra)
+
+    def refused(self, flow: FlowInfo, value: Any, message: str, details: list[dict[str, Any]]) -> None:
+        """The host would not run it: say why, next to the fields if it named some."""
+        if details:
+            self.open_form(flow, value=value, message=message, details=details)
+        else:
+            self.say(message, "error")
+
+    def open_form(
+        self, flow: FlowInfo, *, value: Any = None, message: str = "", details: Iterable[dict[str, Any]] = ()
+    ) -> None:
+        """Ask for the input of a flow."""
+        from playground.dashboard.run_form import RunForm
+
+        if isinstance(self.screen, RunForm):
+            self.screen.refuse(message, list(details))
+            return
+        recent = self.state.inputs.get(flow.target, [])
+        form = RunForm(flow, recent=recent, value=value)
+        self.push_screen(form, lambda answer: self.run_flow(flow, *answer) if answer is not None else None)
+        if message or details:
+            self.call_after_refresh(form.refuse, message, list(details))
+
+    def action_reload(self) -> None:
+        """Load the project's code again."""
+        self.control.reload()
+
+    def action_cancel_run(self) -> None:
+        """Cancel the run that is shown."""
+        trace = self.workspace.current
+        if trace is None or trace.over:
+            self.say("this run is over" if trace else "no run is shown", "warning")
+        else:
+            self.control.cancel(trace.trace_id)
+
+    def action_follow(self) -> None:
+        """Show the newest run as it starts, or stop doing so."""
+        rows = self.run_rows
+        rows.follow_newest = not rows.follow_newest
+        if rows.follow_newest and rows.rows:
+            rows.go(0)
+            self.control.select(rows.rows[0].trace_id)
+        rows.touch()
+
+    def action_raw(self) -> None:
+        """Markdown, or the text as it came."""
+        self.stream.set_raw(not self.stream.raw)
+
+    def action_fold(self) -> None:
+        """Fold or unfold; a page down where nothing folds."""
+        if self.pane.view is self.spans:
+            self.spans.toggle()
+        elif not self.pane.view.activate():
+            self.pane.action_page(1.0)
+
+    def action_expand(self) -> None:
+        """Unfold everything under the cursor."""
+        if self.pane.view is self.detail:
+            self.detail.expand_all()
+
+    def action_decode(self) -> None:
+        """Decode a huge event that was left alone."""
+        if self.inspector.event_shown:
+            self.open_event(whole=True)
+
+    def action_resize_left(self, delta: int) -> None:
+        """Width of the lists."""
+        self.state.left = min(max(self.state.left + delta, -20), 60)
+        self.relayout()
+
+    def action_resize_lower(self, delta: int) -> None:
+        """Height of the lower panes."""
+        self.state.lower = min(max(self.state.lower + delta, -40), 40)
+        self.relayout()
+
+    def action_help(self) -> None:
+        """Explain the pane."""
+        from playground.dashboard.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.pane.id or FLOWS))
+
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    async def action_search(self) -> None:
+        """Open the line that filters a list or searches a tree."""
+        await self.finder.open(self.pane)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Lists follow each key."""
+        self.finder.changed(event)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter keeps the filter, or goes to the first match."""
+        self.finder.submitted(event)
+
+    def action_next_match(self, direction: int) -> None:
+        """Walk the matches of the last search."""
+        self.finder.walk(self.pane, direction)

@@ -1,0 +1,161 @@
+"""What takes time: asking the source to run, to cancel, to load. Failures become notices, never the end of the app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from playground.dashboard.model import Workspace
+from playground.dashboard.trace import TraceModel
+
+if TYPE_CHECKING:
+    from playground.protocol import FlowInfo
+    from playground.sources import Source
+
+PAGE = 2000
+"""Events read from the store at a time."""
+YIELD_EVERY = 400
+GAP_TRIES = 40
+GAP_WAIT_S = 0.05
+LISTED = 300
+
+
+class Control:
+    """Talks to the source on behalf of the screen."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+        notify: Callable[[str, str], None],
+        show: Callable[[TraceModel | None, bool], None],
+    ) -> None:
+        self.workspace = workspace
+        self.source: Source | None = None
+        self._spawn = spawn
+        self._notify = notify
+        self._show = show
+        self.wanted: str | None = None
+        """The trace that is to be shown; loading of others is dropped."""
+        self.refused: Callable[[FlowInfo, Any, str, list[dict[str, Any]]], None] = lambda *_: None
+        """Called when the host would not start a run: flow, input, message, details by field."""
+
+    def _start(self, work: Coroutine[Any, Any, None], group: str) -> None:
+        self._spawn(self._guarded(work), group)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        # Boundary to the host and the store: whatever goes wrong there, the screen goes on and says so.
+        try:
+            await work
+        except Exception as error:
+            self._notify(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, "error")
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def run(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
+        """Start a run and follow it."""
+        if self.source is None or not self.source.can_run:
+            self._notify(
+                "nothing can be run here: this is a recorded trace" if self.source else "not ready yet", "warning"
+            )
+            return
+        self._start(self._run(self.source, flow, value, extra), "run")
+
+    async def _run(self, source: Source, flow: FlowInfo, value: Any, extra: dict[str, Any] | None) -> None:
+        from playground.protocol import Run
+        from playground.sources import RunRefused
+
+        options = extra if extra is not None else run_options(flow)
+        try:
+            trace_id = await source.run(Run(target=flow.target, input=value, **options))
+        except RunRefused as refusal:
+            self.refused(flow, value, str(refusal), refusal.details)
+            return
+        self.wanted = trace_id
+        self.select(trace_id)
+
+    def cancel(self, trace_id: str) -> None:
+        """Cancel a run."""
+        if self.source is not None:
+            self._start(self._cancel(self.source, trace_id), "cancel")
+
+    async def _cancel(self, source: Source, trace_id: str) -> None:
+        found = await source.cancel(trace_id)
+        self._notify(f"{trace_id[:8]} cancelled" if found else f"{trace_id[:8]} was already over", "information")
+
+    def reload(self) -> None:
+        """Load the project's code again."""
+        if self.source is not None:
+            self._start(self.source.reload(), "reload")
+
+    def refresh_runs(self, text: str | None = None) -> None:
+        """Ask the store for runs of this and earlier days."""
+        if self.source is not None:
+            self._start(self._refresh_runs(self.source, text), "runs")
+
+    async def _refresh_runs(self, source: Source, text: str | None) -> None:
+        from penguiflow.state.traces import TraceQuery
+
+        self.workspace.runs.merge(await source.find_traces(TraceQuery(limit=LISTED, text=text)))
+
+    # -- traces ---------------------------------------------------------------------------------------------------
+
+    def select(self, trace_id: str) -> None:
+        """Show a trace: from memory, or read from the store."""
+        self.wanted = trace_id
+        trace = self.workspace.known(trace_id)
+        if trace is not None:
+            self._show(trace, False)
+        elif self.source is not None and trace_id not in self.workspace.loading:
+            self._start(self._load(self.source, trace_id), "load")
+
+    async def _load(self, source: Source, trace_id: str) -> None:
+        # Moving fast through the list must not read every trace on the way.
+        await asyncio.sleep(0.03)
+        if self.wanted != trace_id or trace_id in self.workspace.loading:
+            return
+        known = self.workspace.known(trace_id)
+        if known is not None:
+            self._show(known, False)
+            return
+        trace = self.workspace.begin_loading(trace_id)
+        try:
+            await self._read_all(source, trace)
+        finally:
+            self.workspace.end_loading(trace)
+        if self.wanted == trace_id:
+            self._show(trace, False)
+
+    async def _read_all(self, source: Source, trace: TraceModel) -> None:
+        tries = 0
+        while True:
+            after = trace.last_seq
+            page = await source.load_event_bytes(trace.trace_id, after=after, limit=PAGE)
+            for number, raw in enumerate(page, 1):
+                trace.add(raw)
+                if number % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+            if page and after < 0 and self.wanted == trace.trace_id:
+                self._show(trace, True)
+            if self.wanted != trace.trace_id and len(page) == PAGE:
+                return
+            if len(page) == PAGE and trace.last_seq > after:
+                continue
+            if not self.workspace.missing(trace) or tries >= GAP_TRIES:
+                return
+            tries += 1
+            await asyncio.sleep(GAP_WAIT_S)
+
+
+def run_options(flow: FlowInfo) -> dict[str, Any]:
+    """Headers, meta and deadline that the flow's module asks for by default."""
+    options: dict[str, Any] = {}
+    for name in ("headers", "meta"):
+        if isinstance(flow.defaults.get(name), dict):
+            options[name] = flow.defaults[name]
+    deadline = flow.defaults.get("deadline_s")
+    if isinstance(deadline, int | float) and deadline > 0:
+        options["deadline_s"] = float(deadline)
+    return options

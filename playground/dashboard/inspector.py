@@ -1,0 +1,88 @@
+"""Fills the inspector with what is selected, and keeps it fresh while that goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from playground.dashboard.details import error_card, event_details, field, flow_details, span_details
+from playground.dashboard.model import Workspace
+from playground.dashboard.text import Row, one_line
+from playground.dashboard.trace import SpanNode, TraceModel
+from playground.dashboard.views.detail import DetailView, Node
+
+if TYPE_CHECKING:
+    from playground.protocol import FlowInfo, ModuleInfo
+
+REFRESH_S = 0.25
+Document = tuple[Row, list[Node]]
+
+
+class Inspector:
+    """Chooses the document of the detail view."""
+
+    def __init__(self, workspace: Workspace, view: DetailView) -> None:
+        self._workspace = workspace
+        self._view = view
+        self._live: tuple[TraceModel, SpanNode] | None = None
+        self._seen = -1
+        self._due = 0.0
+        self.event_shown = False
+        """True while the document is about one event."""
+
+    def _show(self, subject: object, make: Callable[[], Document]) -> None:
+        # Boundary: documents are made from whatever was recorded; one that cannot be made says so in its place.
+        try:
+            heading, nodes = make()
+        except Exception as error:
+            heading = [("cannot be shown", "error")]
+            nodes = [field("error", f"{type(error).__name__}: {error}", "error")]
+        self._view.show(subject, heading, nodes)
+
+    def show_span(self, trace: TraceModel, span: SpanNode) -> None:
+        """A span; refreshed until it is over."""
+        self.event_shown = False
+        self._live = (trace, span)
+        self._seen = trace.revision
+        started = time.monotonic()
+        self._show(("span", trace.trace_id, span.span_id), lambda: span_details(trace, span))
+        # A document that is expensive to make is made again accordingly less often.
+        self._due = started + max(REFRESH_S, 10 * (time.monotonic() - started))
+        if span.end_ns is not None:
+            self._live = None
+
+    def show_event(self, trace: TraceModel, index: int, *, whole: bool = False) -> None:
+        """One event."""
+        self._live = None
+        self.event_shown = True
+        self._show(("event", trace.trace_id, index), lambda: event_details(trace, index, whole=whole))
+
+    def show_flow(self, module: ModuleInfo | None, flow: FlowInfo | None) -> None:
+        """A flow, or why its module is broken."""
+        if module is None:
+            return
+        if module.error is not None or flow is None:
+            self.show_module(module)
+            return
+        self._live, self.event_shown = None, False
+        self._show(("flow", flow.target), lambda: flow_details(module, flow))
+
+    def show_module(self, module: ModuleInfo) -> None:
+        """The card of a broken module."""
+        self._live, self.event_shown = None, False
+        error = module.error
+        if error is None:
+            self._show(
+                ("module", module.path), lambda: ([(one_line(module.path), "accent")], [field("state", module.state)])
+            )
+        else:
+            self._show(("module", module.path), lambda: error_card(module, error))
+
+    def sync(self) -> None:
+        """Once per frame: make the document again when its span went on."""
+        if self._live is None:
+            return
+        trace, span = self._live
+        if trace.revision != self._seen and time.monotonic() >= self._due:
+            self.show_span(trace, span)

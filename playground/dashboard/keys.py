@@ -1,0 +1,99 @@
+"""Which keys the footer shows, and what `?` explains, by pane."""
+
+from __future__ import annotations
+
+from playground.dashboard.bars import Key
+from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, RUNS, TRACE
+
+PALETTE = Key("ctrl+p", "commands", "command_palette")
+HELP = Key("?", "help", "help")
+
+_SEARCH, _FILTER = Key("/", "search", "search"), Key("/", "filter", "search")
+_COPY, _ZOOM = Key("y", "copy", "copy"), Key("z", "zoom", "zoom")
+_CANCEL = Key("x", "cancel", "cancel_run")
+_FOOTERS: dict[str, list[Key]] = {
+    FLOWS: [Key("⏎", "form", "choose"), Key("r", "run", "run_now"), _SEARCH, Key("R", "reload", "reload")],
+    RUNS: [Key("⏎", "open", "choose"), _FILTER, _CANCEL, Key("F", "follow", "follow")],
+    TRACE: [Key("⏎", "inspect", "choose"), Key("space", "fold", "fold"), _SEARCH, _ZOOM],
+    INSPECT: [Key("]", "events", "next_tab"), Key("⏎", "unfold", "choose"), _SEARCH, _COPY],
+    OUTPUT: [Key("]", "logs", "next_tab"), Key("m", "raw", "raw"), _COPY, _ZOOM],
+}
+
+GENERAL = [
+    ("tab  shift+tab", "next pane, previous pane"),
+    ("1 … 5", "flows, runs, trace, inspect, output"),
+    ("↑ ↓  j k", "move;  g G first and last;  pgup pgdn ctrl+u ctrl+d by pages"),
+    ("← →  h l", "fold and unfold, or go outward and inward"),
+    ("[  ]", "tabs of a pane"),
+    ("/", "filter a list, or search a tree;  n N next and previous match"),
+    ("z", "zoom the pane;  < > width of the lists;  + - height of the lower panes"),
+    ("y", "copy what the cursor is on, through the terminal (OSC 52)"),
+    ("r", "run the selected flow with its last input, its sample, or its defaults"),
+    ("x", "cancel the run that is shown"),
+    ("F", "follow the newest run"),
+    ("R", "load the code again"),
+    (":  ctrl+p", "every command"),
+    ("esc", "back"),
+    ("q  ctrl+c", "quit"),
+]
+HELP_TEXTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    FLOWS: (
+        """Flows of the project. ● loaded  ◌ loading  ▲ broken, the last good version runs  ✖ broken, nothing to run.
+A module that is broken says where; INSPECT has its error and its frames.""",
+        [("⏎", "open the form of the flow"), ("r", "run it at once"), ("R", "load all code again")],
+    ),
+    RUNS: (
+        """Runs of this and earlier days, newest first.
+● running  ✔ ok  ✖ error  ◷ timeout  ⊘ cancelled  ↯ interrupted
+A filter takes words, !word, flow:name, status:error.""",
+        [("⏎", "go to its tree"), ("/", "filter"), ("F", "follow the newest run"), ("x", "cancel it")],
+    ),
+    TRACE: (
+        """The spans of the run as they happen, with the time each took on the axis of the whole run.
+A single good attempt is folded into its node; retries and failures show themselves.""",
+        [
+            ("⏎", "inspect the span"),
+            ("space  ← →", "fold, unfold"),
+            ("/  n  N", "search, next, previous"),
+            ("G", "stay at the end"),
+        ],
+    ),
+    INSPECT: (
+        """Detail: what is selected, with its payloads, error and traceback.
+Events: every event of the run; a filter takes words, !word, kind:node.retry, node:name.""",
+        [
+            ("[  ]", "detail, events"),
+            ("⏎", "unfold; in events: open"),
+            ("*", "unfold all"),
+            ("D", "decode a huge event"),
+            ("y", "copy the value"),
+        ],
+    ),
+    OUTPUT: (
+        """Stream: the chunks of one stream, joined.
+Logs: what the code printed and logged, and what the host has to say.""",
+        [
+            ("[  ]", "stream, logs"),
+            ("← →", "another stream"),
+            ("m", "Markdown or raw"),
+            ("G", "stay at the end"),
+            ("y", "copy it all"),
+        ],
+    ),
+}
+
+
+def footer(pane: str, *, running: bool, tab: int, zoomed: bool, can_run: bool) -> list[Key]:
+    """At most seven keys that fit the moment."""
+    keys = [key for key in _FOOTERS[pane] if can_run or key.action not in {"run_now", "reload", "cancel_run"}]
+    if pane in {INSPECT, OUTPUT} and tab == 1:
+        other = "detail" if pane == INSPECT else "stream"
+        keys[0] = Key("[", other, "next_tab")
+        keys[1] = Key("⏎", "open", "choose") if pane == INSPECT else _FILTER
+    if pane == RUNS and not running:
+        keys = [key for key in keys if key.action != "cancel_run"]
+    if running and pane == TRACE and can_run:
+        keys[3] = _CANCEL
+    if zoomed:
+        keys = [*keys[:3], Key("esc", "unzoom", "back")]
+    return [*keys, Key("tab", "pane", "next_pane(1)"), PALETTE, HELP]

@@ -1,0 +1,197 @@
+"""All that the dashboard knows, fed from a source's inbox: no screen, no waiting."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from playground.dashboard.heads import BadEvent, Head, read_data, read_head
+from playground.dashboard.runs import RunList
+from playground.dashboard.text import duration
+from playground.dashboard.trace import TraceModel
+
+if TYPE_CHECKING:
+    from playground.protocol import ModuleInfo
+    from playground.sources import HostState, Inbox, Notice
+
+HOST_TRACE = "host"
+MAX_TRACES = 64
+MAX_BYTES = 400_000_000
+"""Events kept for all traces together; those that are not looked at are read from the store again."""
+CHECK_CLOCK_EVERY = 32
+
+
+class Line(NamedTuple):
+    """A line for the log pane that the dashboard itself has to say."""
+
+    ts: float
+    source: str
+    text: str
+    level: str | None = None
+    trace_id: str | None = None
+
+
+class Workspace:
+    """Modules, runs, traces and output."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.modules: list[ModuleInfo] = []
+        self.host: HostState | None = None
+        self.runs = RunList()
+        self.traces: dict[str, TraceModel] = {}
+        self.loading: dict[str, list[bytes]] = {}
+        """Traces that are being read from the store, with what arrives of them meanwhile."""
+        self.current: TraceModel | None = None
+        self.newest: str | None = None
+        """The run that started last, until it is taken."""
+        self.logs: deque[object] = deque(maxlen=20_000)
+        """Log lines not yet taken by their view."""
+        self.notices: deque[Notice] = deque(maxlen=20)
+        self.broke: list[ModuleInfo] = []
+        """Modules whose code failed since this was last emptied."""
+        self.modules_changed = False
+        self.events_seen = 0
+        self.dropped = 0
+        self._clock = clock
+        self._rates: deque[tuple[float, int]] = deque()
+
+    # -- the inbox ------------------------------------------------------------------------------------------------
+
+    def drain(self, inbox: Inbox, budget_s: float = 0.012) -> bool:
+        """Take what arrived, for about `budget_s`; True when something did."""
+        moved = False
+        if inbox.host is not None:
+            self._host_state(inbox.host)
+            inbox.host, moved = None, True
+        if inbox.modules is not None:
+            self._take_modules(inbox.modules)
+            inbox.modules, moved = None, True
+        if inbox.logs or inbox.notices:
+            moved = True
+        while inbox.logs:
+            self.logs.append(inbox.logs.popleft())
+        while inbox.notices:
+            self.notices.append(inbox.notices.popleft())
+        self.dropped = inbox.dropped
+        events, deadline, taken = inbox.events, self._clock() + budget_s, 0
+        while events:
+            self._event(events.popleft())
+            taken += 1
+            if taken % CHECK_CLOCK_EVERY == 0 and self._clock() > deadline:
+                break
+        if taken:
+            self.events_seen += taken
+            self._rates.append((self._clock(), taken))
+        if not events:
+            # Results follow the events of their run.
+            while inbox.results:
+                result = inbox.results.popleft()
+                self._over(result.trace_id, result.status)
+                moved = True
+        return moved or taken > 0
+
+    def events_per_second(self) -> float:
+        """Over the last second."""
+        now = self._clock()
+        while self._rates and self._rates[0][0] < now - 1.0:
+            self._rates.popleft()
+        return float(sum(taken for _, taken in self._rates))
+
+    def _take_modules(self, modules: list[ModuleInfo]) -> None:
+        before = {module.path: module.error for module in self.modules}
+        self.modules = modules
+        self.modules_changed = True
+        for module in modules:
+            if module.error is not None and module.error != before.get(module.path):
+                self.broke.append(module)
+
+    def _host_state(self, state: HostState) -> None:
+        if state.state in {"stalled", "dead", "restarting"} and state.text and state != self.host:
+            level = "WARNING" if state.state == "stalled" else "ERROR"
+            if self.host is None or state.state != self.host.state:
+                self.logs.append(Line(time.time(), "host", state.text, level))
+        self.host = state
+
+    def _event(self, raw: bytes) -> None:
+        try:
+            head = read_head(raw)
+        except BadEvent as error:
+            self.logs.append(Line(time.time(), "host", f"an event could not be read: {error}", "ERROR"))
+            return
+        if head.trace_id == HOST_TRACE:
+            self._host_event(head, raw)
+            return
+        waiting = self.loading.get(head.trace_id)
+        if waiting is not None:
+            waiting.append(raw)
+            return
+        trace = self.traces.get(head.trace_id)
+        if trace is None:
+            trace = self._new_trace(head.trace_id)
+        trace.add(raw, head)
+        if head.kind == "trace.start":
+            self.runs.began(trace)
+            self.newest = trace.trace_id
+        elif head.kind == "trace.end":
+            self.runs.ended(trace)
+
+    def _host_event(self, head: Head, raw: bytes) -> None:
+        if head.kind == "stall":
+            try:
+                data = read_data(raw)
+            except BadEvent:
+                data = {}
+            where = f"{data.get('file', '?')}:{data.get('line', '?')} in {data.get('function', head.name)}"
+            took = duration(float(data.get("ms", 0)) / 1000)
+            self.logs.append(Line(head.ts, "host", f"the event loop was blocked {took} at {where}", "WARNING"))
+        elif head.kind == "host.died":
+            self.logs.append(Line(head.ts, "host", "the host died", "ERROR"))
+
+    def _over(self, trace_id: str, status: str) -> None:
+        """A run's result: closes what an interruption left open."""
+        trace = self.traces.get(trace_id)
+        if status == "interrupted":
+            if trace is not None:
+                trace.interrupt()
+            self.runs.interrupt(trace_id, status)
+
+    # -- traces ---------------------------------------------------------------------------------------------------
+
+    def _new_trace(self, trace_id: str) -> TraceModel:
+        trace = self.traces[trace_id] = TraceModel(trace_id)
+        if len(self.traces) > MAX_TRACES or sum(kept.bytes for kept in self.traces.values()) > MAX_BYTES:
+            for other in list(self.traces.values()):
+                if other is not trace and other is not self.current and other.over:
+                    del self.traces[other.trace_id]
+                    break
+        return trace
+
+    def known(self, trace_id: str) -> TraceModel | None:
+        """A trace whose events are all here; None when it has to be read from the store."""
+        trace = self.traces.get(trace_id)
+        return (
+            trace
+            if trace is not None and trace.spans and trace.root is not None and trace.root.kind == "trace"
+            else None
+        )
+
+    def begin_loading(self, trace_id: str) -> TraceModel:
+        """From now on keep aside what arrives of this trace; returns the model to fill."""
+        self.loading.setdefault(trace_id, [])
+        self.traces.pop(trace_id, None)
+        return TraceModel(trace_id)
+
+    def end_loading(self, trace: TraceModel) -> None:
+        """Add what was kept aside, and take the trace in."""
+        for raw in self.loading.pop(trace.trace_id, []):
+            trace.add(raw)
+        self.traces[trace.trace_id] = trace
+        if trace.over:
+            self.runs.ended(trace)
+
+    def missing(self, trace: TraceModel) -> bool:
+        """True while events lie between what was read and what arrived meanwhile."""
+        waiting = self.loading.get(trace.trace_id)
+        return bool(waiting) and read_head(waiting[0]).seq > trace.last_seq + 1 if waiting else False

@@ -1,0 +1,241 @@
+"""The form that asks for a run's input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Button, Checkbox, Input, Label, Select, TextArea
+
+from playground.dashboard.control import run_options
+from playground.dashboard.form import FormField, Invalid, collect, fields_of, initial, parse
+from playground.dashboard.text import clip, one_line
+
+if TYPE_CHECKING:
+    from playground.protocol import FlowInfo
+
+Answer = tuple[Any, dict[str, Any]]
+EXTRA = (
+    FormField("session", "text", "string", required=False, about="key of a session that this run belongs to"),
+    FormField(
+        "deadline_s", "number", "seconds", required=False, schema={"exclusiveMinimum": 0}, about="seconds from now"
+    ),
+    FormField("headers", "json", "object", required=False, schema={"type": "object"}, about="tenant, topic, priority"),
+    FormField("meta", "json", "object", required=False, schema={"type": "object"}),
+)
+
+
+class RunForm(ModalScreen[Answer | None]):
+    """Fields made from the input model; messages stand beside the fields they are about."""
+
+    DEFAULT_CSS = """
+    RunForm { align: center middle; background: $background 60%; }
+    RunForm > #form {
+        width: 90; max-width: 98%; height: auto; max-height: 96%;
+        border: heavy $accent; background: $background; padding: 0 1;
+    }
+    RunForm Label { height: auto; width: 1fr; }
+    RunForm .name { margin-top: 1; }
+    RunForm .message { color: $text-error; display: none; }
+    RunForm .message.-shown { display: block; }
+    RunForm Input { height: 3; border: tall $border-blurred; }
+    RunForm Input:focus { border: tall $border; }
+    RunForm TextArea { height: 5; border: tall $border-blurred; }
+    RunForm TextArea:focus { border: tall $border; }
+    RunForm Checkbox { border: none; padding: 0; background: transparent; }
+    RunForm #buttons { height: auto; margin-top: 1; }
+    RunForm #buttons Label { width: 1fr; padding: 1 2; color: $text-muted; }
+    RunForm Button { min-width: 10; }
+    RunForm .extra { display: none; }
+    RunForm.-more .extra { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Close", show=False, priority=True),
+        Binding("ctrl+r,f5", "submit", "Run", show=False, priority=True),
+        Binding("ctrl+o", "more", "More fields", show=False, priority=True),
+    ]
+
+    def __init__(self, flow: FlowInfo, *, recent: Sequence[Any] = (), value: Any = None) -> None:
+        super().__init__()
+        self._flow = flow
+        self._fields = fields_of(flow.input_schema)
+        self._extra_values = run_options(flow)
+        self._fillers = [(f"sample {number}", item) for number, item in enumerate(flow.samples, 1)]
+        self._fillers += [(f"recent {number}", item) for number, item in enumerate(recent, 1)]
+        first = value if value is not None else recent[0] if recent else flow.samples[0] if flow.samples else None
+        self._values = initial(self._fields, first)
+
+    # -- drawing --------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """A filler of samples and recent inputs, the fields, and what a run may have besides its input."""
+        with VerticalScroll(id="form") as box:
+            box.can_focus = False
+            box.border_title = Content(f"run {one_line(self._flow.name)}").markup
+            box.border_subtitle = "⏎ or ctrl+r runs · ctrl+o headers and more · esc closes"
+            if self._flow.title:
+                yield Label(Content(one_line(self._flow.title)))
+            if self._fillers:
+                options = [
+                    (Content(_filler_label(name, item)), number) for number, (name, item) in enumerate(self._fillers)
+                ]
+                yield Select(options, prompt="samples and recent inputs", id="filler", compact=True)
+            if not self._fields:
+                yield Label("This flow takes no input.", classes="name")
+            for number, field in enumerate(self._fields):
+                yield from self._compose_field(f"field-{number}", field, self._values.get(field.name), "")
+            for number, field in enumerate(EXTRA):
+                value = self._extra_values.get(field.name)
+                text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+                yield from self._compose_field(f"extra-{number}", field, text, "extra")
+            yield Label("", id="refusal", classes="message")
+            with Horizontal(id="buttons"):
+                yield Button("Run", variant="primary", id="run", compact=True)
+                yield Label(Content(f"  {self._flow.target}"))
+
+    def _compose_field(self, id: str, field: FormField, value: Any, classes: str) -> ComposeResult:
+        mark = "" if field.required else " · optional"
+        label = Content.assemble(
+            (one_line(field.name or "input"), "bold"),
+            (f"  {one_line(field.type)}{mark}", "dim"),
+            ("  " + one_line(field.about), "dim"),
+        )
+        if field.kind != "bool":
+            yield Label(label, classes=f"name {classes}")
+        widget: Widget
+        if field.kind == "bool":
+            widget = Checkbox(label, value=bool(value), id=id, compact=True)
+        elif field.kind == "choice":
+            choices = [(Content(one_line(str(choice))), index) for index, choice in enumerate(field.choices)]
+            chosen = field.choices.index(value) if value in field.choices else Select.NULL
+            widget = Select(choices, value=chosen, allow_blank=True, id=id, compact=True)
+        elif field.kind in {"long", "json"}:
+            widget = TextArea(str(value), id=id, tab_behavior="focus", compact=False)
+        else:
+            widget = Input(str(value), id=id)
+        if classes:
+            widget.add_class(classes)
+        yield widget
+        yield Label("", id=f"{id}-message", classes=f"message {classes}")
+
+    def on_mount(self) -> None:
+        """Begin in the first field."""
+        fields = list(
+            self.query("#form Input, #form TextArea, #form Select, #form Checkbox").exclude("#filler, .extra")
+        )
+        (fields[0] if fields else self.query_one("#run")).focus()
+
+    # -- values ---------------------------------------------------------------------------------------------------
+
+    def _read(self, prefix: str, fields: Sequence[FormField]) -> dict[str, Any]:
+        texts: dict[str, Any] = {}
+        for number, field in enumerate(fields):
+            widget = self.query_one(f"#{prefix}-{number}")
+            if isinstance(widget, Checkbox):
+                texts[field.name] = widget.value
+            elif isinstance(widget, Select):
+                texts[field.name] = None if widget.value is Select.NULL else field.choices[int(str(widget.value))]
+            elif isinstance(widget, TextArea):
+                texts[field.name] = widget.text
+            elif isinstance(widget, Input):
+                texts[field.name] = widget.value
+        return texts
+
+    def _fill(self, value: Any) -> None:
+        shown = initial(self._fields, value)
+        for number, field in enumerate(self._fields):
+            widget, given = self.query_one(f"#field-{number}"), shown.get(field.name)
+            if isinstance(widget, Checkbox):
+                widget.value = bool(given)
+            elif isinstance(widget, Select):
+                widget.value = field.choices.index(given) if given in field.choices else Select.NULL
+            elif isinstance(widget, TextArea):
+                widget.text = str(given)
+            elif isinstance(widget, Input):
+                widget.value = str(given)
+
+    def on_select_changed(self, event: Select.Changed) -> None:
+        """A sample or a recent input fills all fields."""
+        if event.select.id == "filler" and event.value is not Select.NULL:
+            self._fill(self._fillers[int(str(event.value))][1])
+
+    def on_input_submitted(self) -> None:
+        """Enter runs."""
+        self.action_submit()
+
+    def on_button_pressed(self) -> None:
+        """The button runs."""
+        self.action_submit()
+
+    def action_more(self) -> None:
+        """Show headers, meta, deadline and session."""
+        self.toggle_class("-more")
+
+    def action_cancel(self) -> None:
+        """Close without running."""
+        self.dismiss(None)
+
+    def action_submit(self) -> None:
+        """Run, unless something does not fit."""
+        value, errors = collect(self._fields, self._read("field", self._fields))
+        extra, extra_errors = self._read_extra()
+        for number, field in enumerate(self._fields):
+            self._message(f"field-{number}-message", errors.get(field.name, ""))
+        for number, field in enumerate(EXTRA):
+            self._message(f"extra-{number}-message", extra_errors.get(field.name, ""))
+        self._message("refusal", "")
+        if extra_errors:
+            self.add_class("-more")
+        if not errors and not extra_errors:
+            self.dismiss((value, extra))
+            return
+        bad = next((f"#field-{n}" for n, field in enumerate(self._fields) if field.name in errors), None)
+        self.query_one(
+            bad or next(f"#extra-{n}" for n, field in enumerate(EXTRA) if field.name in extra_errors)
+        ).focus()
+
+    def _read_extra(self) -> tuple[dict[str, Any], dict[str, str]]:
+        extra: dict[str, Any] = {}
+        errors: dict[str, str] = {}
+        texts = self._read("extra", EXTRA)
+        for field in EXTRA:
+            try:
+                present, value = parse(field, texts[field.name])
+            except Invalid as error:
+                errors[field.name] = str(error)
+                continue
+            if present:
+                extra[field.name] = value
+        return extra, errors
+
+    def refuse(self, message: str, details: list[dict[str, Any]]) -> None:
+        """Show what the host had against the input, next to the fields that it names."""
+        rest: list[str] = []
+        for detail in details:
+            path = str(detail.get("path", ""))
+            name = path.strip("/").replace("/", ".").split(".")[0]
+            text = str(detail.get("message", ""))
+            deeper = path.strip("/").replace("/", ".").partition(".")[2]
+            for number, field in enumerate(self._fields):
+                if field.name == name or not field.name:
+                    self._message(f"field-{number}-message", f"{deeper}: {text}" if deeper else text)
+                    break
+            else:
+                rest.append(f"{path}: {text}" if path else text)
+        self._message("refusal", "; ".join(rest) if rest else "" if details else message)
+
+    def _message(self, id: str, text: str) -> None:
+        label = self.query_one(f"#{id}", Label)
+        label.update(Content(f"✖ {one_line(text)}") if text else "")
+        label.set_class(bool(text), "-shown")
+
+
+def _filler_label(name: str, item: Any) -> str:
+    return clip(f"{name}  {one_line(json.dumps(item, ensure_ascii=False))}", 76)

@@ -1,0 +1,124 @@
+"""Runs of this and earlier days: what the store lists, and what is happening now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from playground.dashboard.trace import TraceModel
+
+if TYPE_CHECKING:
+    from penguiflow.state.traces import TraceSummary
+
+MAX_RUNS = 2000
+
+
+class RunLine:
+    """One run, as a list shows it."""
+
+    __slots__ = ("duration_s", "error", "flow", "input", "started", "status", "target", "trace_id", "version")
+
+    def __init__(self, trace_id: str, started: float) -> None:
+        self.trace_id = trace_id
+        self.started = started
+        self.status = "running"
+        self.flow: str | None = None
+        self.target: str | None = None
+        self.duration_s: float | None = None
+        self.version: str | None = None
+        self.error: str | None = None
+        self.input: str | None = None
+
+    def matches(self, words: list[str]) -> bool:
+        """All words are found; `!word` must not be; `flow:`, `status:` and `error:` look at one field."""
+        everything = (
+            f"{self.trace_id} {self.flow} {self.target} {self.status} {self.error} {self.input} v{self.version}".lower()
+        )
+        for word in words:
+            wanted = not word.startswith("!")
+            field, colon, value = word.lstrip("!").partition(":")
+            if colon and field in {"flow", "status", "error"}:
+                found = value in str(getattr(self, field) or "").lower()
+            else:
+                found = word.lstrip("!") in everything
+            if found != wanted:
+                return False
+        return True
+
+
+class RunList:
+    """All known runs by id."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, RunLine] = {}
+        self.revision = 0
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def get(self, trace_id: str) -> RunLine | None:
+        """One run."""
+        return self._lines.get(trace_id)
+
+    def began(self, trace: TraceModel) -> None:
+        """A trace started before our eyes, or was taken up again."""
+        line = self._line(trace.trace_id, trace.started or 0.0)
+        line.status, line.duration_s, line.error = "running", None, None
+        line.flow = trace.flow or line.flow
+        line.target = trace.target or line.target
+        line.version = trace.version or line.version
+        self._trim()
+
+    def ended(self, trace: TraceModel) -> None:
+        """A trace ended before our eyes."""
+        line = self._line(trace.trace_id, trace.started or 0.0)
+        line.status, line.duration_s = trace.status, trace.seconds()
+        line.version = trace.version or line.version
+        if trace.error:
+            line.error = str(trace.error.get("message") or trace.error.get("code") or "")
+
+    def merge(self, summaries: Iterable[TraceSummary]) -> None:
+        """What the store says. It may lag behind: what is known to be over stays over."""
+        for summary in summaries:
+            line = self._line(summary.trace_id, summary.started)
+            line.started = summary.started
+            if summary.status != "running" or line.duration_s is None:
+                line.status = summary.status
+                line.duration_s = summary.duration_s if summary.duration_s is not None else line.duration_s
+            line.flow = summary.flow or line.flow
+            line.target = summary.target or line.target
+            line.version = summary.version or line.version
+            line.error = summary.error or line.error
+            line.input = summary.input or line.input
+        self._trim()
+
+    def interrupt(self, trace_id: str, status: str) -> None:
+        """A run is over without a `trace.end` that we saw."""
+        line = self._lines.get(trace_id)
+        if line is not None and line.status in {"running", "paused"}:
+            line.status = status
+            self.revision += 1
+
+    def running(self) -> list[RunLine]:
+        """Runs that are not over."""
+        return [line for line in self._lines.values() if line.status == "running"]
+
+    def matching(self, text: str) -> list[RunLine]:
+        """Runs that match a filter, newest first."""
+        words = text.lower().split()
+        found = [line for line in self._lines.values() if line.matches(words)] if words else list(self._lines.values())
+        found.sort(key=lambda line: (line.started, line.trace_id), reverse=True)
+        return found
+
+    def _line(self, trace_id: str, started: float) -> RunLine:
+        self.revision += 1
+        line = self._lines.get(trace_id)
+        if line is None:
+            line = self._lines[trace_id] = RunLine(trace_id, started)
+        return line
+
+    def _trim(self) -> None:
+        if len(self._lines) <= MAX_RUNS + MAX_RUNS // 4:
+            return
+        kept = sorted(self._lines.values(), key=lambda line: line.started, reverse=True)[:MAX_RUNS]
+        self._lines = {line.trace_id: line for line in kept}

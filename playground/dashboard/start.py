@@ -1,0 +1,111 @@
+"""Starting the dashboard on a terminal, or drawing it without one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from playground.dashboard.app import DashboardApp
+from playground.dashboard.layout import load_state, save_state
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+    from playground.project import Project
+    from playground.sources import Source
+
+WAIT_S = 30.0
+GC_THRESHOLDS = (700, 10, 100_000)
+"""The third generation is collected when idle instead: a pass over the widgets takes 60 ms."""
+
+
+class Options(NamedTuple):
+    """What `run_dashboard` was asked for."""
+
+    project: Project
+    theme: str | None
+    screenshot: Path | None
+    size: tuple[int, int]
+    keys: tuple[str, ...]
+    run: str | None
+    sample: int
+
+
+def start(source: Source | Callable[[], Source], options: Options) -> int:
+    """Run the app; returns the exit code."""
+    path = options.project.home / "ui.json"
+    state = load_state(path)
+    if options.theme is not None:
+        state.theme = options.theme
+    live = options.screenshot is None
+    app = DashboardApp(
+        source,
+        project=options.project.root.name or "/",
+        state=state,
+        save=(lambda state: save_state(path, state)) if live else (lambda _: None),
+        tune_gc=live,
+    )
+    if live:
+        gc.set_threshold(*GC_THRESHOLDS)
+        app.run()
+    else:
+        shot = Screenshot(app, options)
+        app.run(headless=True, size=options.size, auto_pilot=shot.take)
+        if shot.failure:
+            import sys
+
+            print(f"pf tui: {shot.failure}", file=sys.stderr)
+            return 1
+    return app.return_code or 0
+
+
+class Screenshot:
+    """Drives an app without a terminal until there is something to show, and writes it to a file."""
+
+    def __init__(self, app: DashboardApp, options: Options) -> None:
+        self._app = app
+        self._options = options
+        self.failure = ""
+
+    async def take(self, pilot: Pilot[Any]) -> None:
+        """Wait, run, press keys, write, exit."""
+        app, options = self._app, self._options
+        assert options.screenshot is not None
+        await self._wait(lambda: bool(app.flows.rows) and all(m.state != "loading" for m, _ in app.flows.rows), "flows")
+        if options.run is not None and not self.failure:
+            await self._run(options.run, options.sample)
+        for key in options.keys:
+            await pilot.press(key)
+        await pilot.pause()
+        await asyncio.sleep(0.3)
+        app.clear_notifications()
+        await pilot.pause()
+        options.screenshot.write_text(app.export_screenshot(title="pf tui"), encoding="utf-8")
+        app.exit(0)
+
+    async def _run(self, target: str, sample: int) -> None:
+        app = self._app
+        flow = next(
+            (flow for _, flow in app.flows.rows if flow is not None and target in {flow.target, flow.name}), None
+        )
+        if flow is None:
+            self.failure = f"{target}: no such flow"
+            return
+        app.flows.pick(flow.target)
+        value = flow.samples[sample] if sample < len(flow.samples) else {}
+        app.run_flow(flow, value)
+        await self._wait(
+            lambda: app.workspace.current is not None and app.workspace.current.over, f"the run of {target}"
+        )
+
+    async def _wait(self, ready: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not ready():
+            if time.monotonic() > deadline:
+                self.failure = f"{what} did not come within {WAIT_S:.0f} s"
+                return
+            await asyncio.sleep(0.02)

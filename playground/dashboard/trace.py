@@ -1,0 +1,255 @@
+"""One trace as the dashboard keeps it: every event as bytes, and the spans and streams read from them."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from playground.dashboard.heads import BadEvent, Head, read_data, read_head, seq_of
+from playground.dashboard.streams import StreamText
+from playground.dashboard.text import NS
+
+MAX_STREAMS = 200
+"""Streams of one trace that are kept apart; what comes in others is found among the events."""
+_DECODED = frozenset(
+    {"trace.start", "trace.end", "node.start", "node.end", "node.retry", "attempt.start", "attempt.end", "stream.chunk"}
+)
+
+
+class SpanNode:
+    """One span: something with a start, and an end once it is over."""
+
+    __slots__ = (
+        "attempt", "children", "end_ns", "end_seq", "error", "kind", "message_id", "name",
+        "parent", "retry_s", "span_id", "start_ns", "start_seq", "status",
+    )  # fmt: skip
+
+    def __init__(self, head: Head, kind: str, parent: SpanNode | None, data: dict[str, Any]) -> None:
+        self.span_id = head.span_id
+        self.kind = kind
+        self.name = head.name
+        self.parent = parent
+        self.start_ns = head.offset_ns
+        self.start_seq = head.seq
+        self.end_ns: int | None = None
+        self.end_seq: int | None = None
+        self.status = "running"
+        self.error: dict[str, Any] | None = None
+        self.attempt: int | None = data.get("attempt") if kind == "attempt" else None
+        self.message_id: str | None = data.get("message_id")
+        self.retry_s: float | None = None
+        """Seconds until the next attempt, on an attempt that is tried again."""
+        self.children: list[SpanNode] = []
+
+    @property
+    def failed(self) -> bool:
+        """True when it ended, and not well."""
+        return self.status not in {"ok", "running", "paused"}
+
+    def seconds(self, now_ns: int) -> float:
+        """How long it took, or has taken so far."""
+        return max((now_ns if self.end_ns is None else self.end_ns) - self.start_ns, 0) / NS
+
+    def error_line(self) -> str:
+        """What went wrong, in one line."""
+        error = self.error or {}
+        kind = error.get("type") or error.get("exception_type") or error.get("code")
+        message = error.get("message")
+        return f"{kind}: {message}" if kind and message else str(kind or message or "")
+
+
+class TraceModel:
+    """Events of one trace, in order, each once.
+
+    For the tree, `began` collects new spans, and `reshaped` nodes whose attempts are now shown in another way.
+    """
+
+    def __init__(self, trace_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.trace_id = trace_id
+        self.flow: str | None = None
+        self.target: str | None = None
+        self.version: str | None = None
+        self.status = "running"
+        self.error: dict[str, Any] | None = None
+        self.started: float | None = None
+        self.events: list[bytes] = []
+        self.last_seq = -1
+        self.epoch = 0
+        self.root: SpanNode | None = None
+        self.spans: dict[str, SpanNode] = {}
+        self.streams: dict[str, StreamText] = {}
+        self.retries = 0
+        self.bad = 0
+        self.bytes = 0
+        self.revision = 0
+        self.began: list[SpanNode] = []
+        self.reshaped: dict[str, SpanNode] = {}
+        self._clock = clock
+        self._last_offset = 0
+        self._last_seen = clock()
+
+    @property
+    def over(self) -> bool:
+        """True when the trace has ended."""
+        return self.status not in {"running", "paused"}
+
+    def now_ns(self) -> int:
+        """Offset of this moment: the last event's once the trace is over."""
+        if self.over:
+            return self._last_offset
+        return self._last_offset + int((self._clock() - self._last_seen) * NS)
+
+    def seconds(self) -> float:
+        """How long the trace took, or has taken so far."""
+        return self.now_ns() / NS
+
+    def add(self, raw: bytes, head: Head | None = None) -> bool:
+        """Take one event; False when it was here already. Bytes that are no event are counted and left out."""
+        try:
+            head = head or read_head(raw)
+            if head.epoch > self.epoch and head.seq <= self.last_seq:
+                self._rewind(head.seq)
+            if head.seq <= self.last_seq:
+                return False
+            data = read_data(raw) if head.kind in _DECODED or head.kind.endswith((".start", ".end")) else {}
+        except BadEvent:
+            self.bad += 1
+            self.revision += 1
+            return False
+        self.events.append(raw)
+        self.bytes += len(raw)
+        self.last_seq = head.seq
+        self.epoch = max(self.epoch, head.epoch)
+        self.revision += 1
+        if head.offset_ns >= self._last_offset:
+            self._last_offset, self._last_seen = head.offset_ns, self._clock()
+        self._apply(head, data)
+        return True
+
+    def _apply(self, head: Head, data: dict[str, Any]) -> None:
+        kind = head.kind
+        if kind == "stream.chunk":
+            self._chunk(head, data)
+        elif kind.endswith(".start"):
+            self._start(head, kind[:-6], data)
+        elif kind.endswith(".end"):
+            self._end(head, kind[:-4], data)
+        elif kind == "node.retry":
+            self.retries += 1
+            span = self.spans.get(head.span_id)
+            if span is not None and span.children:
+                sleep = data.get("sleep_s")
+                span.children[-1].retry_s = float(sleep) if isinstance(sleep, int | float) else 0.0
+
+    def _start(self, head: Head, kind: str, data: dict[str, Any]) -> None:
+        parent = self.spans.get(head.parent_id) if head.parent_id is not None else None
+        if parent is None and self.root is not None:
+            parent = self.root
+        span = SpanNode(head, kind, parent, data)
+        if parent is None:
+            self.root = span
+        else:
+            parent.children.append(span)
+        self.spans[head.span_id] = span
+        if kind != "attempt" or parent is None:
+            self.began.append(span)
+        elif len(parent.children) > 1:
+            self.reshaped[parent.span_id] = parent
+        if kind == "trace":
+            self.flow = data.get("flow") or head.name
+            self.target = data.get("target") or self.target
+            self.version = data.get("version") or self.version
+            self.started = head.ts - head.offset_ns / NS
+            self.status = "running"
+
+    def _end(self, head: Head, kind: str, data: dict[str, Any]) -> None:
+        span = self.spans.get(head.span_id)
+        status = str(data.get("status", "ok"))
+        error = data.get("error")
+        if span is not None:
+            span.status = status
+            span.end_ns = head.offset_ns
+            span.end_seq = head.seq
+            span.error = error if isinstance(error, dict) else None
+            self._reshape(span)
+        if kind == "trace":
+            self.status = status
+            self.error = error if isinstance(error, dict) else None
+            self.version = data.get("version") or self.version
+
+    def _reshape(self, span: SpanNode) -> None:
+        if span.kind == "attempt" and span.failed and span.parent is not None:
+            self.reshaped[span.parent.span_id] = span.parent
+
+    def _chunk(self, head: Head, data: dict[str, Any]) -> None:
+        stream_id = str(data.get("stream_id", head.name))
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            if len(self.streams) >= MAX_STREAMS:
+                return
+            stream = self.streams[stream_id] = StreamText(stream_id)
+        sequence = data.get("chunk_seq")
+        stream.add(
+            str(data.get("text", "")),
+            sequence=sequence if isinstance(sequence, int) else None,
+            done=bool(data.get("done")),
+            at_ns=head.offset_ns,
+        )
+
+    def _rewind(self, seq: int) -> None:
+        """An interrupted trace was taken up again: what was never committed did not happen."""
+        kept = self.events[: self.position(seq)]
+        self.__init__(self.trace_id, clock=self._clock)  # type: ignore[misc]
+        for raw in kept:
+            self.add(raw)
+
+    def interrupt(self) -> None:
+        """The host died: close what is open until the store says more."""
+        if self.over:
+            return
+        for span in self.spans.values():
+            if span.status == "running":
+                span.status = "interrupted"
+                span.end_ns = self._last_offset
+                self._reshape(span)
+        self.status = "interrupted"
+        self.revision += 1
+
+    # -- looking things up ----------------------------------------------------------------------------------------
+
+    def position(self, seq: int) -> int:
+        """Index of the first event with at least this `seq`."""
+        guess = seq
+        if 0 <= guess < len(self.events) and seq_of(self.events[guess]) == seq:
+            return guess
+        return bisect_left(self.events, seq, key=seq_of)
+
+    def events_of(self, span: SpanNode) -> Iterator[tuple[int, bytes]]:
+        """Events that belong to a span, with their indexes."""
+        needle = f'"{span.span_id}"'.encode()
+        first = self.position(span.start_seq)
+        last = len(self.events) if span.end_seq is None else self.position(span.end_seq) + 1
+        for index in range(first, last):
+            raw = self.events[index]
+            if raw.find(needle, 0, 400) >= 0 and read_head(raw).span_id == span.span_id:
+                yield index, raw
+
+    def find_message(self, message_id: str, *, before: int) -> tuple[Head, dict[str, Any]] | None:
+        """The event that enqueued a message, and its data with the payload of `same_as` filled in; looks backwards."""
+        needle = f'"{message_id}"'.encode()
+        for index in range(min(before, len(self.events)) - 1, -1, -1):
+            raw = self.events[index]
+            if needle not in raw or b'"message.enqueued"' not in raw:
+                continue
+            head, data = read_head(raw), read_data(raw)
+            if head.kind != "message.enqueued" or data.get("message_id") != message_id:
+                continue
+            same = data.get("same_as")
+            if isinstance(same, str) and same != message_id:
+                origin = self.find_message(same, before=index)
+                if origin is not None:
+                    data = {**origin[1], **data}
+            return head, data
+        return None

@@ -1,0 +1,120 @@
+"""A view: lines that are made when they are looked at, and a cursor that walks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from playground.dashboard.text import Row
+
+
+class View:
+    """Rows by index, a cursor, a scroll position. Subclasses make the rows; a pane draws them.
+
+    `revision` changes whenever something visible did, so that a pane redraws only then.
+    """
+
+    label = ""
+    """Name of its tab."""
+    has_cursor = True
+    """False where moving scrolls and no row is picked."""
+    empty = ""
+    """What to say when there are no rows."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.cursor = 0
+        self.top = 0
+        self.height = 1
+        self.follow = False
+        """Stay at the last row as rows arrive."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def row(self, index: int, width: int) -> Row:
+        """The row at `index`, at most `width` cells of it are drawn."""
+        raise NotImplementedError
+
+    def resize(self, width: int, height: int) -> None:
+        """The pane's inside now has this size; rows that depend on the width are laid out again."""
+        self.height = max(height, 1)
+        self.settle()
+
+    def title(self) -> Row:
+        """What stands beside the pane's name."""
+        return []
+
+    def note(self) -> str:
+        """What stands in the pane's lower edge."""
+        return ""
+
+    def copy_text(self) -> str:
+        """What `y` copies: by default the cursor's row."""
+        if not 0 <= self.cursor < len(self):
+            return ""
+        return "".join(text for text, _ in self.row(self.cursor, 10_000)).strip()
+
+    def activate(self) -> bool:
+        """Enter on the cursor's row; True when the view itself handled it (folded something)."""
+        return False
+
+    def side(self, direction: int) -> None:
+        """Left (-1) or right (1) on the cursor's row: fold, unfold, or nothing."""
+
+    def find(self, needle: str) -> Iterator[int]:
+        """Indexes of the rows that contain `needle` (lower case), in order."""
+        for index in range(len(self)):
+            if needle in "".join(text for text, _ in self.row(index, 10_000)).lower():
+                yield index
+
+    def touch(self) -> None:
+        """Something visible changed."""
+        self.revision += 1
+
+    # -- moving ---------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Bring cursor and scroll position back into what exists."""
+        count = len(self)
+        if self.follow:
+            self.cursor = max(count - 1, 0)
+            self.top = max(count - self.height, 0)
+            return
+        self.cursor = min(max(self.cursor, 0), max(count - 1, 0))
+        if self.has_cursor:
+            self.top = min(max(self.top, self.cursor - self.height + 1), self.cursor)
+        self.top = min(max(self.top, 0), max(count - self.height, 0))
+
+    def move(self, delta: int) -> None:
+        """Move the cursor (or scroll) by `delta` rows."""
+        if self.has_cursor:
+            self.go(self.cursor + delta)
+        else:
+            self.scroll(delta)
+
+    def go(self, index: int) -> None:
+        """Put the cursor at `index`, or the nearest row there is."""
+        count = len(self)
+        self.follow = False
+        if not self.has_cursor:
+            self.top = index
+        self.cursor = min(max(index, 0), max(count - 1, 0))
+        self.settle()
+        self.touch()
+
+    def go_last(self) -> None:
+        """Put the cursor at the last row."""
+        self.go(len(self) - 1)
+
+    def scroll(self, delta: int) -> None:
+        """Scroll by `delta` rows; the cursor stays within what is seen."""
+        count = len(self)
+        self.follow = False
+        self.top = min(max(self.top + delta, 0), max(count - self.height, 0))
+        self.cursor = min(max(self.cursor, self.top), max(min(self.top + self.height, count) - 1, 0))
+        self.touch()
+
+    @property
+    def at_end(self) -> bool:
+        """True when the last row is in sight."""
+        return self.top + self.height >= len(self)

@@ -1,0 +1,195 @@
+"""Every event of the trace, filtered by kind, name or text."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from playground.dashboard.heads import BadEvent, read_data, read_head
+from playground.dashboard.text import NS, Row, clip, one_line, pad
+from playground.dashboard.trace import TraceModel
+from playground.dashboard.views.base import View
+
+SCAN_PER_FRAME = 20_000
+"""Events looked at by a filter in one frame: the screen stays alive over a million."""
+SUMMARY_BYTES = 4000
+"""An event whose data is longer is summed up by its size."""
+
+
+class EventFilter:
+    """Words that an event must contain; `!word` must be absent; `kind:` and `node:` look at one field."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.strip()
+        self._words: list[tuple[bool, str, bytes]] = []
+        for given in self.text.lower().split():
+            wanted = not given.startswith("!")
+            word = given.lstrip("!")
+            field, colon, value = word.partition(":")
+            if colon and field in {"kind", "node", "name"}:
+                self._words.append((wanted, "kind" if field == "kind" else "name", value.encode()))
+            elif word:
+                self._words.append((wanted, "", word.encode("utf-8", "replace")))
+
+    def __bool__(self) -> bool:
+        return bool(self._words)
+
+    def matches(self, raw: bytes) -> bool:
+        """Whether an event passes."""
+        lowered = raw.lower()
+        for wanted, field, word in self._words:
+            found = self._in_field(lowered, field, word) if field else word in lowered
+            if found != wanted:
+                return False
+        return True
+
+    @staticmethod
+    def _in_field(lowered: bytes, field: str, word: bytes) -> bool:
+        match = re.search(rb'"%s"\s*:\s*"([^"]*)' % field.encode(), lowered)
+        return match is not None and word.rstrip(b"*") in match.group(1)
+
+
+class EventsView(View):
+    """One row for each event, made when it is seen."""
+
+    label = "Events"
+    empty = "No events."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace: TraceModel | None = None
+        self.filter = EventFilter("")
+        self._found = array("L")
+        self._scanned = 0
+        self._seen = -1
+
+    def show(self, trace: TraceModel | None) -> None:
+        """Show another trace's events; the filter stays."""
+        self.trace = trace
+        self.cursor = self.top = 0
+        self._restart()
+
+    def set_filter(self, text: str) -> None:
+        """Filter by `text`; an empty one shows all."""
+        self.filter = EventFilter(text)
+        self.cursor = self.top = 0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._found = array("L")
+        self._scanned = 0
+        self._seen = -1
+        self.touch()
+        self.sync()
+
+    def __len__(self) -> int:
+        if self.trace is None:
+            return 0
+        return len(self._found) if self.filter else len(self.trace.events)
+
+    def sync(self) -> None:
+        """Take up new events; a filter looks at a bounded number of them per call."""
+        trace = self.trace
+        if trace is None:
+            return
+        if self.filter and self._scanned < len(trace.events):
+            last = min(self._scanned + SCAN_PER_FRAME, len(trace.events))
+            matches = self.filter.matches
+            self._found.extend(i for i in range(self._scanned, last) if matches(trace.events[i]))
+            self._scanned = last
+            self.touch()
+        if trace.revision != self._seen:
+            self._seen = trace.revision
+            self.touch()
+
+    def index(self, row: int) -> int:
+        """Index of the event in the trace that a row shows."""
+        return self._found[row] if self.filter else row
+
+    @property
+    def event_index(self) -> int | None:
+        """Index of the event under the cursor."""
+        return self.index(self.cursor) if 0 <= self.cursor < len(self) else None
+
+    def pick(self, index: int) -> None:
+        """Put the cursor on an event, or on the first one after it that passes the filter."""
+        if self.filter:
+            index = bisect_left(self._found, index)
+        self.go(index)
+
+    def title(self) -> Row:
+        """The filter."""
+        return [(f"/{one_line(self.filter.text)}", "accent")] if self.filter else []
+
+    def note(self) -> str:
+        """Where the cursor is."""
+        if self.trace is None or not self.trace.events:
+            return ""
+        total = len(self.trace.events)
+        if self.filter:
+            busy = "…" if self._scanned < total else ""
+            return f"{len(self._found):,}{busy} of {total:,}"
+        return f"{self.cursor + 1:,} of {total:,}"
+
+    def find(self, needle: str) -> Iterator[int]:
+        """Rows whose event contains `needle`."""
+        trace = self.trace
+        if trace is None:
+            return
+        word = needle.encode("utf-8", "replace")
+        for row in range(len(self)):
+            if word in trace.events[self.index(row)].lower():
+                yield row
+
+    def copy_text(self) -> str:
+        """The event as JSON."""
+        index = self.event_index
+        return "" if index is None or self.trace is None else self.trace.events[index].decode("utf-8", "replace")
+
+    def row(self, index: int, width: int) -> Row:
+        """Number, time, kind, name, and the beginning of its data."""
+        assert self.trace is not None
+        raw = self.trace.events[self.index(index)]
+        try:
+            head = read_head(raw)
+        except BadEvent as error:
+            return [("⚠ ", "error"), (one_line(str(error)), "dim")]
+        kind = clip(head.kind, 18)
+        role = _kind_role(head.kind, raw)
+        row: Row = [
+            (f"{head.seq:>5} ", "dim"),
+            (f"{head.offset_ns / NS:8.3f} ", "dim") if width >= 50 else ("", ""),
+            (pad(kind, 17) + " ", role),
+            (one_line(head.name), ""),
+        ]
+        if width >= 60:
+            row += [("  ", ""), (_summary(raw), "dim")]
+        return row
+
+
+def _kind_role(kind: str, raw: bytes) -> str:
+    if kind.endswith(".end") and b'"status":"ok"' not in raw[-400:] and b'"status":"ok"' not in raw[:600]:
+        return "error"
+    if kind in {"node.retry", "message.dropped", "stall", "deadline.exceeded", "budget.exhausted"}:
+        return "warn"
+    return {"message": "", "stream": "string"}.get(kind.partition(".")[0], "key")
+
+
+def _summary(raw: bytes) -> str:
+    if len(raw) > SUMMARY_BYTES:
+        return f"{len(raw):,} bytes"
+    try:
+        data = read_data(raw)
+    except BadEvent:
+        return ""
+    for key in ("text", "payload", "status", "same_as", "attempt", "reason"):
+        if key in data:
+            value = data[key]
+            if key == "payload" and isinstance(value, dict):
+                value = value.get("value")
+            if key == "status" and isinstance(data.get("error"), dict):
+                return clip(one_line(f"{value} {data['error'].get('message', '')}"), 120)
+            return clip(one_line(f"{value}" if key != "attempt" else f"attempt {value}"), 120)
+    return ""

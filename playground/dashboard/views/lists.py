@@ -1,0 +1,196 @@
+"""The lists on the left: flows with their state, runs with their fate."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from playground.dashboard.runs import RunLine, RunList
+from playground.dashboard.text import GLYPHS, ROLES, Row, cells, clip, duration, one_line, pad, when
+from playground.dashboard.views.base import View
+
+if TYPE_CHECKING:
+    from playground.protocol import FlowInfo, ModuleInfo
+
+STATE_GLYPHS = {"loading": ("◌", "dim"), "loaded": ("●", "ok"), "error": ("✖", "error"), "stale": ("▲", "warn")}
+
+
+class FlowsView(View):
+    """One row for each flow; a module that offers none has a row with its error."""
+
+    label = "Flows"
+    empty = "Looking for flows…"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[ModuleInfo, FlowInfo | None]] = []
+        self.running: dict[str, int] = {}
+
+    def show(self, modules: list[ModuleInfo]) -> None:
+        """Take the newest modules; the cursor stays on what it was on."""
+        before = self._key()
+        self.rows = []
+        for module in modules:
+            if module.flows:
+                self.rows.extend((module, flow) for flow in module.flows)
+            else:
+                self.rows.append((module, None))
+        if not self.rows:
+            self.empty = "No flows here.\n\nPut a module with a\nflow into flows/."
+        for index, (module, flow) in enumerate(self.rows):
+            if before in {(module.path, flow.target if flow else None), (module.path, None)}:
+                self.cursor = index
+                break
+        self.settle()
+        self.touch()
+
+    def _key(self) -> tuple[str, str | None] | None:
+        if self.module is None:
+            return None
+        return self.module.path, self.flow.target if self.flow else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def module(self) -> ModuleInfo | None:
+        """The module under the cursor."""
+        return self.rows[self.cursor][0] if 0 <= self.cursor < len(self.rows) else None
+
+    @property
+    def flow(self) -> FlowInfo | None:
+        """The flow under the cursor; None for a module that offers none."""
+        return self.rows[self.cursor][1] if 0 <= self.cursor < len(self.rows) else None
+
+    def pick(self, target: str) -> bool:
+        """Put the cursor on a flow."""
+        for index, (_, flow) in enumerate(self.rows):
+            if flow is not None and flow.target == target:
+                self.go(index)
+                return True
+        return False
+
+    def note(self) -> str:
+        """How many modules are broken."""
+        broken = len({module.path for module, _ in self.rows if module.error is not None})
+        return f"{broken} broken" if broken else ""
+
+    def row(self, index: int, width: int) -> Row:
+        """State, name, running count; or where the module is broken."""
+        module, flow = self.rows[index]
+        glyph, role = STATE_GLYPHS[module.state]
+        name = one_line(flow.name if flow else module.path.removesuffix(".py").rpartition("/")[2])
+        row: Row = [(f"{glyph} ", role)]
+        if module.error is not None:
+            error = module.error
+            line = f":{error.line}" if error.line else ""
+            row += [(clip(name, max(width - 6, 4)), "error" if flow is None else ""), (line, "error")]
+            rest = width - sum(cells(piece) for piece, _ in row) - 1
+            if rest > 4:
+                row += [(" ", ""), (clip(one_line(error.message), rest), "dim")]
+            return row
+        running = self.running.get(flow.target, 0) if flow else 0
+        tail = f" {running}●" if running else ""
+        room = width - 2 - len(tail)
+        if flow is not None and flow.title and room > len(name) + 8:
+            title = clip(one_line(flow.title), room - len(name) - 2)
+            row += [(name, "strong"), ("  ", ""), (pad(title, room - cells(name) - 2), "dim")]
+        else:
+            row.append((pad(name, room), "strong"))
+        row.append((tail, "busy"))
+        return row
+
+
+class RunsView(View):
+    """Runs, newest first; one being followed keeps the cursor."""
+
+    label = "Runs"
+    empty = "No runs yet."
+
+    def __init__(self, runs: RunList) -> None:
+        super().__init__()
+        self.runs = runs
+        self.filter = ""
+        self.rows: list[RunLine] = []
+        self._seen = -1
+        self.follow_newest = True
+        """The newest run is shown as it starts, until the user moves."""
+
+    def sync(self) -> None:
+        """Take up what changed; the cursor stays on its run."""
+        if self._seen == self.runs.revision:
+            return
+        picked = self.line
+        self._seen = self.runs.revision
+        self.rows = self.runs.matching(self.filter)
+        if self.follow_newest or picked is None:
+            self.cursor = 0
+        else:
+            self.cursor = next((i for i, line in enumerate(self.rows) if line.trace_id == picked.trace_id), self.cursor)
+        self.settle()
+        self.touch()
+
+    def set_filter(self, text: str) -> None:
+        """Show only runs that match all words."""
+        self.filter = text.strip()
+        self._seen = -1
+        self.sync()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def line(self) -> RunLine | None:
+        """The run under the cursor."""
+        return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
+
+    def pick(self, trace_id: str) -> bool:
+        """Put the cursor on a run."""
+        for index, line in enumerate(self.rows):
+            if line.trace_id == trace_id:
+                self.go(index)
+                return True
+        return False
+
+    def go(self, index: int) -> None:
+        """Moving by hand ends following, except back onto the newest run."""
+        super().go(index)
+        self.follow_newest = self.cursor == 0
+
+    def scroll(self, delta: int) -> None:
+        """Scrolling moves no selection here: the cursor may leave the sight."""
+        count = len(self)
+        self.top = min(max(self.top + delta, 0), max(count - self.height, 0))
+        self.touch()
+
+    def copy_text(self) -> str:
+        """The full id of the run."""
+        return self.line.trace_id if self.line else ""
+
+    def title(self) -> Row:
+        """The filter."""
+        return [(f"/{one_line(self.filter)}", "accent")] if self.filter else []
+
+    def note(self) -> str:
+        """How many, and whether the newest is followed."""
+        count = f"{len(self.rows)} of {len(self.runs)}" if self.filter else str(len(self.rows)) if self.rows else ""
+        return f"{count} · following" if self.follow_newest and count else count
+
+    def row(self, index: int, width: int) -> Row:
+        """Status, id, time taken, flow, when: what fits."""
+        line = self.rows[index]
+        glyph, role = GLYPHS.get(line.status, "?"), ROLES.get(line.status, "")
+        seconds = line.duration_s
+        if seconds is None and line.status == "running":
+            seconds = max(time.time() - line.started, 0.0)
+        took = duration(seconds)
+        row: Row = [(f"{glyph} ", role), (line.trace_id[: 8 if width >= 44 else 4], "accent"), (f" {took:>7}", "")]
+        used = sum(cells(piece) for piece, _ in row)
+        flow = one_line(line.flow or line.target or "")
+        stamp = when(line.started)
+        room = width - used - 1
+        if room > len(stamp) + 9:
+            row += [(" ", ""), (pad(flow, room - len(stamp) - 1), "strong"), (" " + stamp, "dim")]
+        else:
+            row += [(" ", ""), (clip(flow, room), "strong")]
+        return row

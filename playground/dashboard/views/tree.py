@@ -1,0 +1,297 @@
+"""The trace as a tree: spans as they happen, each with its time on the trace's axis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from playground.dashboard.text import GLYPHS, ROLES, Row, bar, cells, clip, duration, one_line, pad
+from playground.dashboard.trace import SpanNode, TraceModel
+from playground.dashboard.views.base import View
+
+MAX_DEPTH = 40
+"""Deeper rows are not indented further."""
+MAX_SPLICES = 8
+"""More places than this changed at once: lay the whole tree out again."""
+TIME_CELLS = 8
+
+
+def shown_children(span: SpanNode) -> list[SpanNode]:
+    """What hangs under a span on screen: a single attempt that did not fail is folded into its node."""
+    children = span.children
+    if span.kind == "node" and len(children) == 1 and children[0].kind == "attempt" and not children[0].failed:
+        return children[0].children
+    return children
+
+
+def shown_parent(span: SpanNode) -> SpanNode | None:
+    """The span whose row has this span's row under it."""
+    parent = span.parent
+    if parent is None or parent.kind != "attempt" or parent.parent is None:
+        return parent
+    return parent if parent in shown_children(parent.parent) else parent.parent
+
+
+class TreeView(View):
+    """Rows are kept as a flat list of spans; what changed is spliced into it once per frame."""
+
+    label = "Tree"
+    empty = "No run yet.\n\nEnter on a flow opens its form, r runs it at once."
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._not_before = 0.0
+        self.trace: TraceModel | None = None
+        self.rows: list[tuple[SpanNode, int]] = []
+        self._toggled: dict[str, bool] = {}
+        self._seen = -1
+        self.loading = False
+
+    def show(self, trace: TraceModel | None) -> None:
+        """Show another trace, from its beginning; a running one is followed."""
+        self.trace = trace
+        self._toggled = {}
+        self.cursor = self.top = 0
+        self.follow = False
+        self._rebuild()
+        self.touch()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def span(self) -> SpanNode | None:
+        """The span under the cursor."""
+        return self.rows[self.cursor][0] if 0 <= self.cursor < len(self.rows) else None
+
+    # -- keeping up -----------------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Take up what changed in the trace since the last frame."""
+        trace = self.trace
+        if trace is None:
+            return
+        if trace.revision != self._seen:
+            self._seen = trace.revision
+            self.touch()
+        if not (trace.began or trace.reshaped) or self._clock() < self._not_before:
+            return
+        picked = self.span
+        if not self.rows or self.rows[0][0] is not trace.root:
+            self._rebuild()
+        else:
+            self._splice(trace)
+        if picked is not None and self.span is not picked and not self.follow:
+            self._pick(picked)
+
+    def _splice(self, trace: TraceModel) -> None:
+        far: dict[str, SpanNode] = dict(trace.reshaped)
+        for span in trace.began:
+            parent = shown_parent(span)
+            if parent is not None and self._in_sight(parent) and not self._append(span, parent):
+                far[parent.span_id] = parent
+        if len(far) > MAX_SPLICES:
+            self._rebuild()
+            return
+        trace.began, trace.reshaped = [], {}
+        for span in far.values():
+            if self._in_sight(span):
+                self._lay_out_again(span)
+
+    def _in_sight(self, span: SpanNode) -> bool:
+        """True when no fold hides what is under `span`, nor `span` itself."""
+        walker: SpanNode | None = span
+        while walker is not None:
+            if not self.is_open(walker):
+                return False
+            walker = shown_parent(walker)
+        return True
+
+    def _append(self, span: SpanNode, parent: SpanNode) -> bool:
+        """Put a new span's row at the very end, if that is its place; True when nothing is left to do."""
+        last, depth = self.rows[-1]
+        walker: SpanNode | None = last
+        while walker is not None and walker is not parent:
+            walker = shown_parent(walker)
+            depth -= 1
+        if walker is None:
+            return False
+        if last is not span:
+            self.rows.append((span, depth + 1))
+        return True
+
+    def _lay_out_again(self, span: SpanNode) -> None:
+        index = self._index(span)
+        if index is None:
+            return
+        depth = self.rows[index][1]
+        end = index + 1
+        while end < len(self.rows) and self.rows[end][1] > depth:
+            end += 1
+        self.rows[index:end] = self._flatten(span, depth)
+
+    def _index(self, span: SpanNode) -> int | None:
+        for index in range(len(self.rows) - 1, -1, -1):
+            if self.rows[index][0] is span:
+                return index
+        return None
+
+    def _rebuild(self) -> None:
+        started, trace = self._clock(), self.trace
+        self.rows = [] if trace is None or trace.root is None else self._flatten(trace.root, 0)
+        if trace is not None:
+            trace.began, trace.reshaped = [], {}
+            # A huge tree is laid out again at most for a tenth of the time.
+            self._not_before = self._clock() + 10 * (self._clock() - started)
+
+    def _flatten(self, span: SpanNode, depth: int) -> list[tuple[SpanNode, int]]:
+        rows: list[tuple[SpanNode, int]] = []
+        stack = [(span, depth)]
+        while stack:
+            current, level = stack.pop()
+            rows.append((current, level))
+            if self.is_open(current):
+                stack.extend((child, level + 1) for child in reversed(shown_children(current)))
+        return rows
+
+    # -- folding --------------------------------------------------------------------------------------------------
+
+    def is_open(self, span: SpanNode) -> bool:
+        """Open unless folded by hand; an attempt that failed opens its node by itself."""
+        toggled = self._toggled.get(span.span_id)
+        return True if toggled is None else toggled
+
+    def fold(self, span: SpanNode, is_open: bool) -> None:
+        """Open or fold a span."""
+        self._toggled[span.span_id] = is_open
+        self._lay_out_again(span)
+        self.settle()
+        self.touch()
+
+    def activate(self) -> bool:
+        """Enter shows the span; it does not fold."""
+        return False
+
+    def toggle(self) -> None:
+        """Fold or unfold the cursor's span."""
+        span = self.span
+        if span is not None and shown_children(span):
+            self.fold(span, not self.is_open(span))
+
+    def side(self, direction: int) -> None:
+        """Left folds, or goes to the parent; right unfolds, or goes to the first child."""
+        span = self.span
+        if span is None:
+            return
+        children = shown_children(span)
+        if direction > 0 and children:
+            if self.is_open(span):
+                self.go(self.cursor + 1)
+            else:
+                self.fold(span, True)
+        elif direction < 0:
+            if children and self.is_open(span):
+                self.fold(span, False)
+            elif (parent := shown_parent(span)) is not None:
+                self._pick(parent)
+
+    def _pick(self, span: SpanNode) -> None:
+        index = self._index(span)
+        if index is not None:
+            self.cursor = index
+            self.settle()
+            self.touch()
+
+    def pick(self, span_id: str) -> None:
+        """Put the cursor on a span, opening what hides it."""
+        span = self.trace.spans.get(span_id) if self.trace else None
+        parent = shown_parent(span) if span else None
+        while parent is not None:
+            if not self.is_open(parent):
+                self.fold(parent, True)
+            parent = shown_parent(parent)
+        if span is not None:
+            self.follow = False
+            self._pick(span)
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def title(self) -> Row:
+        """The trace in one line."""
+        trace = self.trace
+        if trace is None:
+            return []
+        row: Row = [(trace.trace_id[:8], "accent")]
+        if trace.flow:
+            row.append((f" {one_line(trace.flow)}", "strong"))
+        if self.loading:
+            row.append((" loading…", "dim"))
+            return row
+        row += [
+            (f" {GLYPHS.get(trace.status, '?')}", ROLES.get(trace.status, "")),
+            (f" {trace.status}" if trace.status not in {"ok", "running"} else "", ROLES.get(trace.status, "")),
+            (f" {duration(trace.seconds())}", ""),
+        ]
+        if trace.retries:
+            row.append((f" ↻{trace.retries}", "warn"))
+        return row
+
+    def note(self) -> str:
+        """How many spans and events there are."""
+        trace = self.trace
+        if trace is None or not trace.events:
+            return ""
+        bad = f" · {trace.bad} unreadable" if trace.bad else ""
+        return f"{len(trace.spans):,} spans · {len(trace.events):,} events{bad}"
+
+    def row(self, index: int, width: int) -> Row:
+        """Fold mark, status, name, what is special about it; then its time and its bar."""
+        trace = self.trace
+        assert trace is not None
+        span, depth = self.rows[index]
+        axis = 0 if width < 40 else min(width * 2 // 5, 64)
+        label_width = width - axis - TIME_CELLS - (2 if axis else 1)
+        now = trace.now_ns()
+        row = self._label(span, min(depth, MAX_DEPTH), label_width)
+        time_text = duration(span.seconds(now))
+        row.append(
+            (" " + " " * (TIME_CELLS - cells(time_text)) + time_text, "dim" if span.end_ns is not None else "busy")
+        )
+        if axis:
+            total = max(now, 1)
+            end = now if span.end_ns is None else span.end_ns
+            role = "bar-error" if span.failed else "bar-busy" if span.end_ns is None else "bar"
+            row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
+        return row
+
+    def _label(self, span: SpanNode, depth: int, width: int) -> Row:
+        children = shown_children(span)
+        mark = ("▾" if self.is_open(span) else "▸") if children else " "
+        glyph, role = GLYPHS.get(span.status, "?"), ROLES.get(span.status, "")
+        name, extra, extra_role = self._texts(span)
+        used = 2 * depth + 4
+        name = clip(name, max(width - used, 0))
+        room = width - used - cells(name)
+        row: Row = [("  " * depth + mark + " ", "dim"), (glyph + " ", role), (name, "error" if span.failed else "")]
+        if extra and room > 3:
+            row += [("  ", ""), (pad(extra, room - 2), extra_role)]
+        else:
+            row.append((" " * max(room, 0), ""))
+        return row
+
+    def _texts(self, span: SpanNode) -> tuple[str, str, str]:
+        if span.kind == "attempt":
+            name = f"attempt {(span.attempt or 0) + 1}"
+            if span.failed:
+                error = one_line(span.error_line() or span.status)
+                again = f"↻ again in {duration(span.retry_s)} · " if span.retry_s is not None else ""
+                return name, again + error, "error"
+            return name, "", ""
+        name = one_line(span.name)
+        attempts = sum(child.kind == "attempt" for child in span.children[:50]) if span.kind == "node" else 0
+        retried = f"↻ {attempts} attempts" if attempts > 1 else ""
+        if span.failed:
+            text = one_line(span.error_line() or span.status)
+            return name, f"{retried} · {text}" if retried else text, "error"
+        return name, retried, "warn"

@@ -1,0 +1,373 @@
+"""A source that plays scripts, traces written by hand, and snapshots of the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from penguiflow.recording.events import TraceEvent
+from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.dashboard.app import DashboardApp
+from playground.dashboard.layout import UiState
+from playground.protocol import CodeError, CodeFrame, FlowInfo, ModuleInfo, NodeInfo, Result, Run
+from playground.sources import HostState, Inbox, RunRefused
+
+START = 1_790_000_000.0
+WAIT_S = 10.0
+
+
+class Script:
+    """Writes the events of one trace, as a recorder would."""
+
+    def __init__(self, trace_id: str, flow: str = "triage", target: str = "flows/triage.py", ts: float = START) -> None:
+        self.trace_id = trace_id
+        self.events: list[bytes] = []
+        self.ms = 0.0
+        self.ts = ts
+        self.root = self.start("trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8})
+        self._names: dict[str, tuple[str, str, str | None]] = {self.root: ("trace", flow, None)}
+
+    def event(self, kind: str, name: str, span: str, parent: str | None, data: dict[str, Any]) -> None:
+        """One event, now."""
+        seq = len(self.events)
+        record = {
+            "seq": seq,
+            "epoch": 0,
+            "trace_id": self.trace_id,
+            "span_id": span,
+            "parent_id": parent,
+            "ts": self.ts + self.ms / 1000,
+            "offset_ns": int(self.ms * 1_000_000),
+            "kind": kind,
+            "name": name,
+            "data": data,
+        }
+        self.events.append(json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+    def start(self, kind: str, name: str, parent: str | None, data: dict[str, Any] | None = None) -> str:
+        """Open a span."""
+        span = f"{len(self.events):x}"
+        if self.events:
+            self._names[span] = (kind, name, parent)
+        self.event(f"{kind}.start", name, span, parent, data or {})
+        return span
+
+    def end(self, span: str, status: str = "ok", **data: Any) -> None:
+        """Close a span."""
+        kind, name, parent = self._names[span]
+        self.event(f"{kind}.end", name, span, parent, {"status": status, **data})
+
+    def send(self, span: str, source: str, target: str, payload: Any, message_id: str | None = None) -> str:
+        """A message on an edge; the payload is `(type, value)`."""
+        message_id = message_id or f"m{len(self.events)}"
+        kind, value = payload if isinstance(payload, tuple) else ("builtins:dict", payload)
+        data = {
+            "message_id": message_id,
+            "source": source,
+            "target": target,
+            "payload": {"type": kind, "value": value},
+            "headers": {"tenant": "playground"},
+        }
+        self.event("message.enqueued", f"{source}->{target}", span, None, data)
+        return message_id
+
+    def node(self, name: str, message_id: str) -> str:
+        """A node takes a message."""
+        return self.start("node", name, self.root, {"message_id": message_id, "node_id": name})
+
+    def attempt(self, node: str, number: int = 0) -> str:
+        """A node tries."""
+        return self.start("attempt", self._names[node][1], node, {"attempt": number})
+
+    def chunk(self, span: str, stream: str, number: int, text: str, *, done: bool = False) -> None:
+        """A chunk of a stream."""
+        data = {"stream_id": stream, "chunk_seq": number, "text": text, "done": done, "meta": {}}
+        self.event("stream.chunk", stream, span, None, data)
+
+    def finish(self, status: str = "ok", **data: Any) -> list[bytes]:
+        """End the trace; all its events."""
+        self.end(self.root, status, **data)
+        return self.events
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "flows/triage.py", line 61, in technical
+    article = await knowledge.find(ticket.text)
+  File "flows/triage.py", line 34, in find
+    raise ConnectionError("knowledge base did not answer")
+ConnectionError: knowledge base did not answer
+"""
+ANSWER = [
+    "## Ticket 4711\n\n",
+    "Your **sync** is slow because the\n",
+    "cache was cold. Try:\n\n",
+    "- `pf sync --warm`\n",
+    "- wait for *one* minute\n\n",
+    "| step | ms |\n|---|---:|\n| find | 212 |\n| write | 84 |\n\nDone.\n",
+]
+
+
+def triage_script(trace_id: str = "9e9a20c1" * 4, ts: float = START, *, until: str = "end") -> Script:
+    """A run with a retry, an answer in chunks, and payloads."""
+    script = Script(trace_id, ts=ts)
+    ticket = {"id": 4711, "text": "sync is slow since monday", "customer": "ACME", "priority": "high"}
+    first = script.send(script.root, "OpenSea", "route", ("flows.triage:Ticket", ticket), "m-in")
+    script.ms = 1.2
+    route = script.node("route", first)
+    attempt = script.attempt(route)
+    script.ms = 14
+    second = script.send(route, "route", "technical", ("flows.triage:Ticket", ticket), "m-tech")
+    script.end(attempt, latency_ms=12.8)
+    script.end(route)
+    script.ms = 17
+    technical = script.node("technical", second)
+    attempt = script.attempt(technical)
+    script.ms = 221
+    error = {
+        "type": "ConnectionError",
+        "message": "knowledge base did not answer",
+        "traceback": TRACEBACK,
+        "file": "flows/triage.py",
+        "line": 34,
+    }
+    script.end(attempt, "error", latency_ms=204.0, error=error)
+    script.event("node.retry", "technical", technical, script.root, {"attempt": 1, "sleep_s": 0.1, "error": error})
+    if until == "retry":
+        return script
+    script.ms = 322
+    attempt = script.attempt(technical, 1)
+    for number, text in enumerate(ANSWER):
+        script.ms += 60
+        script.chunk(technical, "answer", number, text, done=number == len(ANSWER) - 1)
+    script.ms = 760
+    article = {"title": "Slow sync", "score": 0.93, "tags": ["cache", "sync"], "steps": [{"do": "warm", "ms": 212}]}
+    third = script.send(technical, "technical", "reply", ("flows.triage:Article", article), "m-art")
+    script.end(attempt, latency_ms=438.0)
+    script.end(technical)
+    reply = script.node("reply", third)
+    attempt = script.attempt(reply)
+    script.ms = 812
+    script.send(reply, "reply", "Rookery", ("flows.triage:Reply", {"ticket": 4711, "text": "Warm the cache."}), "m-out")
+    script.end(attempt, latency_ms=50.0)
+    script.end(reply)
+    script.ms = 815
+    script.finish()
+    return script
+
+
+SCHEMA = {
+    "title": "Ticket",
+    "type": "object",
+    "required": ["id", "text"],
+    "properties": {
+        "id": {"type": "integer", "minimum": 1, "description": "number of the ticket"},
+        "text": {"type": "string", "minLength": 1},
+        "priority": {"$ref": "#/$defs/Priority", "default": "low"},
+        "urgent": {"type": "boolean", "default": False},
+        "customer": {"anyOf": [{"$ref": "#/$defs/Customer"}, {"type": "null"}], "default": None},
+    },
+    "$defs": {
+        "Priority": {"enum": ["low", "high"], "type": "string", "title": "Priority"},
+        "Customer": {"type": "object", "title": "Customer", "properties": {"name": {"type": "string"}}},
+    },
+}
+
+
+def make_modules() -> list[ModuleInfo]:
+    """Three modules: one that loads, one with samples, one that is broken."""
+    triage = FlowInfo(
+        target="flows/triage.py",
+        name="triage",
+        title="Route a support ticket",
+        input_type="Ticket",
+        input_schema=SCHEMA,
+        samples=[{"id": 4711, "text": "sync is slow"}, {"id": 1, "text": "impossible", "priority": "high"}],
+        nodes=[NodeInfo(name=name) for name in ("route", "technical", "billing", "reply")],
+        edges=[("OpenSea", "route"), ("route", "technical"), ("route", "billing"), ("technical", "reply")],
+        version="3f9c1ab2" * 8,
+    )
+    hello = FlowInfo(target="flows/hello.py", name="hello", input_schema={"type": "object", "properties": {}}, version="11" * 32)
+    error = CodeError(
+        kind="syntax",
+        message="SyntaxError: '(' was never closed",
+        file="flows/broken.py",
+        line=12,
+        frames=[CodeFrame(file="flows/broken.py", line=12, function="<module>", text="flow = create(")],
+        hint="close the bracket that opens in line 12",
+    )
+    return [
+        ModuleInfo(path="flows/hello.py", state="loaded", flows=[hello], loaded_at=START, load_ms=12.0),
+        ModuleInfo(path="flows/triage.py", state="loaded", flows=[triage], loaded_at=START, load_ms=31.0),
+        ModuleInfo(path="flows/broken.py", state="error", error=error),
+    ]
+
+
+class ScriptedSource:
+    """A source whose runs are scripts."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.can_run = True
+        self.stored: dict[str, list[bytes]] = {}
+        self.summaries: list[TraceSummary] = []
+        self.requests: list[Run] = []
+        self.cancelled: list[str] = []
+        self.queries: list[TraceQuery] = []
+        self.reloads = 0
+        self.stopped = False
+        self.modules = make_modules()
+        self.answer: Callable[[Run], list[bytes]] = lambda run: triage_script(f"{len(self.requests):032x}").events
+        self.refusal: RunRefused | None = None
+
+    async def start(self) -> None:
+        self.inbox.host = HostState("ready", "", 1)
+        self.inbox.modules = self.modules
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def run(self, request: Run) -> str:
+        self.requests.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        events = self.answer(request)
+        self.inbox.events.extend(events)
+        return str(json.loads(events[0])["trace_id"])
+
+    async def cancel(self, trace_id: str) -> bool:
+        self.cancelled.append(trace_id)
+        return True
+
+    async def reload(self) -> None:
+        self.reloads += 1
+
+    async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
+        self.queries.append(query)
+        return self.summaries
+
+    async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
+        return [TraceEvent.from_dict(json.loads(raw)) for raw in await self.load_event_bytes(trace_id, after=after)]
+
+    async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
+        rows = [raw for raw in self.stored.get(trace_id, []) if json.loads(raw)["seq"] > after]
+        return rows[:limit]
+
+    def add_past(self, script: Script, status: str = "ok", **more: Any) -> None:
+        """A run of an earlier day, in the store."""
+        self.stored[script.trace_id] = script.events
+        last = json.loads(script.events[-1])
+        summary = TraceSummary(
+            trace_id=script.trace_id,
+            flow="triage",
+            target="flows/triage.py",
+            status=status,  # type: ignore[arg-type]
+            started=script.ts,
+            duration_s=last["offset_ns"] / 1e9,
+            **more,
+        )
+        self.summaries.append(summary)
+
+    def result(self, trace_id: str, status: str) -> None:
+        """The end of a run, as the host tells it."""
+        self.inbox.results.append(Result(trace_id=trace_id, status=status))  # type: ignore[arg-type]
+
+
+class Desk:
+    """A running app, its pilot and its source."""
+
+    def __init__(self, app: DashboardApp, pilot: Pilot[int], source: ScriptedSource) -> None:
+        self.app = app
+        self.pilot = pilot
+        self.source = source
+
+    async def until(self, ready: Callable[[], object], what: str = "the condition") -> None:
+        """Wait for something to become true."""
+        deadline = time.monotonic() + WAIT_S
+        while not ready():
+            assert time.monotonic() < deadline, f"{what} did not come true"
+            await self.pilot.pause()
+            await asyncio.sleep(0.005)
+        await self.frame()
+
+    async def frame(self) -> None:
+        """At least one whole frame: drained, drawn."""
+        before = self.app.frames
+        while self.app.frames < before + 2:
+            await asyncio.sleep(0.005)
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        """Press keys and let them take effect."""
+        await self.pilot.press(*keys)
+        await self.frame()
+
+    def text(self) -> str:
+        """What the screen says."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join(strip.text for strip in strips)
+
+
+@pytest.fixture
+def source() -> ScriptedSource:
+    return ScriptedSource()
+
+
+@pytest.fixture
+def script() -> type[Script]:
+    return Script
+
+
+@pytest.fixture
+def triage() -> Callable[..., Script]:
+    return triage_script
+
+
+@pytest.fixture
+def modules() -> Callable[[], list[ModuleInfo]]:
+    return make_modules
+
+
+@pytest.fixture
+def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`async with open_desk(size=(80, 24)) as desk`."""
+    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+
+    @asynccontextmanager
+    async def opened(size: tuple[int, int] = (120, 40), state: UiState | None = None) -> AsyncIterator[Desk]:
+        app = DashboardApp(source, project="demo", state=state or UiState())
+        async with app.run_test(size=size) as pilot:
+            desk = Desk(app, pilot, source)
+            await desk.until(lambda: len(app.flows) or not source.modules, "the flows")
+            yield desk
+
+    return opened
+
+
+@pytest.fixture
+def picture() -> Callable[[DashboardApp], str]:
+    """The screen as SVG, without what differs from run to run."""
+
+    def draw(app: DashboardApp) -> str:
+        svg = app.export_screenshot(title="pf tui")
+        return re.sub(r"terminal-\d+", "terminal", svg)
+
+    return draw
+
+
+@pytest.fixture
+def save_picture(picture: Callable[[DashboardApp], str], tmp_path: Path) -> Callable[[DashboardApp, str], Path]:
+    def save(app: DashboardApp, name: str) -> Path:
+        path = tmp_path / f"{name}.svg"
+        path.write_text(picture(app), encoding="utf-8")
+        return path
+
+    return save
