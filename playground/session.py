@@ -12,10 +12,38 @@ async with HostSession(find_project([target]), [target]) as host:
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
-from playground.project import Project
-from playground.protocol import Accepted, Events, FlowInfo, Logs, ModuleInfo, Result, Run, Stream
+from penguiflow.state import errors as store_errors
+from penguiflow.state.errors import StoreError, StoreTooNew
+from penguiflow.state.sqlite import SQLiteStateStore
+from playground.host.control import Blocked, FromWorker, Load, Loaded, Loading, Serve, Serving, StoreProblem
+from playground.project import Project, split_attribute
+from playground.protocol import (
+    Accepted,
+    Cancel,
+    CodeError,
+    Error,
+    Events,
+    FlowInfo,
+    Logs,
+    ModuleInfo,
+    Result,
+    Run,
+    Stream,
+    decode,
+)
+from playground.sources import RunRefused
+from playground.supervisor.client import Connection, ConnectionLost
+from playground.supervisor.loading import LoadGuard
+from playground.supervisor.process import Death, Worker
+from playground.supervisor.spawn import listen, python_path
+
+MAX_LOADS = 20
+"""Workers that may die of an import before loading is given up."""
 
 
 class HostDied(Exception):
@@ -35,57 +63,12 @@ class HostDied(Exception):
         """Traces that were marked `interrupted` in the store."""
 
 
-class HostSession:
-    """A client of one worker process that neither watches files nor keeps a spare."""
-
-    def __init__(self, project: Project, targets: Sequence[str] = (), *, record: bool = True) -> None:
-        """`targets` default to the project's own; `record=False` runs without the store."""
-        raise NotImplementedError
-
-    async def __aenter__(self) -> HostSession:
-        """Start the worker and load the targets.
-
-        A module that does not load is data: see `modules`. Raises `penguiflow.state.errors.StoreError` (and its kinds)
-        before any user code runs when runs cannot be recorded, `ProjectError`, and `HostDied`.
-        """
-        raise NotImplementedError
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        """End the worker within two seconds, whatever its code does."""
-        raise NotImplementedError
-
-    @property
-    def modules(self) -> list[ModuleInfo]:
-        """What was asked for, each with its flows or its error."""
-        raise NotImplementedError
-
-    def find_flow(self, target: str) -> FlowInfo:
-        """The flow that `target` means: its only one, or the one that `:attr` names.
-
-        Raises `LoadFailed` (a broken module, a module without a flow, no such file: see `.error.kind`) or
-        `AmbiguousTarget` (a module or folder with several; `.candidates` are targets).
-        """
-        raise NotImplementedError
-
-    async def run(self, request: Run) -> Accepted:
-        """Start a run. Raises `playground.sources.RunRefused` (its `details` name the fields) or `HostDied`."""
-        raise NotImplementedError
-
-    async def cancel(self, trace_id: str) -> bool:
-        """Cancel a run; False when it was over. Its `Result` still arrives."""
-        raise NotImplementedError
-
-    def frames(self) -> AsyncIterator[Events | Stream | Logs | Result]:
-        """What the host says from the start of the session on, in order. Raises `HostDied`; ends with the session."""
-        raise NotImplementedError
-
-
 class LoadFailed(Exception):
     """A target offers nothing to run; the text is one line, `error` has the file, the line and the frames."""
 
     def __init__(self, module: ModuleInfo) -> None:
         assert module.error is not None
-        super().__init__(module.error.message)
+        super().__init__(f"{module.path}: {module.error.message}")
         self.module = module
         self.error = module.error
 
@@ -96,3 +79,251 @@ class AmbiguousTarget(Exception):
     def __init__(self, target: str, candidates: Sequence[str]) -> None:
         super().__init__(f"{target} has several flows: {', '.join(candidates)}")
         self.candidates = list(candidates)
+
+
+class HostSession:
+    """A client of one worker process that neither watches files nor keeps a spare."""
+
+    def __init__(self, project: Project, targets: Sequence[str] = (), *, record: bool = True) -> None:
+        """`targets` default to the project's own; `record=False` runs without the store."""
+        self.project = project
+        self._targets = list(targets)
+        self._record = record
+        self._cwd = Path.cwd()
+        self._modules: list[ModuleInfo] = []
+        self._frames: asyncio.Queue[Events | Stream | Logs | Result | None] = asyncio.Queue()
+        self._worker: Worker | None = None
+        self._connection: Connection | None = None
+        self._guard = LoadGuard()
+        self._loaded: asyncio.Future[Loaded | None] | None = None
+        self._serving = asyncio.Event()
+        self._died: HostDied | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> HostSession:
+        """Start the worker and load the targets.
+
+        A module that does not load is data: see `modules`. Raises `penguiflow.state.errors.StoreError` (and its kinds)
+        before any user code runs when runs cannot be recorded, `ProjectError`, and `HostDied`.
+        """
+        targets = self._targets or self.project.default_targets()
+        token = secrets.token_urlsafe(32)
+        listening = listen()
+        try:
+            loaded = await self._load(listening, targets, token)
+            if loaded.store_problem is not None:
+                raise store_error(loaded.store_problem)
+            self._modules = loaded.modules
+            await self._connect(f"ws://127.0.0.1:{listening.getsockname()[1]}/", token)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        finally:
+            listening.close()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End the worker within two seconds, whatever its code does."""
+        if self._worker is not None:
+            await self._worker.stop()
+        if self._ending is not None:
+            await self._ending
+        if self._connection is not None:
+            await self._connection.close()
+        self._frames.put_nowait(None)
+
+    @property
+    def modules(self) -> list[ModuleInfo]:
+        """What was asked for, each with its flows or its error."""
+        return self._modules
+
+    def find_flow(self, target: str) -> FlowInfo:
+        """The flow that `target` means: its only one, or the one that `:attr` names.
+
+        Raises `LoadFailed` (a broken module, a module without a flow, no such file: see `.error.kind`) or
+        `AmbiguousTarget` (a module or folder with several; `.candidates` are targets).
+        """
+        flows = [flow for module in self._modules for flow in module.flows]
+        exact = [flow for flow in flows if flow.target == target]
+        if exact:
+            return exact[0]
+        names = {target, *self._in_project(target)}
+        inside = tuple(name.rstrip("/") + "/" for name in names)
+        matching = [m for m in self._modules if m.path in names or m.path.startswith(inside) or target in _spelled(m)]
+        found = [flow for module in matching for flow in module.flows]
+        attribute = split_attribute(target)[1]
+        if attribute is not None and len(found) > 1:
+            found = [flow for flow in found if flow.target.endswith(f":{attribute}")]
+        if len(found) > 1:
+            raise AmbiguousTarget(target, [flow.target for flow in found])
+        if found:
+            return found[0]
+        for module in matching:
+            if module.error is not None:
+                raise LoadFailed(module)
+        missing = CodeError(kind="not_found", message=f"no flow is named {target!r}")
+        raise LoadFailed(ModuleInfo(path=target, state="error", error=missing))
+
+    async def run(self, request: Run) -> Accepted:
+        """Start a run. Raises `playground.sources.RunRefused` (its `details` name the fields) or `HostDied`."""
+        answer = await self._request(request)
+        if isinstance(answer, Accepted):
+            return answer
+        raise RunRefused(answer.message, answer.details)
+
+    async def cancel(self, trace_id: str) -> bool:
+        """Cancel a run; False when it was over. Its `Result` still arrives."""
+        return isinstance(await self._request(Cancel(trace_id=trace_id)), Accepted)
+
+    async def frames(self) -> AsyncIterator[Events | Stream | Logs | Result]:
+        """What the host says from the start of the session on, in order. Raises `HostDied`; ends with the session."""
+        while (frame := await self._frames.get()) is not None:
+            yield frame
+        self._frames.put_nowait(None)
+        if self._died is not None:
+            raise self._died
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    async def _load(self, listening: object, targets: list[str], token: str) -> Loaded:
+        """Load in a worker; one that dies of a module is followed by another that leaves it out."""
+        for _ in range(MAX_LOADS):
+            self._loaded = asyncio.get_running_loop().create_future()
+            worker = self._worker = Worker.start(listening, on_message=self._hear, on_death=self._bury)  # type: ignore
+            worker.generation = 1
+            worker.send(
+                Load(
+                    generation=1,
+                    token=token,
+                    root=str(self.project.root),
+                    home=str(self.project.home),
+                    cwd=str(self._cwd),
+                    targets=targets,
+                    python_path=python_path(),
+                    skip=self._guard.skip,
+                    record=self._record,
+                )
+            )
+            loaded = await self._loaded
+            if loaded is not None:
+                return loaded
+        assert worker.death is not None
+        raise self._describe(worker.death, [])
+
+    def _hear(self, worker: Worker, message: FromWorker) -> None:
+        assert self._loaded is not None
+        self._guard.hear(worker, message)
+        if isinstance(message, Loaded) and not self._loaded.done():
+            self._loaded.set_result(message)
+        elif isinstance(message, Serving):
+            self._serving.set()
+
+    def _bury(self, worker: Worker, death: Death) -> None:
+        if self._loaded is not None and not self._loaded.done():
+            if self._guard.blame(death):
+                self._loaded.set_result(None)
+            else:
+                self._loaded.set_exception(self._describe(death, []))
+            return
+        self._ending = asyncio.get_running_loop().create_task(self._mourn(worker, death))
+
+    async def _mourn(self, worker: Worker, death: Death) -> None:
+        """Everything the worker had sent comes first, then how it ended."""
+        if self._connection is not None:
+            await self._connection.closed.wait()
+        if worker.last_lines:
+            self._frames.put_nowait(Logs(lines=worker.last_lines))
+        if not death.expected:
+            interrupted = await recover(self.project) if self._record else []
+            self._died = self._describe(death, interrupted)
+        self._serving.set()
+        self._frames.put_nowait(None)
+
+    def _describe(self, death: Death, interrupted: Sequence[str]) -> HostDied:
+        return HostDied(
+            f"the host process died: {death.text}",
+            exit_code=death.exit_code,
+            signal=death.signal,
+            stderr=death.stderr,
+            interrupted=interrupted,
+        )
+
+    async def _connect(self, url: str, token: str) -> None:
+        assert self._worker is not None
+        self._worker.send(Serve())
+        await self._serving.wait()
+        self._connection = Connection(url, token, on_data=self._receive)
+        try:
+            await self._connection.open()
+        except ConnectionLost as error:
+            self._connection.closed.set()
+            raise await self._why(error) from None
+
+    async def _request(self, frame: Run | Cancel) -> Accepted | Error:
+        if self._died is not None:
+            raise self._died
+        if self._connection is None:
+            raise RuntimeError("the session is not open")
+        try:
+            answer: Accepted | Error = await self._connection.request(frame)
+        except ConnectionLost as error:
+            raise await self._why(error) from None
+        return answer
+
+    async def _why(self, error: ConnectionLost) -> Exception:
+        """A connection that is lost means a worker that is dead, or will be soon."""
+        assert self._worker is not None
+        try:
+            async with asyncio.timeout(1.0):
+                await self._worker.ended.wait()
+        except TimeoutError:
+            return HostDied(str(error), exit_code=None, signal=None, stderr="", interrupted=[])
+        if self._ending is not None:
+            await self._ending
+        return self._died or HostDied("the host has ended", exit_code=None, signal=None, stderr="", interrupted=[])
+
+    def _receive(self, data: bytes) -> None:
+        frame = decode(data)
+        if isinstance(frame, Events | Stream | Logs | Result):
+            self._frames.put_nowait(frame)
+
+    def _in_project(self, target: str) -> list[str]:
+        """A target as the project spells it: paths are relative to its root, not to where one stands."""
+        place, attribute = split_attribute(target)
+        path = self._cwd / place
+        if not path.exists():
+            return [place]
+        path = Path(path).resolve() if not path.is_absolute() else path
+        try:
+            relative = path.relative_to(self.project.root).as_posix()
+        except ValueError:
+            relative = path.as_posix()
+        return [relative, place, *([f"{relative}:{attribute}"] if attribute else [])]
+
+
+def _spelled(module: ModuleInfo) -> set[str]:
+    """Dotted spelling of a module that was found as a file."""
+    return {module.path.removesuffix(".py").replace("/", ".")}
+
+
+def store_error(problem: StoreProblem) -> StoreError:
+    """The store's error as the worker met it."""
+    if problem.kind == StoreTooNew.__name__:
+        return StoreTooNew(problem.message, path=problem.path, found=problem.found, supported=problem.supported)
+    kind = getattr(store_errors, problem.kind, StoreError)
+    error: StoreError = kind(problem.message, path=problem.path)
+    return error
+
+
+async def recover(project: Project) -> list[str]:
+    """Mark what a dead worker left running as interrupted; gives the traces. A store that cannot be written is left."""
+    try:
+        store = SQLiteStateStore(project.database)
+    except StoreError:
+        return []
+    try:
+        return await store.recover()
+    except StoreError:
+        return []
+    finally:
+        await store.close()

@@ -9,15 +9,13 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from playground.loader.errors import describe_error
+from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.loader.offers import Offer, find_offers
 from playground.loader.runnable import Runnable, make_runnable, same_shape
 from playground.loader.sources import ProjectSources
 from playground.loader.targets import Missing, Module, find_modules
 from playground.project import Project
 from playground.protocol import CodeError, ModuleInfo
-
-LOAD_TIMEOUT_S = 10.0
-"""How long one module may take to import, or one factory to return."""
 
 NO_FLOW_HINT = (
     "A module offers a flow, a function build_flow() that returns one, or an object with `async def execute`; "

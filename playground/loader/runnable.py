@@ -22,6 +22,8 @@ class Runnable:
     def __init__(
         self, flow: PenguiFlow, registry: ModelRegistry | None, takes: Input, info: FlowInfo, module: ModuleType
     ) -> None:
+        self.attribute = info.name
+        """Its name in the module."""
         self.flow = flow
         self.registry = registry
         self.takes = takes

@@ -1,0 +1,218 @@
+"""The user's side of the worker: its flows, started once, and the runs that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from penguiflow.ids import new_id
+from penguiflow.recording.recorder import Recorder
+from penguiflow.state.sqlite import SQLiteStateStore
+from playground.host.clients import Client, Hub
+from playground.host.control import Load, Loaded
+from playground.host.runs import RunRecorder, Versions, make_message, perform
+from playground.host.watchdog import Stall
+from playground.host.wire import Wire, stall_data
+from playground.loader.inputs import InputRefused
+from playground.loader.project_loader import ProjectLoader
+from playground.loader.runnable import Runnable
+from playground.protocol import Accepted, BaseFrame, Cancel, Error, ModuleInfo, Result, Run
+
+MAX_RUNS = 1000
+"""Runs at once; more are refused."""
+FLOW_STOP_S = 0.6
+"""How long flows may take to stop; then their traces are closed over their heads."""
+
+
+class Engine:
+    """Runs what a loader found, for whoever asks through the wire."""
+
+    def __init__(self, order: Load, loader: ProjectLoader, wire: Wire, store: SQLiteStateStore | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.modules: list[ModuleInfo] = []
+        self.running = 0
+        self._order = order
+        self._loader = loader
+        self._wire = wire
+        self._store = store
+        self._runnables: dict[str, Runnable] = {}
+        self._recorders: dict[int, RunRecorder] = {}
+        self._traces: dict[str, Runnable] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._retired = False
+        self._stopping = asyncio.Event()
+
+    async def serve(self, loaded_ms: Callable[[], float]) -> None:
+        """Build the flows, report, and run them until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.stop)
+        await self._loader.build_all()
+        self._wire.loading = None
+        self.modules = self._loader.modules
+        for module in self.modules:
+            for flow in module.flows:
+                flow.generation = self._order.generation
+        self._runnables = self._loader.runnables
+        self._wire.attach(self, Path(self._order.root))
+        self._wire.post(self._announce)
+        self._wire.control.send(Loaded(modules=self.modules, files=self._loader.sources.files, ms=loaded_ms()))
+        await self._stopping.wait()
+        await self._shut_down()
+
+    # -- asked for by the wire, on this loop --------------------------------------------------------------------------
+
+    def start_run(self, request: Run, client: Client) -> None:
+        """Begin a run."""
+        refusal = self._refuse(request)
+        if refusal is None:
+            runnable = self._find(request.target)
+            assert runnable is not None
+            trace_id = request.trace_id or new_id()
+            try:
+                message = make_message(runnable, request, trace_id)
+                self._start_flow(runnable)
+            except InputRefused as error:
+                refusal = Error(code="invalid_input", message=str(error), details=error.details)
+            except Exception as error:  # validators and the flow's own set-up are user code
+                refusal = Error(code="load_error", message=f"{type(error).__name__}: {error}")
+            else:
+                self._begin(self._run(runnable, message, request, trace_id, client))
+                return
+        self._reply(client, request, refusal)
+
+    def start_cancel(self, request: Cancel, client: Client) -> None:
+        """Cancel a run."""
+        self._begin(self._cancel(request, client))
+
+    def note_stall(self, stall: Stall) -> None:
+        """Write a stall that is over into the log of the trace that caused it, if that is known and open."""
+        trace_id = stall.trace_id or self.sole_trace
+        runnable = self._traces.get(trace_id) if trace_id is not None else None
+        if runnable is not None and trace_id is not None:
+            log = self._recorders[id(runnable)].open_logs.get(trace_id)
+            if log is not None:
+                log.event("stall", stall.frame.function if stall.frame else "", log.root, stall_data(stall))
+
+    def retire(self, grace_s: float) -> None:
+        """Take no more runs, and end after those there are, or after the grace."""
+        self._retired = True
+        self.loop.call_later(grace_s, self.stop)
+        self._end_if_retired()
+
+    def stop(self) -> None:
+        """End now."""
+        self._stopping.set()
+
+    @property
+    def sole_trace(self) -> str | None:
+        """The only run under way, if there is only one."""
+        traces = list(self._traces)
+        return traces[0] if len(traces) == 1 else None
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, request: Run) -> Error | None:
+        if self._retired or self._stopping.is_set():
+            return Error(code="busy", message="this host is ending; a newer one serves")
+        if len(self._traces) >= MAX_RUNS:
+            return Error(code="busy", message=f"{MAX_RUNS} runs are under way")
+        if request.trace_id is not None and request.trace_id in self._traces:
+            return Error(code="busy", message=f"trace {request.trace_id} is running")
+        if self._find(request.target) is not None:
+            return None
+        for module in self.modules:
+            if module.path == request.target.rpartition(":")[0] or module.path == request.target:
+                if module.error is not None and not module.flows:
+                    return Error(code="load_error", message=f"{module.path} {module.error.message}")
+                if len(module.flows) > 1:
+                    choices = ", ".join(flow.target for flow in module.flows)
+                    return Error(code="not_found", message=f"{request.target} has several flows: {choices}")
+        return Error(code="not_found", message=f"no flow {request.target!r} is loaded")
+
+    def _find(self, target: str) -> Runnable | None:
+        if target in self._runnables:
+            return self._runnables[target]
+        for runnable in self._runnables.values():
+            path = runnable.info.target.rpartition(":")[0] or runnable.info.target
+            if target == f"{path}:{runnable.attribute}":
+                return runnable
+        return None
+
+    def _start_flow(self, runnable: Runnable) -> None:
+        if id(runnable) in self._recorders:
+            return
+        data = {"flow": runnable.info.name, "target": runnable.info.target}
+        inner = Recorder(self._wire, store=self._store, name=runnable.info.name, data=data)
+        recorder = RunRecorder(inner, Versions(runnable, self._loader.version))
+        runnable.flow.run(registry=runnable.registry, recorder=recorder)
+        self._recorders[id(runnable)] = recorder
+
+    async def _run(self, runnable: Runnable, message: Any, request: Run, trace_id: str, client: Client) -> None:
+        self._traces[trace_id] = runnable
+        self.running = len(self._traces)
+        recorder = self._recorders[id(runnable)]
+        accepted = Accepted(trace_id=trace_id, version=self._loader.version(runnable))
+        self._accept(client, request, accepted, trace_id)
+        if request.session is not None:
+            recorder.annotate(trace_id, {"session": request.session})
+        deadline_s = request.deadline_s
+        result = await perform(runnable, message, trace_id, deadline_s)
+        self._traces.pop(trace_id, None)
+        self.running = len(self._traces)
+        result.version = self._loader.version(runnable)
+        recorder.settle(result)
+        self._wire.post(lambda hub: hub.add_result(result))
+        self._end_if_retired()
+
+    async def _cancel(self, request: Cancel, client: Client) -> None:
+        runnable = self._traces.get(request.trace_id)
+        if runnable is not None and await runnable.flow.cancel(request.trace_id):
+            self._reply(client, request, Accepted(trace_id=request.trace_id))
+        else:
+            self._reply(client, request, Error(code="not_found", message=f"trace {request.trace_id} is not running"))
+
+    def _announce(self, hub: Hub) -> None:
+        for module in self.modules:
+            if module.flows:
+                about = {"version": module.flows[0].version, "ms": module.load_ms}
+                hub.add_host_event("code.loaded", module.path, about)
+            if module.error is not None:
+                hub.add_host_event("code.failed", module.path, module.error.model_dump(exclude_none=True))
+
+    def _reply(self, client: Client, request: BaseFrame, frame: BaseFrame) -> None:
+        self._wire.post(lambda hub: client.reply(request, frame))
+
+    def _accept(self, client: Client, request: BaseFrame, frame: BaseFrame, trace_id: str) -> None:
+        def accept(hub: Hub) -> None:
+            client.reply(request, frame)
+            client.follow([trace_id])
+
+        self._wire.post(accept)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _end_if_retired(self) -> None:
+        if self._retired and not self._traces:
+            self.stop()
+
+    async def _shut_down(self) -> None:
+        self._retired = True
+        flows = [runnable.flow for runnable in self._runnables.values() if id(runnable) in self._recorders]
+        stopping = [self.loop.create_task(flow.stop()) for flow in flows]
+        if stopping:
+            await asyncio.wait(stopping, timeout=FLOW_STOP_S)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=0.1)
+        for recorder in self._recorders.values():
+            for trace_id in recorder.close_all():
+                result = Result(trace_id=trace_id, status="interrupted", error={"code": "HOST_ENDED", "message": ""})
+                self._wire.post(lambda hub, result=result: hub.add_result(result))
+        if self._store is not None:
+            await self._store.close()
+        self._wire.finish()

@@ -1,0 +1,175 @@
+"""One run: from a request to its result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any, Literal
+
+import pydantic_core
+from pydantic import TypeAdapter, ValidationError
+
+from penguiflow import FlowError, FlowErrorCode, Headers, Message, StreamChunk
+from penguiflow.observer import TraceLog
+from penguiflow.recording.recorder import Recorder
+from playground.loader.inputs import InputRefused, pointer
+from playground.loader.runnable import Runnable
+from playground.protocol import Result, Run
+
+DEFAULT_TENANT = "playground"
+
+Status = Literal["ok", "error", "timeout", "cancelled", "interrupted"]
+STATUSES: dict[str, Status] = {
+    FlowErrorCode.TRACE_CANCELLED: "cancelled",
+    FlowErrorCode.NODE_TIMEOUT: "timeout",
+    FlowErrorCode.DEADLINE_EXCEEDED: "timeout",
+}
+_statuses: TypeAdapter[Status] = TypeAdapter(Status)
+
+
+class RunLog:
+    """The log of one trace, which remembers how it ended and adds the version of code that came in late."""
+
+    def __init__(self, log: TraceLog, recorder: RunRecorder, trace_id: str) -> None:
+        self.root = log.root
+        self.start = log.start
+        self.end = log.end
+        self.event = log.event
+        self.describe = log.describe
+        self._log = log
+        self._recorder = recorder
+        self._trace_id = trace_id
+
+    def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
+        """Write `trace.end`."""
+        self._log.close(status, self._recorder.ended(self._trace_id, status, data))
+
+
+class RunRecorder:
+    """Puts the host's knowledge between a flow and its recorder (this is a `TraceRecorder`)."""
+
+    def __init__(self, inner: Recorder, versions: Versions) -> None:
+        self._inner = inner
+        self._versions = versions
+        self.open_logs: dict[str, RunLog] = {}
+        self._started_with: dict[str, str] = {}
+        self._statuses: dict[str, str] = {}
+
+    @property
+    def congested(self) -> bool:
+        """As the recorder behind it."""
+        return self._inner.congested
+
+    async def wait_ready(self) -> None:
+        """As the recorder behind it."""
+        await self._inner.wait_ready()
+
+    async def flush(self) -> None:
+        """As the recorder behind it."""
+        await self._inner.flush()
+
+    def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> RunLog:
+        """Begin the log of a trace."""
+        version = self._versions.now()
+        self._started_with[trace_id] = version
+        log = RunLog(self._inner.open(trace_id, {**(data or {}), "version": version}), self, trace_id)
+        self.open_logs[trace_id] = log
+        return log
+
+    def ended(self, trace_id: str, status: str, data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Note how a trace ended; gives the data for its last event."""
+        self.open_logs.pop(trace_id, None)
+        self._statuses[trace_id] = status
+        version = self._versions.now()
+        if self._started_with.pop(trace_id, version) != version:
+            return {**(data or {}), "version": version}
+        return data
+
+    def annotate(self, trace_id: str, data: Mapping[str, Any]) -> None:
+        """Add to the first event of a trace that is about to begin."""
+        self._inner.annotate(trace_id, data)
+
+    def settle(self, result: Result) -> None:
+        """The log knows best how a run ended: a deadline, for one, delivers an answer and is no success."""
+        status = self._statuses.pop(result.trace_id, None)
+        if status is not None and result.status == "ok":
+            result.status = _statuses.validate_python(status)
+
+    def close_all(self) -> list[str]:
+        """Close the logs of traces that would not end; returns their ids."""
+        closed = list(self.open_logs)
+        for trace_id in closed:
+            self.open_logs[trace_id].close("interrupted")
+        return closed
+
+
+class Versions:
+    """The hash of one flow's code, which grows while modules are imported late."""
+
+    def __init__(self, runnable: Runnable, compute: Any) -> None:
+        self._runnable = runnable
+        self._compute = compute
+
+    def now(self) -> str:
+        """The hash over what is imported by now."""
+        version: str = self._compute(self._runnable)
+        return version
+
+
+def make_message(runnable: Runnable, request: Run, trace_id: str) -> Any:
+    """What goes into the flow. Raises `InputRefused`."""
+    payload = runnable.takes.validate(request.input)
+    if runnable.takes.bare:
+        return payload
+    defaults = runnable.info.defaults
+    deadline_s = request.deadline_s if request.deadline_s is not None else defaults.get("deadline_s")
+    try:
+        return Message(
+            payload=payload,
+            headers=Headers(**{"tenant": DEFAULT_TENANT, **defaults.get("headers", {}), **request.headers}),
+            trace_id=trace_id,
+            deadline_s=None if deadline_s is None else time.time() + deadline_s,
+            meta={**defaults.get("meta", {}), **request.meta},
+        )
+    except ValidationError as error:
+        details = [{"path": "/headers" + pointer(item["loc"]), "message": item["msg"]} for item in error.errors()]
+        raise InputRefused(details) from None
+
+
+async def perform(runnable: Runnable, message: Any, trace_id: str, deadline_s: float | None) -> Result:
+    """Run a flow once and say how it went. Raises nothing but what ends the task itself."""
+    output: Any = None
+    error: dict[str, Any] | None = None
+    status: Status = "ok"
+    try:
+        async with (
+            asyncio.timeout(None if isinstance(message, Message) else deadline_s),
+            aclosing(runnable.flow.stream(message, trace_id=trace_id)) as results,
+        ):
+            async for item in results:
+                value = item.payload if isinstance(item, Message) else item
+                if not isinstance(value, StreamChunk):
+                    output = value
+    except FlowError as failure:
+        status = STATUSES.get(failure.code, "error")
+        error = jsonable(failure.to_payload())
+    except TimeoutError:
+        status = "timeout"
+        error = {"code": str(FlowErrorCode.DEADLINE_EXCEEDED), "message": "Deadline exceeded"}
+    except asyncio.CancelledError:
+        status = "cancelled"
+        error = {"code": str(FlowErrorCode.TRACE_CANCELLED), "message": "the host ended"}
+    except Exception as failure:  # neither the runtime nor user code can end the host
+        status = "error"
+        error = {"code": "INTERNAL", "message": f"{type(failure).__name__}: {failure}"}
+    return Result(trace_id=trace_id, status=status, output=jsonable(output), error=error)
+
+
+def jsonable(value: Any) -> Any:
+    """Any value as JSON can say it; what it cannot is shown by its repr."""
+    try:
+        return pydantic_core.to_jsonable_python(value, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
+    except Exception as failure:  # a payload's own serializers and __repr__ are user code
+        return f"<{type(value).__qualname__}: cannot be shown as JSON ({type(failure).__name__})>"

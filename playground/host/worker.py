@@ -1,0 +1,126 @@
+"""From an empty process to one that serves a project."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import io
+import logging
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import penguiflow
+from penguiflow import Headers, Message, ModelRegistry, Node, create
+from penguiflow.state.errors import StoreError, StoreTooNew
+from penguiflow.state.sqlite import SQLiteStateStore
+from playground.host.control import Load, Loaded, Loading, Ready, StoreProblem
+from playground.host.engine import Engine
+from playground.host.logs import WireHandler
+from playground.host.wire import Wire
+from playground.loader.project_loader import ProjectLoader
+from playground.project import Project
+
+OWN_PACKAGE = "playground"
+
+_kept: list[ModuleType] = []
+"""This package's modules, alive though the user's own `playground` has taken their names."""
+
+
+def work(control_fd: int, listen_fd: int) -> None:
+    """The life of a worker. Returns when it is told to stop; its supervisor's death ends it anywhere."""
+    faulthandler.enable()
+    control, listening = (socket.socket(fileno=number) for number in (control_fd, listen_fd))
+    for inherited in (control, listening):
+        inherited.set_inheritable(False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    wire = Wire(control, listening)
+    logging.lastResort = WireHandler(lambda line: wire.post(lambda hub: hub.add_line(line)))
+    asyncio.run(warm_up())
+    gc.collect()
+    gc.freeze()
+    wire.start()
+    wire.control.send(Ready(pid=os.getpid()))
+    _serve(*_wait_for_order(wire), wire)
+
+
+async def warm_up() -> None:
+    """Do once what every project needs, so that loading it pays only for its own code."""
+    for name in penguiflow.__all__:
+        getattr(penguiflow, name)
+
+    async def echo(headers: Headers, ctx: object) -> Headers:
+        return headers
+
+    registry = ModelRegistry()
+    registry.register("echo", Headers, Headers)
+    flow = create(Node(echo).to())
+    flow.run(registry=registry)
+    await flow.call(Message(payload=Headers(tenant=""), headers=Headers(tenant="")))
+    await flow.stop()
+    Message.model_json_schema()
+
+
+def _wait_for_order(wire: Wire) -> tuple[Load, SQLiteStateStore | None]:
+    """The order to load, with the open store. An order whose store cannot be written is refused before it is begun."""
+    while True:
+        order = wire.load.get()
+        if not order.record:
+            return order, None
+        project = Project(Path(order.root), Path(order.home))
+        try:
+            return order, SQLiteStateStore(project.database)
+        except StoreError as error:
+            found, supported = (error.found, error.supported) if isinstance(error, StoreTooNew) else (0, 0)
+            problem = StoreProblem(
+                kind=type(error).__name__, message=str(error), path=error.path, found=found, supported=supported
+            )
+            wire.control.send(Loaded(modules=[], files={}, ms=0.0, store_problem=problem))
+
+
+def _serve(order: Load, store: SQLiteStateStore | None, wire: Wire) -> None:
+    project = Project(Path(order.root), Path(order.home))
+    started = time.perf_counter()
+
+    def importing(path: str) -> None:
+        wire.loading = (path, time.monotonic())
+        wire.control.send(Loading(path=path))
+
+    loader = ProjectLoader(project, order.targets, cwd=Path(order.cwd), skip=order.skip, on_import=importing)
+    _give_way(project)
+    _add_python_path(order.python_path)
+
+    async def run() -> None:
+        engine = Engine(order, loader, wire, store)
+        if store is not None:
+            wire.hub.read = lambda trace_id, after, limit: store.load_event_bytes(trace_id, after=after, limit=limit)
+        await engine.serve(lambda: (time.perf_counter() - started) * 1e3)
+
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        loader.import_all()
+        runner.run(run())
+
+
+def _give_way(project: Project) -> None:
+    """A project may have a package of the same name as this one: then the name is the project's from here on."""
+    own_folder = Path(__file__).parent.parent
+    candidates = [base / OWN_PACKAGE for base in (project.root, project.root / "src")]
+    taken = any(folder.is_dir() and folder != own_folder for folder in candidates)
+    if not taken and not any(folder.with_suffix(".py").is_file() for folder in candidates):
+        return
+    for name in [name for name in sys.modules if name == OWN_PACKAGE or name.startswith(OWN_PACKAGE + ".")]:
+        _kept.append(sys.modules.pop(name))
+
+
+def _add_python_path(entries: list[str]) -> None:
+    """PYTHONPATH as the user has it; it was kept away from the host's own imports."""
+    if entries:
+        sys.path[:0] = entries
+        os.environ["PYTHONPATH"] = os.pathsep.join(entries)

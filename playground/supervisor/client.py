@@ -1,0 +1,110 @@
+"""A client's side of the WebSocket: one connection to one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from playground.protocol import BaseFrame, Hello, Subscribe, decode, encode
+
+CONNECT_TIMEOUT_S = 5.0
+REPLY_TIMEOUT_S = 60.0
+CLIENT_NAME = "pf"
+REPLY_HEAD = b'{"reply_to":'
+
+
+class ConnectionLost(Exception):
+    """The worker is gone, or does not talk to us."""
+
+
+class Connection:
+    """Requests with their answers, and everything else as it comes.
+
+    Frames of `events` and `stream` are handed over undecoded: whoever keeps events keeps bytes.
+    """
+
+    def __init__(self, url: str, token: str, *, on_data: Callable[[bytes], None]) -> None:
+        self._url = url
+        self._token = token
+        self._on_data = on_data
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._socket: ClientConnection | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.hello: Hello | None = None
+        self.closed = asyncio.Event()
+
+    async def open(self, since: dict[str, int] | None = None) -> None:
+        """Connect, greet, and follow every trace. Raises `ConnectionLost`."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                self._socket = await connect(
+                    self._url,
+                    additional_headers={"Authorization": f"Bearer {self._token}"},
+                    compression=None,
+                    max_size=None,
+                    ping_interval=None,
+                    proxy=None,
+                    close_timeout=0.5,
+                )
+                self.hello = decode(await self._socket.recv())
+                await self._send(Hello(client=CLIENT_NAME))
+                await self._send(Subscribe(since=since or {}))
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+            raise ConnectionLost(f"cannot connect to the host: {error}") from error
+        self._reading = asyncio.create_task(self._read(self._socket))
+
+    async def request(self, frame: BaseFrame) -> Any:
+        """Send a request and return the frame that answers it. Raises `ConnectionLost`."""
+        frame.id = next(self._ids)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[frame.id] = answer
+        try:
+            await self._send(frame)
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                return await answer
+        except TimeoutError:
+            raise ConnectionLost(f"the host did not answer within {REPLY_TIMEOUT_S:g} s") from None
+        finally:
+            self._waiting.pop(frame.id, None)
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            await self._socket.close()
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
+
+    async def _send(self, frame: BaseFrame) -> None:
+        assert self._socket is not None
+        try:
+            await self._socket.send(encode(frame), text=True)
+        except ConnectionClosed:
+            raise ConnectionLost("the connection to the host is closed") from None
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                data = await socket.recv(decode=False)
+                if data.startswith(REPLY_HEAD):
+                    frame = decode(data)
+                    waiting = self._waiting.get(frame.reply_to) if frame.reply_to is not None else None
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(frame)
+                        continue
+                self._on_data(data)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.closed.set()
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ConnectionLost("the connection to the host is closed"))
