@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import pydantic_core
 
+from penguiflow.recording.lines import event_line, trace_field
+
 __all__ = ["EventRecord", "EventSink", "TraceEvent"]
 
 
@@ -67,20 +69,7 @@ class EventRecord(NamedTuple):
 
     def to_json(self) -> bytes:
         """The event's JSON shape as bytes, without decoding its data."""
-        head = pydantic_core.to_json(
-            {
-                "seq": self.seq,
-                "epoch": self.epoch,
-                "trace_id": self.trace_id,
-                "span_id": self.span_id,
-                "parent_id": self.parent_id,
-                "ts": self.ts,
-                "offset_ns": self.offset_ns,
-                "kind": self.kind,
-                "name": self.name,
-            }
-        )
-        return head[:-1] + b',"data":' + self.data + b"}"
+        return event_line(self, trace_field(self.trace_id))
 
 
 class EventSink(Protocol):

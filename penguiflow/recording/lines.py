@@ -1,0 +1,57 @@
+"""An event as one line of JSON, put together from parts that are JSON already.
+
+Stores and wires do this for every event, so it is a format string and two look-ups.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_json
+
+from penguiflow.recording.text import clean_text
+
+if TYPE_CHECKING:
+    from penguiflow.recording.events import EventRecord
+
+__all__ = ["event_line", "line_with_trace", "trace_field"]
+
+_MAX_TEXTS = 4096
+_LINE = b'{"seq":%d,"epoch":%d,%b"span_id":%b,"parent_id":%b,"ts":%a,"offset_ns":%d,"kind":%b,"name":%b,"data":%b}'
+_AFTER_TRACE = b'"span_id"'
+
+_texts: dict[str | None, bytes] = {}
+
+
+def trace_field(trace_id: str) -> bytes:
+    """The part of a line that names the trace."""
+    return b'"trace_id":%b,' % to_json(clean_text(trace_id))
+
+
+def event_line(record: EventRecord, trace: bytes = b"") -> bytes:
+    """The event's JSON, without a line break; `trace` is `trace_field(…)`, or nothing to leave the trace out."""
+    seq, epoch, _, span, parent, ts, offset_ns, kind, name, data = record
+    return _LINE % (
+        seq,
+        epoch,
+        trace,
+        _texts.get(span) or _text(span),
+        _texts.get(parent) or _text(parent),
+        ts,
+        offset_ns,
+        _texts.get(kind) or _text(kind),
+        _texts.get(name) or _text(name),
+        data,
+    )
+
+
+def line_with_trace(line: bytes, trace: bytes) -> bytes:
+    """A line that leaves its trace out, with the trace put in."""
+    return line.replace(_AFTER_TRACE, trace + _AFTER_TRACE, 1)
+
+
+def _text(value: str | None) -> bytes:
+    if len(_texts) >= _MAX_TEXTS:
+        _texts.clear()
+    encoded = _texts[value] = b"null" if value is None else to_json(clean_text(value))
+    return encoded

@@ -1,0 +1,215 @@
+"""Values as JSON: any value, without changing it, without raising, and quickly for the ordinary ones.
+
+A payload becomes `{"type": "module:Class", "value": …}`. Where something cannot be rebuilt from its JSON, the object
+that stands for it carries `"repr": true` and its type, at whatever depth; `cuts` tells of them. Bytes that are no text
+carry `"base64": true`. NaN and infinities are strings (inside a pydantic model what its own configuration says: null by
+default).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import pydantic_core
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic_core import core_schema, from_json, to_json
+
+from penguiflow.observer import Payload
+from penguiflow.recording.failures import exception_to_data
+from penguiflow.recording.plain import StandIn, marker, plain
+from penguiflow.recording.text import clean_text, type_name
+
+__all__ = ["MAX_PAYLOAD_BYTES", "cuts", "decode_data", "encode_data", "encode_payload", "exception_to_data"]
+
+MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+"""A payload whose JSON is larger is cut and cannot be rebuilt."""
+_CUT_BYTES = 64 * 1024
+_SURELY_READABLE_BYTES = 300
+_MAX_CLASSES = 4096
+
+# What to look at inside a value before pydantic_core may have it.
+_LEAF, _ITEMS, _MAPPING, _FIELDS, _SLOTS, _CAREFUL = range(6)
+_MAX_SCAN_DEPTH = 60
+
+_LEAVES = (
+    str, int, float, bool, type(None), bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum,
+    SecretStr, SecretBytes,
+)  # fmt: skip
+_scalars = frozenset({str, int, float, bool, type(None)})
+
+_kinds: dict[type, int] = {}
+_prefixes: dict[type, bytes] = {}
+# Parses all of a JSON object and builds nothing from it: the cheapest test that readers will take it.
+_readable = pydantic_core.SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
+
+
+def encode_data(data: Mapping[str, Any] | None) -> bytes:
+    """An event's data as a JSON object, its `Payload` values (of the top level) first, in their stored form."""
+    if not data:
+        return b"{}"
+    simple = True
+    payloads = False
+    for value in data.values():
+        kind = type(value)
+        if kind not in _scalars:
+            simple = False
+            if kind is Payload:
+                payloads = True
+    if simple:
+        try:
+            return to_json(data, inf_nan_mode="strings")
+        except ValueError:  # text that is no Unicode
+            return _encode_object(data)
+    if not payloads:
+        return _encode_object(data)
+    parts = []
+    rest: dict[str, Any] = {}
+    for key, value in data.items():
+        if type(value) is Payload:
+            parts.append(b"%b:%b" % (to_json(key), encode_payload(value.value)))
+        else:
+            rest[key] = value
+    if rest:
+        parts.append(_encode_object(rest)[1:-1])
+    return b"{%b}" % b",".join(parts)
+
+
+def encode_payload(value: Any) -> bytes:
+    """`{"type": "module:Class", "value": …}` as JSON; never raises."""
+    kind = type(value)
+    prefix = _prefixes.get(kind)
+    if prefix is None:
+        prefix = _prefix_of(kind)
+    encoded = _encode_quickly(value)
+    if encoded is None:
+        tree = plain(value)
+        encoded = to_json(tree)
+        if type(tree) is StandIn:
+            return encoded
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        return _cut(value, encoded)
+    return prefix + encoded + b"}"
+
+
+def cuts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where a decoded payload cannot be rebuilt: (JSON Pointer, type) of each place that carries `"repr": true`."""
+    if isinstance(value, dict):
+        if value.get("repr") is True and isinstance(value.get("type"), str):
+            yield path, value["type"]
+            return
+        for key, item in value.items():
+            yield from cuts(item, f"{path}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from cuts(item, f"{path}/{index}")
+
+
+def _encode_quickly(value: Any) -> bytes | None:
+    """JSON by way of pydantic_core; None when the value needs care."""
+    try:
+        if not _harmless(value, 0):
+            return None
+        encoded = to_json(value, round_trip=True, inf_nan_mode="strings", fallback=marker, serialize_as_any=True)
+    except Exception:  # the user's serializers and properties raise what they like: the careful way copes with it
+        return None
+    return encoded if len(encoded) <= _SURELY_READABLE_BYTES or _is_readable(encoded) else None
+
+
+def _encode_object(data: Mapping[str, Any]) -> bytes:
+    """An event's data; where a value is difficult or huge, the others are as they would be without it."""
+    encoded = _encode_quickly(data)
+    if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES:
+        return encoded
+    return b"{%b}" % b",".join(b"%b:%b" % (to_json(clean_text(key)), _encode_value(data[key])) for key in data)
+
+
+def _encode_value(value: Any) -> bytes:
+    encoded = _encode_quickly(value)
+    if encoded is None:
+        encoded = to_json(plain(value))
+    return _cut(value, encoded) if len(encoded) > MAX_PAYLOAD_BYTES else encoded
+
+
+def _cut(value: Any, encoded: bytes) -> bytes:
+    text = encoded[:_CUT_BYTES].decode("utf-8", "ignore") + "…"
+    return to_json({"type": type_name(type(value)), "value": text, "bytes": len(encoded), "repr": True})
+
+
+def _prefix_of(kind: type) -> bytes:
+    if len(_prefixes) >= _MAX_CLASSES:
+        _prefixes.clear()
+    prefix = _prefixes[kind] = b'{"type":%b,"value":' % to_json(type_name(kind))
+    return prefix
+
+
+def _is_readable(encoded: bytes) -> bool:
+    """Whether readers take it: not too deep (the event is around it), no integer too long."""
+    try:
+        _readable(b'{"":[[[[[%b]]]]]}' % encoded)
+    except ValueError:
+        return False
+    return True
+
+
+def _harmless(value: Any, depth: int) -> bool:
+    """Whether nothing in it is used up by being read, and it is neither deep nor cyclic."""
+    kind = type(value)
+    if kind in _scalars:
+        return True
+    sort = _kinds.get(kind)
+    if sort is None:
+        sort = _sort_of(kind)
+    if sort == _LEAF:
+        return True
+    if sort == _CAREFUL or depth > _MAX_SCAN_DEPTH:
+        return False
+    depth += 1
+    if sort == _FIELDS:
+        items = value.__dict__.values()
+        if value.__pydantic_extra__ and not _harmless(value.__pydantic_extra__, depth):
+            return False
+    elif sort == _MAPPING:
+        items = value.values()
+    elif sort == _ITEMS:
+        items = value
+    else:
+        items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    for item in items:  # a plain loop: `all(…)` costs twice as much, and this is paid for every message
+        if type(item) not in _scalars and not _harmless(item, depth):
+            return False
+    return True
+
+
+def _sort_of(kind: type) -> int:
+    if len(_kinds) >= _MAX_CLASSES:
+        _kinds.clear()
+    if issubclass(kind, BaseModel):
+        sort = _FIELDS
+    elif issubclass(kind, _LEAVES):
+        sort = _LEAF
+    elif kind in (list, tuple, set, frozenset) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        sort = _ITEMS
+    elif kind is dict:
+        sort = _MAPPING
+    elif dataclasses.is_dataclass(kind):
+        sort = _SLOTS
+    else:
+        # Anything may happen in there: iterators are used up, files are read.
+        sort = _CAREFUL
+    _kinds[kind] = sort
+    return sort
+
+
+def decode_data(data: bytes) -> dict[str, Any]:
+    """An event's data as Python values. Raises `ValueError` when it is no JSON object."""
+    value = from_json(data)
+    if not isinstance(value, dict):
+        raise ValueError("an event's data is no JSON object")
+    return value

@@ -1,0 +1,216 @@
+"""Writes what a flow does as events, to a store and to whoever else listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import perf_counter_ns, time
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.recording.events import EventRecord, EventSink
+from penguiflow.recording.failures import exception_to_data
+from penguiflow.recording.payloads import encode_data
+
+if TYPE_CHECKING:
+    from penguiflow.observer import TraceLog
+    from penguiflow.state.traces import TraceStore
+
+__all__ = ["Recorder"]
+
+logger = logging.getLogger("penguiflow.recording")
+
+MAX_ENDED = 4096
+"""Ended traces whose last position is remembered, in case they are opened again."""
+MAX_ANNOTATED = 4096
+"""Traces that are annotated and not yet open."""
+_NS = 1_000_000_000
+
+
+class _Track:
+    """Where a trace is: its next event, its epoch, its clock. Shared by the logs that are open for it."""
+
+    __slots__ = ("epoch", "logs", "next_seq", "origin_ns")
+
+    def __init__(self, next_seq: int, epoch: int, origin_ns: int) -> None:
+        self.next_seq = next_seq
+        self.epoch = epoch
+        self.origin_ns = origin_ns
+        self.logs = 0
+
+
+class Recorder:
+    """Opens a log for each trace; implements `penguiflow.observer.TraceRecorder`.
+
+    Payloads are encoded when the event happens, so that what the flow does to them afterwards does not change the log.
+    A sink that raises is logged once (`penguiflow.recording`), counted in `failures`, and does not reach the flow.
+
+    Args:
+        sinks: Take every event, in order, on the loop's thread.
+        store: Takes every event too; is asked when the flow must wait, and for `flush`.
+        name: Name of the flow: the name of `trace.start` and `trace.end`.
+        data: Stands in every `trace.start`: `target`, `version`, `environment` …
+        worker: Names the process, where several record into one store; stands in `trace.start`.
+    """
+
+    def __init__(
+        self,
+        *sinks: EventSink,
+        store: TraceStore | None = None,
+        name: str = "flow",
+        data: Mapping[str, Any] | None = None,
+        worker: str | None = None,
+    ) -> None:
+        self.name = name
+        self.failures = 0
+        """Events that a sink did not take."""
+        self._store = store
+        self._data: dict[str, Any] = {"flow": name, **(data or {})}
+        if worker is not None:
+            self._data["worker"] = worker
+        self._writes = [sink.write for sink in sinks]
+        if store is not None:
+            self._writes.insert(0, store.sink.write)
+        self._failed: set[int] = set()
+        self._open: dict[str, _Track] = {}
+        self._ended: dict[str, _Track] = {}
+        self._annotations: dict[str, dict[str, Any]] = {}
+
+    @property
+    def congested(self) -> bool:
+        """True while the store holds as much as it may."""
+        return self._store is not None and self._store.congested
+
+    async def wait_ready(self) -> None:
+        """Return once the store has room again."""
+        if self._store is not None:
+            await self._store.wait_ready()
+
+    async def flush(self) -> None:
+        """Return once the store has committed all of this. Raises `StoreError` if it cannot."""
+        if self._store is not None:
+            await self._store.flush()
+
+    def annotate(self, trace_id: str, data: Mapping[str, Any]) -> None:
+        """Add to the `trace.start` of a trace that will be opened (its session, who asked for it …)."""
+        if len(self._annotations) >= MAX_ANNOTATED and trace_id not in self._annotations:
+            del self._annotations[next(iter(self._annotations))]
+        self._annotations.setdefault(trace_id, {}).update(data)
+
+    async def prepare(self, trace_id: str) -> None:
+        """Go on where the store left off with a trace that this process has not seen: for ids chosen by a caller.
+
+        Without it the store keeps its own log in order, but other sinks see the trace begin at 0 again.
+        """
+        if self._store is None or trace_id in self._open or trace_id in self._ended:
+            return
+        summary = await self._store.get_trace(trace_id)
+        if summary is not None and trace_id not in self._open:
+            age_ns = max(0, int((time() - summary.started) * _NS))
+            self._remember(trace_id, _Track(summary.events, summary.epoch + 1, perf_counter_ns() - age_ns))
+
+    def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> TraceLog:
+        """Begin the log of a trace, or go on with it in its next epoch: writes `trace.start`."""
+        track = self._open.get(trace_id)
+        if track is None:
+            track = self._ended.pop(trace_id, None) or _Track(0, 0, perf_counter_ns())
+            self._open[trace_id] = track
+        else:
+            track.epoch += 1
+        track.logs += 1
+        about = self._data
+        noted = self._annotations.pop(trace_id, None) if self._annotations else None
+        if noted or data:
+            about = {**about, **(noted or {}), **(data or {})}
+        return _Log(self, trace_id, track, about)
+
+    def _closed(self, trace_id: str, track: _Track) -> None:
+        track.logs -= 1
+        if track.logs:
+            return
+        del self._open[trace_id]
+        track.epoch += 1
+        self._remember(trace_id, track)
+
+    def _remember(self, trace_id: str, track: _Track) -> None:
+        if len(self._ended) >= MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+        self._ended[trace_id] = track
+
+    def _sink_failed(self, index: int) -> None:
+        self.failures += 1
+        if index not in self._failed:
+            self._failed.add(index)
+            logger.exception("a sink of recorder %r does not take events; the flow goes on without it", self.name)
+
+
+class _Log:
+    """The log of one trace, from `open` to `close`."""
+
+    __slots__ = ("_closed", "_epoch", "_name", "_recorder", "_spans", "_trace_id", "_track", "_writes", "root")
+
+    def __init__(self, recorder: Recorder, trace_id: str, track: _Track, data: Mapping[str, Any]) -> None:
+        self._recorder = recorder
+        self._trace_id = trace_id
+        self._track = track
+        self._epoch = track.epoch
+        self._name = recorder.name
+        self._writes = recorder._writes
+        self._closed = False
+        self._spans: dict[str, tuple[str | None, str, str]] = {}
+        """Open spans in the order of their start: parent, kind, name."""
+        self.root = f"{track.next_seq:x}"
+        self._spans[self.root] = (None, "trace", self._name)
+        self._write("trace.start", self._name, self.root, None, encode_data(data))
+
+    def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
+        """Open a span; its id is the hexadecimal `seq` of its start."""
+        span = f"{self._track.next_seq:x}"
+        if not self._closed:
+            parent = parent or self.root
+            self._spans[span] = (parent, kind, name)
+            self._write(kind + ".start", name, span, parent, encode_data(data))
+        return span
+
+    def end(
+        self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Close a span; one that is not open (any more) is left as it is."""
+        if self._spans.pop(span, None) is not None:
+            about = {"status": status, **data} if data else {"status": status}
+            self._write(kind + ".end", name, span, parent or self.root, encode_data(about))
+
+    def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
+        """Write one event of a span, or of the trace's own when that span is over."""
+        if not self._closed:
+            known = self._spans.get(span)
+            if known is None:
+                span, known = self.root, self._spans[self.root]
+            self._write(kind, name, span, known[0], encode_data(data))
+
+    def describe(self, error: BaseException) -> Mapping[str, Any]:
+        """`{type, message, traceback, file, line}`."""
+        return exception_to_data(error)
+
+    def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
+        """End what is still open, then the trace; a second call does nothing."""
+        if self._closed:
+            return
+        leftover = "interrupted" if status == "interrupted" else "cancelled"
+        for span, (parent, kind, name) in reversed(self._spans.items()):
+            ending = {"status": leftover} if parent is not None else {"status": status, **(data or {})}
+            self._write(kind + ".end", name, span, parent, encode_data(ending))
+        self._closed = True
+        self._spans.clear()
+        self._recorder._closed(self._trace_id, self._track)
+
+    def _write(self, kind: str, name: str, span: str, parent: str | None, data: bytes) -> None:
+        track = self._track
+        seq = track.next_seq
+        track.next_seq = seq + 1
+        offset_ns = perf_counter_ns() - track.origin_ns
+        record = EventRecord(seq, self._epoch, self._trace_id, span, parent, time(), offset_ns, kind, name, data)
+        for index, write in enumerate(self._writes):
+            try:
+                write(record)
+            except Exception:  # a listener's failure is none of the flow's
+                self._recorder._sink_failed(index)

@@ -1,0 +1,125 @@
+"""The tree of a trace, built from its events one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from penguiflow.recording.events import TraceEvent
+
+__all__ = ["Span", "SpanTree", "build_spans", "find_message"]
+
+
+class Span:
+    """Something that began and, unless it still runs, ended: the trace, a node's work on a message, an attempt."""
+
+    __slots__ = (
+        "attempt", "children", "end_ns", "end_seq", "epoch", "error", "input_id", "kind", "name", "output_ids",
+        "parent_id", "span_id", "start_ns", "start_seq", "started", "status",
+    )  # fmt: skip
+
+    def __init__(self, event: TraceEvent) -> None:
+        data = event.data
+        attempt, message_id = data.get("attempt"), data.get("message_id")
+        self.span_id = event.span_id
+        self.parent_id = event.parent_id
+        self.kind = event.kind.removesuffix(".start")
+        self.name = event.name
+        self.status = "running"
+        """`running` until it ends, then ok, error, timeout, cancelled or interrupted."""
+        self.epoch = event.epoch
+        self.started = event.ts
+        """Unix seconds."""
+        self.start_ns = event.offset_ns
+        """Nanoseconds since the trace began."""
+        self.end_ns: int | None = None
+        self.start_seq = event.seq
+        self.end_seq: int | None = None
+        self.attempt: int | None = attempt if isinstance(attempt, int) else None
+        """From 0, for attempts."""
+        self.error: dict[str, Any] | None = None
+        """What its end says of the failure."""
+        self.input_id: str | None = message_id if isinstance(message_id, str) else None
+        """Message id of what it works on."""
+        self.output_ids: list[str] = []
+        """Message ids of what it sent, chunks of streams left out."""
+        self.children: list[Span] = []
+
+    @property
+    def duration_ns(self) -> int | None:
+        """None while it is running."""
+        return None if self.end_ns is None else max(0, self.end_ns - self.start_ns)
+
+
+class SpanTree:
+    """Spans of one trace; events go in in order, each at a constant price."""
+
+    def __init__(self) -> None:
+        self.roots: list[Span] = []
+        """The trace's own span; one more for each time it was taken up again, and for spans whose parent is unknown."""
+        self.spans: dict[str, Span] = {}
+        """By id, in order of their start."""
+
+    def add(self, event: TraceEvent) -> Span | None:
+        """Take one event; returns the span that it began, ended or gave an output, if it did."""
+        kind = event.kind
+        if kind.endswith(".start"):
+            return self._start(event)
+        span = self.spans.get(event.span_id)
+        if span is None:
+            return None
+        if kind == span.kind + ".end":
+            return self._end(span, event.data, event)
+        if kind == "message.enqueued":
+            message_id = event.data.get("message_id")
+            if isinstance(message_id, str) and "stream_id" not in event.data:
+                span.output_ids.append(message_id)
+                return span
+        return None
+
+    def _start(self, event: TraceEvent) -> Span:
+        span = Span(event)
+        parent = None if event.parent_id is None else self.spans.get(event.parent_id)
+        (self.roots if parent is None else parent.children).append(span)
+        self.spans[span.span_id] = span
+        return span
+
+    def _end(self, span: Span, data: dict[str, Any], event: TraceEvent) -> Span:
+        span.status = str(data.get("status", "ok"))
+        span.end_ns = event.offset_ns
+        span.end_seq = event.seq
+        error = data.get("error")
+        if error is not None:
+            span.error = error if isinstance(error, dict) else {"message": str(error)}
+        return span
+
+
+def build_spans(events: Iterable[TraceEvent]) -> list[Span]:
+    """The roots of a trace's tree: one, and one more for each time the trace was taken up again."""
+    tree = SpanTree()
+    for event in events:
+        tree.add(event)
+    return tree.roots
+
+
+def find_message(events: Iterable[TraceEvent], message_id: str) -> TraceEvent | None:
+    """The event that carries the payload of a message, by way of `same_as`; None when there is none.
+
+    An id that was used again (the trace was taken up again) means its last use.
+    """
+    sent = {
+        event.data["message_id"]: event
+        for event in events
+        if event.kind == "message.enqueued" and isinstance(event.data.get("message_id"), str)
+    }
+    seen: set[str] = set()
+    event = sent.get(message_id)
+    while event is not None:
+        same_as = event.data.get("same_as")
+        if not isinstance(same_as, str):
+            return event
+        if same_as in seen:
+            return None
+        seen.add(same_as)
+        event = sent.get(same_as)
+    return None
