@@ -66,7 +66,7 @@ class DashboardApp(App[int]):
         Binding("tab", "next_pane(1)", "Next pane", show=False, priority=False),
         Binding("shift+tab", "next_pane(-1)", "Previous pane", show=False, priority=False),
         *(Binding(str(number), f"focus_pane('{name}')", name, show=False) for number, name in enumerate(PANES, 1)),
-        Binding("colon", "command_palette", "Commands", show=False),
+        Binding("ctrl+p,colon", "command_palette", "Commands", show=False),
         Binding("question_mark,f1", "help", "Help", show=False),
         Binding("slash", "search", "Search", show=False),
         Binding("n", "next_match(1)", "Next match", show=False),
@@ -298,6 +298,7 @@ class DashboardApp(App[int]):
                 tab=pane.current,
                 zoomed=self.zoomed,
                 can_run=self.control.source is None or self.control.source.can_run,
+                broken=self.flows.flow is None and self.flows.module is not None,
             )
         )
 

@@ -83,7 +83,7 @@ Logs: what the code printed and logged, and what the host has to say.""",
 }
 
 
-def footer(pane: str, *, running: bool, tab: int, zoomed: bool, can_run: bool) -> list[Key]:
+def footer(pane: str, *, running: bool, tab: int, zoomed: bool, can_run: bool, broken: bool) -> list[Key]:
     """At most seven keys that fit the moment."""
     keys = [key for key in _FOOTERS[pane] if can_run or key.action not in {"run_now", "reload", "cancel_run"}]
     if pane in {INSPECT, OUTPUT} and tab == 1:
@@ -94,6 +94,8 @@ def footer(pane: str, *, running: bool, tab: int, zoomed: bool, can_run: bool) -
         keys = [key for key in keys if key.action != "cancel_run"]
     if running and pane == TRACE and can_run:
         keys[3] = _CANCEL
+    if pane == FLOWS and broken:
+        keys = [Key("⏎", "error", "choose"), *keys[2:]]
     if zoomed:
         keys = [*keys[:3], Key("esc", "unzoom", "back")]
     return [*keys, Key("tab", "pane", "next_pane(1)"), PALETTE, HELP]

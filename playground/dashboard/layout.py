@@ -56,7 +56,7 @@ def place(width: int, height: int, *, flows: int, state: UiState, focus: str, zo
     wide = width >= WIDE
     left = 24 if not wide else max(28, min(width // 5, 40))
     left = min(max(left + state.left, 16), width - 40)
-    lower = round(height * (0.42 if wide else 0.45)) + state.lower
+    lower = round(height * (0.5 if height >= 30 else 0.45)) + state.lower
     lower = min(max(lower, 5), height - 7)
     upper = height - lower
     lists = height if wide else upper

@@ -181,11 +181,11 @@ class Pane(Widget, can_focus=True):
         segments.append(Segment(" " + lines[1] * max(fill, 0), edge))
         self._tab_cells = []
         if tabs:
-            start = width - 1 - taken + 1
+            start = width - 1 - taken
             for text, _ in tabs:
                 self._tab_cells.append((start, start + cells(text)))
                 start += cells(text)
-            segments += [Segment(" ", edge), *self._segments(tabs, palette.plain), Segment(" ", edge)]
+            segments += [*self._segments(tabs, palette.plain), Segment(" " + lines[1], edge)]
         segments.append(Segment(lines[2], edge))
         return Strip(segments).adjust_cell_length(width, edge)
 

@@ -45,13 +45,13 @@ class RunForm(ModalScreen[Answer | None]):
     RunForm .name { margin-top: 1; }
     RunForm .message { color: $text-error; display: none; }
     RunForm .message.-shown { display: block; }
-    RunForm Input { height: 3; border: tall $border-blurred; }
-    RunForm Input:focus { border: tall $border; }
-    RunForm TextArea { height: 5; border: tall $border-blurred; }
-    RunForm TextArea:focus { border: tall $border; }
-    RunForm Checkbox { border: none; padding: 0; background: transparent; }
+    RunForm Input, RunForm Input:focus { height: 1; border: none; padding: 0 1; background: $surface; }
+    RunForm TextArea, RunForm TextArea:focus { height: 3; border: none; padding: 0 1; background: $surface; }
+    RunForm TextArea:focus { height: 6; }
+    RunForm Input:focus, RunForm TextArea:focus { background: $primary 25%; }
+    RunForm Checkbox { border: none; padding: 0; margin-top: 1; background: transparent; }
     RunForm #buttons { height: auto; margin-top: 1; }
-    RunForm #buttons Label { width: 1fr; padding: 1 2; color: $text-muted; }
+    RunForm #buttons Label { width: 1fr; padding: 0 1; color: $text-muted; }
     RunForm Button { min-width: 10; }
     RunForm .extra { display: none; }
     RunForm.-more .extra { display: block; }
@@ -117,9 +117,9 @@ class RunForm(ModalScreen[Answer | None]):
             chosen = field.choices.index(value) if value in field.choices else Select.NULL
             widget = Select(choices, value=chosen, allow_blank=True, id=id, compact=True)
         elif field.kind in {"long", "json"}:
-            widget = TextArea(str(value), id=id, tab_behavior="focus", compact=False)
+            widget = TextArea(str(value), id=id, tab_behavior="focus", compact=True)
         else:
-            widget = Input(str(value), id=id)
+            widget = Input(str(value), id=id, compact=True)
         if classes:
             widget.add_class(classes)
         yield widget

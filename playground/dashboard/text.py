@@ -35,8 +35,6 @@ ROLES = {
     "paused": "warn",
 }
 
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-
 
 def _control_table() -> dict[int, str]:
     table = {code: chr(0x2400 + code) for code in range(0x20)}
@@ -191,12 +189,13 @@ def size(number: int) -> str:
 
 
 def bar(start: float, end: float, total: float, width: int) -> str:
-    """A span drawn on an axis of `width` cells that stands for `total`; as wide as its share, never invisible."""
+    """A span drawn on an axis of `width` cells that stands for `total`, to half a cell; never invisible."""
     if width <= 0 or total <= 0:
         return ""
-    first = min(max(start / total, 0.0), 1.0) * width
-    left = min(int(first), width - 1)
-    eighths = max(round((min(max(end / total, 0.0), 1.0) * width - left) * 8), 1)
-    full, rest = divmod(eighths, 8)
-    drawn = "█" * full + (_EIGHTHS[rest] if rest else "")
-    return " " * left + drawn[: width - left]
+    halves = 2 * width
+    first = min(int(min(max(start / total, 0.0), 1.0) * halves), halves - 1)
+    last = max(round(min(max(end / total, 0.0), 1.0) * halves), first + 1)
+    lead, open_half = divmod(first, 2)
+    drawn = "╺" if open_half else ""
+    full, rest = divmod(last - first - open_half, 2)
+    return " " * lead + drawn + "━" * full + ("╸" if rest else "")

@@ -16,6 +16,8 @@ MAX_TEXT = 200_000
 """Characters of one text that are laid out; copying gives all of it."""
 MAX_DEPTH = 200
 EXPAND_ROWS = 2000
+FIELD_CELLS = 12
+MAX_FIELD_ROWS = 20
 
 
 class Node:
@@ -186,6 +188,9 @@ class DetailView(View):
             node = stack.pop()
             self._rows.append((node, None))
             if not (node.open and node.foldable):
+                if node.role not in {"", "text", "heading"}:
+                    rest = wrap(one_line(str(node.value)), self._width - FIELD_CELLS)[1:MAX_FIELD_ROWS]
+                    self._rows.extend((node, line) for line in rest)
                 continue
             if isinstance(node.value, str):
                 self._rows.extend((node, line) for line in self._text_lines(node))
@@ -255,21 +260,16 @@ class DetailView(View):
         node, line = self._rows[index]
         indent = "  " * min(node.depth, 20)
         if line is not None:
+            if node.role not in {"", "text"}:
+                return [(" " * FIELD_CELLS, ""), (line, node.role)]
             return [(indent + "  ", ""), (line, _text_role(node, line))]
-        if node.role == "heading":
-            return [(f"{node.key} ", "heading"), (one_line(str(node.value)), "strong")]
-        if node.role == "rule":
-            return [("─" * width, "frame")]
         mark = ("▾ " if node.open else "▸ ") if node.foldable else "  "
         if node.role == "text":
             first = "" if node.open else one_line(node.value.strip().split("\n")[-1])
             return [(mark, "dim"), (node.key, "key"), ("  ", ""), (first, "dim")]
         if node.role:
-            return [
-                ("  ", ""),
-                (pad(node.key, 9) + " " if len(node.key) <= 9 else node.key + " ", "dim"),
-                (one_line(str(node.value)), node.role),
-            ]
+            first = wrap(one_line(str(node.value)), width - FIELD_CELLS)[0]
+            return [("  ", ""), (pad(node.key, FIELD_CELLS - 3) + " ", "dim"), (first, node.role)]
         return self._json_row(node, indent, mark, width)
 
     @staticmethod

@@ -250,7 +250,7 @@ class TreeView(View):
         trace = self.trace
         assert trace is not None
         span, depth = self.rows[index]
-        axis = 0 if width < 40 else min(width * 2 // 5, 64)
+        axis = 0 if width < 40 else min(width // 4 if width < 70 else width * 2 // 5, 64)
         label_width = width - axis - TIME_CELLS - (2 if axis else 1)
         now = trace.now_ns()
         row = self._label(span, min(depth, MAX_DEPTH), label_width)
@@ -284,9 +284,8 @@ class TreeView(View):
         if span.kind == "attempt":
             name = f"attempt {(span.attempt or 0) + 1}"
             if span.failed:
-                error = one_line(span.error_line() or span.status)
-                again = f"↻ again in {duration(span.retry_s)} · " if span.retry_s is not None else ""
-                return name, again + error, "error"
+                again = f" ↻ after {duration(span.retry_s)}" if span.retry_s is not None else ""
+                return name, one_line(span.error_line() or span.status) + again, "error"
             return name, "", ""
         name = one_line(span.name)
         attempts = sum(child.kind == "attempt" for child in span.children[:50]) if span.kind == "node" else 0
