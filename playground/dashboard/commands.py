@@ -12,6 +12,7 @@ from textual.content import Content
 
 from playground.dashboard.layout import FLOWS, INSPECT, PANES, TRACE
 from playground.dashboard.text import duration, one_line, when
+from playground.dashboard.trace import seconds
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
@@ -70,7 +71,7 @@ class DashboardCommands(Provider):
             for span in islice(trace.spans.values(), MAX_NODES):
                 if span.kind != "trace":
                     label = f"go: {span.kind} {one_line(span.name)} {span.status}"
-                    yield label, f"{duration(span.seconds(trace.now_ns()))}", partial(go_span, app, span.span_id)
+                    yield label, f"{duration(seconds(span, trace.now_ns()))}", partial(go_span, app, span.span_id)
 
     async def discover(self) -> Hits:
         """Everything, before anything is typed."""

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head
 from playground.dashboard.text import GLYPHS, NS, ROLES, Row, duration, one_line, size, when
-from playground.dashboard.trace import SpanNode, TraceModel
+from playground.dashboard.trace import TraceModel, failed, seconds
 from playground.dashboard.views.detail import Node, payload
 
 if TYPE_CHECKING:
+    from penguiflow.recording.spans import Span
     from playground.protocol import CodeError, FlowInfo, ModuleInfo
 
 MAX_DECODE = 4_000_000
@@ -105,22 +106,21 @@ def _json(value: object) -> str:
     return json.dumps(value)
 
 
-def span_details(trace: TraceModel, span: SpanNode) -> tuple[Row, list[Node]]:
+def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     """A span: how it went, what went in, what came out."""
     if span.kind == "trace":
         return _trace_details(trace, span)
     name = f"attempt {(span.attempt or 0) + 1} of {span.name}" if span.kind == "attempt" else f"{span.kind} {span.name}"
     heading: Row = [(one_line(name), "accent")]
     nodes = [_state(trace, span)]
-    holder = span.parent if span.kind == "attempt" and span.parent is not None else span
-    message = (
-        trace.find_message(holder.message_id, before=trace.position(holder.start_seq)) if holder.message_id else None
-    )
+    around = trace.parent(span)
+    holder = around if span.kind == "attempt" and around is not None else span
+    message = trace.find_message(holder.input_id, before=trace.position(holder.start_seq)) if holder.input_id else None
     wait = None if message is None else (holder.start_ns - message[0].offset_ns) / NS
     started = f"+{duration(span.start_ns / NS)}"
     nodes.append(field("began", f"{started}, {duration(wait)} in the queue" if wait is not None else started))
-    if span.retry_s is not None:
-        nodes.append(field("again", f"after {duration(span.retry_s)}", "warn"))
+    if span.span_id in trace.retry_after:
+        nodes.append(field("again", f"after {duration(trace.retry_after[span.span_id])}", "warn"))
     nodes += _errors(span)
     if message is not None:
         nodes += _message_nodes(f"input {message[0].name}", message[1])
@@ -129,19 +129,19 @@ def span_details(trace: TraceModel, span: SpanNode) -> tuple[Row, list[Node]]:
     return heading, nodes
 
 
-def _state(trace: TraceModel, span: SpanNode) -> Node:
-    state = f"{GLYPHS.get(span.status, '?')} {span.status} · {duration(span.seconds(trace.now_ns()))}"
+def _state(trace: TraceModel, span: Span) -> Node:
+    state = f"{GLYPHS.get(span.status, '?')} {span.status} · {duration(seconds(span, trace.now_ns()))}"
     attempts = [child for child in span.children if child.kind == "attempt"]
     if len(attempts) > 1:
         state += f" · {len(attempts)} attempts"
     return field("state", state, ROLES.get(span.status, "plain") or "plain")
 
 
-def _errors(span: SpanNode) -> list[Node]:
-    failed = next((child for child in reversed(span.children) if child.kind == "attempt" and child.failed), None)
-    if span.kind == "node" and failed is not None and failed.error:
-        nodes = error_nodes(failed.error)
-        if not span.failed:
+def _errors(span: Span) -> list[Node]:
+    last = next((child for child in reversed(span.children) if child.kind == "attempt" and failed(child)), None)
+    if span.kind == "node" and last is not None and last.error:
+        nodes = error_nodes(last.error)
+        if not failed(span):
             nodes[0] = field("retried", nodes[0].value, "warn")
             for node in nodes:
                 node.open = False
@@ -159,7 +159,7 @@ def _message_nodes(key: str, data: dict[str, Any]) -> list[Node]:
     return nodes
 
 
-def _sent(trace: TraceModel, span: SpanNode) -> list[tuple[Head, dict[str, Any]]]:
+def _sent(trace: TraceModel, span: Span) -> list[tuple[Head, dict[str, Any]]]:
     sent: list[tuple[Head, dict[str, Any]]] = []
     for count, (index, raw) in enumerate(trace.events_of(span)):
         if count > SCANNED or len(sent) >= MAX_MESSAGES:
@@ -173,7 +173,7 @@ def _sent(trace: TraceModel, span: SpanNode) -> list[tuple[Head, dict[str, Any]]
     return sent
 
 
-def _trace_details(trace: TraceModel, span: SpanNode) -> tuple[Row, list[Node]]:
+def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     heading: Row = [("run ", ""), (trace.trace_id[:8], "accent")]
     nodes = [_state(trace, span), field("trace", trace.trace_id)]
     if trace.target:

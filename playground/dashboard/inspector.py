@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from playground.dashboard.details import error_card, event_details, field, flow_details, span_details
 from playground.dashboard.model import Workspace
 from playground.dashboard.text import Row, one_line
-from playground.dashboard.trace import SpanNode, TraceModel
+from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.detail import DetailView, Node
 
 if TYPE_CHECKING:
+    from penguiflow.recording.spans import Span
     from playground.protocol import FlowInfo, ModuleInfo
 
 REFRESH_S = 0.25
@@ -25,7 +26,7 @@ class Inspector:
     def __init__(self, workspace: Workspace, view: DetailView) -> None:
         self._workspace = workspace
         self._view = view
-        self._live: tuple[TraceModel, SpanNode] | None = None
+        self._live: tuple[TraceModel, Span] | None = None
         self._seen = -1
         self._due = 0.0
         self.event_shown = False
@@ -40,7 +41,7 @@ class Inspector:
             nodes = [field("error", f"{type(error).__name__}: {error}", "error")]
         self._view.show(subject, heading, nodes)
 
-    def show_span(self, trace: TraceModel, span: SpanNode) -> None:
+    def show_span(self, trace: TraceModel, span: Span) -> None:
         """A span; refreshed until it is over."""
         self.event_shown = False
         self._live = (trace, span)

@@ -32,6 +32,15 @@ EXTRA = (
 )
 
 
+class Tick(Checkbox):
+    """A checkbox that does not depend on colors to tell on from off."""
+
+    def watch_value(self) -> None:
+        """Draw a mark, or nothing."""
+        self.BUTTON_INNER = "X" if self.value else " "
+        super().watch_value()
+
+
 class RunForm(ModalScreen[Answer | None]):
     """Fields made from the input model; messages stand beside the fields they are about."""
 
@@ -41,6 +50,7 @@ class RunForm(ModalScreen[Answer | None]):
         width: 90; max-width: 98%; height: auto; max-height: 96%;
         border: heavy $accent; background: $background; padding: 0 1;
     }
+    RunForm > #form { scrollbar-size-vertical: 1; }
     RunForm Label { height: auto; width: 1fr; }
     RunForm .name { margin-top: 1; }
     RunForm .message { color: $text-error; display: none; }
@@ -111,7 +121,7 @@ class RunForm(ModalScreen[Answer | None]):
             yield Label(label, classes=f"name {classes}")
         widget: Widget
         if field.kind == "bool":
-            widget = Checkbox(label, value=bool(value), id=id, compact=True)
+            widget = Tick(label, value=bool(value), id=id, compact=True)
         elif field.kind == "choice":
             choices = [(Content(one_line(str(choice))), index) for index, choice in enumerate(field.choices)]
             chosen = field.choices.index(value) if value in field.choices else Select.NULL

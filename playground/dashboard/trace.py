@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head, seq_of
 from playground.dashboard.streams import StreamText
 from playground.dashboard.text import NS
+
+if TYPE_CHECKING:
+    from penguiflow.recording.spans import Span
 
 MAX_STREAMS = 200
 """Streams of one trace that are kept apart; what comes in others is found among the events."""
@@ -18,46 +21,22 @@ _DECODED = frozenset(
 )
 
 
-class SpanNode:
-    """One span: something with a start, and an end once it is over."""
+def failed(span: Span) -> bool:
+    """True when it ended, and not well."""
+    return span.status not in {"ok", "running", "paused"}
 
-    __slots__ = (
-        "attempt", "children", "end_ns", "end_seq", "error", "kind", "message_id", "name",
-        "parent", "retry_s", "span_id", "start_ns", "start_seq", "status",
-    )  # fmt: skip
 
-    def __init__(self, head: Head, kind: str, parent: SpanNode | None, data: dict[str, Any]) -> None:
-        self.span_id = head.span_id
-        self.kind = kind
-        self.name = head.name
-        self.parent = parent
-        self.start_ns = head.offset_ns
-        self.start_seq = head.seq
-        self.end_ns: int | None = None
-        self.end_seq: int | None = None
-        self.status = "running"
-        self.error: dict[str, Any] | None = None
-        self.attempt: int | None = data.get("attempt") if kind == "attempt" else None
-        self.message_id: str | None = data.get("message_id")
-        self.retry_s: float | None = None
-        """Seconds until the next attempt, on an attempt that is tried again."""
-        self.children: list[SpanNode] = []
+def seconds(span: Span, now_ns: int) -> float:
+    """How long a span took, or has taken so far."""
+    return max((now_ns if span.end_ns is None else span.end_ns) - span.start_ns, 0) / NS
 
-    @property
-    def failed(self) -> bool:
-        """True when it ended, and not well."""
-        return self.status not in {"ok", "running", "paused"}
 
-    def seconds(self, now_ns: int) -> float:
-        """How long it took, or has taken so far."""
-        return max((now_ns if self.end_ns is None else self.end_ns) - self.start_ns, 0) / NS
-
-    def error_line(self) -> str:
-        """What went wrong, in one line."""
-        error = self.error or {}
-        kind = error.get("type") or error.get("exception_type") or error.get("code")
-        message = error.get("message")
-        return f"{kind}: {message}" if kind and message else str(kind or message or "")
+def error_line(span: Span) -> str:
+    """What went wrong, in one line."""
+    error = span.error or {}
+    kind = error.get("type") or error.get("exception_type") or error.get("code")
+    message = error.get("message")
+    return f"{kind}: {message}" if kind and message else str(kind or message or "")
 
 
 class TraceModel:
@@ -67,7 +46,18 @@ class TraceModel:
     """
 
     def __init__(self, trace_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        # Imported with the first trace: what it needs of pydantic would delay the first paint.
+        from penguiflow.recording.events import TraceEvent
+        from penguiflow.recording.spans import SpanTree
+
+        self._event_type, self._tree_type = TraceEvent, SpanTree
+        self._clock = clock
         self.trace_id = trace_id
+        self.revision = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.tree = self._tree_type()
         self.flow: str | None = None
         self.target: str | None = None
         self.version: str | None = None
@@ -77,18 +67,30 @@ class TraceModel:
         self.events: list[bytes] = []
         self.last_seq = -1
         self.epoch = 0
-        self.root: SpanNode | None = None
-        self.spans: dict[str, SpanNode] = {}
+        self.retry_after: dict[str, float] = {}
+        """Seconds between an attempt (by span id) and the one after it."""
         self.streams: dict[str, StreamText] = {}
         self.retries = 0
         self.bad = 0
         self.bytes = 0
-        self.revision = 0
-        self.began: list[SpanNode] = []
-        self.reshaped: dict[str, SpanNode] = {}
-        self._clock = clock
+        self.began: list[Span] = []
+        self.reshaped: dict[str, Span] = {}
         self._last_offset = 0
-        self._last_seen = clock()
+        self._last_seen = self._clock()
+
+    @property
+    def spans(self) -> dict[str, Span]:
+        """All spans by id, in order of their start."""
+        return self.tree.spans
+
+    @property
+    def root(self) -> Span | None:
+        """The trace's own span."""
+        return self.tree.roots[0] if self.tree.roots else None
+
+    def parent(self, span: Span) -> Span | None:
+        """The span around a span."""
+        return None if span.parent_id is None else self.tree.spans.get(span.parent_id)
 
     @property
     def over(self) -> bool:
@@ -132,56 +134,46 @@ class TraceModel:
         kind = head.kind
         if kind == "stream.chunk":
             self._chunk(head, data)
-        elif kind.endswith(".start"):
-            self._start(head, kind[:-6], data)
-        elif kind.endswith(".end"):
-            self._end(head, kind[:-4], data)
         elif kind == "node.retry":
-            self.retries += 1
-            span = self.spans.get(head.span_id)
-            if span is not None and span.children:
-                sleep = data.get("sleep_s")
-                span.children[-1].retry_s = float(sleep) if isinstance(sleep, int | float) else 0.0
+            self._retry(head, data)
+        elif kind.endswith((".start", ".end")):
+            span = self.tree.add(self._event_type(*head, data))
+            if span is None:
+                return
+            if kind.endswith(".start"):
+                self._began(span)
+            else:
+                self._reshape(span)
+            if span.kind == "trace":
+                self._own_span(head, data, span)
 
-    def _start(self, head: Head, kind: str, data: dict[str, Any]) -> None:
-        parent = self.spans.get(head.parent_id) if head.parent_id is not None else None
-        if parent is None and self.root is not None:
-            parent = self.root
-        span = SpanNode(head, kind, parent, data)
-        if parent is None:
-            self.root = span
-        else:
-            parent.children.append(span)
-        self.spans[head.span_id] = span
-        if kind != "attempt" or parent is None:
+    def _began(self, span: Span) -> None:
+        parent = self.parent(span)
+        if span.kind != "attempt" or parent is None:
             self.began.append(span)
         elif len(parent.children) > 1:
             self.reshaped[parent.span_id] = parent
-        if kind == "trace":
+
+    def _reshape(self, span: Span) -> None:
+        parent = self.parent(span)
+        if span.kind == "attempt" and failed(span) and parent is not None:
+            self.reshaped[parent.span_id] = parent
+
+    def _own_span(self, head: Head, data: dict[str, Any], span: Span) -> None:
+        self.status = span.status
+        self.error = span.error
+        self.version = data.get("version") or self.version
+        if head.kind == "trace.start":
             self.flow = data.get("flow") or head.name
             self.target = data.get("target") or self.target
-            self.version = data.get("version") or self.version
-            self.started = head.ts - head.offset_ns / NS
-            self.status = "running"
+            if self.started is None:
+                self.started = head.ts - head.offset_ns / NS
 
-    def _end(self, head: Head, kind: str, data: dict[str, Any]) -> None:
-        span = self.spans.get(head.span_id)
-        status = str(data.get("status", "ok"))
-        error = data.get("error")
-        if span is not None:
-            span.status = status
-            span.end_ns = head.offset_ns
-            span.end_seq = head.seq
-            span.error = error if isinstance(error, dict) else None
-            self._reshape(span)
-        if kind == "trace":
-            self.status = status
-            self.error = error if isinstance(error, dict) else None
-            self.version = data.get("version") or self.version
-
-    def _reshape(self, span: SpanNode) -> None:
-        if span.kind == "attempt" and span.failed and span.parent is not None:
-            self.reshaped[span.parent.span_id] = span.parent
+    def _retry(self, head: Head, data: dict[str, Any]) -> None:
+        self.retries += 1
+        span, sleep = self.spans.get(head.span_id), data.get("sleep_s")
+        if span is not None and span.children:
+            self.retry_after[span.children[-1].span_id] = float(sleep) if isinstance(sleep, int | float) else 0.0
 
     def _chunk(self, head: Head, data: dict[str, Any]) -> None:
         stream_id = str(data.get("stream_id", head.name))
@@ -201,7 +193,7 @@ class TraceModel:
     def _rewind(self, seq: int) -> None:
         """An interrupted trace was taken up again: what was never committed did not happen."""
         kept = self.events[: self.position(seq)]
-        self.__init__(self.trace_id, clock=self._clock)  # type: ignore[misc]
+        self._reset()
         for raw in kept:
             self.add(raw)
 
@@ -226,7 +218,7 @@ class TraceModel:
             return guess
         return bisect_left(self.events, seq, key=seq_of)
 
-    def events_of(self, span: SpanNode) -> Iterator[tuple[int, bytes]]:
+    def events_of(self, span: Span) -> Iterator[tuple[int, bytes]]:
         """Events that belong to a span, with their indexes."""
         needle = f'"{span.span_id}"'.encode()
         first = self.position(span.start_seq)

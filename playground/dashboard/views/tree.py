@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from playground.dashboard.text import GLYPHS, ROLES, Row, bar, cells, clip, duration, one_line, pad
-from playground.dashboard.trace import SpanNode, TraceModel
+from playground.dashboard.trace import TraceModel, error_line, failed, seconds
 from playground.dashboard.views.base import View
+
+if TYPE_CHECKING:
+    from penguiflow.recording.spans import Span
 
 MAX_DEPTH = 40
 """Deeper rows are not indented further."""
@@ -16,20 +20,21 @@ MAX_SPLICES = 8
 TIME_CELLS = 8
 
 
-def shown_children(span: SpanNode) -> list[SpanNode]:
+def shown_children(span: Span) -> list[Span]:
     """What hangs under a span on screen: a single attempt that did not fail is folded into its node."""
     children = span.children
-    if span.kind == "node" and len(children) == 1 and children[0].kind == "attempt" and not children[0].failed:
+    if span.kind == "node" and len(children) == 1 and children[0].kind == "attempt" and not failed(children[0]):
         return children[0].children
     return children
 
 
-def shown_parent(span: SpanNode) -> SpanNode | None:
+def shown_parent(trace: TraceModel, span: Span) -> Span | None:
     """The span whose row has this span's row under it."""
-    parent = span.parent
-    if parent is None or parent.kind != "attempt" or parent.parent is None:
+    parent = trace.parent(span)
+    around = None if parent is None or parent.kind != "attempt" else trace.parent(parent)
+    if around is None or parent in shown_children(around):
         return parent
-    return parent if parent in shown_children(parent.parent) else parent.parent
+    return around
 
 
 class TreeView(View):
@@ -43,7 +48,7 @@ class TreeView(View):
         self._clock = clock
         self._not_before = 0.0
         self.trace: TraceModel | None = None
-        self.rows: list[tuple[SpanNode, int]] = []
+        self.rows: list[tuple[Span, int]] = []
         self._toggled: dict[str, bool] = {}
         self._seen = -1
         self.loading = False
@@ -61,9 +66,12 @@ class TreeView(View):
         return len(self.rows)
 
     @property
-    def span(self) -> SpanNode | None:
+    def span(self) -> Span | None:
         """The span under the cursor."""
         return self.rows[self.cursor][0] if 0 <= self.cursor < len(self.rows) else None
+
+    def _parent(self, span: Span) -> Span | None:
+        return None if self.trace is None else shown_parent(self.trace, span)
 
     # -- keeping up -----------------------------------------------------------------------------------------------
 
@@ -86,10 +94,12 @@ class TreeView(View):
             self._pick(picked)
 
     def _splice(self, trace: TraceModel) -> None:
-        far: dict[str, SpanNode] = dict(trace.reshaped)
+        far: dict[str, Span] = dict(trace.reshaped)
         for span in trace.began:
-            parent = shown_parent(span)
-            if parent is not None and self._in_sight(parent) and not self._append(span, parent):
+            parent = self._parent(span)
+            if parent is None:
+                self.rows.append((span, 0))
+            elif self._in_sight(parent) and not self._append(span, parent):
                 far[parent.span_id] = parent
         if len(far) > MAX_SPLICES:
             self._rebuild()
@@ -99,21 +109,21 @@ class TreeView(View):
             if self._in_sight(span):
                 self._lay_out_again(span)
 
-    def _in_sight(self, span: SpanNode) -> bool:
+    def _in_sight(self, span: Span) -> bool:
         """True when no fold hides what is under `span`, nor `span` itself."""
-        walker: SpanNode | None = span
+        walker: Span | None = span
         while walker is not None:
             if not self.is_open(walker):
                 return False
-            walker = shown_parent(walker)
+            walker = self._parent(walker)
         return True
 
-    def _append(self, span: SpanNode, parent: SpanNode) -> bool:
+    def _append(self, span: Span, parent: Span) -> bool:
         """Put a new span's row at the very end, if that is its place; True when nothing is left to do."""
         last, depth = self.rows[-1]
-        walker: SpanNode | None = last
+        walker: Span | None = last
         while walker is not None and walker is not parent:
-            walker = shown_parent(walker)
+            walker = self._parent(walker)
             depth -= 1
         if walker is None:
             return False
@@ -121,7 +131,7 @@ class TreeView(View):
             self.rows.append((span, depth + 1))
         return True
 
-    def _lay_out_again(self, span: SpanNode) -> None:
+    def _lay_out_again(self, span: Span) -> None:
         index = self._index(span)
         if index is None:
             return
@@ -131,7 +141,7 @@ class TreeView(View):
             end += 1
         self.rows[index:end] = self._flatten(span, depth)
 
-    def _index(self, span: SpanNode) -> int | None:
+    def _index(self, span: Span) -> int | None:
         for index in range(len(self.rows) - 1, -1, -1):
             if self.rows[index][0] is span:
                 return index
@@ -139,14 +149,16 @@ class TreeView(View):
 
     def _rebuild(self) -> None:
         started, trace = self._clock(), self.trace
-        self.rows = [] if trace is None or trace.root is None else self._flatten(trace.root, 0)
+        self.rows = []
+        for root in trace.tree.roots if trace is not None else ():
+            self.rows += self._flatten(root, 0)
         if trace is not None:
             trace.began, trace.reshaped = [], {}
             # A huge tree is laid out again at most for a tenth of the time.
             self._not_before = self._clock() + 10 * (self._clock() - started)
 
-    def _flatten(self, span: SpanNode, depth: int) -> list[tuple[SpanNode, int]]:
-        rows: list[tuple[SpanNode, int]] = []
+    def _flatten(self, span: Span, depth: int) -> list[tuple[Span, int]]:
+        rows: list[tuple[Span, int]] = []
         stack = [(span, depth)]
         while stack:
             current, level = stack.pop()
@@ -157,12 +169,12 @@ class TreeView(View):
 
     # -- folding --------------------------------------------------------------------------------------------------
 
-    def is_open(self, span: SpanNode) -> bool:
+    def is_open(self, span: Span) -> bool:
         """Open unless folded by hand; an attempt that failed opens its node by itself."""
         toggled = self._toggled.get(span.span_id)
         return True if toggled is None else toggled
 
-    def fold(self, span: SpanNode, is_open: bool) -> None:
+    def fold(self, span: Span, is_open: bool) -> None:
         """Open or fold a span."""
         self._toggled[span.span_id] = is_open
         self._lay_out_again(span)
@@ -193,10 +205,10 @@ class TreeView(View):
         elif direction < 0:
             if children and self.is_open(span):
                 self.fold(span, False)
-            elif (parent := shown_parent(span)) is not None:
+            elif (parent := self._parent(span)) is not None:
                 self._pick(parent)
 
-    def _pick(self, span: SpanNode) -> None:
+    def _pick(self, span: Span) -> None:
         index = self._index(span)
         if index is not None:
             self.cursor = index
@@ -206,11 +218,11 @@ class TreeView(View):
     def pick(self, span_id: str) -> None:
         """Put the cursor on a span, opening what hides it."""
         span = self.trace.spans.get(span_id) if self.trace else None
-        parent = shown_parent(span) if span else None
+        parent = self._parent(span) if span else None
         while parent is not None:
             if not self.is_open(parent):
                 self.fold(parent, True)
-            parent = shown_parent(parent)
+            parent = self._parent(parent)
         if span is not None:
             self.follow = False
             self._pick(span)
@@ -254,18 +266,18 @@ class TreeView(View):
         label_width = width - axis - TIME_CELLS - (2 if axis else 1)
         now = trace.now_ns()
         row = self._label(span, min(depth, MAX_DEPTH), label_width)
-        time_text = duration(span.seconds(now))
+        time_text = duration(seconds(span, now))
         row.append(
             (" " + " " * (TIME_CELLS - cells(time_text)) + time_text, "dim" if span.end_ns is not None else "busy")
         )
         if axis:
             total = max(now, 1)
             end = now if span.end_ns is None else span.end_ns
-            role = "bar-error" if span.failed else "bar-busy" if span.end_ns is None else "bar"
+            role = "bar-error" if failed(span) else "bar-busy" if span.end_ns is None else "bar"
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
 
-    def _label(self, span: SpanNode, depth: int, width: int) -> Row:
+    def _label(self, span: Span, depth: int, width: int) -> Row:
         children = shown_children(span)
         mark = ("▾" if self.is_open(span) else "▸") if children else " "
         glyph, role = GLYPHS.get(span.status, "?"), ROLES.get(span.status, "")
@@ -273,24 +285,25 @@ class TreeView(View):
         used = 2 * depth + 4
         name = clip(name, max(width - used, 0))
         room = width - used - cells(name)
-        row: Row = [("  " * depth + mark + " ", "dim"), (glyph + " ", role), (name, "error" if span.failed else "")]
+        row: Row = [("  " * depth + mark + " ", "dim"), (glyph + " ", role), (name, "error" if failed(span) else "")]
         if extra and room > 3:
             row += [("  ", ""), (pad(extra, room - 2), extra_role)]
         else:
             row.append((" " * max(room, 0), ""))
         return row
 
-    def _texts(self, span: SpanNode) -> tuple[str, str, str]:
+    def _texts(self, span: Span) -> tuple[str, str, str]:
         if span.kind == "attempt":
             name = f"attempt {(span.attempt or 0) + 1}"
-            if span.failed:
-                again = f" ↻ after {duration(span.retry_s)}" if span.retry_s is not None else ""
-                return name, one_line(span.error_line() or span.status) + again, "error"
+            if failed(span):
+                again_s = self.trace.retry_after.get(span.span_id) if self.trace else None
+                again = f" ↻ after {duration(again_s)}" if again_s is not None else ""
+                return name, one_line(error_line(span) or span.status) + again, "error"
             return name, "", ""
         name = one_line(span.name)
         attempts = sum(child.kind == "attempt" for child in span.children[:50]) if span.kind == "node" else 0
         retried = f"↻ {attempts} attempts" if attempts > 1 else ""
-        if span.failed:
-            text = one_line(span.error_line() or span.status)
+        if failed(span):
+            text = one_line(error_line(span) or span.status)
             return name, f"{retried} · {text}" if retried else text, "error"
         return name, retried, "warn"
