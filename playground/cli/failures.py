@@ -44,7 +44,13 @@ def explain(error: BaseException) -> Failure | None:
     """The failure behind an error of a lower layer; None when it is none that users can do something about."""
     if isinstance(error, Failure):
         return error
-    return _explain_store(error) or _explain_host(error)
+    # By module, so that nothing is imported to explain an error that cannot be one of its kinds.
+    origins = {kind.__module__ for kind in type(error).__mro__}
+    if "penguiflow.state.errors" in origins:
+        return _explain_store(error)
+    if origins & {"playground.project", "playground.session", "playground.sources"}:
+        return _explain_host(error)
+    return None
 
 
 def _explain_store(error: BaseException) -> Failure | None:
@@ -89,6 +95,7 @@ _STDERR_LINES = 20
 
 
 def _explain_load(failed: BaseException) -> Failure:
+    from playground.cli.targets import suggestion
     from playground.session import LoadFailed
 
     assert isinstance(failed, LoadFailed)
@@ -105,4 +112,5 @@ def _explain_load(failed: BaseException) -> Failure:
         if frame.text.strip():
             frames.append(f"    {frame.text.strip()}")
     code = ExitCode.NOT_FOUND if error.kind == "not_found" else ExitCode.USAGE
-    return Failure(message, code, hint=error.hint, details=frames)
+    hint = error.hint or (suggestion(failed.module.path) if code == ExitCode.NOT_FOUND else None)
+    return Failure(message, code, hint=hint, details=frames)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from penguiflow.recording.spans import Span, SpanTree
 from penguiflow.state.sqlite import SQLiteStateStore
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.recording.spans import Span, SpanTree
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure
@@ -139,4 +139,6 @@ def _span_output(span: Span) -> SpanOutput:
         error=span.error,
         start_seq=span.start_seq,
         end_seq=span.end_seq,
+        input_id=span.input_id,
+        output_ids=span.output_ids,
     )

@@ -47,8 +47,8 @@ class SpanOutput(_Output):
     kind: str
     """`trace`, `node`, `attempt` …"""
     name: str
-    status: TraceStatus
-    """`running` while the span has no end."""
+    status: str
+    """`running` while the span has no end, then ok, error, timeout, cancelled or interrupted."""
     start_ns: int
     """Nanoseconds since the trace began."""
     end_ns: int | None
@@ -59,6 +59,10 @@ class SpanOutput(_Output):
     start_seq: int
     """The event that opened it."""
     end_seq: int | None
+    input_id: str | None
+    """Message id of what it worked on."""
+    output_ids: list[str]
+    """Message ids of what it sent, chunks of streams left out."""
 
 
 class EventOutput(_Output):

@@ -16,10 +16,10 @@ from playground.cli.outputs import RunOutput
 from playground.cli.progress import Progress
 from playground.cli.targets import check_target
 from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
-from playground.project import find_project
+from playground.project import Project, find_project
 from playground.protocol import FlowInfo, Result, Run
 from playground.render.failure import describe_error, user_frames
-from playground.session import HostDied, HostSession
+from playground.session import HostDied, HostSession, recover
 
 __all__ = ["RunOptions", "run_flow"]
 
@@ -130,7 +130,7 @@ class _Runner:
                 output.error = {"code": "HOST_DIED", "message": str(died)}
                 return self._report(output, explain(died))
         if result is None:
-            output.error = {"code": "HOST_UNRESPONSIVE", "message": "the flow did not stop, and its process was ended"}
+            await self._give_up(output, project)
         else:
             output = RunOutput(
                 trace_id=trace_id,
@@ -140,6 +140,17 @@ class _Runner:
                 version=result.version or accepted.version,
             )
         return self._report(output)
+
+    async def _give_up(self, output: RunOutput, project: Project) -> None:
+        """The flow did not stop when it was told to, and its process is gone: close its trace."""
+        if self.options.record:
+            await recover(project)
+        told = "the flow did not stop when it was told to, and its process was ended"
+        if self.interrupted.is_set():
+            output.error = {"code": "TRACE_CANCELLED", "message": told}
+        else:
+            output.status = "timeout"
+            output.error = {"code": "DEADLINE_EXCEEDED", "message": told}
 
     async def _follow(self, host: HostSession, trace_id: str) -> Result | None:
         """The run's result; None when it was told to stop and did not."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from penguiflow.recording.spans import Span
-
 from penguiflow.state.traces import TraceSummary
 from playground.dashboard.text import GLYPHS, bar, cells, clip, duration, one_line, pad, when
 from playground.render.failure import describe_error
@@ -56,7 +55,7 @@ def tree_lines(
     """One line for each span, and one below it for what went wrong. Bars where `width` leaves room for them."""
     rows = list(_rows(roots, full=full))
     total = max((root.end_ns or _latest(root) for root in roots), default=0)
-    widest = max((cells(row.prefix + row.text) + 2 for row in rows), default=0)
+    widest = max((cells(row.prefix + row.text) + 2 for row in rows if row.span is not None), default=0)
     name_width = min(widest, _WIDEST_NAME if width is None else max(min(_WIDEST_NAME, width // 2), 16))
     bar_width = width - name_width - _TIME_WIDTH - 4 if width is not None and width >= _BARS_FROM else 0
     for row in rows:

@@ -1,0 +1,219 @@
+"""The commands as a shell sees them: real processes, real stores, real flows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from playground.cli.outputs import GraphOutput, InspectOutput, RunOutput, TracesOutput
+
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
+AddFlow = Callable[..., str]
+
+WAIT = """
+    import asyncio
+    import pathlib
+
+    from penguiflow import Node, create
+
+    async def wait(message: str, ctx):
+        pathlib.Path(message).touch()
+        await asyncio.sleep(3600)
+
+    flow = create(Node(wait, name="wait").to())
+"""
+FLAKY = """
+    from penguiflow import Node, NodePolicy, create
+
+    async def answer(message: str, ctx):
+        tries = ctx.trace_state["tries"] = ctx.trace_state.get("tries", 0) + 1
+        if tries == 1 or message == "never":
+            raise ConnectionError("gone\\x1b[31m")
+        await ctx.emit_chunk(parent=ctx.message, text="# two\\x07\\n", done=False)
+        await ctx.emit_chunk(parent=ctx.message, text="parts", done=True)
+        print("a word of the flow")
+        return message.upper()
+
+    flow = create(Node(answer, name="answer", policy=NodePolicy(max_retries=2, backoff_base=0.01)).to())
+"""
+
+
+def parse(kind: Any, text: str) -> Any:
+    """The output as its model; nothing may be left over or missing."""
+    return TypeAdapter(kind).validate_json(text)
+
+
+def test_run_prints_the_result_and_records_the_trace(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow("greet")
+
+    result = pf("run", target, "--input", '{"name": "Pip"}')
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"text": "hello Pip"})
+    assert "✔ ok in" in result.stderr
+
+    ran = parse(
+        RunOutput, pf("run", target, "-i", "-", "--json", "-q", "--session", "s", input='{"name": "Ada"}').stdout
+    )
+    assert (ran.status, ran.output, ran.error) == ("ok", {"text": "hello Ada"}, None)
+    assert len(ran.version) == 64
+
+    listed = parse(TracesOutput, pf("traces", "--json").stdout).traces
+    assert [(trace.status, trace.flow, trace.target) for trace in listed] == [("ok", "flow", target)] * 2
+    assert listed[0].trace_id == ran.trace_id
+    assert listed[0].session == "s"
+    shown = parse(InspectOutput, pf("inspect", ran.trace_id[:8], "--json").stdout)
+    assert shown.trace == listed[0]
+    assert [event.seq for event in shown.events] == list(range(len(shown.events)))
+    assert all(span.end_seq is not None and span.status == "ok" for span in shown.spans)
+    assert {(span.kind, span.name) for span in shown.spans} >= {("node", "greet"), ("attempt", "greet")}
+
+    table = pf("traces", "--text", "ADA").stdout.splitlines()
+    assert len(table) == 2
+    assert "Ada" in table[1]
+    assert "\x1b" not in "".join(table)
+
+
+def test_a_retry_a_stream_and_a_print_are_told_on_stderr(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow("flaky", FLAKY)
+
+    result = pf("run", target, "--input", '"hi"')
+
+    assert (result.returncode, result.stdout) == (0, "HI\n")
+    assert "↻ answer: attempt 2" in result.stderr
+    assert "# two␇\nparts\n" in result.stderr
+    assert "a word of the flow\n" in result.stderr
+    assert "\x1b" not in result.stderr
+    tree = pf("inspect", "last").stdout
+    assert "ConnectionError: gone␛[31m  at flows/flaky.py:6" in tree
+    assert "attempt 2" in tree
+    events = pf("inspect", "last", "--events").stdout.splitlines()
+    assert [int(line.split()[0]) for line in events] == list(range(len(events)))
+    assert "    Note over answer: error: ConnectionError" in pf("inspect", "last", "--mermaid").stdout
+
+
+def test_a_flow_that_fails(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow("flaky", FLAKY)
+
+    result = pf("run", target, "--input", '"never"', "--json")
+
+    assert result.returncode == 1
+    ran = parse(RunOutput, result.stdout)
+    assert (ran.status, ran.output, ran.error["code"]) == ("error", None, "NODE_EXCEPTION")
+    assert "pf: the flow failed in answer: ConnectionError" in result.stderr
+    assert "flows/flaky.py:6 in answer" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_deadline(pf: RunCommand, add_flow: AddFlow, tmp_path: Path) -> None:
+    target = add_flow("wait", WAIT)
+
+    result = pf("run", target, "--input", json.dumps(str(tmp_path / "begun")), "--timeout", "0.2", "--json")
+
+    assert result.returncode == 1
+    assert parse(RunOutput, result.stdout).status in ("timeout", "error", "cancelled")
+
+
+def test_a_host_that_dies(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow(
+        "exits",
+        """
+        import os
+
+        from penguiflow import Node, create
+
+        async def leave(message: int, ctx):
+            os._exit(message)
+
+        flow = create(Node(leave, name="leave").to())
+        """,
+    )
+
+    result = pf("run", target, "--input", "7", "--json")
+
+    assert result.returncode == 6
+    ran = parse(RunOutput, result.stdout)
+    assert (ran.status, ran.error["code"]) == ("interrupted", "HOST_DIED")
+    assert "7" in result.stderr
+    shown = parse(InspectOutput, pf("inspect", "last", "--json").stdout)
+    assert shown.trace.status == "interrupted"
+    assert all(span.end_seq is not None for span in shown.spans)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_cancels_the_run(
+    number: signal.Signals, pf: RunCommand, add_flow: AddFlow, project: Path, tmp_path: Path
+) -> None:
+    target, begun = add_flow("wait", WAIT), tmp_path / "begun"
+    arguments = [sys.executable, "-m", "playground", "run", target, "--input", json.dumps(str(begun)), "--json"]
+    with subprocess.Popen(
+        arguments, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:
+        limit = time.monotonic() + 30
+        while not begun.exists() and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        process.send_signal(number)
+        sent = time.monotonic()
+        out, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert time.monotonic() - sent < 2
+    assert parse(RunOutput, out.decode()).status == "cancelled"
+    assert parse(TracesOutput, pf("traces", "--json").stdout).traces[0].status == "cancelled"
+
+
+def test_graph(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow("greet")
+
+    drawn = pf("graph", target)
+    assert "│ greet │" in drawn.stdout
+    assert "greet  Person → Greeting" in drawn.stdout
+    flow = parse(GraphOutput, pf("graph", target, "--json").stdout).flow
+    assert flow.edges == [("OpenSea", "greet"), ("greet", "Rookery")]
+    assert pf("graph", target, "--mermaid").stdout.startswith("graph TD\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:
+    assert pf("run", add_flow("greet"), "--input", '{"name": "Pip"}').returncode == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "playground", "inspect", "last", "--events"],
+            cwd=project,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_help_costs_little(project: Path) -> None:
+    program = (
+        "import resource, sys; from playground.__main__ import main; code = main(['--help']);"
+        "used = resource.getrusage(resource.RUSAGE_SELF);"
+        "print(used.ru_utime + used.ru_stime, file=sys.stderr); sys.exit(code)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    costs = []
+    for _ in range(3):
+        result = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+        costs.append(float(result.stderr))
+
+    assert "inspect" in result.stdout
+    assert min(costs) < 0.3
