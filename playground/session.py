@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from penguiflow.state import errors as store_errors
 from penguiflow.state.errors import StoreError, StoreTooNew
-from penguiflow.state.sqlite import SQLiteStateStore
-from playground.host.control import Blocked, FromWorker, Load, Loaded, Loading, Serve, Serving, StoreProblem
+from playground.host.control import FromWorker, Load, Loaded, Serve, Serving, StoreProblem
 from playground.project import Project, split_attribute
 from playground.protocol import (
     Accepted,
@@ -40,6 +40,7 @@ from playground.sources import RunRefused
 from playground.supervisor.client import Connection, ConnectionLost
 from playground.supervisor.loading import LoadGuard
 from playground.supervisor.process import Death, Worker
+from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import listen, python_path
 
 MAX_LOADS = 20
@@ -185,11 +186,11 @@ class HostSession:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    async def _load(self, listening: object, targets: list[str], token: str) -> Loaded:
+    async def _load(self, listening: socket.socket, targets: list[str], token: str) -> Loaded:
         """Load in a worker; one that dies of a module is followed by another that leaves it out."""
         for _ in range(MAX_LOADS):
             self._loaded = asyncio.get_running_loop().create_future()
-            worker = self._worker = Worker.start(listening, on_message=self._hear, on_death=self._bury)  # type: ignore
+            worker = self._worker = Worker.start(listening, on_message=self._hear, on_death=self._bury)
             worker.generation = 1
             worker.send(
                 Load(
@@ -313,17 +314,3 @@ def store_error(problem: StoreProblem) -> StoreError:
     kind = getattr(store_errors, problem.kind, StoreError)
     error: StoreError = kind(problem.message, path=problem.path)
     return error
-
-
-async def recover(project: Project) -> list[str]:
-    """Mark what a dead worker left running as interrupted; gives the traces. A store that cannot be written is left."""
-    try:
-        store = SQLiteStateStore(project.database)
-    except StoreError:
-        return []
-    try:
-        return await store.recover()
-    except StoreError:
-        return []
-    finally:
-        await store.close()

@@ -55,10 +55,9 @@ class Client:
         while True:
             await self._transport.send(await self._outbox.get())
 
-    @property
-    def idle(self) -> bool:
-        """True when nothing waits to be sent."""
-        return self._outbox.empty
+    async def drained(self) -> None:
+        """Return once everything is sent."""
+        await self._outbox.wait_empty()
 
     def reply(self, request: BaseFrame, frame: BaseFrame) -> None:
         """Answer a request, if it wanted an answer."""

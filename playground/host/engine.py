@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from penguiflow.state.sqlite import SQLiteStateStore
+
 from penguiflow.ids import new_id
 from penguiflow.recording.recorder import Recorder
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.clients import Client, Hub
 from playground.host.control import Load, Loaded
 from playground.host.runs import RunRecorder, Versions, make_message, perform
@@ -164,7 +165,7 @@ class Engine:
         self.running = len(self._traces)
         result.version = self._loader.version(runnable)
         recorder.settle(result)
-        self._wire.post(lambda hub: hub.add_result(result))
+        self._tell_result(result)
         self._end_if_retired()
 
     async def _cancel(self, request: Cancel, client: Client) -> None:
@@ -192,6 +193,9 @@ class Engine:
 
         self._wire.post(accept)
 
+    def _tell_result(self, result: Result) -> None:
+        self._wire.post(lambda hub: hub.add_result(result))
+
     def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
@@ -211,8 +215,8 @@ class Engine:
             await asyncio.wait(list(self._tasks), timeout=0.1)
         for recorder in self._recorders.values():
             for trace_id in recorder.close_all():
-                result = Result(trace_id=trace_id, status="interrupted", error={"code": "HOST_ENDED", "message": ""})
-                self._wire.post(lambda hub, result=result: hub.add_result(result))
+                error = {"code": "HOST_ENDED", "message": "the host ended before the run did"}
+                self._tell_result(Result(trace_id=trace_id, status="interrupted", error=error))
         if self._store is not None:
             await self._store.close()
         self._wire.finish()

@@ -20,6 +20,8 @@ _HEADS = {
     CHUNK: b'{"type":"stream","events":[',
     LINE: b'{"type":"logs","lines":[',
 }
+SEPARATOR = b",\n"
+"""Between the parts of a batch. No part has a line break of its own, so a client can take a batch apart unparsed."""
 
 
 class Entry(NamedTuple):
@@ -52,14 +54,16 @@ class Outbox:
             self._make_room()
         self._filled.set()
 
-    @property
-    def empty(self) -> bool:
-        """True when nothing waits."""
-        return not self._entries
-
     async def wait_room(self) -> None:
         """Return once less than half of the room is taken."""
-        while self._weight > self._max_bytes // 2:
+        await self._wait_weight(self._max_bytes // 2)
+
+    async def wait_empty(self) -> None:
+        """Return once everything was taken."""
+        await self._wait_weight(0)
+
+    async def _wait_weight(self, weight: int) -> None:
+        while self._weight > weight:
             self._taken.clear()
             await self._taken.wait()
 
@@ -93,7 +97,7 @@ class Outbox:
         if kind in DROPPABLE and self._dropped[kind]:
             tail = b'],"dropped":%d}' % self._dropped[kind]
             self._dropped[kind] = 0
-        return _HEADS[kind] + b",".join(batch) + tail
+        return _HEADS[kind] + SEPARATOR.join(batch) + tail
 
     def _make_room(self) -> None:
         """Drop the oldest chunks and lines until half of the room is free, or none of them are left."""
@@ -110,5 +114,5 @@ class Outbox:
 
 
 def _weigh(data: bytes) -> int:
-    """A single payload may be larger than all the room there is, and a healthy client takes it: it counts as one batch."""
+    """One payload may be larger than all the room there is, and a healthy client takes it: it counts as one batch."""
     return min(len(data), BATCH_BYTES)

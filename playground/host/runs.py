@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
@@ -146,7 +146,7 @@ async def perform(runnable: Runnable, message: Any, trace_id: str, deadline_s: f
     try:
         async with (
             asyncio.timeout(None if isinstance(message, Message) else deadline_s),
-            aclosing(runnable.flow.stream(message, trace_id=trace_id)) as results,
+            aclosing(cast("AsyncGenerator[Any, None]", runnable.flow.stream(message, trace_id=trace_id))) as results,
         ):
             async for item in results:
                 value = item.payload if isinstance(item, Message) else item

@@ -48,14 +48,14 @@ class Watchdog:
         """Watch until cancelled."""
         reported: Stall | None = None
         while True:
-            if self._asked_at is None:
+            if self._pending() is None:
                 self._asked_at = time.monotonic()
                 try:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop is closed: the worker ends
                     return
             await asyncio.sleep(PING_EVERY_S)
-            asked_at = self._asked_at
+            asked_at = self._pending()
             if asked_at is None:
                 if reported is not None:
                     self._on_stall(reported._replace(ms=max(self.lag_ms, reported.ms), over=True))
@@ -65,6 +65,10 @@ class Watchdog:
             if late > LATE_S and (reported is None or late * 1e3 > reported.ms + REPEAT_S * 1e3):
                 reported = self._look(late, reported)
                 self._on_stall(reported)
+
+    def _pending(self) -> float | None:
+        """When the question was asked that is not answered yet; the answer comes from the other thread."""
+        return self._asked_at
 
     def _answer(self) -> None:
         asked_at, self._asked_at = self._asked_at, None

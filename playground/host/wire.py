@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
 import queue
 import signal
@@ -10,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -116,8 +118,8 @@ class Wire:
     def attach(self, engine: Engine, root: Path) -> None:
         """The user's loop runs: requests go to it, and the watchdog asks for it."""
         self._engine = engine
-        self._watchdog = Watchdog(engine.loop, root, self._stalled)
-        self._call(lambda: self._begin(self._watchdog.watch() if self._watchdog else asyncio.sleep(0)))
+        watchdog = self._watchdog = Watchdog(engine.loop, root, self._stalled)
+        self._call(lambda: self._begin(watchdog.watch()))
 
     def write(self, record: EventRecord) -> None:
         """Take an event (this is an `EventSink`)."""
@@ -157,8 +159,8 @@ class Wire:
         except RuntimeError:  # the thread has ended, and so will the process
             return
 
-    def _begin(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+    def _begin(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -197,9 +199,9 @@ class Wire:
                     self.control.send(Serving())
                 case Yield():
                     self._yield()
-                case Retire():
+                case Retire(grace_s=grace_s):
                     self._yield()
-                    self._ask(lambda engine, grace_s=message.grace_s: engine.retire(grace_s))
+                    self._ask(functools.partial(_retire, grace_s=grace_s))
                 case Stop():
                     self._end()
                 case Flows():
@@ -225,9 +227,10 @@ class Wire:
     async def _finish(self) -> None:
         self._flush()
         self.hub.broadcast(Bye(reason="shutdown"))
-        deadline = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline and not all(client.idle for client in self.hub.clients):
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                for client in list(self.hub.clients):
+                    await client.drained()
         self._ended.set()
 
     async def _guard_loading(self) -> None:
@@ -298,6 +301,10 @@ class Wire:
     def reload(self) -> None:
         """Pass the wish on to the supervisor."""
         self.control.send(ReloadAsked())
+
+
+def _retire(engine: Engine, *, grace_s: float) -> None:
+    engine.retire(grace_s)
 
 
 def stall_data(stall: Stall) -> dict[str, object]:

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+from penguiflow.state.sqlite import SQLiteStateStore
+
 import penguiflow
 from penguiflow import Headers, Message, ModelRegistry, Node, create
 from penguiflow.state.errors import StoreError, StoreTooNew
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.control import Load, Loaded, Loading, Ready, StoreProblem
 from playground.host.engine import Engine
 from playground.host.logs import WireHandler
@@ -115,8 +116,8 @@ def _give_way(project: Project) -> None:
     taken = any(folder.is_dir() and folder != own_folder for folder in candidates)
     if not taken and not any(folder.with_suffix(".py").is_file() for folder in candidates):
         return
-    for name in [name for name in sys.modules if name == OWN_PACKAGE or name.startswith(OWN_PACKAGE + ".")]:
-        _kept.append(sys.modules.pop(name))
+    names = [name for name in sys.modules if name == OWN_PACKAGE or name.startswith(OWN_PACKAGE + ".")]
+    _kept.extend(sys.modules.pop(name) for name in names)
 
 
 def _add_python_path(entries: list[str]) -> None:

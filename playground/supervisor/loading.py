@@ -17,6 +17,8 @@ class LoadGuard:
     def __init__(self) -> None:
         self.skip: dict[str, CodeError] = {}
         """Why the next worker is not to import a module, by path."""
+        self.found = False
+        """Whether the last death could be blamed on a module."""
         self._loading: str | None = None
         self._stalled: CodeError | None = None
 
@@ -48,7 +50,8 @@ class LoadGuard:
         """A worker died while loading: leave the module out from now on. False when no module is to blame."""
         path, self._loading = self._loading, None
         stalled, self._stalled = self._stalled, None
-        if path is None or path in self.skip or death.expected:
+        self.found = path is not None and path not in self.skip and not death.expected
+        if not self.found or path is None:
             return False
         self.skip[path] = stalled or CodeError(
             kind="exit", message=f"ended the process while it was loaded: {death.text}", file=path, hint=EXIT_HINT

@@ -31,7 +31,6 @@ MAX_LINES = 1000
 """Lines that wait for the worker to pass them on; the oldest are dropped, counted."""
 MAX_LINE_TEXT = 4096
 RELAY_EVERY_S = 0.03
-POLL_S = 0.02
 LAST_READS = 20
 """Pieces of output read after a death: more than a pipe holds."""
 STOP_S = 1.5
@@ -174,8 +173,7 @@ class Worker:
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):  # not on this system
-            while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                await asyncio.sleep(POLL_S)
+            await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             return
         exited = asyncio.Event()
         self._loop.add_reader(descriptor, exited.set)

@@ -28,6 +28,23 @@ class Spawned(NamedTuple):
     stderr: int
 
 
+class Prestarted(NamedTuple):
+    """A listening socket, and a first worker that warms up while its supervisor is still being imported."""
+
+    listening: socket.socket
+    spawned: Spawned
+
+
+def prestart(port: int = 0) -> Prestarted:
+    """Listen, and start the first worker. Raises `PortInUse`."""
+    listening = listen(port)
+    try:
+        return Prestarted(listening, spawn(listening))
+    except BaseException:
+        listening.close()
+        raise
+
+
 def listen(port: int = 0) -> socket.socket:
     """A listening socket on the loopback interface; port 0 takes a free one. Raises `PortInUse`."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -53,7 +70,7 @@ def spawn(listening: socket.socket) -> Spawned:
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 (this interpreter, this package)
             [sys.executable, "-P", "-m", "playground.host", str(theirs.fileno()), str(listening.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=out_write,
@@ -84,7 +101,7 @@ def python_path() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """As ours, but PYTHONPATH, which would come before the host's own modules. The worker sets it again for user code."""
+    """As ours, without PYTHONPATH, which would come before the host's own modules; the worker sets it for user code."""
     environment = {name: value for name, value in os.environ.items() if name != PYTHON_PATH}
     if PACKAGE_FOLDER in python_path():
         environment[PYTHON_PATH] = PACKAGE_FOLDER

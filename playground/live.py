@@ -1,0 +1,267 @@
+"""A project that runs: its supervisor, a connection to every worker that serves, and the store of its runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+
+import pydantic_core
+from penguiflow.state.sqlite import SQLiteStateStore
+
+from penguiflow.recording.events import TraceEvent
+from penguiflow.state.errors import StoreError
+from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.host.control import StoreProblem
+from playground.project import Project
+from playground.protocol import HOST_TRACE, Accepted, Cancel, Error, Logs, ModuleInfo, Result, Run, decode
+from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
+from playground.supervisor.batches import read_head, split_batch
+from playground.supervisor.client import Connection, ConnectionLost
+from playground.supervisor.generations import Generation
+from playground.supervisor.process import Death, Worker
+from playground.supervisor.recovery import recover
+from playground.supervisor.spawn import PortInUse, Prestarted, prestart
+from playground.supervisor.supervisor import Supervisor
+
+CONNECT_TRIES = 20
+RETRY_S = 0.05
+MAX_TRACES = 10_000
+"""Traces whose newest event is remembered."""
+
+
+class LiveSource:
+    """A project's host, watched and reloaded (this is a `playground.sources.Source`)."""
+
+    can_run = True
+
+    def __init__(
+        self, project: Project, targets: Sequence[str] = (), *, port: int = 0, prestarted: Prestarted | None = None
+    ) -> None:
+        """`prestarted` is a first worker that was started before this module was imported."""
+        self.inbox = Inbox()
+        self._project = project
+        self._port = port
+        self._prestarted = prestarted
+        self._supervisor = Supervisor(project, targets, self, cwd=Path.cwd())
+        self._connections: dict[int, Connection] = {}
+        self._running: dict[str, int] = {}
+        """Runs under way, and which generation has them."""
+        self._newest: dict[str, int] = {}
+        """Newest `seq` that arrived, by trace."""
+        self._host_seq = 0
+        self._errors: dict[str, str] = {}
+        self._reader: SQLiteStateStore | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- from start to stop -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin; failures arrive as a state of the host. Raises `PortInUse` when the port asked for is taken."""
+        self._supervisor.start(self._prestarted or prestart(self._port))
+
+    async def stop(self) -> None:
+        """End every worker and task."""
+        await self._supervisor.stop()
+        for connection in list(self._connections.values()):
+            await connection.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._reader is not None:
+            await self._reader.close()
+
+    # -- what a dashboard asks ----------------------------------------------------------------------------------------
+
+    async def run(self, request: Run) -> str:
+        """Start a run; returns its trace id. Raises `RunRefused`."""
+        found = self._supervisor.generations.find(request.target)
+        if found is None:
+            raise RunRefused(self._why_not(request.target))
+        generation, flow = found
+        connection = self._connections.get(generation.number)
+        if connection is None:
+            raise RunRefused("the host is being restarted")
+        try:
+            answer = await connection.request(request.model_copy(update={"target": flow.target}))
+        except ConnectionLost as error:
+            raise RunRefused(str(error)) from None
+        if isinstance(answer, Error):
+            raise RunRefused(answer.message, answer.details)
+        trace_id: str = answer.trace_id
+        return trace_id
+
+    async def cancel(self, trace_id: str) -> bool:
+        """Cancel a run; False when it was over."""
+        connection = self._connections.get(self._running.get(trace_id, -1))
+        if connection is None:
+            return False
+        try:
+            return isinstance(await connection.request(Cancel(trace_id=trace_id)), Accepted)
+        except ConnectionLost:
+            return False
+
+    async def reload(self) -> None:
+        """Load the project's code again."""
+        self._supervisor.reload()
+
+    async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
+        """Runs of this and earlier days, newest first. Raises `StoreError`."""
+        return await self._store().find_traces(query)
+
+    async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
+        """Committed events of a trace. Raises `StoreError`."""
+        return await self._store().load_events(trace_id, after=after, limit=limit)
+
+    async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
+        """Committed events of a trace, as JSON bytes. Raises `StoreError`."""
+        return await self._store().load_event_bytes(trace_id, after=after, limit=limit)
+
+    # -- what the supervisor tells (this is its `Listener`) -----------------------------------------------------------
+
+    async def serving(self, generation: Generation) -> None:
+        """Connect to a worker before its modules are announced."""
+        number = generation.number
+        connection = Connection(
+            self._supervisor.url, self._supervisor.token, on_data=lambda data: self._receive(data, number)
+        )
+        for _ in range(CONNECT_TRIES):
+            try:
+                await connection.open()
+            except ConnectionLost:
+                if generation.worker.death is not None:
+                    return
+            else:
+                if connection.hello is not None and connection.hello.generation == number:
+                    self._connections[number] = connection
+                    return
+                # The worker before this one was quicker to accept: it will not be again.
+                await connection.close()
+            await asyncio.sleep(RETRY_S)
+
+    def modules_changed(self, modules: list[ModuleInfo]) -> None:
+        """Show what can be run now; a new error is told once more as an event."""
+        self.inbox.modules = modules
+        errors = {module.path: module.error.message for module in modules if module.error is not None}
+        for module in modules:
+            if module.error is not None and self._errors.get(module.path) != module.error.message:
+                self._host_event("code.failed", module.path, module.error.model_dump(exclude_none=True))
+        self._errors = errors
+
+    def state_changed(self, state: HostState) -> None:
+        """Show how the host is."""
+        self.inbox.host = state
+
+    def cannot_record(self, problem: StoreProblem) -> None:
+        """Say that runs are not kept."""
+        self.inbox.notices.append(Notice(f"runs are not recorded: {problem.message}", "warning"))
+
+    def died(self, worker: Worker, death: Death) -> None:
+        """End what the worker had under way."""
+        self._begin(self._mourn(worker, death))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    async def _mourn(self, worker: Worker, death: Death) -> None:
+        """First everything that the worker had sent, then how its runs ended."""
+        connection = self._connections.pop(worker.generation, None)
+        if connection is not None:
+            await connection.closed.wait()
+            await connection.close()
+        self.inbox.logs.extend(worker.last_lines)
+        if not death.expected:
+            self._host_event(
+                "host.died", f"generation {worker.generation}", {"exit_code": death.exit_code, "signal": death.signal}
+            )
+            last_words = death.stderr.strip().splitlines()
+            self.inbox.notices.append(Notice(f"the host died: {death.text}", "error"))
+            if last_words and death.signal is not None:
+                self.inbox.notices.append(Notice(last_words[0][:200], "error"))
+        lost = [trace_id for trace_id, number in self._running.items() if number == worker.generation]
+        if lost or not death.expected:
+            await recover(self._project)
+        for trace_id in lost:
+            await self._close_run(trace_id, death)
+
+    async def _close_run(self, trace_id: str, death: Death) -> None:
+        """A run without a host: what the store has of it, and its end."""
+        self._running.pop(trace_id, None)
+        try:
+            missed = await self.load_event_bytes(trace_id, after=self._newest.get(trace_id, -1))
+        except StoreError as error:
+            self.inbox.notices.append(Notice(f"events of {trace_id[:8]} cannot be read: {error}", "warning"))
+            missed = []
+        self._put(missed)
+        reason = {"code": "HOST_DIED", "message": f"the host died: {death.text}"}
+        self.inbox.results.append(Result(trace_id=trace_id, status="interrupted", error=reason))
+
+    def _receive(self, data: bytes, generation: int) -> None:
+        batch = split_batch(data)
+        if batch is not None:
+            events, dropped = batch
+            self.inbox.dropped += dropped
+            self._put(self._note(events, generation))
+            return
+        frame = decode(data)
+        if isinstance(frame, Result):
+            self._running.pop(frame.trace_id, None)
+            self.inbox.results.append(frame)
+        elif isinstance(frame, Logs):
+            self.inbox.dropped += frame.dropped
+            self.inbox.logs.extend(frame.lines)
+
+    def _note(self, events: Iterable[bytes], generation: int) -> Iterable[bytes]:
+        """Remember how far each trace has come, and give the host's own events one sequence."""
+        for event in events:
+            head = read_head(event)
+            if head is not None:
+                trace_id, seq = head
+                if trace_id == HOST_TRACE:
+                    if b'"kind":"code.failed"' not in event:  # told by `modules_changed`, for every worker
+                        yield self._renumber(event)
+                    continue
+                if b'"kind":"trace.start"' in event[:400]:
+                    self._running[trace_id] = generation
+                self._newest[trace_id] = seq
+                if len(self._newest) > MAX_TRACES:
+                    self._newest.pop(next(iter(self._newest)))
+            yield event
+
+    def _renumber(self, event: bytes) -> bytes:
+        numbered = b'{"seq":%d' % self._host_seq + event[event.index(b",") :]
+        self._host_seq += 1
+        return numbered
+
+    def _host_event(self, kind: str, name: str, data: dict[str, object]) -> None:
+        event = TraceEvent(self._host_seq, 0, HOST_TRACE, "0", None, time.time(), 0, kind, name, data)
+        self._host_seq += 1
+        self._put([pydantic_core.to_json(event.to_dict())])
+
+    def _put(self, events: Iterable[bytes]) -> None:
+        inbox = self.inbox.events
+        inbox.extend(events)
+        if len(inbox) > MAX_INBOX:
+            kept = [event for event in inbox if b'"kind":"stream.chunk"' not in event[:300]]
+            self.inbox.dropped += len(inbox) - len(kept)
+            inbox.clear()
+            inbox.extend(kept)
+
+    def _why_not(self, target: str) -> str:
+        for module in self._supervisor.generations.modules():
+            if module.path == target and module.error is not None:
+                return f"{module.path}: {module.error.message}"
+        return f"no flow {target!r} is loaded"
+
+    def _store(self) -> SQLiteStateStore:
+        if self._reader is None:
+            self._reader = SQLiteStateStore(self._project.database, read_only=True)
+        return self._reader
+
+    def _begin(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+__all__ = ["LiveSource", "PortInUse"]

@@ -1,0 +1,41 @@
+"""Take `events` and `stream` frames apart without decoding what is in them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pydantic_core
+
+from playground.host.outbox import SEPARATOR
+
+BATCH = re.compile(rb'\{"type":"(events|stream)","events":\[')
+"""How a host begins a batch."""
+TAIL = re.compile(rb'\](?:,"dropped":(\d+))?\}\Z')
+HEAD = re.compile(rb'\{"seq":(\d+),"epoch":\d+,"trace_id":"((?:[^"\\]|\\.)*)"')
+"""How an event begins."""
+
+
+def split_batch(data: bytes) -> tuple[list[bytes], int] | None:
+    """The events of a frame as JSON, and how many were dropped before them; None for frames of other types."""
+    head = BATCH.match(data)
+    if head is None:
+        return None
+    tail = TAIL.search(data, max(0, len(data) - 40))
+    if tail is not None:
+        events = data[head.end() : tail.start()].split(SEPARATOR) if tail.start() > head.end() else []
+        if all(HEAD.match(event) and event.endswith(b"}") for event in events):
+            return events, int(tail[1] or 0)
+    frame: dict[str, Any] = pydantic_core.from_json(data)
+    return [pydantic_core.to_json(event) for event in frame["events"]], frame.get("dropped", 0)
+
+
+def read_head(event: bytes) -> tuple[str, int] | None:
+    """The trace and the `seq` of an event; None when it begins otherwise."""
+    head = HEAD.match(event)
+    if head is None:
+        return None
+    trace_id = head[2]
+    if b"\\" in trace_id:
+        return str(pydantic_core.from_json(b'"' + trace_id + b'"')), int(head[1])
+    return trace_id.decode(), int(head[1])

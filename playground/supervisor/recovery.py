@@ -1,0 +1,24 @@
+"""After a worker's death: its traces do not stay open."""
+
+from __future__ import annotations
+
+from penguiflow.state.sqlite import SQLiteStateStore
+
+from penguiflow.state.errors import StoreError
+from playground.project import Project
+
+
+async def recover(project: Project) -> list[str]:
+    """Mark what dead workers left running as interrupted; gives the traces. A store that cannot be written is left."""
+    if not project.database.exists():
+        return []
+    try:
+        store = SQLiteStateStore(project.database)
+    except StoreError:
+        return []
+    try:
+        return await store.recover()
+    except StoreError:
+        return []
+    finally:
+        await store.close()
