@@ -18,6 +18,7 @@ MAX_DEPTH = 40
 MAX_SPLICES = 8
 """More places than this changed at once: lay the whole tree out again."""
 TIME_CELLS = 8
+CHEAP_S = 0.005
 
 
 def shown_children(span: Span) -> list[Span]:
@@ -155,7 +156,8 @@ class TreeView(View):
         if trace is not None:
             trace.began, trace.reshaped = [], {}
             # A huge tree is laid out again at most for a tenth of the time.
-            self._not_before = self._clock() + 10 * (self._clock() - started)
+            took = self._clock() - started
+            self._not_before = self._clock() + 10 * took if took > CHEAP_S else 0.0
 
     def _flatten(self, span: Span, depth: int) -> list[tuple[Span, int]]:
         rows: list[tuple[Span, int]] = []
@@ -177,7 +179,11 @@ class TreeView(View):
     def fold(self, span: Span, is_open: bool) -> None:
         """Open or fold a span."""
         self._toggled[span.span_id] = is_open
-        self._lay_out_again(span)
+        if self.trace is not None and (self.trace.began or self.trace.reshaped):
+            # What is not in the rows yet must come in once, not again with the next frame.
+            self._rebuild()
+        else:
+            self._lay_out_again(span)
         self.settle()
         self.touch()
 

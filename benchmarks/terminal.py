@@ -1,0 +1,117 @@
+"""A program in a terminal of its own: a pty, what it wrote so far, and keys to press."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PF = Path(sys.executable).with_name("pf")
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[@-Z\\-_])")
+
+
+class Terminal:
+    """Runs a command in a pty of the given size; use as a context manager."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path,
+        size: tuple[int, int] = (120, 40),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.output = bytearray()
+        self._master, slave = pty.openpty()
+        self.resize(*size)
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.process.poll() is None:
+            self.press(b"q")
+            try:
+                self.wait(5.0)
+            except TimeoutError:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        os.close(self._master)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, keys: bytes) -> None:
+        """Type."""
+        os.write(self._master, keys)
+
+    def read(self, timeout: float) -> bytes:
+        """What arrives within `timeout`; empty when nothing does, or the program is gone."""
+        ready, _, _ = select.select([self._master], [], [], timeout)
+        if not ready:
+            return b""
+        try:
+            data = os.read(self._master, 1 << 16)
+        except OSError:
+            return b""
+        self.output += data
+        return data
+
+    def text(self, start: int = 0) -> str:
+        """What was written since `start`, without escape sequences."""
+        return _ESCAPES.sub(b"", bytes(self.output[start:])).decode("utf-8", "replace")
+
+    def until(self, *needles: str, timeout: float = 15.0, start: int = 0) -> float:
+        """Wait until all of these were written; returns the seconds since the program was started."""
+        deadline = time.perf_counter() + timeout
+        while not all(needle in (seen := self.text(start)) for needle in needles):
+            if time.perf_counter() > deadline or (not self.read(0.05) and self.process.poll() is not None):
+                raise TimeoutError(f"{needles} did not appear; last seen: {seen[-2000:]}")
+        return time.perf_counter() - self.started
+
+    def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:
+        """Read until nothing more comes for a while."""
+        deadline = time.perf_counter() + timeout
+        while self.read(quiet) and time.perf_counter() < deadline:
+            pass
+
+    def wait(self, timeout: float) -> int:
+        """Read on until the program has ended; returns its exit code."""
+        deadline = time.perf_counter() + timeout
+        while self.process.poll() is None:
+            if time.perf_counter() > deadline:
+                raise TimeoutError("the program did not end")
+            self.read(0.02)
+        while self.read(0.0):
+            pass
+        return self.process.returncode
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
