@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import codecs
+import errno
 import os
 import re
 import stat
@@ -49,7 +50,7 @@ _MODIFIERS = r"(?:(?:public|protected|private|internal|abstract|final|static|sea
 _SCRIPT = re.compile(
     r"^(?:export +)?(?:default +)?(?:declare +)?(?:abstract +)?"
     r"(?:(?:async +)?function\b *(?:\* *)?|class +|interface +|enum +|type +(?=\w+ *[=<])|namespace +)(?P<name>[\w$]+)"
-    r"|^(?:export +)?(?:const|let|var) +(?P<arrow>[\w$]+)(?: *:[^=\n]{0,200})? *= *(?:async *)?"
+    r"|^(?:export +)?(?:const|let|var) +(?P<arrow>[\w$]+)(?: *:(?:[^=\n]|=>){0,200}?)? *= *(?:async *)?"
     r"(?:function\b|\w+ *=>|\([^()\n]{0,200}\)[^=\n]{0,100}=>)",
     re.MULTILINE,
 )
@@ -143,11 +144,16 @@ def definitions(text: str, language: str) -> list[str]:
 def _open(location: Path) -> BinaryIO:
     # The walk saw a regular file here. Should it have become a pipe or a link meanwhile: neither wait nor follow.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(location, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise NotAFileError("no regular file any more")
-    return file
+    try:
+        descriptor = os.open(location, flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise NotAFileError(*error.args) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFileError(errno.EINVAL, "no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _encoding(head: bytes) -> str | None:
