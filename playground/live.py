@@ -170,7 +170,7 @@ class LiveSource:
             await connection.closed.wait()
             await connection.close()
         self.inbox.logs.extend(worker.last_lines)
-        if not death.expected:
+        if connection is not None and not death.expected:
             self._host_event(
                 "host.died", f"generation {worker.generation}", {"exit_code": death.exit_code, "signal": death.signal}
             )

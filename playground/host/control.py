@@ -93,6 +93,8 @@ class Loaded(BaseModel):
     modules: list[ModuleInfo]
     files: dict[str, str]
     """Relative path to sha256 of every project source that was compiled."""
+    helpers: list[str] = Field(default_factory=list)
+    """Modules of folders that offer nothing because others import them."""
     ms: float
     store_problem: StoreProblem | None = None
     """User code was not loaded because runs are to be recorded and cannot be."""

@@ -59,7 +59,8 @@ class Engine:
         self._runnables = self._loader.runnables
         self._wire.attach(self, Path(self._order.root))
         self._wire.post(self._announce)
-        self._wire.control.send(Loaded(modules=self.modules, files=self._loader.sources.files, ms=loaded_ms()))
+        files, helpers = self._loader.sources.files, self._loader.helpers
+        self._wire.control.send(Loaded(modules=self.modules, files=files, helpers=helpers, ms=loaded_ms()))
         await self._stopping.wait()
         await self._shut_down()
 
@@ -147,7 +148,7 @@ class Engine:
             return
         data = {"flow": runnable.info.name, "target": runnable.info.target}
         inner = Recorder(self._wire, store=self._store, name=runnable.info.name, data=data)
-        recorder = RunRecorder(inner, Versions(runnable, self._loader.version))
+        recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
         runnable.flow.run(registry=runnable.registry, recorder=recorder)
         self._recorders[id(runnable)] = recorder
 
@@ -159,8 +160,9 @@ class Engine:
         self._accept(client, request, accepted, trace_id)
         if request.session is not None:
             recorder.annotate(trace_id, {"session": request.session})
-        deadline_s = request.deadline_s
-        result = await perform(runnable, message, trace_id, deadline_s)
+        if request.trace_id is not None:
+            await recorder.prepare(trace_id)
+        result = await perform(runnable, message, trace_id, request.deadline_s)
         self._traces.pop(trace_id, None)
         self.running = len(self._traces)
         result.version = self._loader.version(runnable)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from penguiflow import FlowError, FlowErrorCode, Headers, Message, StreamChunk
 from penguiflow.observer import TraceLog
 from penguiflow.recording.recorder import Recorder
+from penguiflow.state.errors import StoreError
 from playground.loader.inputs import InputRefused, pointer
 from playground.loader.runnable import Runnable
 from playground.protocol import Result, Run
@@ -27,6 +29,23 @@ STATUSES: dict[str, Status] = {
     FlowErrorCode.DEADLINE_EXCEEDED: "timeout",
 }
 _statuses: TypeAdapter[Status] = TypeAdapter(Status)
+
+
+class Outlet(Protocol):
+    """The way to the clients."""
+
+    @property
+    def congested(self) -> bool:
+        """True while more waits than should."""
+        ...
+
+    async def wait_ready(self) -> None:
+        """Return once there is room again."""
+        ...
+
+    async def sent(self) -> None:
+        """Return once everything posted so far has left for the clients."""
+        ...
 
 
 class RunLog:
@@ -50,8 +69,11 @@ class RunLog:
 class RunRecorder:
     """Puts the host's knowledge between a flow and its recorder (this is a `TraceRecorder`)."""
 
-    def __init__(self, inner: Recorder, versions: Versions) -> None:
+    def __init__(self, inner: Recorder, versions: Versions, wire: Outlet) -> None:
         self._inner = inner
+        self._wire = wire
+        self._begun = False
+        """A trace has begun, and nobody but us may know yet."""
         self._versions = versions
         self.open_logs: dict[str, RunLog] = {}
         self._started_with: dict[str, str] = {}
@@ -59,12 +81,22 @@ class RunRecorder:
 
     @property
     def congested(self) -> bool:
-        """As the recorder behind it."""
-        return self._inner.congested
+        """Whether a flow has to wait before it takes on a message: always with the first one of a trace."""
+        return self._begun or self._inner.congested or self._wire.congested
 
     async def wait_ready(self) -> None:
-        """As the recorder behind it."""
+        """Return once there is room, and the beginning of the trace is out.
+
+        User code may end the process with its first statement. The trace has to be in the store by then, and the
+        client has to know of it.
+        """
+        if self._begun:
+            self._begun = False
+            with contextlib.suppress(StoreError):  # the run goes on without being recorded
+                await self._inner.flush()
+            await self._wire.sent()
         await self._inner.wait_ready()
+        await self._wire.wait_ready()
 
     async def flush(self) -> None:
         """As the recorder behind it."""
@@ -74,6 +106,7 @@ class RunRecorder:
         """Begin the log of a trace."""
         version = self._versions.now()
         self._started_with[trace_id] = version
+        self._begun = True
         log = RunLog(self._inner.open(trace_id, {**(data or {}), "version": version}), self, trace_id)
         self.open_logs[trace_id] = log
         return log
@@ -90,6 +123,11 @@ class RunRecorder:
     def annotate(self, trace_id: str, data: Mapping[str, Any]) -> None:
         """Add to the first event of a trace that is about to begin."""
         self._inner.annotate(trace_id, data)
+
+    async def prepare(self, trace_id: str) -> None:
+        """A caller chose the id: there may be a trace of that name already."""
+        with contextlib.suppress(StoreError):
+            await self._inner.prepare(trace_id)
 
     def settle(self, result: Result) -> None:
         """The log knows best how a run ended: a deadline, for one, delivers an answer and is no success."""

@@ -31,6 +31,7 @@ from playground.host.control import (
     Serve,
     Serving,
     Stop,
+    ToWorker,
     Yield,
     Yielded,
     decode_for_worker,
@@ -46,6 +47,10 @@ FLUSH_EVERY_S = 0.015
 STOP_GRACE_S = 1.0
 """How long user code may take to end before the process does."""
 DRAIN_S = 0.3
+MAX_QUEUED = 100_000
+"""Events that wait for this thread before a flow has to."""
+SEND_TURNS = 3
+"""Turns of the loop from an event in a client's queue to its bytes in the socket."""
 VERSION = version("penguiflow")
 
 
@@ -134,8 +139,31 @@ class Wire:
 
     @property
     def congested(self) -> bool:
-        """True while the clients' side cannot keep up with the events."""
-        return len(self._queue) > 100_000
+        """True while this thread cannot keep up with the events."""
+        return len(self._queue) > MAX_QUEUED
+
+    async def wait_ready(self) -> None:
+        """Return once it has caught up."""
+        while self.congested:
+            await self.sent()
+
+    async def sent(self) -> None:
+        """Return once everything posted so far was handed to the connections that take it."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def answer() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        async def hand_over() -> None:
+            for _ in range(SEND_TURNS):
+                await asyncio.sleep(0)
+            with contextlib.suppress(RuntimeError):  # the other loop may be closed by now
+                loop.call_soon_threadsafe(answer)
+
+        self.post(lambda hub: self._begin(hand_over()))
+        await done
 
     def finish(self) -> None:
         """Send what is left, say goodbye and end the thread."""
@@ -183,34 +211,38 @@ class Wire:
                 item(self.hub)
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
-        """Do what the supervisor says until it is gone."""
-        while line := await reader.readline():
-            try:
-                message = decode_for_worker(line)
-            except ValidationError:
-                continue
-            match message:
-                case Load():
-                    self._order = message
-                    self._server = WebSocketServer(self._listening, message.token, self.hub, self)
-                    self.load.put(message)
-                case Serve() if self._server is not None:
-                    await self._server.start()
-                    self.control.send(Serving())
-                case Yield():
-                    self._yield()
-                case Retire(grace_s=grace_s):
-                    self._yield()
-                    self._ask(functools.partial(_retire, grace_s=grace_s))
-                case Stop():
-                    self._end()
-                case Flows():
-                    self._modules = message.modules
-                    self.hub.broadcast(message)
-                case Logs():
-                    for text in message.lines:
-                        self.hub.add_line(self._attribute(text))
-        self._end()
+        """Do what the supervisor says until it is gone; however it went, this process goes too."""
+        try:
+            while line := await reader.readline():
+                with contextlib.suppress(ValidationError):
+                    await self._do(decode_for_worker(line))
+        except ConnectionError:
+            pass
+        finally:
+            self._end()
+
+    async def _do(self, order: ToWorker) -> None:
+        match order:
+            case Load():
+                self._order = order
+                self._server = WebSocketServer(self._listening, order.token, self.hub, self)
+                self.load.put(order)
+            case Serve() if self._server is not None:
+                await self._server.start()
+                self.control.send(Serving())
+            case Yield():
+                self._yield()
+            case Retire(grace_s=grace_s):
+                self._yield()
+                self._ask(functools.partial(_retire, grace_s=grace_s))
+            case Stop():
+                self._end()
+            case Flows():
+                self._modules = order.modules
+                self.hub.broadcast(order)
+            case Logs():
+                for line in order.lines:
+                    self.hub.add_line(self._attribute(line))
 
     def _yield(self) -> None:
         if self._server is not None:

@@ -55,6 +55,8 @@ class ProjectLoader:
         self.project = project
         self._skip = dict(skip or {})
         self._on_import = on_import
+        self.helpers: list[str] = []
+        """Modules that are not listed: they were found in a folder, offer nothing, and are imported by others."""
         self._entries: list[LoadedModule | ModuleInfo] = []
         for item in find_modules(targets, project, cwd):
             if isinstance(item, Missing):
@@ -105,7 +107,9 @@ class ProjectLoader:
                 started = time.perf_counter()
                 await self._build(entry, entry.module)
                 entry.info.load_ms = (entry.info.load_ms or 0.0) + (time.perf_counter() - started) * 1e3
-        self._entries = [entry for entry in self._entries if not self._is_only_a_helper(entry)]
+        helpers = [entry for entry in self._loadable if self._is_only_a_helper(entry)]
+        self.helpers = [entry.wanted.path for entry in helpers]
+        self._entries = [entry for entry in self._entries if entry not in helpers]
         for entry in self._loadable:
             self._finish(entry)
 
@@ -151,10 +155,9 @@ class ProjectLoader:
             described.message = f"{offer.attribute}() raised {described.message}"
         return described
 
-    def _is_only_a_helper(self, entry: LoadedModule | ModuleInfo) -> bool:
+    def _is_only_a_helper(self, entry: LoadedModule) -> bool:
         return (
-            isinstance(entry, LoadedModule)
-            and entry.wanted.discovered
+            entry.wanted.discovered
             and entry.module is not None
             and entry.info.error is None
             and not entry.runnables

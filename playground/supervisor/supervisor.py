@@ -98,6 +98,7 @@ class Supervisor:
         self._guard = LoadGuard()
         self._loading: tuple[Worker, asyncio.Future[Loaded | None]] | None = None
         self._signals: dict[tuple[Worker, type], asyncio.Event] = {}
+        self._helpers: set[str] = set()
         self._wanted = asyncio.Event()
         self._force = False
         self._deaths: deque[float] = deque(maxlen=len(BACKOFF_S))
@@ -282,6 +283,7 @@ class Supervisor:
     async def _settle(self, worker: Worker, loaded: Loaded, *, force: bool) -> None:
         """Decide what a finished load is good for."""
         self._note_files(loaded)
+        self._leave_out_helpers(loaded)
         first = self.generations.newest is None
         if not (first or force or self.generations.brings_news(loaded.modules)):
             self.generations.note(loaded.modules)
@@ -302,6 +304,15 @@ class Supervisor:
         text = f"restarted after {self._restarted_after}" if self._restarted_after is not None else ""
         self._restarted_after = None
         self._say("ready", text)
+
+    def _leave_out_helpers(self, loaded: Loaded) -> None:
+        """A module that only others import offers nothing, even while the others are too broken to import it."""
+        broken = any(module.error is not None and module.error.kind != "no_flow" for module in loaded.modules)
+        if not broken:
+            self._helpers = set(loaded.helpers)
+            return
+        self._helpers.update(loaded.helpers)
+        loaded.modules = [module for module in loaded.modules if module.flows or module.path not in self._helpers]
 
     async def _hand_over(self, generation: Generation) -> bool:
         """The new worker accepts in place of the one before; False when it did not live to."""
