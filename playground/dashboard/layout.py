@@ -57,7 +57,7 @@ def place(width: int, height: int, *, flows: int, state: UiState, focus: str, zo
     left = 24 if not wide else max(28, min(width // 5, 40))
     left = min(max(left + state.left, 16), width - 40)
     lower = round(height * (0.5 if height >= 30 else 0.45)) + state.lower
-    lower = min(max(lower, 5), height - 7)
+    lower = min(max(lower, 5), height - 8)
     upper = height - lower
     lists = height if wide else upper
     first = min(max(flows + 2, 4), max(lists // 2, 4))

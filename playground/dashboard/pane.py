@@ -120,7 +120,8 @@ class Pane(Widget, can_focus=True):
 
     def _segments(self, row: Row, base: Style) -> list[Segment]:
         palette = self._palette()
-        return [Segment(text, base + palette.style(role)) for text, role in row if text]
+        # Views make their texts safe already; nothing passes here that could reach the terminal as a command.
+        return [Segment(one_line(text), base + palette.style(role)) for text, role in row if text]
 
     def _inside(self, line: int, width: int, height: int, lines: str) -> Strip:
         palette, view = self._palette(), self.view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from playground.dashboard.text import Row, cells, clip, lines_of, one_line, pad, wrap
@@ -26,7 +27,7 @@ class Node:
     __slots__ = ("_children", "depth", "key", "open", "role", "value")
 
     def __init__(self, key: str, value: Any, *, role: str = "", depth: int = 0, is_open: bool = False) -> None:
-        self.key = key
+        self.key = one_line(key)
         self.value = value
         self.role = role
         """`heading`, `text`, `rule`, a color for a field, or empty for JSON."""
@@ -152,9 +153,9 @@ class DetailView(View):
         self._lay_out()
 
     def _carry_over(self, old: list[Node], new: list[Node], budget: list[int]) -> None:
-        before = {node.key: node for node in old}
-        for node in new:
-            known = before.get(node.key)
+        before = _numbered(old)
+        for key, node in _numbered(new).items():
+            known = before.get(key)
             if known is None or budget[0] <= 0:
                 continue
             budget[0] -= 1
@@ -282,6 +283,16 @@ class DetailView(View):
         else:
             row.append((text, role))
         return row
+
+
+def _numbered(nodes: list[Node]) -> dict[tuple[str, int], Node]:
+    """Nodes by key, and by how often that key came before."""
+    seen: Counter[str] = Counter()
+    numbered: dict[tuple[str, int], Node] = {}
+    for node in nodes:
+        numbered[node.key, seen[node.key]] = node
+        seen[node.key] += 1
+    return numbered
 
 
 def _text_role(node: Node, line: str) -> str:
