@@ -1,0 +1,248 @@
+"""Reading the database: own connections that can do nothing else, used in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
+
+from penguiflow.recording.events import TraceEvent
+from penguiflow.recording.lines import line_with_trace, trace_field
+from penguiflow.recording.text import clean_text
+from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
+from penguiflow.state.files import ReadConnection, explain, open_to_read
+from penguiflow.state.liveness import dead_writers
+from penguiflow.state.models import StoredEvent
+from penguiflow.state.traces import TraceQuery, TraceSummary
+
+__all__ = ["Reader"]
+
+T = TypeVar("T")
+
+_MAX_IDLE = 4
+_MAX_CANDIDATES = 10
+_LAST_CHARACTER = "\U0010ffff"
+
+_SUMMARY = (
+    "trace_id", "flow", "target", "status", "started", "ended", "duration_s", "version", "session", "epoch", "events",
+    "error", "input", "output", "llm_calls", "tokens", "cost", "origin", "updated", "writer",
+)  # fmt: skip
+_SELECT = " ".join(("SELECT", ", ".join(_SUMMARY), "FROM traces"))
+_SEARCHED = ("trace_id", "flow", "input", "output", "error")
+_TEXTS = "".join(("fold(", " || ' ' || ".join(f"ifnull({column}, '')" for column in _SEARCHED), ")"))
+
+
+class Reader:
+    """Answers questions about what is committed; a file that does not exist has no traces."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[ReadConnection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def ask(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """The answer of a function that gets a connection; `otherwise` when there is no database yet.
+
+        Runs in a thread. Raises `StoreUnreadable`, `StoreTooNew`, and what the function raises.
+        """
+        return await asyncio.to_thread(self._ask, question, otherwise)
+
+    def close(self) -> None:
+        """Let go of the file. Can be repeated."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for opened in idle:
+            opened.close()
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        try:
+            with self._connection() as connection:
+                return otherwise if connection is None else question(connection)
+        except sqlite3.Error as error:
+            raise explain(error, self._path, writing=False) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection | None]:
+        with self._lock:
+            if self._closed:
+                raise StoreError(f"{self._path}: the store is closed", path=str(self._path))
+            opened = self._idle.pop() if self._idle else None
+        if opened is not None and not opened.is_current:
+            opened.close()
+            opened = None
+        if opened is None:
+            opened = open_to_read(self._path)
+        if opened is None:
+            yield None
+            return
+        try:
+            yield opened.connection
+        except BaseException:
+            opened.close()
+            raise
+        with self._lock:
+            keep = not self._closed and len(self._idle) < _MAX_IDLE
+            if keep:
+                self._idle.append(opened)
+        if not keep:
+            opened.close()
+
+
+def find_traces(connection: sqlite3.Connection, query: TraceQuery) -> list[TraceSummary]:
+    """Traces that match, newest first."""
+    dead = dead_writers(connection)
+    conditions: list[str] = []
+    values: list[Any] = []
+    for condition, value in (
+        ("flow = ?", query.flow),
+        ("session = ?", query.session),
+        ("started >= ?", query.since),
+        ("started < ?", query.before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(clean_text(value) if isinstance(value, str) else value)
+    if query.text:
+        conditions.append(f"instr({_TEXTS}, ?)")
+        values.append(clean_text(query.text.casefold()))
+    if query.status is not None:
+        among_dead = f"writer IN ({', '.join(str(writer) for writer in dead)})"
+        if query.status == "interrupted":
+            conditions.append(f"(status = ? OR status = 'running' AND {among_dead})")
+        elif query.status == "running":
+            conditions.append(f"status = ? AND NOT {among_dead}")
+        else:
+            conditions.append("status = ?")
+        values.append(query.status)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    sql = " ".join((_SELECT, where, "ORDER BY started DESC, id DESC LIMIT ?"))
+    rows = connection.execute(sql, [*values, max(0, query.limit)])
+    return [_summary(row, dead) for row in rows]
+
+
+def get_trace(connection: sqlite3.Connection, trace_id: str) -> TraceSummary | None:
+    """One trace by its full id."""
+    row = connection.execute(f"{_SELECT} WHERE trace_id = ?", (clean_text(trace_id),)).fetchone()
+    if row is None:
+        return None
+    return _summary(row, dead_writers(connection) if row[3] == "running" else [])
+
+
+def resolve_trace(connection: sqlite3.Connection, prefix: str, path: str) -> str:
+    """The full id behind a full id, a unique prefix, or `last`."""
+    wanted = clean_text(prefix)
+    exact = connection.execute("SELECT trace_id FROM traces WHERE trace_id = ?", (wanted,)).fetchone()
+    if exact is None and prefix == "last":
+        exact = connection.execute("SELECT trace_id FROM traces ORDER BY started DESC, id DESC LIMIT 1").fetchone()
+        if exact is None:
+            raise no_such_trace(prefix, path)
+    if exact is not None:
+        return str(exact[0])
+    found = (
+        []
+        if not wanted
+        else connection.execute(
+            "SELECT trace_id FROM traces WHERE trace_id >= ? AND trace_id < ? ORDER BY trace_id LIMIT ?",
+            (wanted, wanted + _LAST_CHARACTER, _MAX_CANDIDATES + 1),
+        ).fetchall()
+    )
+    if not found:
+        raise no_such_trace(prefix, path)
+    if len(found) == 1:
+        return str(found[0][0])
+    candidates = [trace_id for (trace_id,) in found[:_MAX_CANDIDATES]]
+    more = ", …" if len(found) > _MAX_CANDIDATES else ""
+    raise AmbiguousTrace(
+        f"several traces begin with {prefix}: {', '.join(candidates)}{more}; give more of the id",
+        prefix=prefix,
+        candidates=candidates,
+        path=path,
+    )
+
+
+def no_such_trace(trace_id: str, path: str) -> TraceNotFound:
+    """The error for an id that no trace has."""
+    if trace_id == "last":
+        return TraceNotFound(f"no trace is recorded in {path} yet", trace_id=trace_id, path=path)
+    return TraceNotFound(
+        f"no trace begins with {trace_id!r} in {path}; `pf traces` lists them", trace_id=trace_id, path=path
+    )
+
+
+def event_lines(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> Iterator[bytes]:
+    """Stored lines with `seq > after`, in order; reads no more chunks than it needs."""
+    rest = -1 if limit is None else max(0, limit)
+    rows = connection.execute(
+        "SELECT first_seq, data FROM event_chunks"
+        " WHERE trace = (SELECT id FROM traces WHERE trace_id = ?) AND last_seq > ? ORDER BY last_seq",
+        (clean_text(trace_id), after),
+    )
+    # A cursor that is dropped half-way holds on to its snapshot.
+    with closing(rows):
+        for first_seq, data in rows:
+            for line in data.split(b"\n")[max(0, after + 1 - first_seq) :]:
+                if rest == 0:
+                    return
+                rest -= 1
+                yield line
+
+
+def load_events(
+    connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None, kinds: Sequence[str] | None
+) -> list[TraceEvent]:
+    """Decoded events; `kinds` are exact, or beginnings followed by `*`."""
+    if kinds is None:
+        return [_event(line, trace_id) for line in event_lines(connection, trace_id, after, limit)]
+    events: list[TraceEvent] = []
+    exact = {kind for kind in kinds if not kind.endswith("*")}
+    beginnings = tuple(kind[:-1] for kind in kinds if kind.endswith("*"))
+    for line in event_lines(connection, trace_id, after, None):
+        if limit is not None and len(events) >= limit:
+            break
+        # The kind stands before the data, and has no character that JSON would escape: most lines need no decoding.
+        start = line.find(b'"kind":"') + 8
+        kind = line[start : line.find(b'"', start)].decode()
+        if kind in exact or kind.startswith(beginnings):
+            events.append(_event(line, trace_id))
+    return events
+
+
+def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> list[bytes]:
+    """Events in their JSON shape."""
+    trace = trace_field(trace_id)
+    return [line_with_trace(line, trace) for line in event_lines(connection, trace_id, after, limit)]
+
+
+def load_flow_events(connection: sqlite3.Connection, trace_id: str) -> list[StoredEvent]:
+    """What `save_event` kept, in the order of time."""
+    rows = connection.execute(
+        "SELECT trace_id, ts, kind, node_name, node_id, payload FROM flow_events WHERE trace_id = ? ORDER BY ts, id",
+        (clean_text(trace_id),),
+    )
+    return [
+        StoredEvent(trace, ts, kind, node_name, node_id, from_json(payload))
+        for trace, ts, kind, node_name, node_id, payload in rows
+    ]
+
+
+def _event(line: bytes, trace_id: str) -> TraceEvent:
+    return TraceEvent(trace_id=trace_id, **from_json(line))
+
+
+def _summary(row: Sequence[Any], dead: Sequence[int]) -> TraceSummary:
+    fields = dict(zip(_SUMMARY, row, strict=True))
+    updated, writer = fields.pop("updated"), fields.pop("writer")
+    if fields["status"] == "running" and writer in dead:
+        # Its writer died; until somebody closes it in the store, this is what there is to say.
+        fields.update(status="interrupted", ended=updated, duration_s=max(0.0, updated - fields["started"]))
+    if fields["origin"] is not None:
+        fields["origin"] = from_json(fields["origin"])
+    return TraceSummary.model_validate(fields)

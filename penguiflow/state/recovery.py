@@ -1,0 +1,113 @@
+"""Closing the traces of writers that died."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from penguiflow.recording.events import EventRecord
+from penguiflow.recording.payloads import encode_data
+from penguiflow.state.batch import TraceRow, append_events
+from penguiflow.state.liveness import dead_writers
+
+__all__ = ["close_trace", "recover"]
+
+
+def recover(connection: sqlite3.Connection, died: Mapping[str, Any]) -> list[str]:
+    """Close the running traces of writers that are gone; returns their ids, oldest first.
+
+    `died` stands in each trace's `host.died`. Several processes may do this at once: each trace is closed by one.
+    """
+    closed = []
+    for writer in dead_writers(connection):
+        rows = connection.execute(
+            "SELECT trace_id FROM traces WHERE status = 'running' AND writer = ? ORDER BY started, id", (writer,)
+        ).fetchall()
+        closed += [trace_id for (trace_id,) in rows if close_trace(connection, trace_id, died, writer=writer)]
+    return closed
+
+
+def close_trace(connection: sqlite3.Connection, trace_id: str, died: Mapping[str, Any], *, writer: int) -> bool:
+    """Append `host.died`, an `interrupted` end for each open span, the trace's own last; False when it is not running.
+
+    They carry the time of the trace's last event, its last sign of life.
+    """
+    while True:
+        # Read first: looking through a long trace must not keep other writers out.
+        before = _position(connection, trace_id)
+        if before is None or before[1:] != ("running", writer):
+            return False
+        last, spans = _open_spans(connection, trace_id)
+        if last is None:
+            return False
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            done = _position(connection, trace_id) == before
+            if done:
+                row = TraceRow.load(connection, trace_id, last, writer)
+                assert row is not None
+                row.logs = 1
+                append_events(connection, row, list(_closing_events(last, spans, died)))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        if done:
+            return True
+
+
+def _position(connection: sqlite3.Connection, trace_id: str) -> tuple[int, str, int] | None:
+    row: tuple[int, str, int] | None = connection.execute(
+        "SELECT events, status, writer FROM traces WHERE trace_id = ?", (trace_id,)
+    ).fetchone()
+    return row
+
+
+def _open_spans(connection: sqlite3.Connection, trace_id: str) -> tuple[EventRecord | None, list[EventRecord]]:
+    """The trace's last event, and the starts of spans without an end, in order."""
+    spans: dict[str, EventRecord] = {}
+    last = b""
+    rows = connection.execute(
+        "SELECT data FROM event_chunks WHERE trace = (SELECT id FROM traces WHERE trace_id = ?) ORDER BY last_seq",
+        (trace_id,),
+    )
+    for (data,) in rows:
+        lines = data.split(b"\n")
+        last = lines[-1]
+        for line in lines:
+            # The kind stands before the data, where such bytes may occur too; decoding settles it.
+            if b'.start","name":' in line or b'.end","name":' in line:
+                event = _record(line, trace_id)
+                if event.kind.endswith(".start"):
+                    spans[event.span_id] = event
+                elif event.kind.endswith(".end"):
+                    spans.pop(event.span_id, None)
+    return (_record(last, trace_id) if last else None), list(spans.values())
+
+
+def _record(line: bytes, trace_id: str) -> EventRecord:
+    fields = from_json(line)
+    fields["data"] = b"{}"
+    return EventRecord(trace_id=trace_id, **fields)
+
+
+def _closing_events(last: EventRecord, spans: list[EventRecord], died: Mapping[str, Any]) -> Iterator[EventRecord]:
+    root = next((span for span in spans if span.parent_id is None), last)
+    ends = sorted(spans, key=lambda span: (span.parent_id is None, -span.seq))
+    about = {"exit_code": None, "signal": None, "noticed": time.time(), **died}
+    found = [("host.died", "host", root, about)]
+    found += [(span.kind.removesuffix("start") + "end", span.name, span, {"status": "interrupted"}) for span in ends]
+    for offset, (kind, name, span, data) in enumerate(found, start=1):
+        yield last._replace(
+            seq=last.seq + offset,
+            span_id=span.span_id,
+            parent_id=span.parent_id,
+            kind=kind,
+            name=name,
+            data=encode_data(data),
+        )

@@ -1,0 +1,144 @@
+"""The database's tables, and how an older database becomes one of this version."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from penguiflow.state.errors import StoreTooNew, StoreUnreadable
+
+__all__ = ["APPLICATION_ID", "VERSION", "check", "migrate"]
+
+APPLICATION_ID = 0x50464C57
+"""`PFLW`: tells that an SQLite file is one of ours."""
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE writers (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: traces name their writer
+            pid INTEGER NOT NULL,
+            started TEXT NOT NULL,    -- when the process started: pids are used again
+            host TEXT NOT NULL,
+            opened REAL NOT NULL,
+            seen REAL NOT NULL,       -- last sign of life
+            closed REAL
+        )
+        """,
+        """
+        CREATE TABLE traces (
+            id INTEGER PRIMARY KEY,
+            trace_id TEXT NOT NULL UNIQUE,
+            writer INTEGER NOT NULL,
+            flow TEXT,
+            target TEXT,
+            status TEXT NOT NULL,
+            started REAL NOT NULL,
+            updated REAL NOT NULL,    -- ts of the last event
+            ended REAL,
+            duration_s REAL,
+            version TEXT,
+            session TEXT,
+            epoch INTEGER NOT NULL,
+            events INTEGER NOT NULL,  -- also the seq of the next event
+            error TEXT,
+            input TEXT,
+            output TEXT,
+            llm_calls INTEGER NOT NULL DEFAULT 0,
+            tokens INTEGER NOT NULL DEFAULT 0,
+            cost REAL,
+            origin TEXT               -- JSON
+        )
+        """,
+        "CREATE INDEX traces_started ON traces (started, id)",
+        "CREATE INDEX traces_session ON traces (session, started) WHERE session IS NOT NULL",
+        "CREATE INDEX traces_running ON traces (writer) WHERE status = 'running'",
+        # A rowid table with an index, not WITHOUT ROWID: chunks are appended and stay within their page.
+        """
+        CREATE TABLE event_chunks (
+            id INTEGER PRIMARY KEY,
+            trace INTEGER NOT NULL,
+            first_seq INTEGER NOT NULL,
+            last_seq INTEGER NOT NULL,
+            data BLOB NOT NULL        -- events first_seq to last_seq, one JSON object a line, without their trace_id
+        )
+        """,
+        "CREATE UNIQUE INDEX event_chunks_seq ON event_chunks (trace, last_seq)",
+        """
+        CREATE TABLE flow_events (
+            id INTEGER PRIMARY KEY,
+            trace_id TEXT NOT NULL,
+            ts REAL NOT NULL,
+            kind TEXT NOT NULL,
+            node_name TEXT,
+            node_id TEXT,
+            payload BLOB NOT NULL,    -- JSON
+            fingerprint BLOB NOT NULL UNIQUE
+        )
+        """,
+        "CREATE INDEX flow_events_trace ON flow_events (trace_id, ts, id)",
+        """
+        CREATE TABLE remote_bindings (
+            trace_id TEXT NOT NULL,
+            context_id TEXT NOT NULL,  -- empty for none
+            task_id TEXT NOT NULL,
+            agent_url TEXT NOT NULL,
+            router_session_id TEXT,
+            remote_skill TEXT,
+            tenant_id TEXT,
+            user_id TEXT,
+            last_remote_task_id TEXT,
+            is_terminal INTEGER NOT NULL,
+            metadata BLOB NOT NULL,    -- JSON
+            PRIMARY KEY (trace_id, context_id, task_id)
+        )
+        """,
+    ),
+)
+
+VERSION = len(_MIGRATIONS)
+"""Version of the database that this code reads and writes."""
+
+
+def check(connection: sqlite3.Connection, path: str) -> int:
+    """The version that the database has; 0 when nothing was written to it yet.
+
+    Raises `StoreTooNew`, `StoreUnreadable` (another program's database) and whatever sqlite3 says of a broken file.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise StoreTooNew(
+                f"{path} was written by a newer penguiflow (version {version} of the database; this one knows "
+                f"{VERSION}): upgrade penguiflow, or move the file aside",
+                path=path,
+                found=int(version),
+                supported=VERSION,
+            )
+        return int(version)
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application or version or tables:
+        raise StoreUnreadable(
+            f"{path} is the database of another program: move it aside, or let PENGUIFLOW_HOME name another folder",
+            path=path,
+        )
+    return 0
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the database to this version. Several processes may do so at once."""
+    if check(connection, path) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Whoever came first has done it by now.
+        for script in _MIGRATIONS[check(connection, path) :]:
+            for statement in script:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

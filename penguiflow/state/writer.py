@@ -1,0 +1,346 @@
+"""The one thread that writes: it gathers what arrives for a moment and commits it together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from penguiflow.recording.events import EventRecord
+from penguiflow.state.batch import Batch, TraceRow
+from penguiflow.state.errors import StoreError
+from penguiflow.state.files import explain
+from penguiflow.state.liveness import SIGN_OF_LIFE_S, sign_off
+from penguiflow.state.recovery import close_trace
+
+__all__ = ["Writer"]
+
+logger = logging.getLogger("penguiflow.state")
+
+LINGER_S = 0.02
+"""How long events gather before they are committed."""
+MAX_BATCH_EVENTS = 4_000
+MAX_QUEUED_EVENTS = 100_000
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+RETRY_S = 0.5
+"""Pause between attempts to write to a file that cannot be written."""
+CLOSE_TIMEOUT_S = 15.0
+_EVENT_OVERHEAD = 200
+"""Bytes of an event beside its data, roughly."""
+_YIELD_EVERY = 200
+_ROOM = 0.5
+"""Share of what it may hold at which those who wait go on."""
+
+
+class _Write(NamedTuple):
+    """A statement that goes into the next transaction."""
+
+    sql: str
+    parameters: Sequence[Any]
+    future: Future[None]
+
+
+class _Job(NamedTuple):
+    """A function that gets the connection after everything before it is committed; with None it only waits for that."""
+
+    function: Callable[[sqlite3.Connection], Any] | None
+    future: Future[Any]
+
+
+class Writer:
+    """Owns the connection that writes. `write` may be called on any one thread, everything else on any."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, writer: int) -> None:
+        self.dropped = 0
+        """Events that could not be kept because the file could not be written."""
+        self._connection = connection
+        self._path = path
+        self._id = writer
+        self._queue: deque[EventRecord | _Write | _Job] = deque()
+        self._pending: list[EventRecord | _Write] = []
+        """Taken from the queue and not committed."""
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._known: dict[str, TraceRow] = {}
+        self._data_version: int | None = None
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._idle = False
+        self._guarded = False
+        """True when `write` must look before it takes an event: failing, closed, or traces are broken off."""
+        self._closing = False
+        self._failure: StoreError | None = None
+        self._broken: set[str] = set()
+        """Traces that lost events: what is stored of them stays a beginning, without gaps."""
+        self._to_close: set[str] = set()
+        self._last_sign = time.monotonic()
+        self._waiting: deque[Future[None]] = deque()
+        self._thread = threading.Thread(target=self._run, name="penguiflow-store-writer", daemon=True)
+        self._thread.start()
+
+    # -- called by those who write -------------------------------------------------------------------------------------
+
+    def write(self, record: EventRecord) -> None:
+        """Take one event; implements `EventSink`."""
+        if self._guarded and not self._admits(record):
+            return
+        self._bytes_in += len(record.data) + _EVENT_OVERHEAD
+        self._queue.append(record)
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+
+    @property
+    def congested(self) -> bool:
+        """True while it holds as much as it may. While nothing can be written it loses events instead."""
+        return self._is_full() and self._failure is None and not self._closing
+
+    async def wait_ready(self) -> None:
+        """Return once it is no longer congested."""
+        while self.congested:
+            future: Future[None] = Future()
+            self._waiting.append(future)
+            self._hurry.set()
+            if self.congested:
+                await asyncio.wrap_future(future)
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> Future[None]:
+        """Put a statement into the next transaction; the future is done when that is committed."""
+        future: Future[None] = Future()
+        self._put(_Write(sql, parameters, future))
+        return future
+
+    def submit(self, function: Callable[[sqlite3.Connection], Any] | None) -> Future[Any]:
+        """Commit what was written so far, then call the function with the connection."""
+        future: Future[Any] = Future()
+        self._put(_Job(function, future))
+        self._hurry.set()
+        return future
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> StoreError | None:
+        """Commit what is left and end the thread; returns what went wrong, if something did. Can be repeated."""
+        self._closing = True
+        self._guarded = True
+        self._hurry.set()
+        self._wake.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+        return self._failure
+
+    def _put(self, item: _Write | _Job) -> None:
+        if self._closing or not self._thread.is_alive():
+            raise StoreError(f"{self._path}: the store is closed", path=str(self._path))
+        self._queue.append(item)
+        self._idle = False
+        self._wake.set()
+
+    def _is_full(self, share: float = 1.0) -> bool:
+        return (
+            len(self._queue) > MAX_QUEUED_EVENTS * share or self._bytes_in - self._bytes_out > MAX_QUEUED_BYTES * share
+        )
+
+    def _admits(self, record: EventRecord) -> bool:
+        trace_id = record.trace_id
+        full = self._closing or (self._failure is not None and self._is_full())
+        if not full and trace_id not in self._broken:
+            return True
+        # From the first event that is lost to the trace's end, all are.
+        self.dropped += 1
+        if record.kind == "trace.end":
+            self._broken.discard(trace_id)
+            self._to_close.add(trace_id)
+        else:
+            self._broken.add(trace_id)
+        return False
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._gather():
+                self._step()
+            self._end()
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            logger.exception("the store's writer failed; %s gets no further events", self._path)
+            self._failure = StoreError(f"{self._path}: the writer failed: {error!r}", path=str(self._path))
+        finally:
+            self._closing = self._guarded = True
+            self._give_up()
+            self._connection.close()
+
+    def _gather(self) -> bool:
+        """Wait for something to do, then for more of it; False when it is time to end."""
+        if not self._queue and not self._pending:
+            self._idle = True
+            if not self._queue and not self._closing:
+                self._wake.wait(SIGN_OF_LIFE_S if self._known else None)
+            self._idle = False
+            self._wake.clear()
+        if not self._closing:
+            if self._failure is not None:
+                self._hurry.wait(RETRY_S)
+            elif len(self._queue) < MAX_BATCH_EVENTS:
+                self._hurry.wait(LINGER_S)
+        self._hurry.clear()
+        return not self._closing
+
+    def _step(self) -> None:
+        """Commit what has gathered, up to the next job; then do the job."""
+        job = None
+        while self._queue and len(self._pending) < MAX_BATCH_EVENTS:
+            item = self._queue.popleft()
+            if isinstance(item, _Job):
+                job = item
+                break
+            self._pending.append(item)
+        self._commit()
+        if job is not None:
+            self._do(job)
+        if self._queue:
+            # More is there than fits: no need to wait for it.
+            self._hurry.set()
+        while self._waiting and (self._failure is not None or not self._is_full(_ROOM)):
+            _resolve(self._waiting.popleft(), None)
+
+    def _commit(self) -> None:
+        if not self._pending:
+            self._give_sign()
+            return
+        try:
+            batch = self._write_pending()
+        except sqlite3.Error as error:
+            self._failed(explain(error, self._path, writing=True))
+            return
+        batch.committed()
+        self._recovered()
+        for item in self._pending:
+            if isinstance(item, EventRecord):
+                self._bytes_out += len(item.data) + _EVENT_OVERHEAD
+            else:
+                _resolve(item.future, None)
+        self._pending.clear()
+
+    def _write_pending(self) -> Batch:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            batch = Batch(connection, self._id, self._known, stale=version != self._data_version)
+            for count, item in enumerate(self._pending):
+                if isinstance(item, EventRecord):
+                    self._add(batch, item)
+                else:
+                    connection.execute(item.sql, item.parameters)
+                if count % _YIELD_EVERY == _YIELD_EVERY - 1:
+                    time.sleep(0)  # lets the loop's thread go on: what it does matters more
+            batch.write()
+            if time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2:
+                self._sign()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._data_version = version
+        return batch
+
+    def _failed(self, error: StoreError) -> None:
+        """Keep what could not be written for another attempt, as long as there is room; tell those who wait."""
+        if self._failure is None:
+            logger.error("events are not being stored: %s", error)
+        self._failure = error
+        self._guarded = True
+        kept: list[EventRecord | _Write] = []
+        for item in self._pending:
+            if isinstance(item, EventRecord):
+                kept.append(item)
+            else:
+                _fail(item.future, error)
+        self._pending = kept
+
+    def _add(self, batch: Batch, record: EventRecord) -> None:
+        try:
+            batch.add(record)
+        except sqlite3.Error:
+            raise
+        except Exception:  # an event that cannot be understood must not end the store
+            self.dropped += 1
+            logger.exception("event %d of trace %s cannot be stored", record.seq, record.trace_id)
+
+    def _recovered(self) -> None:
+        """Something was written: if that was impossible before, tell, and close the traces that lost events."""
+        if self._failure is not None:
+            logger.warning("events are being stored again in %s", self._path)
+            self._failure = None
+        if self._guarded and not self._closing:
+            while self._to_close:
+                self._break_off(self._to_close.pop())
+            self._guarded = self._failure is not None or bool(self._broken)
+
+    def _break_off(self, trace_id: str) -> None:
+        self._known.pop(trace_id, None)
+        try:
+            close_trace(self._connection, trace_id, {"reason": "events were lost"}, writer=self._id)
+        except sqlite3.Error as error:
+            self._failure = explain(error, self._path, writing=True)
+
+    def _do(self, job: _Job) -> None:
+        if self._failure is not None:
+            _fail(job.future, self._failure)
+            return
+        try:
+            result = None if job.function is None else job.function(self._connection)
+        except Exception as error:  # whatever it is, the one who asked must hear of it
+            _fail(job.future, explain(error, self._path, writing=True))
+        else:
+            _resolve(job.future, result)
+
+    def _give_sign(self) -> None:
+        if self._known and self._failure is None and time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2:
+            try:
+                self._sign()
+            except sqlite3.Error as error:
+                logger.warning("no sign of life could be written to %s: %s", self._path, error)
+
+    def _sign(self) -> None:
+        self._connection.execute("UPDATE writers SET seen = ? WHERE id = ?", (time.time(), self._id))
+        self._last_sign = time.monotonic()
+
+    def _end(self) -> None:
+        """Write what is left, close the traces that lost events, sign off."""
+        while self._queue or self._pending:
+            self._step()
+            if self._failure is not None:
+                self.dropped += len(self._queue) + len(self._pending)
+                return
+        for trace_id in self._broken | self._to_close:
+            self._break_off(trace_id)
+        try:
+            sign_off(self._connection, self._id)
+        except sqlite3.Error as error:
+            self._failure = explain(error, self._path, writing=True)
+
+    def _give_up(self) -> None:
+        error = self._failure or StoreError(f"{self._path}: the store is closed", path=str(self._path))
+        for item in [*self._pending, *self._queue]:
+            if not isinstance(item, EventRecord):
+                _fail(item.future, error)
+        while self._waiting:
+            _resolve(self._waiting.popleft(), None)
+
+
+def _resolve(future: Future[Any], result: Any) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(result)
+
+
+def _fail(future: Future[Any], error: StoreError) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
