@@ -107,13 +107,16 @@ class NotAFileError(OSError):
 
 def read_source(location: Path) -> Source:
     """Look at a file. Raises `OSError`, `NotAFileError` among them."""
-    with _open(location) as file:
-        data = file.read(LARGEST_SOURCE + 1)
+    file, size = _open(location)
+    with file:
+        # One byte more than expected tells of a file that is larger: too large, growing, or of no size, as in /proc.
+        expected = min(size, LARGEST_SOURCE)
+        data = file.read(expected + 1)
         encoding = _encoding(data[:HEAD])
         if encoding is None:
-            return Source(os.fstat(file.fileno()).st_size, 0, "binary", [])
+            return Source(size, 0, "binary", [])
         language = language_of(location.name)
-        if len(data) > LARGEST_SOURCE:
+        if len(data) > expected:
             size, lines = _count(data, file, encoding)
             return Source(size, lines, language, [])
     text = data.decode(encoding, "replace")
@@ -141,7 +144,8 @@ def definitions(text: str, language: str) -> list[str]:
     return [match[match.lastgroup or 0] for match in rule.finditer("\n".join(lines))]
 
 
-def _open(location: Path) -> BinaryIO:
+def _open(location: Path) -> tuple[BinaryIO, int]:
+    """The file and its size in bytes."""
     # The walk saw a regular file here. Should it have become a pipe or a link meanwhile: neither wait nor follow.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -150,10 +154,11 @@ def _open(location: Path) -> BinaryIO:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
             raise NotAFileError(*error.args) from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise NotAFileError(errno.EINVAL, "no regular file")
-    return os.fdopen(descriptor, "rb")
+    return os.fdopen(descriptor, "rb"), status.st_size
 
 
 def _encoding(head: bytes) -> str | None:

@@ -135,3 +135,11 @@ def test_no_text_takes_long(language: str) -> None:
         for filler in fillers:
             definitions(beginning + filler * (20_000 // len(filler)) + "!", language)
     assert time.process_time() - started < 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a file that says it is empty and is not")
+def test_a_file_with_more_in_it_than_it_says_is_read_to_its_end() -> None:
+    source = read_source(Path("/proc/self/status"))
+
+    assert source.lines > 10
+    assert source.bytes > 100
