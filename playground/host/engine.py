@@ -186,7 +186,7 @@ class Engine:
                 hub.add_host_event("code.failed", module.path, module.error.model_dump(exclude_none=True))
 
     def _reply(self, client: Client, request: BaseFrame, frame: BaseFrame) -> None:
-        self._wire.post(lambda hub: client.reply(request, frame))
+        self._wire.post(lambda hub: client.reply(request, frame), urgent=True)
 
     def _accept(self, client: Client, request: BaseFrame, frame: BaseFrame, trace_id: str) -> None:
         def accept(hub: Hub) -> None:
@@ -196,7 +196,7 @@ class Engine:
         self._wire.post(accept)
 
     def _tell_result(self, result: Result) -> None:
-        self._wire.post(lambda hub: hub.add_result(result))
+        self._wire.post(lambda hub: hub.add_result(result), urgent=True)
 
     def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(coroutine)

@@ -130,10 +130,12 @@ class Wire:
         """Take an event (this is an `EventSink`)."""
         self.post(record)
 
-    def post(self, item: EventRecord | Callable[[Hub], None]) -> None:
-        """Pass something to the wire's loop, in order."""
+    def post(self, item: EventRecord | Callable[[Hub], None], *, urgent: bool = False) -> None:
+        """Pass something to the wire's loop, in order; what is urgent does not wait for a batch to fill."""
         self._queue.append(item)
-        if not self._scheduled:
+        if urgent:
+            self._call(self._flush)
+        elif not self._scheduled:
             self._scheduled = True
             self._call(self._schedule_flush)
 
@@ -162,7 +164,7 @@ class Wire:
             with contextlib.suppress(RuntimeError):  # the other loop may be closed by now
                 loop.call_soon_threadsafe(answer)
 
-        self.post(lambda hub: self._begin(hand_over()))
+        self.post(lambda hub: self._begin(hand_over()), urgent=True)
         await done
 
     def finish(self) -> None:
