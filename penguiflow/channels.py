@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from penguiflow.node import Node
     from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
@@ -44,17 +46,20 @@ class Inbox:
 
     def __init__(self) -> None:
         self.items = deque()
-        self.getters: deque[asyncio.Future[None]] = deque()
+        self.getters: deque[Getter] = deque()
         self.worker: Worker | None = None
         self.engine: Engine | None = None
         """Who runs the node, while it runs."""
 
-    def arrived(self) -> None:
-        """Wake one getter, or tell whoever schedules the node."""
-        while self.getters:
-            getter = self.getters.popleft()
-            if not getter.done():
-                getter.set_result(None)
+    def arrived(self, floe: Floe) -> None:
+        """A message came by `floe`: wake the first getter who wants it, else tell whoever runs the node."""
+        for getter in list(self.getters):
+            future, sources = getter
+            if future.done():
+                self.getters.remove(getter)
+            elif sources is None or floe.source in sources:
+                self.getters.remove(getter)
+                future.set_result(None)
                 return
         worker = self.worker
         if worker is not None and not worker.listed and worker.running < worker.limit and self.engine is not None:
@@ -97,7 +102,7 @@ class Floe:
         self.size += 1
         inbox = self.inbox
         inbox.items.append(item)
-        inbox.arrived()
+        inbox.arrived(self)
 
     def release(self) -> None:
         """One message of this edge has left the inbox."""
@@ -105,17 +110,25 @@ class Floe:
         if self.putters:
             self.wake_putter()
 
-    async def wait_room(self) -> None:
-        """Return once a message fits. A caller that is cancelled passes its turn on."""
+    async def wait_room(self, trace: Trace | None = None) -> None:
+        """Return once a message fits. A caller that is cancelled passes its turn on.
+
+        With a `trace`: raises `TraceCancelled` when that is cancelled meanwhile.
+        """
         while 0 < self.maxsize <= self.size:
             putter = asyncio.get_running_loop().create_future()
             self.putters.append(putter)
+            if trace is not None:
+                trace.block(putter)
             try:
                 await putter
             except BaseException:
                 if putter.done() and not putter.cancelled() and not self.full():
                     self.wake_putter()
                 raise
+            finally:
+                if trace is not None:
+                    trace.unblock(putter)
 
     def wake_putter(self) -> None:
         """There is room: let one sender go on."""
@@ -133,5 +146,7 @@ def _name(owner: Node | Endpoint | None) -> str:
     return "*" if owner is None else str(owner.name)
 
 
+Getter = tuple["asyncio.Future[None]", "Sequence[Node | Endpoint] | None"]
+"""Who waits for a message, and from which sources (None: from any)."""
 Item = tuple[Floe, Any, "Trace | None", str]
 """A message on its way: its edge, the message, its trace and its id (empty unless it is recorded)."""

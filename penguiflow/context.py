@@ -70,15 +70,23 @@ class Port:
                 return item
         return None
 
-    async def wait_arrival(self) -> None:
+    async def wait_arrival(self, from_: Targets = None) -> None:
         """Return once something arrived. A caller that is cancelled passes its turn on, so that nothing is lost."""
-        getter = asyncio.get_running_loop().create_future()
-        self.inbox.getters.append(getter)
+        inbox = self.inbox
+        sources = None if from_ is None else list(from_) if isinstance(from_, Sequence) else [from_]
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        getter = (future, sources)
+        inbox.getters.append(getter)
         try:
-            await getter
+            await future
         except BaseException:
-            if getter.done() and not getter.cancelled() and self.inbox.items:
-                self.inbox.arrived()
+            if future.done() and not future.cancelled():
+                for item in list(inbox.items):
+                    if sources is None or item[0].source in sources:
+                        inbox.arrived(item[0])
+                        break
+            elif getter in inbox.getters:
+                inbox.getters.remove(getter)
             raise
 
 
@@ -133,7 +141,7 @@ class Context:
         """A place for what this node must remember between the messages of one trace; dropped when the trace ends."""
         if self._trace is None:
             raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
-        return self._trace.node_state(self._port.name)
+        return self._trace.node_state(self._port.owner.node_id)
 
     def add_incoming_floe(self, floe: Floe) -> None:
         """Attach an edge that ends here."""
@@ -181,7 +189,8 @@ class Context:
         """As `emit`, without waiting: raises `asyncio.QueueFull`, and then has sent nothing."""
         flow = self._flow()
         floes = self._port.floes_to(to)
-        if any(floe.full() for floe in floes):
+        sink = None if self._trace is None else self._trace.sink
+        if any(sink.full if sink is not None and floe.target is ROOKERY else floe.full() for floe in floes):
             raise asyncio.QueueFull
         if not floes:
             return
@@ -211,7 +220,7 @@ class Context:
         trace = flow._table.of(parent, self._trace)
         if trace is None:
             raise RuntimeError("emit_chunk needs a parent with a trace")
-        number = trace.next_chunk(self._port.name, stream, seq, done)
+        number = trace.next_chunk(self._port.owner.node_id, stream, seq, done)
         chunk = StreamChunk(stream_id=stream, seq=number, text=text, done=done, meta=meta or {})
         if trace.log is not None:
             trace.log.event(
@@ -235,7 +244,7 @@ class Context:
         if not self._port.incoming:
             raise RuntimeError("context has no incoming floes to fetch from")
         while (item := self._port.take(from_)) is None:
-            await self._port.wait_arrival()
+            await self._port.wait_arrival(from_)
         return self._accept(item)
 
     async def fetch_any(self, from_: Targets = None) -> Any:
@@ -272,15 +281,22 @@ class Context:
             while sink.full:
                 await sink.wait_room()
         elif 0 < floe.maxsize <= floe.size:
-            await floe.wait_room()
-        return self._put(floe, msg, trace, same_as)
+            # An invocation is cancelled through its carrier; a sender from outside through the edge it waits for.
+            await floe.wait_room(trace if self._task is None else None)
+        try:
+            return self._put(floe, msg, trace, same_as)
+        except TraceCancelled:
+            # This sender's turn came and is not taken: the next one must not wait for ever.
+            if floe.putters and not floe.full():
+                floe.wake_putter()
+            raise
 
     def _put(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
         """Hand one message to an edge (or to whoever waits for the trace's results); returns its id when recorded."""
         if trace is None:
             floe.put((floe, msg, None, ""))
             return None
-        if trace.cancelled:
+        if trace.cancelled or trace.ended:
             raise TraceCancelled(trace.id)
         message_id = "" if trace.log is None else self._log_put(floe, msg, trace, same_as)
         if floe.target is not ROOKERY:

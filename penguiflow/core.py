@@ -16,7 +16,7 @@ from penguiflow.node import Node
 from penguiflow.observer import TraceRecorder
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.roundtrips import Roundtrips, with_trace
-from penguiflow.traces import Trace, TraceCancelled, TraceTable, trace_id_of
+from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
 from penguiflow.types import Message, StreamChunk
 from penguiflow.worker import DEADLINE_EXCEEDED_TEXT, Engine
 
@@ -166,7 +166,10 @@ class PenguiFlow:
         engine = self._engine
         if engine is None:
             return
+        self._table.condemn_all("the flow was stopped")
         await engine.stop()
+        if self._engine is not engine:
+            return
         self._engine = None
         self._table.end_all("the flow was stopped")
         self._roundtrips.clear()
@@ -211,9 +214,10 @@ class PenguiFlow:
             msg = with_trace(msg, trace_id)
             await self._roundtrips.begin(trace_id)
         try:
+            await self._recorder_ready()
             context = self._sender(msg, to)
             if context is not None:
-                await self._send(context, msg, to)
+                await context.emit(msg, to)
         except BaseException:
             if trace_id is not None:
                 self._roundtrips.abandon(trace_id)
@@ -259,7 +263,7 @@ class PenguiFlow:
         if from_ is not None and self._roundtrips.enabled:
             raise RuntimeError("fetch(from_=...) is not supported once trace-scoped fetching is enabled")
         while (item := self._rookery.take(from_)) is None:
-            await self._rookery.wait_arrival()
+            await self._rookery.wait_arrival(from_)
         floe, message, trace, message_id = item
         if trace is not None:
             if trace.log is not None:
@@ -355,11 +359,10 @@ class PenguiFlow:
             trace.submissions += messages
         return context
 
-    async def _send(self, context: Context, msg: Any, to: NodeTargets = None) -> None:
+    async def _recorder_ready(self) -> None:
         recorder = self._table.recorder
         if recorder is not None and recorder.congested:
             await recorder.wait_ready()
-        await context.emit(msg, to)
 
     def _begin(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
         if self._engine is None:
@@ -376,7 +379,11 @@ class PenguiFlow:
     async def _submit(self, message: Any, trace: Trace) -> None:
         floes = len(self._open_sea.outgoing)
         if floes:
-            await self._send(self._sender_for(trace, floes), message)
+            await self._recorder_ready()
+            try:
+                await self._sender_for(trace, floes).emit(message)
+            except TraceCancelled:
+                raise (trace.error or cancelled_error(trace, "before it began")) from None
         else:
             self._table.finish(trace)
             if self.nodes:
@@ -389,6 +396,12 @@ class PenguiFlow:
             self._cancel(trace, "the caller stopped waiting")
 
     def _cancel(self, trace: Trace, reason: str) -> None:
+        if trace.log is not None:
+            for port in self._ports.values():
+                for floe, _, owner, message_id in port.inbox.items:
+                    if owner is trace:
+                        about = {"message_id": message_id, "reason": "cancelled"}
+                        trace.log.event("message.dropped", floe.name, trace.log.root, about)
         if trace.parked:
             items = self._rookery.inbox.items
             kept = [item for item in items if item[2] is not trace]

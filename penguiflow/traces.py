@@ -53,6 +53,7 @@ class Trace:
     """One trace in flight. Dropped by the flow when nothing of it is left."""
 
     __slots__ = (
+        "blocked",
         "cancel_event",
         "cancelled",
         "ended",
@@ -80,6 +81,8 @@ class Trace:
         """Results that wait to be fetched."""
         self.cancelled = False
         self.ended = False
+        self.blocked: set[asyncio.Future[None]] | None = None
+        """Senders from outside that wait for room."""
         self.cancel_event: asyncio.Event | None = None
         self.error: FlowError | None = None
         """The first failure."""
@@ -90,9 +93,9 @@ class Trace:
         self.stopped = False
         """A deadline or budget ended it, and the answer that says so was delivered: callers get that answer."""
         self.state: dict[str, dict[str, Any]] | None = None
-        """What nodes keep for the trace, by node name."""
+        """What nodes keep for the trace, by node id."""
         self.streams: dict[tuple[str, str], int] | None = None
-        """Next `seq` by node name and stream id."""
+        """Next `seq` by node id and stream id."""
         self.submissions = 0
         """How many messages came in from outside."""
 
@@ -106,17 +109,34 @@ class Trace:
         """Whether no node has anything left to do for it."""
         return not self.queued and not self.inflight
 
-    def node_state(self, node_name: str) -> dict[str, Any]:
+    def block(self, sender: asyncio.Future[None]) -> None:
+        """A sender from outside waits for room."""
+        if self.blocked is None:
+            self.blocked = set()
+        self.blocked.add(sender)
+
+    def unblock(self, sender: asyncio.Future[None]) -> None:
+        """It waits no longer."""
+        if self.blocked is not None:
+            self.blocked.discard(sender)
+
+    def refuse_blocked(self) -> None:
+        """Whoever waits for room on behalf of this trace gets `TraceCancelled`."""
+        for sender in list(self.blocked or ()):
+            if not sender.done():
+                sender.set_exception(TraceCancelled(self.id))
+
+    def node_state(self, node_id: str) -> dict[str, Any]:
         """What the node keeps for this trace."""
         if self.state is None:
             self.state = {}
-        return self.state.setdefault(node_name, {})
+        return self.state.setdefault(node_id, {})
 
-    def next_chunk(self, node_name: str, stream_id: str, seq: int | None, done: bool) -> int:
+    def next_chunk(self, node_id: str, stream_id: str, seq: int | None, done: bool) -> int:
         """The `seq` of the next chunk of a stream; an explicit one resets the count, a last one ends it."""
         if self.streams is None:
             self.streams = {}
-        key = (node_name, stream_id)
+        key = (node_id, stream_id)
         if seq is None:
             seq = self.streams.get(key, 0)
         if done:
@@ -128,6 +148,8 @@ class Trace:
 
 def trace_status(error: FlowError) -> str:
     """How a span or trace that failed with `error` ended."""
+    if error.code == FlowErrorCode.TRACE_CANCELLED:
+        return "cancelled"
     late = (FlowErrorCode.NODE_TIMEOUT, FlowErrorCode.DEADLINE_EXCEEDED)
     return "timeout" if error.code in late else "error"
 
@@ -169,6 +191,8 @@ class TraceTable:
         self.on_end: Callable[[Trace], None] = lambda trace: None
         """Called when a cancelled trace has come to rest."""
         self.errors_are_results = False
+        self.ending = False
+        """Whether all traces are being ended because the flow stops."""
         self._cancel_events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     def of(self, msg: Any, current: Trace | None) -> Trace | None:
@@ -221,7 +245,7 @@ class TraceTable:
             # A deadline's answer, and errors that are delivered as results, are no exceptions to whoever waits.
             delivered = trace.stopped or (self.errors_are_results and status != "cancelled")
             trace.sink.finish(None if delivered else error)
-        if trace.cancelled:
+        if trace.cancelled and not self.ending:
             self.on_end(trace)
         if trace.parked:
             trace.state = trace.streams = trace.suspended = None
@@ -244,6 +268,7 @@ class TraceTable:
             trace.log.event("cancel.requested", "", trace.log.root, {"reason": reason})
         trace.queued = 0
         trace.parked = 0
+        trace.refuse_blocked()
         for context in list(trace.suspended or ()):
             context._cancel("cancel")
         if not trace.ended and trace.idle:
@@ -265,6 +290,14 @@ class TraceTable:
                 event.set()
         return event
 
+    def condemn_all(self, reason: str) -> None:
+        """From here on no trace can succeed any more."""
+        self.ending = True
+        for trace in self.traces.values():
+            if not trace.ended:
+                trace.error = trace.error or cancelled_error(trace, reason)
+                trace.refuse_blocked()
+
     def end_all(self, reason: str) -> None:
         """Answer everybody who still waits, and forget everything."""
         for trace in list(self.traces.values()):
@@ -272,6 +305,7 @@ class TraceTable:
                 trace.error = trace.error or cancelled_error(trace, reason)
                 self.finish(trace, "cancelled")
         self.traces.clear()
+        self.ending = False
         for sink in self.sinks.values():
             sink.finish(FlowError(trace_id=None, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=reason))
         self.sinks.clear()

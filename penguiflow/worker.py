@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
 from penguiflow.channels import ROOKERY, Item
 from penguiflow.context import Context, Port
+from penguiflow.coroutines import resume, resume_in
 from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.failures import NodeTimeout, flow_error, text_of
 from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
 from penguiflow.types import FinalAnswer, Message
 from penguiflow.validation import NodeValidators, rewrap
@@ -36,53 +37,9 @@ FAIRNESS = 64
 MAX_IDLE_CARRIERS = 64
 DEADLINE_EXCEEDED_TEXT = "Deadline exceeded"
 
+logger = logging.getLogger("penguiflow.core")
+
 _new_context = Context.__new__
-
-
-class NodeTimeout(Exception):
-    """The policy's bound on one attempt has passed. (A `TimeoutError` of the node's own code is something else.)"""
-
-
-@types.coroutine
-def _resume(coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
-    """Go on with a coroutine that was started by hand and waits for `pending`."""
-    while True:
-        try:
-            value = yield pending
-        except GeneratorExit:
-            coro.close()
-            raise
-        except BaseException as error:
-            try:
-                pending = coro.throw(error)
-            except StopIteration as stop:
-                return stop.value
-        else:
-            try:
-                pending = coro.send(value)
-            except StopIteration as stop:
-                return stop.value
-
-
-@types.coroutine
-def _resume_in(context: contextvars.Context, coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
-    """As `_resume`, each step within `context`."""
-    while True:
-        try:
-            value = yield pending
-        except GeneratorExit:
-            context.run(coro.close)
-            raise
-        except BaseException as error:
-            try:
-                pending = context.run(coro.throw, error)
-            except StopIteration as stop:
-                return stop.value
-        else:
-            try:
-                pending = context.run(coro.send, value)
-            except StopIteration as stop:
-                return stop.value
 
 
 class Worker:
@@ -184,8 +141,11 @@ class Engine:
         finally:
             if self.drainer is task:
                 self.drainer = None
-                if self.ready and not self.stopping:
-                    self._wake()
+            if task.cancelling() and all(other.cancelling() for other in asyncio.all_tasks()):
+                # The loop is being shut down: a new carrier would outlive it.
+                self.stopping = True
+            if self.drainer is None and self.ready and not self.stopping:
+                self._wake()
 
     async def _drain(self, task: asyncio.Task[None]) -> None:  # noqa: C901 - the hot loop, written out
         """Handle messages until none is left, or until another carrier has taken over."""
@@ -221,7 +181,7 @@ class Engine:
                     self.drainer = None
                     if ready:
                         self._wake()
-                    await self._wait_with(context, task, _resume(activation, pending))
+                    await self._wait_with(context, task, resume(activation, pending))
             worker.running -= 1
             if items and not worker.listed and not self.stopping:
                 self.list_worker(worker)
@@ -248,6 +208,8 @@ class Engine:
             if trace.suspended is None:
                 trace.suspended = set()
             trace.suspended.add(context)
+        if context._cancel_reason is None and (self.stopping or (trace is not None and trace.cancelled)):
+            context._cancel_reason = "stop" if self.stopping else "cancel"
         if context._cancel_reason is not None:
             self.loop.call_soon(context._deliver_cancel)
         try:
@@ -301,7 +263,7 @@ class Engine:
         error: FlowError | None = None
         attempt = 0
         attempt_span = ""
-        expired = type(message) is Message and message.deadline_s is not None and message.deadline_s <= time()
+        expired = isinstance(message, Message) and message.deadline_s is not None and message.deadline_s <= time()
         try:
             if expired:
                 error = await self._expired(worker, context, message)
@@ -309,11 +271,11 @@ class Engine:
                 started = perf_counter()
                 if log is not None:
                     attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
-                if self.told:
-                    await self.broadcast.tell(
-                        "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
-                    )
                 try:
+                    if self.told:
+                        await self.broadcast.tell(
+                            "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
+                        )
                     value = message
                     envelope = None
                     if validators.unwraps and isinstance(message, Message):
@@ -339,19 +301,26 @@ class Engine:
                         break
                     attempt += 1
                     continue
-                if log is not None:
+                if log is not None and (log := trace.log) is not None:  # type: ignore[union-attr]
                     latency_ms = (perf_counter() - started) * 1e3
                     log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
                 if result is not None:
-                    own_id = result.trace_id if type(result) is Message else trace_id_of(result)
-                    if log is not None or (own_id is not None and (trace is None or own_id != trace.id)):
+                    if type(result) is Message:
+                        own_id: str | None = result.trace_id
+                        final = type(result.payload) is FinalAnswer
+                    else:
+                        own_id = trace_id_of(result)
+                        final = False
+                    if final:
+                        await self.flow._to_rookery(context, result)
+                    elif log is not None or (own_id is not None and (trace is None or own_id != trace.id)):
                         await context.emit(result)
                     else:
                         for floe in worker.port.outgoing:
                             if (
                                 0 < floe.maxsize <= floe.size
                                 or floe.target is ROOKERY
-                                or (trace is not None and trace.cancelled)
+                                or (trace is not None and (trace.cancelled or trace.ended))
                             ):
                                 await context._send(floe, result, trace, None)
                                 continue
@@ -362,7 +331,7 @@ class Engine:
                             inbox.items.append((floe, result, trace, ""))
                             target = inbox.worker
                             if target is None or inbox.getters:
-                                inbox.arrived()
+                                inbox.arrived(floe)
                             elif not target.listed and target.running < target.limit:
                                 target.listed = True
                                 self.ready.append(target)
@@ -376,9 +345,15 @@ class Engine:
         except (asyncio.CancelledError, TraceCancelled):
             event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
             await self.broadcast.tell(event, context, attempt=attempt)
+        except Exception as failure:  # whatever goes wrong around a function: the caller is told, the carrier lives on
+            error = flow_error(worker.node, context.trace_id, failure, attempt, 0.0)
+            if trace is not None and trace.error is None:
+                trace.error = error
+            status = "error"
+            logger.exception("node_failed", extra={"event": "node_failed", "flow_error": error.to_payload()})
         finally:
             if trace is not None:
-                if log is not None:
+                if log is not None and log is trace.log:
                     data = None if error is None else {"error": error.to_payload()}
                     log.end("node", worker.port.name, context._span, log.root, status, data)
                 if context._held is not None:
@@ -393,7 +368,7 @@ class Engine:
     ) -> Any:
         """Go on with a function that has to wait, within the policy's time."""
         timeout_s = worker.policy.timeout_s
-        rest = _resume_in(variables, coro, pending)
+        rest = resume_in(variables, coro, pending)
         if timeout_s is None:
             return await rest
         timer = self.loop.call_later(timeout_s, _expire, context)
@@ -417,10 +392,11 @@ class Engine:
             isinstance(failure, TraceCancelled) and trace is not None and trace.cancelled
         )
         timed_out = isinstance(failure, NodeTimeout)
+        shown = text_of(failure, repr)
         if log is not None:
             status = "cancelled" if cancelled else "timeout" if timed_out else "error"
-            shown = TimeoutError(f"no answer within {worker.policy.timeout_s} s") if timed_out else failure
-            data = {"latency_ms": latency_ms, "error": log.describe(shown)}
+            cause = TimeoutError(f"no answer within {worker.policy.timeout_s} s") if timed_out else failure
+            data = {"latency_ms": latency_ms, "error": log.describe(cause)}
             log.end("attempt", worker.port.name, span, context._span, status, data)
         if cancelled or isinstance(failure, GeneratorExit | KeyboardInterrupt):
             raise failure
@@ -438,19 +414,19 @@ class Engine:
             attempt=attempt,
             latency_ms=latency_ms,
             level=logging.WARNING if timed_out else logging.ERROR,
-            extra={"exception": repr(failure)},
+            extra={"exception": shown},
             exc=failure,
         )
         if attempt < worker.policy.max_retries and not foreign_cancel:
             delay = worker.policy.backoff(attempt + 1)
-            retry = {"sleep_s": delay, "exception": repr(failure)}
+            retry = {"sleep_s": delay, "exception": shown}
             if log is not None:
-                about = {"attempt": attempt + 1, "sleep_s": delay, "error": repr(failure)}
+                about = {"attempt": attempt + 1, "sleep_s": delay, "error": shown}
                 log.event("node.retry", worker.port.name, context._span, about)
             await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
             await asyncio.sleep(delay)
             return None
-        error = _flow_error(worker, context, failure, attempt, latency_ms)
+        error = flow_error(worker.node, context.trace_id, failure, attempt, latency_ms)
         if trace is not None and trace.error is None:
             trace.error = error
         await self.broadcast.tell(
@@ -459,7 +435,7 @@ class Engine:
             attempt=attempt,
             latency_ms=latency_ms,
             level=logging.ERROR,
-            extra={"exception": repr(failure), "flow_error": error.to_payload()},
+            extra={"exception": shown, "flow_error": error.to_payload()},
             exc=failure,
         )
         if self.table.errors_are_results:
@@ -496,27 +472,3 @@ def _expire(context: Context) -> None:
     context._timed_out = True
     if context._task is not None:
         context._task.cancel()
-
-
-def _flow_error(worker: Worker, context: Context, failure: BaseException, attempt: int, latency_ms: float) -> FlowError:
-    name = worker.port.name
-    metadata: dict[str, Any] = {"attempt": attempt, "latency_ms": latency_ms}
-    if isinstance(failure, NodeTimeout):
-        timeout_s = worker.policy.timeout_s or 0.0
-        metadata["timeout_s"] = timeout_s
-        code = FlowErrorCode.NODE_TIMEOUT
-        message = f"Node '{name}' timed out after {timeout_s:.2f}s"
-        failure = TimeoutError(message)
-    else:
-        metadata["exception_repr"] = repr(failure)
-        code = FlowErrorCode.NODE_EXCEPTION
-        message = f"Node '{name}' raised {type(failure).__name__}: {failure}"
-    return FlowError.from_exception(
-        trace_id=context.trace_id,
-        node_name=name,
-        node_id=worker.node.node_id,
-        exc=failure,
-        code=code,
-        message=message,
-        metadata=metadata,
-    )

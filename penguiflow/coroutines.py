@@ -1,0 +1,52 @@
+"""Coroutines that are driven by hand: started with `send(None)`, then awaited for the rest."""
+
+from __future__ import annotations
+
+import contextvars
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+__all__ = ["resume", "resume_in"]
+
+
+@types.coroutine
+def resume(coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that was started by hand and waits for `pending`."""
+    while True:
+        try:
+            value = yield pending
+        except GeneratorExit:
+            coro.close()
+            raise
+        except BaseException as error:
+            try:
+                pending = coro.throw(error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                pending = coro.send(value)
+            except StopIteration as stop:
+                return stop.value
+
+
+@types.coroutine
+def resume_in(context: contextvars.Context, coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
+    """As `resume`, each step within `context`."""
+    while True:
+        try:
+            value = yield pending
+        except GeneratorExit:
+            context.run(coro.close)
+            raise
+        except BaseException as error:
+            try:
+                pending = context.run(coro.throw, error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                pending = context.run(coro.send, value)
+            except StopIteration as stop:
+                return stop.value

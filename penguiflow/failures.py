@@ -1,0 +1,50 @@
+"""From an exception in a node to the error that its trace ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.errors import FlowError, FlowErrorCode
+
+if TYPE_CHECKING:
+    from penguiflow.node import Node
+
+__all__ = ["NodeTimeout", "flow_error", "text_of"]
+
+
+class NodeTimeout(Exception):
+    """The policy's bound on one attempt has passed. (A `TimeoutError` of the node's own code is something else.)"""
+
+
+def text_of(failure: BaseException, how: Callable[[BaseException], str]) -> str:
+    """`str` or `repr` of an exception, even of one that cannot be shown."""
+    try:
+        return how(failure)
+    except Exception:  # the exception's own method raises
+        return f"<{type(failure).__name__} that cannot be shown>"
+
+
+def flow_error(node: Node, trace_id: str | None, failure: BaseException, attempt: int, latency_ms: float) -> FlowError:
+    """What a trace gets for a node that failed for good."""
+    name = str(node.name)
+    metadata: dict[str, Any] = {"attempt": attempt, "latency_ms": latency_ms}
+    if isinstance(failure, NodeTimeout):
+        timeout_s = node.policy.timeout_s or 0.0
+        metadata["timeout_s"] = timeout_s
+        code = FlowErrorCode.NODE_TIMEOUT
+        message = f"Node '{name}' timed out after {timeout_s:.2f}s"
+        failure = TimeoutError(message)
+    else:
+        metadata["exception_repr"] = text_of(failure, repr)
+        code = FlowErrorCode.NODE_EXCEPTION
+        message = f"Node '{name}' raised {type(failure).__name__}: {text_of(failure, str)}"
+    return FlowError.from_exception(
+        trace_id=trace_id,
+        node_name=name,
+        node_id=node.node_id,
+        exc=failure,
+        code=code,
+        message=message,
+        metadata=metadata,
+    )
