@@ -15,7 +15,7 @@ from penguiflow.state.errors import StoreError
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.host.control import StoreProblem
 from playground.project import Project
-from playground.protocol import HOST_TRACE, Accepted, Cancel, Error, Logs, ModuleInfo, Result, Run, decode
+from playground.protocol import HOST_TRACE, Accepted, Cancel, Logs, ModuleInfo, Result, Run, decode
 from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
 from playground.supervisor.batches import read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost
@@ -72,25 +72,37 @@ class LiveSource:
         if self._reader is not None:
             await self._reader.close()
 
+    @property
+    def spare_pid(self) -> int | None:
+        """The worker that waits for the next save, if it is there yet."""
+        return self._supervisor.spare_pid
+
     # -- what a dashboard asks ----------------------------------------------------------------------------------------
 
     async def run(self, request: Run) -> str:
         """Start a run; returns its trace id. Raises `RunRefused`."""
-        found = self._supervisor.generations.find(request.target)
-        if found is None:
-            raise RunRefused(self._why_not(request.target))
-        generation, flow = found
-        connection = self._connections.get(generation.number)
-        if connection is None:
-            raise RunRefused("the host is being restarted")
-        try:
-            answer = await connection.request(request.model_copy(update={"target": flow.target}))
-        except ConnectionLost as error:
-            raise RunRefused(str(error)) from None
-        if isinstance(answer, Error):
-            raise RunRefused(answer.message, answer.details)
-        trace_id: str = answer.trace_id
-        return trace_id
+        refused = RunRefused(self._why_not(request.target))
+        tried: set[int] = set()
+        while (found := self._supervisor.generations.find(request.target)) is not None:
+            generation, flow = found
+            connection = self._connections.get(generation.number)
+            if connection is None or generation.number in tried:
+                break
+            tried.add(generation.number)
+            try:
+                answer = await connection.request(request.model_copy(update={"target": flow.target}))
+            except ConnectionLost as error:
+                refused = RunRefused(str(error))
+                if not generation.worker.ending:
+                    break
+            else:
+                if isinstance(answer, Accepted) and answer.trace_id is not None:
+                    return answer.trace_id
+                refused = RunRefused(answer.message, answer.details)
+                if answer.code != "busy":
+                    break
+            # That worker was being replaced just then: the one in its place takes the run.
+        raise refused
 
     async def cancel(self, trace_id: str) -> bool:
         """Cancel a run; False when it was over."""

@@ -81,6 +81,9 @@ class Engine:
             except Exception as error:  # validators and the flow's own set-up are user code
                 refusal = Error(code="load_error", message=f"{type(error).__name__}: {error}")
             else:
+                # From here on it counts as running: a worker that is told to retire waits for it.
+                self._traces[trace_id] = runnable
+                self.running = len(self._traces)
                 self._begin(self._run(runnable, message, request, trace_id, client))
                 return
         self._reply(client, request, refusal)
@@ -153,8 +156,6 @@ class Engine:
         self._recorders[id(runnable)] = recorder
 
     async def _run(self, runnable: Runnable, message: Any, request: Run, trace_id: str, client: Client) -> None:
-        self._traces[trace_id] = runnable
-        self.running = len(self._traces)
         recorder = self._recorders[id(runnable)]
         accepted = Accepted(trace_id=trace_id, version=self._loader.version(runnable))
         self._accept(client, request, accepted, trace_id)

@@ -119,6 +119,11 @@ class Worker:
             self.kill()
             await self.ended.wait()
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end."""
+        return self._told_to_end
+
     def expect_end(self) -> None:
         """From now on its end is no accident."""
         self._told_to_end = True

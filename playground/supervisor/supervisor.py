@@ -113,6 +113,11 @@ class Supervisor:
         assert self._listening is not None
         return f"ws://127.0.0.1:{self._listening.getsockname()[1]}/"
 
+    @property
+    def spare_pid(self) -> int | None:
+        """The worker that waits for the next save."""
+        return self._spare.pid if self._spare is not None else None
+
     def start(self, prestarted: Prestarted) -> None:
         """Begin, with a first worker that was started already. Returns at once."""
         self._listening = prestarted.listening
@@ -296,8 +301,8 @@ class Supervisor:
         if not await self._hand_over(generation):
             self.reload()  # it died between two steps
             return
-        unused = self.generations.switch(generation, loaded.modules)
         await self._listener.serving(generation)
+        unused = self.generations.switch(generation, loaded.modules)
         self._announce()
         for old in unused:
             self._retire(old.worker)
