@@ -32,7 +32,7 @@ MAX_TEXT_CHARS = 8 * 1024 * 1024
 MAX_INT_BITS = 14_000
 """Readers of JSON refuse integers of more than 4,300 digits."""
 
-_JSON_KEYS = {None: "null", True: "true", False: "false"}
+_JSON_KEYS = {None: "None", True: "true", False: "false"}  # as pydantic_core has them
 
 
 class StandIn(dict[str, Any]):
