@@ -58,13 +58,12 @@ class DashboardApp(App[int]):
     """One screen: flows and runs on the left, the trace, and below it the inspector and the output."""
 
     TITLE = "penguiflow"
+    NOTIFICATION_TIMEOUT = 4
     CSS = "Screen { layout: vertical; overflow: hidden; }"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c", "quit", "Quit", show=False),
-        Binding("tab", "next_pane(1)", "Next pane", show=False, priority=False),
-        Binding("shift+tab", "next_pane(-1)", "Previous pane", show=False, priority=False),
         *(Binding(str(number), f"focus_pane('{name}')", name, show=False) for number, name in enumerate(PANES, 1)),
         Binding("ctrl+p,colon", "command_palette", "Commands", show=False),
         Binding("question_mark,f1", "help", "Help", show=False),
@@ -386,6 +385,20 @@ class DashboardApp(App[int]):
         """Cycle through the panes."""
         index = PANES.index(self.pane.id or FLOWS)
         self.action_focus_pane(PANES[(index + delta) % len(PANES)])
+
+    def action_focus_next(self) -> None:
+        """Tab: the next pane, or the next field of a form."""
+        if len(self.screen_stack) == 1:
+            self.action_next_pane(1)
+        else:
+            self.screen.focus_next()
+
+    def action_focus_previous(self) -> None:
+        """Shift+tab."""
+        if len(self.screen_stack) == 1:
+            self.action_next_pane(-1)
+        else:
+            self.screen.focus_previous()
 
     def action_next_tab(self) -> None:
         """The next tab of the pane."""

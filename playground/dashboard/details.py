@@ -80,8 +80,6 @@ def event_details(trace: TraceModel, index: int, *, whole: bool = False) -> tupl
         return heading, nodes
     data = read_data(raw)
     error = data.pop("error", None)
-    if isinstance(error, dict):
-        nodes += error_nodes(error)
     same = data.get("same_as")
     for key, value in data.items():
         if key == "payload":
@@ -90,6 +88,8 @@ def event_details(trace: TraceModel, index: int, *, whole: bool = False) -> tupl
             nodes.append(payload(key, value))
         else:
             nodes.append(field(key, value if isinstance(value, str) else _json(value)))
+    if isinstance(error, dict):
+        nodes += error_nodes(error)
     if isinstance(same, str) and (found := trace.find_message(same, before=index)) is not None:
         nodes.append(payload("payload", found[1].get("payload")))
     message_id = data.get("message_id")

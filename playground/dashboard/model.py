@@ -50,7 +50,7 @@ class Workspace:
         """Log lines not yet taken by their view."""
         self.notices: deque[Notice] = deque(maxlen=20)
         self.broke: list[ModuleInfo] = []
-        """Modules whose code failed since this was last emptied."""
+        """Modules that broke while we looked, since this was last emptied."""
         self.modules_changed = False
         self.events_seen = 0
         self.dropped = 0
@@ -104,7 +104,7 @@ class Workspace:
         self.modules = modules
         self.modules_changed = True
         for module in modules:
-            if module.error is not None and module.error != before.get(module.path):
+            if module.error is not None and before.get(module.path, module.error) != module.error:
                 self.broke.append(module)
 
     def _host_state(self, state: HostState) -> None:

@@ -51,7 +51,9 @@ class Script:
             "name": name,
             "data": data,
         }
-        self.events.append(json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self.events.append(
+            json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        )
 
     def start(self, kind: str, name: str, parent: str | None, data: dict[str, Any] | None = None) -> str:
         """Open a span."""
@@ -195,7 +197,9 @@ def make_modules() -> list[ModuleInfo]:
         edges=[("OpenSea", "route"), ("route", "technical"), ("route", "billing"), ("technical", "reply")],
         version="3f9c1ab2" * 8,
     )
-    hello = FlowInfo(target="flows/hello.py", name="hello", input_schema={"type": "object", "properties": {}}, version="11" * 32)
+    hello = FlowInfo(
+        target="flows/hello.py", name="hello", input_schema={"type": "object", "properties": {}}, version="11" * 32
+    )
     error = CodeError(
         kind="syntax",
         message="SyntaxError: '(' was never closed",
@@ -227,6 +231,8 @@ class ScriptedSource:
         self.modules = make_modules()
         self.answer: Callable[[Run], list[bytes]] = lambda run: triage_script(f"{len(self.requests):032x}").events
         self.refusal: RunRefused | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def start(self) -> None:
         self.inbox.host = HostState("ready", "", 1)
@@ -258,6 +264,7 @@ class ScriptedSource:
         return [TraceEvent.from_dict(json.loads(raw)) for raw in await self.load_event_bytes(trace_id, after=after)]
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
+        await self.gate.wait()
         rows = [raw for raw in self.stored.get(trace_id, []) if json.loads(raw)["seq"] > after]
         return rows[:limit]
 
@@ -340,11 +347,12 @@ def modules() -> Callable[[], list[ModuleInfo]]:
 def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`async with open_desk(size=(80, 24)) as desk`."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    monkeypatch.setattr("playground.dashboard.app.FRAMES_PER_SECOND", 100)
 
     @asynccontextmanager
     async def opened(size: tuple[int, int] = (120, 40), state: UiState | None = None) -> AsyncIterator[Desk]:
         app = DashboardApp(source, project="demo", state=state or UiState())
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             desk = Desk(app, pilot, source)
             await desk.until(lambda: len(app.flows) or not source.modules, "the flows")
             yield desk

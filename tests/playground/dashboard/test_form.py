@@ -104,7 +104,13 @@ def test_models_that_refer_to_themselves_end() -> None:
 
 
 def test_odd_schemas_do_not_break_the_form() -> None:
-    for schema in ({}, {"$ref": "#/$defs/No"}, {"type": "object", "properties": {"a": True, "b": {"enum": []}}}, {"anyOf": []}):
+    schemas: list[dict[str, Any]] = [
+        {},
+        {"$ref": "#/$defs/No"},
+        {"type": "object", "properties": {"a": True, "b": {"enum": []}}},
+        {"anyOf": []},
+    ]
+    for schema in schemas:
         fields = fields_of(schema)
         collect(fields, initial(fields, None))
 

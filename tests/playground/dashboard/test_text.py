@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from playground.dashboard.text import bar, clip, clip_row, count, duration, lines_of, one_line, pad, row_cells, when, wrap
+from playground.dashboard.text import (
+    bar,
+    clip,
+    clip_row,
+    count,
+    duration,
+    lines_of,
+    one_line,
+    pad,
+    row_cells,
+    when,
+    wrap,
+)
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \x00 \u202eevil\u2066 \ud800 \u200b\r\n\u2028end"
 
@@ -56,13 +68,23 @@ def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0004, "0.4 ms"), (0.012, "12 ms"), (0.82, "0.82 s"), (12.34, "12.3 s"), (123, "2m03s"), (3900, "1h05m"), (None, "")],
+    [
+        (0.0004, "0.4 ms"),
+        (0.012, "12 ms"),
+        (0.82, "0.82 s"),
+        (12.34, "12.3 s"),
+        (123, "2m03s"),
+        (3900, "1h05m"),
+        (None, ""),
+    ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(("number", "text"), [(950, "950"), (12_400, "12.4k"), (999_999, "1.0M"), (310_000_000, "310M")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(950, "950"), (12_400, "12.4k"), (999_999, "1.0M"), (310_000_000, "310M")]
+)
 def test_counts(number: int, text: str) -> None:
     assert count(number) == text
 

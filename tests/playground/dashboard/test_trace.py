@@ -31,7 +31,16 @@ def test_heads_are_read_without_their_data() -> None:
 
 
 def test_other_spacing_and_order_of_keys_are_understood() -> None:
-    fields = {"data": {"a": 1}, "seq": 0, "trace_id": "t", "span_id": "0", "ts": 1, "offset_ns": 0, "kind": "k", "name": "n"}
+    fields = {
+        "data": {"a": 1},
+        "seq": 0,
+        "trace_id": "t",
+        "span_id": "0",
+        "ts": 1,
+        "offset_ns": 0,
+        "kind": "k",
+        "name": "n",
+    }
     raw = json.dumps(fields).encode()
     assert read_head(raw).kind == "k"
     assert read_data(raw) == {"a": 1}
@@ -94,7 +103,9 @@ def test_a_dead_host_leaves_no_running_span(triage: Callable[..., Any]) -> None:
 def test_messages_are_found_by_way_of_the_one_that_carries_the_payload(script: Any) -> None:
     made = script("t" * 32)
     made.send(made.root, "OpenSea", "a", {"text": "hi"}, "m1")
-    made.event("message.enqueued", "OpenSea->b", made.root, None, {"message_id": "m2", "source": "OpenSea", "same_as": "m1"})
+    made.event(
+        "message.enqueued", "OpenSea->b", made.root, None, {"message_id": "m2", "source": "OpenSea", "same_as": "m1"}
+    )
     trace = load(made)
     found = trace.find_message("m2", before=len(trace.events))
     assert found is not None

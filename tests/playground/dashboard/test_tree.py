@@ -14,7 +14,10 @@ def text_of(view: TreeView, width: int = 100) -> list[str]:
 
 
 def names(view: TreeView) -> list[str]:
-    return ["  " * depth + (f"{span.kind} {span.attempt}" if span.kind == "attempt" else span.name) for span, depth in view.rows]
+    return [
+        "  " * depth + (f"{span.kind} {span.attempt}" if span.kind == "attempt" else span.name)
+        for span, depth in view.rows
+    ]
 
 
 def shown(script: Any, *, live: bool = True) -> TreeView:

@@ -51,7 +51,13 @@ def test_events_are_listed_with_time_kind_name_and_a_summary(triage: Callable[..
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("kind:node.retry", 1), ("kind:stream", 6), ("node:reply kind:node", 2), ("ConnectionError", 2), ("!kind:stream", 21)],
+    [
+        ("kind:node.retry", 1),
+        ("kind:stream", 6),
+        ("node:reply kind:node", 2),
+        ("ConnectionError", 2),
+        ("!kind:stream", 21),
+    ],
 )
 def test_events_are_filtered_by_kind_node_and_text(triage: Callable[..., Any], text: str, count: int) -> None:
     view = EventsView()
@@ -211,7 +217,13 @@ def test_hostile_texts_stay_visible_symbols() -> None:
 def test_a_broken_module_says_where_why_and_what_still_works(modules: Callable[[], Any]) -> None:
     broken = modules()[2]
     text = "\n".join(rows(detail(error_card(broken, broken.error))))
-    for part in ("SyntaxError: '(' was never closed", "flows/broken.py:12", "close the bracket", "flow = create(", "watched"):
+    for part in (
+        "SyntaxError: '(' was never closed",
+        "flows/broken.py:12",
+        "close the bracket",
+        "flow = create(",
+        "watched",
+    ):
         assert part in text
     stale = broken.model_copy(update={"state": "stale", "flows": modules()[1].flows})
     assert "last good version (v3f9c1a)" in "\n".join(rows(detail(error_card(stale, stale.error))))
