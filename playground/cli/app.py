@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,9 @@ import typer
 from playground.cli.console import Console
 
 __all__ = ["app"]
+
+Command = Callable[[], int]
+"""What a command line asks for. It runs after the parser is done, whose own handling of errors is not ours."""
 
 app = typer.Typer(
     help="Run typed agent flows, look inside them, change them and run them again.",
@@ -51,24 +55,23 @@ def run(
     trace_id: Annotated[str | None, typer.Option(metavar="ID", help="The id of the trace; made up by default.")] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Run without recording a trace.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
-) -> int:
+) -> Command:
     """Run a flow once: what it streams goes to stderr, its result to stdout."""
     from playground.cli.run import RunOptions, run_flow
 
-    return run_flow(
-        RunOptions(
-            target=target,
-            input=input,
-            json=json,
-            timeout=timeout,
-            headers=headers,
-            meta=meta,
-            session=session,
-            trace_id=trace_id,
-            record=not no_store,
-            quiet=quiet,
-        )
+    options = RunOptions(
+        target=target,
+        input=input,
+        json=json,
+        timeout=timeout,
+        headers=headers,
+        meta=meta,
+        session=session,
+        trace_id=trace_id,
+        record=not no_store,
+        quiet=quiet,
     )
+    return lambda: run_flow(options)
 
 
 @app.command(short_help="List the runs of this and earlier days.")
@@ -80,13 +83,12 @@ def traces(
     session: Annotated[str | None, typer.Option(metavar="KEY", help="Only those of this session.")] = None,
     limit: Annotated[int, typer.Option(metavar="N", help="At most this many.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-) -> int:
+) -> Command:
     """List the runs of this and earlier days, newest first."""
     from playground.cli.traces import TracesOptions, list_traces
 
-    return list_traces(
-        TracesOptions(flow=flow, status=status, text=text, since=since, session=session, limit=limit, json=json)
-    )
+    options = TracesOptions(flow=flow, status=status, text=text, since=since, session=session, limit=limit, json=json)
+    return lambda: list_traces(options)
 
 
 @app.command(short_help="Look into a trace: what ran, what failed.")
@@ -97,11 +99,11 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Trace, spans and events as JSON.")] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="The messages as a Mermaid sequence diagram.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Leave nothing out of the tree or the diagram.")] = False,
-) -> int:
+) -> Command:
     """Look into a trace: what ran, how long it took, what failed and why."""
     from playground.cli.inspect import choose_view, inspect_trace
 
-    return inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
+    return lambda: inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
 
 
 @app.command(short_help="Draw the graph of a flow.")
@@ -110,11 +112,11 @@ def graph(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid.")] = False,
     dot: Annotated[bool, typer.Option("--dot", help="As Graphviz' DOT.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The flow with its nodes and edges as JSON.")] = False,
-) -> int:
+) -> Command:
     """Draw the graph of a flow."""
     from playground.cli.graph import choose_format, show_graph
 
-    return show_graph(target, choose_format(mermaid=mermaid, dot=dot, json=json))
+    return lambda: show_graph(target, choose_format(mermaid=mermaid, dot=dot, json=json))
 
 
 @app.command(short_help="Open the dashboard.")
@@ -133,22 +135,21 @@ def tui(
     ] = "",
     run: Annotated[str | None, typer.Option(metavar="TARGET", help="A flow to run before the screenshot.")] = None,
     sample: Annotated[int, typer.Option(metavar="N", help="Which of its samples to run it with, from 0.")] = 0,
-) -> int:
+) -> Command:
     """Open the dashboard: run, watch, change and run again."""
     from playground.cli.tui import TuiOptions, open_dashboard
 
-    return open_dashboard(
-        TuiOptions(
-            paths=paths or [],
-            port=port,
-            theme=theme,
-            screenshot=screenshot,
-            size=size,
-            keys=keys,
-            run=run,
-            sample=sample,
-        )
+    options = TuiOptions(
+        paths=paths or [],
+        port=port,
+        theme=theme,
+        screenshot=screenshot,
+        size=size,
+        keys=keys,
+        run=run,
+        sample=sample,
     )
+    return lambda: open_dashboard(options)
 
 
 @app.command(short_help="Print the version.")
@@ -175,11 +176,11 @@ def invoke(arguments: list[str]) -> int:
     from playground.cli.failures import Failure
 
     try:
-        code: Any = app(arguments, prog_name="pf", standalone_mode=False)
+        parsed: Any = app(arguments, prog_name="pf", standalone_mode=False)
     except _USAGE_ERRORS as error:
         command = arguments[0] if arguments and arguments[0] in _names() else ""
         raise Failure(_message(error), hint=f"see `pf {command} --help`".replace("  ", " ")) from None
-    return code if isinstance(code, int) else 0
+    return parsed() if callable(parsed) else 0
 
 
 def _names() -> set[str]:

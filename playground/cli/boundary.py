@@ -40,10 +40,11 @@ def guard(command: Callable[[], int]) -> int:
 
 
 def _missing_extra(error: Exception) -> Failure | None:
-    if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] not in _EXTRA:
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in _EXTRA:
         return None
     return Failure(
-        f"the playground is not installed ({error.name} is missing)", hint='pip install "penguiflow[playground]"'
+        f"the playground is not installed ({package} is missing)", hint='pip install "penguiflow[playground]"'
     )
 
 

@@ -40,19 +40,22 @@ class Progress:
         """The last error of an attempt of each node: `{type, message, traceback, file, line}`."""
 
     def follow(self, trace_id: str) -> None:
-        """The run has this trace id; what belongs to other traces is left out."""
+        """The run begins and has this trace id; what belongs to other traces is left out."""
         self._trace_id = trace_id
+        self._begun = self._last_text = time.monotonic()
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the command began."""
+        """Seconds since the run began, before that since the command did."""
         return time.monotonic() - self._begun
 
     def show(self, frame: Events | Stream | Logs | Result) -> None:
         """Take one frame of the host."""
         if isinstance(frame, Logs):
             for line in frame.lines:
-                self._tell(many_lines(line.text.rstrip("\n")))
+                # What the runtime logs of nodes is told by their events, in one line and without its own traceback.
+                if line.source != "log" or not line.text.startswith("penguiflow.core:"):
+                    self._tell(many_lines(line.text.rstrip("\n")))
             if frame.dropped:
                 self._tell(f"({frame.dropped} lines of output left out)", role="dim")
         elif isinstance(frame, Events | Stream):
@@ -76,13 +79,17 @@ class Progress:
             self._running[event["span_id"]] = event["name"]
         elif kind == "node.end":
             self._running.pop(event["span_id"], None)
-        elif kind == "attempt.end" and data.get("error"):
+        elif kind == "attempt.end" and isinstance(data.get("error"), dict):
             self.failures[event["name"]] = data["error"]
         elif kind == "node.retry":
-            sleep = f" in {duration(data['sleep_s'])}" if data.get("sleep_s") else ""
-            error = describe_error(data.get("error") or self.failures.get(event["name"]))
-            reason = f": {error}" if error else ""
-            self._tell(f"↻ {one_line(event['name'])}: attempt {data.get('attempt', 0) + 1}{sleep}{reason}", role="warn")
+            self._show_retry(str(event["name"]), data)
+
+    def _show_retry(self, name: str, data: Mapping[str, Any]) -> None:
+        sleep, attempt = data.get("sleep_s"), data.get("attempt")
+        which = f"attempt {attempt + 1}" if isinstance(attempt, int) else "another attempt"
+        wait = f" in {duration(sleep)}" if isinstance(sleep, int | float) and sleep > 0 else ""
+        error = describe_error(self.failures.get(name) or data.get("error"))
+        self._tell(f"↻ {one_line(name)}: {which}{wait}{f': {error}' if error else ''}", role="warn")
 
     def _show_chunk(self, data: Mapping[str, Any]) -> None:
         text = str(data.get("text") or "")
@@ -115,7 +122,8 @@ class Progress:
         quiet_for = now - max(self._last_text, self._begun)
         if self._quiet or self._mid_line or not self._console.err_terminal or quiet_for < SILENT_S:
             return
-        names = ", ".join(dict.fromkeys(one_line(name) for name in self._running.values())) or "waiting"
+        names = ", ".join(dict.fromkeys(one_line(name) for name in self._running.values()))
+        names = names or ("loading" if self._trace_id is None else "waiting")
         spinner = _FRAMES[self._ticks % len(_FRAMES)]
         self._ticks += 1
         text = clip(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from playground.cli.console import Console, json_text
@@ -19,7 +20,8 @@ from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
 from playground.project import Project, find_project
 from playground.protocol import FlowInfo, Result, Run
 from playground.render.failure import describe_error, user_frames
-from playground.session import HostDied, HostSession, recover
+from playground.session import HostDied, HostSession
+from playground.supervisor.recovery import recover
 
 __all__ = ["RunOptions", "run_flow"]
 
@@ -29,6 +31,8 @@ CANCEL_GRACE_S = 0.7
 DEADLINE_GRACE_S = 0.5
 """How much later than the flow's own deadline a run is cancelled from outside."""
 _MISSING = object()
+_MADE_UP = re.compile("[0-9a-f]{32}")
+"""An id that nobody chose: its beginning is enough."""
 
 
 class RunOptions(NamedTuple):
@@ -129,6 +133,7 @@ class _Runner:
             except HostDied as died:
                 output.error = {"code": "HOST_DIED", "message": str(died)}
                 return self._report(output, explain(died))
+        await self._hear_the_rest(host)
         if result is None:
             await self._give_up(output, project)
         else:
@@ -140,6 +145,12 @@ class _Runner:
                 version=result.version or accepted.version,
             )
         return self._report(output)
+
+    async def _hear_the_rest(self, host: HostSession) -> None:
+        """What the flow printed comes by another way than its result, and may come after it."""
+        with suppress(HostDied):
+            async for frame in host.frames():
+                self.progress.show(frame)
 
     async def _give_up(self, output: RunOutput, project: Project) -> None:
         """The flow did not stop when it was told to, and its process is gone: close its trace."""
@@ -218,19 +229,25 @@ class _Runner:
             return Failure(str(error.get("message") or "the run was interrupted"), ExitCode.HOST_DIED)
         raised = self.progress.failures.get(str(node), {})
         frames = user_frames(str(raised.get("traceback") or ""))
-        details = [text for frame in frames for text in (f"{frame.file}:{frame.line} in {frame.function}", frame.text)]
+        details = [
+            line
+            for frame in frames
+            for line in (f"{frame.file}:{frame.line} in {frame.function}", f"    {frame.text}" if frame.text else "")
+            if line
+        ]
         what = "timed out" if output.status == "timeout" else "failed"
         return Failure(
             f"the flow {what}{where}: {describe_error(raised or error)} [{error.get('code')}]",
             ExitCode.FLOW_FAILED,
-            details=[line for line in details if line],
+            details=details,
         )
 
     def _sum_up(self, output: RunOutput) -> None:
         glyph, role = GLYPHS.get(output.status, "?"), output.status
         parts = [f"{self.console.err_paint(role, f'{glyph} {output.status}')} in {duration(self.progress.elapsed)}"]
         if self.options.record:
-            parts.append(f"pf inspect {shlex.quote(one_line(output.trace_id)[:12])}")
+            short = output.trace_id[:12] if _MADE_UP.fullmatch(output.trace_id) else output.trace_id
+            parts.append(f"pf inspect {shlex.quote(one_line(short))}")
         self.progress.note(" · ".join(parts))
 
 

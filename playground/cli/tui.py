@@ -31,22 +31,29 @@ class TuiOptions(NamedTuple):
 def open_dashboard(options: TuiOptions) -> int:
     """Show the dashboard until it is closed; returns the exit code."""
     from playground.cli.targets import check_target
-    from playground.dashboard import run_dashboard
     from playground.project import find_project
+    from playground.supervisor.spawn import PortInUse, prestart
 
     if options.screenshot is None:
         _need_terminal()
+    _need_packages()
     size = _size(options.size)
+    port = _port(options.port)
     for path in options.paths:
         check_target(path)
-    if options.port is not None:
-        _need_port(options.port)
     project = find_project(options.paths)
+    try:
+        # The worker warms up on another core while Textual is imported on this one.
+        prestarted = prestart(port)
+    except PortInUse as error:
+        raise Failure(str(error), hint="choose another port, or leave --port out") from None
 
     def source() -> Source:
         from playground.live import LiveSource
 
-        return LiveSource(project, options.paths, port=options.port)
+        return LiveSource(project, options.paths, port=port, prestarted=prestarted)
+
+    from playground.dashboard import run_dashboard
 
     return run_dashboard(
         source,
@@ -71,19 +78,18 @@ def _need_terminal() -> None:
         )
 
 
-def _need_port(port: int) -> None:
-    import socket
+def _need_packages() -> None:
+    from importlib.util import find_spec
 
-    if not 0 <= port <= 65535:
+    for name in ("textual", "watchfiles", "websockets"):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def _port(port: int | None) -> int:
+    if port is not None and not 0 <= port <= 65535:
         raise Failure(f"--port: {port} is no port", hint="give a number from 0 to 65535")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except PermissionError:
-            raise Failure(f"port {port} may not be used by you", hint="choose one above 1023") from None
-        except OSError:
-            raise Failure(f"port {port} is in use", hint="choose another one, or leave --port out") from None
+    return port or 0
 
 
 def _size(text: str) -> tuple[int, int]:

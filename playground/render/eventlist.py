@@ -43,7 +43,7 @@ def event_summary(event: TraceEvent) -> str:
     """What an event's data says, in one line."""
     data = event.data
     if event.kind.endswith(".end"):
-        error = describe_error(_mapping(data.get("error")))
+        error = describe_error(data.get("error"))
         return f"{data.get('status')}  {error}".rstrip()
     if event.kind == "message.enqueued":
         return _message(data)
@@ -51,7 +51,7 @@ def event_summary(event: TraceEvent) -> str:
         end = "  (end)" if data.get("done") else ""
         return f"#{data.get('chunk_seq')} {_compact(data.get('text'))}{end}"
     if event.kind == "node.retry":
-        return f"attempt {_number(data.get('attempt'))} {describe_error(_mapping(data.get('error')))}".rstrip()
+        return f"attempt {_number(data.get('attempt'))} {describe_error(data.get('error'))}".rstrip()
     if event.kind == "attempt.start":
         return f"attempt {_number(data.get('attempt'))}"
     if event.kind == "stall":
@@ -71,10 +71,6 @@ def _message(data: Mapping[str, Any]) -> str:
 
 def _type_name(value: Any) -> str:
     return one_line(str(value or "?").rpartition(":")[2])
-
-
-def _mapping(value: Any) -> Mapping[str, Any] | None:
-    return value if isinstance(value, Mapping) else None
 
 
 def _number(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from playground.dashboard.text import one_line
 
@@ -56,10 +56,12 @@ def short_path(file: str) -> str:
         return file
 
 
-def describe_error(error: Mapping[str, Any] | None) -> str:
-    """One line for any error that events carry: `{type, message, file, line}` or `FlowError.to_payload()`."""
+def describe_error(error: object) -> str:
+    """One line for any error that events carry: `{type, message, file, line}`, `FlowError.to_payload()`, or text."""
     if not error:
         return ""
+    if not isinstance(error, Mapping):
+        return one_line(str(error))
     kind = error.get("type") or error.get("exception_type") or error.get("code")
     message = one_line(str(error.get("message") or ""))
     text = f"{kind}: {message}" if kind and message else message or str(kind or "")

@@ -104,7 +104,7 @@ def test_a_port_in_use(pf: RunCommand) -> None:
         taken.listen()
         port = taken.getsockname()[1]
 
-        one_message(pf("tui", "--port", str(port), "--screenshot", "x.svg"), 2, f"port {port} is in use")
+        one_message(pf("tui", "--port", str(port), "--screenshot", "x.svg"), 2, f"127.0.0.1:{port}", "in use")
 
 
 def test_unknown_trace_and_ambiguous_prefix(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:

@@ -33,16 +33,19 @@ WAIT = """
     flow = create(Node(wait, name="wait").to())
 """
 FLAKY = """
+    import asyncio
+
     from penguiflow import Node, NodePolicy, create
 
-    async def answer(message: str, ctx):
+    async def answer(message, ctx):
         tries = ctx.trace_state["tries"] = ctx.trace_state.get("tries", 0) + 1
-        if tries == 1 or message == "never":
+        if tries == 1 or message.payload == "never":
             raise ConnectionError("gone\\x1b[31m")
-        await ctx.emit_chunk(parent=ctx.message, text="# two\\x07\\n", done=False)
-        await ctx.emit_chunk(parent=ctx.message, text="parts", done=True)
+        await ctx.emit_chunk(parent=message, text="# two\\x07\\n", done=False)
+        await ctx.emit_chunk(parent=message, text="parts", done=True)
         print("a word of the flow")
-        return message.upper()
+        await asyncio.sleep(0.3)
+        return message.model_copy(update={"payload": message.payload.upper()})
 
     flow = create(Node(answer, name="answer", policy=NodePolicy(max_retries=2, backoff_base=0.01)).to())
 """
@@ -67,7 +70,7 @@ def test_run_prints_the_result_and_records_the_trace(pf: RunCommand, add_flow: A
     assert len(ran.version) == 64
 
     listed = parse(TracesOutput, pf("traces", "--json").stdout).traces
-    assert [(trace.status, trace.flow, trace.target) for trace in listed] == [("ok", "flow", target)] * 2
+    assert [(trace.status, trace.flow, trace.target) for trace in listed] == [("ok", "greet", target)] * 2
     assert listed[0].trace_id == ran.trace_id
     assert listed[0].session == "s"
     shown = parse(InspectOutput, pf("inspect", ran.trace_id[:8], "--json").stdout)
@@ -93,7 +96,7 @@ def test_a_retry_a_stream_and_a_print_are_told_on_stderr(pf: RunCommand, add_flo
     assert "a word of the flow\n" in result.stderr
     assert "\x1b" not in result.stderr
     tree = pf("inspect", "last").stdout
-    assert "ConnectionError: gone␛[31m  at flows/flaky.py:6" in tree
+    assert "ConnectionError: gone␛[31m  at flows/flaky.py:8" in tree
     assert "attempt 2" in tree
     events = pf("inspect", "last", "--events").stdout.splitlines()
     assert [int(line.split()[0]) for line in events] == list(range(len(events)))
@@ -109,7 +112,7 @@ def test_a_flow_that_fails(pf: RunCommand, add_flow: AddFlow) -> None:
     ran = parse(RunOutput, result.stdout)
     assert (ran.status, ran.output, ran.error["code"]) == ("error", None, "NODE_EXCEPTION")
     assert "pf: the flow failed in answer: ConnectionError" in result.stderr
-    assert "flows/flaky.py:6 in answer" in result.stderr
+    assert "flows/flaky.py:8 in answer" in result.stderr
     assert "Traceback" not in result.stderr
 
 
