@@ -103,6 +103,7 @@ class Context:
     _task: asyncio.Task[Any] | None = None
     _cancel_reason: str | None = None
     _cancel_sent = False
+    _cancels = 0  # `Task.cancel` calls of ours that are not yet taken back; others' must stay
     _timed_out = False
     _shielded = False
     _held: list[Trace] | None = None
@@ -353,4 +354,5 @@ class Context:
     def _deliver_cancel(self) -> None:
         if self._task is not None and not self._cancel_sent and not self._shielded:
             self._cancel_sent = True
+            self._cancels += 1
             self._task.cancel()

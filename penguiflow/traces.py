@@ -301,7 +301,8 @@ class TraceTable:
     def end_all(self, reason: str) -> None:
         """Answer everybody who still waits, and forget everything."""
         for trace in list(self.traces.values()):
-            if not trace.ended:
+            # A node that stops its own flow is still under way: its trace ends with it.
+            if not trace.ended and not trace.inflight:
                 trace.error = trace.error or cancelled_error(trace, reason)
                 self.finish(trace, "cancelled")
         self.traces.clear()

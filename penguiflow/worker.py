@@ -219,10 +219,8 @@ class Engine:
             self.suspended.discard(context)
             if trace is not None and trace.suspended is not None:
                 trace.suspended.discard(context)
-            if context._cancel_reason is not None or context._timed_out:
-                # The cancellation was ours and has been dealt with.
-                while task.cancelling():
-                    task.uncancel()
+            for _ in range(context._cancels):
+                task.uncancel()
 
     async def _rest(self, task: asyncio.Task[None]) -> bool:
         """Wait to be needed again; False when this carrier should end."""
@@ -403,9 +401,9 @@ class Engine:
         # From outside (the loop is shutting down, or the node cancelled its own task): no further attempt.
         task = context._task
         foreign_cancel = isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-        if timed_out:
-            while task is not None and task.cancelling():
-                task.uncancel()
+        if timed_out and task is not None:
+            task.uncancel()
+            context._cancels -= 1
             context._timed_out = False
         event = "node_timeout" if timed_out else "node_error"
         await self.broadcast.tell(
@@ -471,4 +469,5 @@ class Engine:
 def _expire(context: Context) -> None:
     context._timed_out = True
     if context._task is not None:
+        context._cancels += 1
         context._task.cancel()
