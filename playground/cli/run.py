@@ -20,16 +20,19 @@ from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
 from playground.project import Project, find_project
 from playground.protocol import FlowInfo, Result, Run
 from playground.render.failure import describe_error, user_frames
+from playground.render.folded import fold
 from playground.session import HostDied, HostSession
 from playground.supervisor.recovery import recover
 
 __all__ = ["RunOptions", "run_flow"]
 
 TICK_S = 0.1
-CANCEL_GRACE_S = 0.7
+CANCEL_GRACE_S = 0.5
 """How long a cancelled run may take to say so before its host is ended: Ctrl-C has to be answered within 2 seconds."""
 DEADLINE_GRACE_S = 0.5
 """How much later than the flow's own deadline a run is cancelled from outside."""
+SCREEN_LINES = 40
+"""A result that is longer is folded on a terminal."""
 _MISSING = object()
 _MADE_UP = re.compile("[0-9a-f]{32}")
 """An id that nobody chose: its beginning is enough."""
@@ -215,8 +218,18 @@ class _Runner:
             if isinstance(output.output, str):
                 self.console.line(many_lines(output.output))
             else:
-                self.console.line(json_text(output.output, indent=2))
+                self._write_value(output.output)
         self.console.flush()
+
+    def _write_value(self, value: Any) -> None:
+        """A whole value, or on a terminal what can be looked at."""
+        folded = False
+        if self.console.out_terminal:
+            value, folded = fold(value, SCREEN_LINES)
+        self.console.line(json_text(value, indent=2))
+        if folded:
+            self.console.flush()
+            self.progress.note("(folded for the terminal: --json, a pipe or a file gets all of it)", role="dim")
 
     def _failure(self, output: RunOutput) -> Failure:
         """What to say about a run that did not end well."""
@@ -236,8 +249,9 @@ class _Runner:
             if line
         ]
         what = "timed out" if output.status == "timeout" else "failed"
+        told, code = describe_error(raised or error), str(error.get("code") or "")
         return Failure(
-            f"the flow {what}{where}: {describe_error(raised or error)} [{error.get('code')}]",
+            f"the flow {what}{where}: {told}{f' [{code}]' if code and code not in told else ''}",
             ExitCode.FLOW_FAILED,
             details=details,
         )
