@@ -250,9 +250,6 @@ def flow_details(module: ModuleInfo, flow: FlowInfo) -> tuple[Row, list[Node]]:
     nodes: list[Node] = []
     if flow.title:
         nodes.append(field("title", flow.title, "strong"))
-    if flow.doc:
-        first, _, rest = flow.doc.strip().partition("\n")
-        nodes.append(text("about", flow.doc) if rest else field("about", first))
     loaded = when(module.loaded_at) if module.loaded_at else ""
     took = f" in {module.load_ms:.0f} ms" if module.load_ms is not None else ""
     nodes.append(field("target", flow.target, "accent"))
@@ -261,6 +258,9 @@ def flow_details(module: ModuleInfo, flow: FlowInfo) -> tuple[Row, list[Node]]:
     if flow.nodes:
         nodes.append(field("nodes", " · ".join(one_line(node.name) for node in flow.nodes)))
     nodes += [Node(f"sample {number}", sample) for number, sample in enumerate(flow.samples, 1)]
+    if flow.doc:
+        first, _, rest = flow.doc.strip().partition("\n")
+        nodes.append(text("about", flow.doc) if rest else field("about", first))
     if flow.edges:
         nodes.append(Node("edges", [f"{source} → {target}" for source, target in flow.edges]))
     policies = {node.name: node.policy for node in flow.nodes if node.policy}

@@ -130,7 +130,9 @@ class StreamView(View):
         stream = self.stream
         if stream is None or self.trace is None:
             return []
-        row: Row = [(one_line(stream.stream_id), "accent")]
+        # A stream without a name of its own carries the id of its trace.
+        named = stream.stream_id != self.trace.trace_id
+        row: Row = [(one_line(stream.stream_id), "accent")] if named else []
         if len(self.trace.streams) > 1:
             row.append((f" {self.number % len(self.trace.streams) + 1}/{len(self.trace.streams)} ◂▸", "dim"))
         if not stream.done and not self.trace.over:

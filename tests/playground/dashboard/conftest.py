@@ -308,9 +308,10 @@ class Desk:
     async def frame(self) -> None:
         """At least one whole frame: drained, drawn."""
         before = self.app.frames
-        while self.app.frames < before + 2:
-            await asyncio.sleep(0.005)
-        await self.pilot.pause()
+        for _ in range(int(WAIT_S / 0.005)):
+            await self.pilot.pause(0.005)
+            if self.app.frames >= before + 2:
+                return
 
     async def press(self, *keys: str) -> None:
         """Press keys and let them take effect."""
@@ -347,7 +348,7 @@ def modules() -> Callable[[], list[ModuleInfo]]:
 def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`async with open_desk(size=(80, 24)) as desk`."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
-    monkeypatch.setattr("playground.dashboard.app.FRAMES_PER_SECOND", 100)
+    monkeypatch.setattr("playground.dashboard.app.FRAMES_PER_SECOND", 40)
 
     @asynccontextmanager
     async def opened(size: tuple[int, int] = (120, 40), state: UiState | None = None) -> AsyncIterator[Desk]:
