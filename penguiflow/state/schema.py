@@ -104,8 +104,11 @@ def check(connection: sqlite3.Connection, path: str) -> int:
 
     Raises `StoreTooNew`, `StoreUnreadable` (another program's database) and whatever sqlite3 says of a broken file.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # One statement, one moment: another process may be making the tables right now.
+    application, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
     if application == APPLICATION_ID:
         if version > VERSION:
             raise StoreTooNew(
@@ -116,7 +119,6 @@ def check(connection: sqlite3.Connection, path: str) -> int:
                 supported=VERSION,
             )
         return int(version)
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application or version or tables:
         raise StoreUnreadable(
             f"{path} is the database of another program: move it aside, or let PENGUIFLOW_HOME name another folder",

@@ -66,7 +66,8 @@ class SQLiteStateStore:
         read_only: bool = False,
         durability: Literal["batched", "full"] = "batched",
     ) -> None:
-        self.path = Path(path)
+        # Whoever changes the working directory later must not get another file.
+        self.path = Path(path).absolute()
         self._reader = reader.Reader(self.path)
         self._writer = None if read_only else _start_writer(self.path, durability)
         # For those who forget to close: events of the last moments are still written when the interpreter exits.
