@@ -1,0 +1,130 @@
+"""`pf inspect` and `pf traces` on a store, without a process of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from playground.__main__ import main
+from playground.cli import inspect
+from playground.cli.outputs import InspectOutput, TracesOutput
+from playground.project import find_project
+
+WriteTrace = Callable[..., Awaitable[None]]
+
+
+def run(*arguments: str) -> int:
+    """The command, with the loop of its own that it starts."""
+    return main(arguments)
+
+
+@pytest.fixture
+def traces(write_trace: WriteTrace) -> None:
+    import asyncio
+
+    async def write() -> None:
+        await write_trace("first-1", nodes=3, session="a")
+        await write_trace("first-2", nodes=2, error={"code": "NODE_EXCEPTION", "message": "no \x1b[31mfish"})
+        await write_trace("second", nodes=30)
+
+    asyncio.run(write())
+
+
+@pytest.mark.usefixtures("traces")
+@pytest.mark.parametrize("page", [1, 7, 2000])
+def test_json_is_whole_whatever_the_size_of_a_page(
+    page: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(inspect, "PAGE", page)
+
+    assert run("inspect", "last", "--json") == 0
+
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    shown = InspectOutput.model_validate_json(text)
+    assert [event.seq for event in shown.events] == list(range(3 * 30 + 2))
+    assert shown.trace.events == len(shown.events)
+    assert len(shown.spans) == 31
+    sent = [event.data["payload"]["value"] for event in shown.events if event.kind == "message.enqueued"]
+    assert sent[4] == {"text": "\x1b[31m\u202e", "number": 4}
+    assert json.loads(text)["schema"] == 1
+
+
+@pytest.mark.usefixtures("traces")
+def test_views(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", "first-2") == 0
+    tree = capsys.readouterr().out
+    assert run("inspect", "first-2", "--events") == 0
+    events = capsys.readouterr().out
+    assert run("inspect", "second", "--mermaid") == 0
+    mermaid = capsys.readouterr().out
+    assert run("inspect", "second", "--full") == 0
+    full = capsys.readouterr().out
+
+    assert tree.startswith("✖ error  digest  ")
+    assert "    NODE_EXCEPTION: no ␛[31mfish" in tree
+    assert len(events.splitlines()) == 8
+    assert mermaid.count("work->>Rookery: dict") == 30
+    assert full.count("✔ work") == 30
+    assert "\x1b" not in tree + events + mermaid + full
+
+
+@pytest.mark.usefixtures("traces")
+def test_which_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", "first") == 3
+    ambiguous = capsys.readouterr().err
+    assert run("inspect", "nothing") == 3
+    unknown = capsys.readouterr().err
+    assert run("inspect", "sec") == 0
+
+    assert "first-1" in ambiguous
+    assert "first-2" in ambiguous
+    assert "second" not in ambiguous
+    assert "nothing" in unknown
+
+
+@pytest.mark.usefixtures("traces")
+def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    def found(*arguments: str) -> list[str]:
+        assert run("traces", "--json", *arguments) == 0
+        listed = TracesOutput.model_validate_json(capsys.readouterr().out)
+        return [trace.trace_id for trace in listed.traces]
+
+    assert found() == ["second", "first-2", "first-1"]
+    assert found("--limit", "1") == ["second"]
+    assert found("--status", "error") == ["first-2"]
+    assert found("--session", "a") == ["first-1"]
+    assert found("--text", "FISH") == ["first-2"]
+    assert found("--flow", "other") == []
+    assert found("--since", "1h", "--flow", "digest") == ["second", "first-2", "first-1"]
+    assert found("--since", "2999-01-01") == []
+    assert run("traces", "--flow", "other") == 0
+    assert capsys.readouterr() == ("", "no traces match\n")
+
+
+def test_a_project_without_traces(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("traces") == 0
+    assert "no traces yet" in capsys.readouterr().err
+    assert run("traces", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "traces": []}
+    assert run("inspect", "last") == 3
+    assert not (project / ".penguiflow").exists()
+
+
+@pytest.mark.usefixtures("traces")
+def test_home_can_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = find_project().home
+    monkeypatch.setenv("PENGUIFLOW_HOME", str(tmp_path / "elsewhere"))
+    moved = find_project().home
+    assert run("inspect", "last") == 3
+    moved.parent.mkdir(exist_ok=True)
+    usual.rename(moved)
+
+    assert run("inspect", "last") == 0
+    assert "second" in capsys.readouterr().out
