@@ -315,7 +315,9 @@ class Context:
     def _log_put(self, floe: Floe, msg: Any, trace: Trace, same_as: str | None) -> str:
         assert trace.log is not None
         # The same invocation of the same message gives the same ids again: that is what resume and replay go by.
-        key = f"{self._port.name}|{self._message_id or trace.id}|{floe.name}|{self._ordinal}"
+        # A trace that is taken up again has another root: what is sent in then is something else.
+        origin = self._message_id or f"{trace.id}/{trace.log.root}"
+        key = f"{self._port.name}|{origin}|{floe.name}|{self._ordinal}"
         self._ordinal += 1
         message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         source, target = floe.name.split("->", 1)
