@@ -9,9 +9,16 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pf` with these arguments (`sys.argv` by default); returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _guarded(given)
+    except KeyboardInterrupt:  # before or after the command itself
+        return 130
+
+
+def _guarded(given: list[str]) -> int:
     from playground.cli.boundary import guard
 
-    given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["tui"] and not any(argument.startswith("-") for argument in given):
         # The dashboard's first paint is on a budget that has no room for a parser of options.
         return guard(lambda: _open_dashboard(given[1:]))

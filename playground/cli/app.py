@@ -180,7 +180,10 @@ def invoke(arguments: list[str]) -> int:
     except _USAGE_ERRORS as error:
         command = arguments[0] if arguments and arguments[0] in _names() else ""
         raise Failure(_message(error), hint=f"see `pf {command} --help`".replace("  ", " ")) from None
-    return parsed() if callable(parsed) else 0
+    if callable(parsed):
+        return int(parsed())
+    # The parser answers by itself: 0 for help, 130 for a Ctrl-C in the middle of it.
+    return parsed if isinstance(parsed, int) else 0
 
 
 def _names() -> set[str]:

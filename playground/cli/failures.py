@@ -80,12 +80,12 @@ def _explain_host(error: BaseException) -> Failure | None:
     if isinstance(error, ProjectError):
         return Failure(str(error))
     if isinstance(error, AmbiguousTarget):
-        return Failure("several flows to choose from", hint="name one of them", details=error.candidates)
+        return Failure(str(error).partition(": ")[0], hint="name one of them", details=error.candidates)
     if isinstance(error, LoadFailed):
         return _explain_load(error)
     if isinstance(error, RunRefused):
         fields = [f"{detail.get('path') or '/'}: {detail.get('message')}" for detail in error.details]
-        return Failure(str(error), details=fields)
+        return Failure(str(error), details=[field for field in fields if field not in str(error)])
     if isinstance(error, HostDied):
         return Failure(str(error), ExitCode.HOST_DIED, details=error.stderr.strip().splitlines()[-_STDERR_LINES:])
     return None
@@ -112,5 +112,5 @@ def _explain_load(failed: BaseException) -> Failure:
         if frame.text.strip():
             frames.append(f"    {frame.text.strip()}")
     code = ExitCode.NOT_FOUND if error.kind == "not_found" else ExitCode.USAGE
-    hint = error.hint or (suggestion(failed.module.path) if code == ExitCode.NOT_FOUND else None)
-    return Failure(message, code, hint=hint, details=frames)
+    meant = suggestion(failed.module.path) if code == ExitCode.NOT_FOUND else None
+    return Failure(message, code, hint=meant or error.hint, details=frames)

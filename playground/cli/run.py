@@ -123,7 +123,7 @@ class _Runner:
         async with HostSession(project, [self.options.target], record=self.options.record) as host:
             flow = host.find_flow(self.options.target)
             request.target = flow.target
-            request.input = _default_input(flow) if value is _MISSING else value
+            request.input = _default_input(flow, self.options.target) if value is _MISSING else value
             accepted = await host.run(request)
             trace_id = accepted.trace_id or ""
             self.started = True
@@ -265,7 +265,7 @@ class _Runner:
         self.progress.note(" · ".join(parts))
 
 
-def _default_input(flow: FlowInfo) -> Any:
+def _default_input(flow: FlowInfo, target: str) -> Any:
     """The input of a flow that needs none. Raises `Failure` for one that does, with an example."""
     schema = flow.input_schema
     if schema is None:
@@ -275,5 +275,5 @@ def _default_input(flow: FlowInfo) -> Any:
     needed = ", ".join(str(name) for name in schema.get("required", ()))
     what = f"{flow.input_type or 'input'}{f' ({needed})' if needed else ''}"
     example = json_text(flow.samples[0]) if flow.samples else '{"…": …}'
-    command = f"pf run {shlex.quote(flow.target)} --input {shlex.quote(example)}"
-    raise Failure(f"{flow.target} needs an input: {what}", hint=command)
+    command = f"pf run {shlex.quote(target)} --input {shlex.quote(example)}"
+    raise Failure(f"{target} needs an input: {what}", hint=command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 
 from playground.cli.failures import ExitCode, Failure
@@ -22,6 +21,8 @@ def check_target(target: str) -> None:
 
 def suggestion(target: str) -> str | None:
     """A hint with the file that was probably meant, or None."""
+    from difflib import get_close_matches
+
     place = Path(split_attribute(target)[0])
     near = [folder for folder in (place.parent, Path(DEFAULT_FOLDER)) if folder.is_dir()]
     files = {path.stem: path for folder in near for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}

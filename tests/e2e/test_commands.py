@@ -184,6 +184,17 @@ def test_graph(pf: RunCommand, add_flow: AddFlow) -> None:
     assert pf("graph", target, "--mermaid").stdout.startswith("graph TD\n")
 
 
+def test_a_screenshot_needs_no_terminal(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:
+    add_flow("greet")
+
+    result = pf("tui", "--screenshot", "screen.svg", "--size", "80x24")
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    picture = (project / "screen.svg").read_text(encoding="utf-8")
+    assert picture.startswith("<svg")
+    assert "greet" in picture
+
+
 def test_a_reader_that_goes_away_is_no_error(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:
     assert pf("run", add_flow("greet"), "--input", '{"name": "Pip"}').returncode == 0
     reading, writing = os.pipe()

@@ -24,6 +24,8 @@ from playground.__main__ import main
         (["run", "m", "--input", "-", "--meta", "-"], "stdin can be read once"),
         (["run", "m", "--headers", "[]"], "--headers must be a JSON object"),
         (["run", "m", "--trace-id", ""], "--trace-id"),
+        (["tui"], "needs a terminal"),
+        (["tui", "flows"], "needs a terminal"),
         (["tui", "--screenshot", "x.svg", "--size", "huge"], "--size: 'huge' is no size"),
         (["tui", "--screenshot", "x.svg", "--port", "70000"], "70000 is no port"),
     ],
@@ -78,3 +80,18 @@ def test_a_defect_is_one_message_and_a_traceback_on_request(
     monkeypatch.setenv("PENGUIFLOW_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main(["version"])
+
+
+def test_an_interrupt_is_130_wherever_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("playground.cli.traces.list_traces", interrupted)
+        assert main(["traces"]) == 130
+    with monkeypatch.context() as patch:
+        patch.setattr("playground.cli.traces.TracesOptions", interrupted)  # while the parser is at work
+        assert main(["traces"]) == 130
+    with monkeypatch.context() as patch:
+        patch.setattr("playground.cli.boundary.guard", interrupted)
+        assert main(["traces"]) == 130

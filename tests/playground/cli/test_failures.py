@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from penguiflow.state.errors import (
@@ -69,9 +71,24 @@ def test_fields_that_do_not_fit_are_named() -> None:
     refused = RunRefused("the input does not fit", [{"path": "/a/0", "message": "bad"}, {"message": "worse"}])
 
     failure = explain(refused)
+    told = explain(RunRefused("it does not fit: /a/0: bad", [{"path": "/a/0", "message": "bad"}]))
 
     assert failure is not None
     assert failure.details == ["/a/0: bad", "/: worse"]
+    assert told is not None
+    assert told.details == []
+
+
+def test_what_was_meant_is_a_better_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "triage.py").touch()
+    monkeypatch.chdir(tmp_path)
+    missing = CodeError(kind="not_found", message="no module is named 'triage'", hint="check the spelling")
+
+    failure = explain(LoadFailed(ModuleInfo(path="triage", state="error", error=missing)))
+
+    assert failure is not None
+    assert failure.hint == f"did you mean {Path('flows/triage.py')}?"
 
 
 def test_many_candidates_are_cut() -> None:
