@@ -129,6 +129,10 @@ class Client:
             while not condition():  # noqa: ASYNC110 (an inbox is looked at, not waited for)
                 await asyncio.sleep(POLL_S)
 
+    async def until_version(self, version: str) -> None:
+        """Wait until a run would use this code."""
+        await self.until(lambda: self.version() == version)
+
     async def first_event(self) -> str:
         """Run the subject and return when the run's first event is here."""
         trace_id = await self.source.run(Run(target=SUBJECT, input={}))
@@ -158,7 +162,7 @@ async def measure_saves(client: Client, subject: Subject, count: int) -> tuple[l
         await asyncio.sleep(BETWEEN_SAVES_S)
         version = subject.save(200_000 + number)
         saved = time.perf_counter()
-        await client.until(lambda version=version: client.version() == version)
+        await client.until_version(version)
         trace_id = await client.first_event()
         good.append(time.perf_counter() - saved)
         result = await client.end_of(trace_id)
@@ -236,7 +240,7 @@ def line(name: str, seconds: list[float]) -> str:
 async def main(saves: int, storm_s: float) -> None:
     """Print everything."""
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder).resolve()
+        root = Path(folder)
         subject = Subject(root)
         os.chdir(root)
         source = LiveSource(project_at(root))
@@ -255,7 +259,7 @@ async def main(saves: int, storm_s: float) -> None:
                 print(f"memory of the spare           {resident_mb(spare) if spare else 0:6.1f} MB")
             if storm_s:
                 subject.save(250_000)
-                await client.until(lambda: client.version() == subject.version(250_000))
+                await client.until_version(subject.version(250_000))
                 made, ran, versions = await storm(client, subject, storm_s)
                 print(f"storm: {made} saves, {ran} runs of {versions} versions, each of the code that it recorded;")
                 print("       a second after the last save its version ran")

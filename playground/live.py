@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 
 import pydantic_core
-from penguiflow.state.sqlite import SQLiteStateStore
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
+from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.host.control import StoreProblem
+from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project
 from playground.protocol import HOST_TRACE, Accepted, Cancel, Logs, ModuleInfo, Result, Run, decode
 from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
@@ -27,6 +29,8 @@ from playground.supervisor.supervisor import Supervisor
 
 CONNECT_TRIES = 20
 RETRY_S = 0.05
+LOADING_S = 10.0
+"""How long a run waits for a load that may bring its flow."""
 MAX_TRACES = 10_000
 """Traces whose newest event is remembered."""
 
@@ -37,14 +41,20 @@ class LiveSource:
     can_run = True
 
     def __init__(
-        self, project: Project, targets: Sequence[str] = (), *, port: int = 0, prestarted: Prestarted | None = None
+        self,
+        project: Project,
+        targets: Sequence[str] = (),
+        *,
+        port: int = 0,
+        prestarted: Prestarted | None = None,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
     ) -> None:
         """`prestarted` is a first worker that was started before this module was imported."""
         self.inbox = Inbox()
         self._project = project
         self._port = port
         self._prestarted = prestarted
-        self._supervisor = Supervisor(project, targets, self, cwd=Path.cwd())
+        self._supervisor = Supervisor(project, targets, self, cwd=Path.cwd(), load_timeout_s=load_timeout_s)
         self._connections: dict[int, Connection] = {}
         self._running: dict[str, int] = {}
         """Runs under way, and which generation has them."""
@@ -77,10 +87,20 @@ class LiveSource:
         """The worker that waits for the next save, if it is there yet."""
         return self._supervisor.spare_pid
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """Every process there is: those that serve, those that end, and the spare."""
+        return self._supervisor.worker_pids
+
     # -- what a dashboard asks ----------------------------------------------------------------------------------------
 
     async def run(self, request: Run) -> str:
         """Start a run; returns its trace id. Raises `RunRefused`."""
+        if self._supervisor.generations.find(request.target) is None:
+            # A save or a restart may be under way that brings it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOADING_S):
+                    await self._supervisor.settled.wait()
         refused = RunRefused(self._why_not(request.target))
         tried: set[int] = set()
         while (found := self._supervisor.generations.find(request.target)) is not None:
@@ -208,7 +228,7 @@ class LiveSource:
         reason = {"code": "HOST_DIED", "message": f"the host died: {death.text}"}
         self.inbox.results.append(Result(trace_id=trace_id, status="interrupted", error=reason))
 
-    def _receive(self, data: bytes, generation: int) -> None:
+    async def _receive(self, data: bytes, generation: int) -> None:
         batch = split_batch(data)
         if batch is not None:
             events, dropped = batch

@@ -21,6 +21,7 @@ from pathlib import Path
 from penguiflow.state import errors as store_errors
 from penguiflow.state.errors import StoreError, StoreTooNew
 from playground.host.control import FromWorker, Load, Loaded, Serve, Serving, StoreProblem
+from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project, split_attribute
 from playground.protocol import (
     Accepted,
@@ -43,6 +44,7 @@ from playground.supervisor.process import Death, Worker
 from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import listen, python_path
 
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_LOADS = 20
 """Workers that may die of an import before loading is given up."""
 
@@ -85,17 +87,28 @@ class AmbiguousTarget(Exception):
 class HostSession:
     """A client of one worker process that neither watches files nor keeps a spare."""
 
-    def __init__(self, project: Project, targets: Sequence[str] = (), *, record: bool = True) -> None:
+    def __init__(
+        self,
+        project: Project,
+        targets: Sequence[str] = (),
+        *,
+        record: bool = True,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
+    ) -> None:
         """`targets` default to the project's own; `record=False` runs without the store."""
         self.project = project
         self._targets = list(targets)
         self._record = record
         self._cwd = Path.cwd()
         self._modules: list[ModuleInfo] = []
-        self._frames: asyncio.Queue[Events | Stream | Logs | Result | None] = asyncio.Queue()
+        self._frames: asyncio.Queue[bytes | Logs | None] = asyncio.Queue()
+        """Frames as they came; None is the end."""
+        self._queued_bytes = 0
+        self._room = asyncio.Event()
+        self._leaving = False
         self._worker: Worker | None = None
         self._connection: Connection | None = None
-        self._guard = LoadGuard()
+        self._guard = LoadGuard(load_timeout_s)
         self._loaded: asyncio.Future[Loaded | None] | None = None
         self._serving = asyncio.Event()
         self._died: HostDied | None = None
@@ -125,6 +138,8 @@ class HostSession:
 
     async def __aexit__(self, *exc_info: object) -> None:
         """End the worker within two seconds, whatever its code does."""
+        self._leaving = True
+        self._room.set()
         if self._worker is not None:
             await self._worker.stop()
         if self._ending is not None:
@@ -178,8 +193,13 @@ class HostSession:
 
     async def frames(self) -> AsyncIterator[Events | Stream | Logs | Result]:
         """What the host says from the start of the session on, in order. Raises `HostDied`; ends with the session."""
-        while (frame := await self._frames.get()) is not None:
-            yield frame
+        while (item := await self._frames.get()) is not None:
+            if isinstance(item, bytes):
+                self._queued_bytes -= len(item)
+                self._room.set()
+                item = decode(item)
+            if isinstance(item, Events | Stream | Logs | Result):
+                yield item
         self._frames.put_nowait(None)
         if self._died is not None:
             raise self._died
@@ -203,6 +223,7 @@ class HostSession:
                     python_path=python_path(),
                     skip=self._guard.skip,
                     record=self._record,
+                    timeout_s=self._guard.timeout_s,
                 )
             )
             loaded = await self._loaded
@@ -283,10 +304,13 @@ class HostSession:
             await self._ending
         return self._died or HostDied("the host has ended", exit_code=None, signal=None, stderr="", interrupted=[])
 
-    def _receive(self, data: bytes) -> None:
-        frame = decode(data)
-        if isinstance(frame, Events | Stream | Logs | Result):
-            self._frames.put_nowait(frame)
+    async def _receive(self, data: bytes) -> None:
+        """Queue a frame; while a reader of `frames` is far behind, nothing more is read from the host."""
+        self._queued_bytes += len(data)
+        self._frames.put_nowait(data)
+        while self._queued_bytes > MAX_QUEUED_BYTES and not self._leaving:
+            self._room.clear()
+            await self._room.wait()
 
     def _in_project(self, target: str) -> list[str]:
         """A target as the project spells it: paths are relative to its root, not to where one stands."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.protocol import CodeError, CodeFrame, Flows, Logs, ModuleInfo
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -34,6 +35,8 @@ class Load(BaseModel):
     skip: dict[str, CodeError] = Field(default_factory=dict)
     """Modules not to import, by path, with why."""
     record: bool = True
+    timeout_s: float = LOAD_TIMEOUT_S
+    """How long one module may take to import, or one factory to return."""
 
 
 class Serve(BaseModel):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from penguiflow.state.sqlite import SQLiteStateStore
-
 from penguiflow.ids import new_id
 from penguiflow.recording.recorder import Recorder
+from penguiflow.state.errors import StoreError
+from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.clients import Client, Hub
 from playground.host.control import Load, Loaded
 from playground.host.runs import RunRecorder, Versions, make_message, perform
@@ -164,11 +165,14 @@ class Engine:
         if request.trace_id is not None:
             await recorder.prepare(trace_id)
         result = await perform(runnable, message, trace_id, request.deadline_s)
-        self._traces.pop(trace_id, None)
-        self.running = len(self._traces)
         result.version = self._loader.version(runnable)
         recorder.settle(result)
+        # Who hears of the end may look it up at once, or end this process.
+        with contextlib.suppress(StoreError):
+            await recorder.flush()
         self._tell_result(result)
+        self._traces.pop(trace_id, None)
+        self.running = len(self._traces)
         self._end_if_retired()
 
     async def _cancel(self, request: Cancel, client: Client) -> None:

@@ -126,6 +126,8 @@ class WebSocketServer:
         try:
             async for data in connection:
                 if not self._understand(client, data):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(client.drained(), CLOSE_TIMEOUT_S)
                     await connection.close(1002, "protocol")
                     return
         except ConnectionClosed:

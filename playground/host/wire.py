@@ -38,7 +38,6 @@ from playground.host.control import (
 )
 from playground.host.server import WebSocketServer
 from playground.host.watchdog import Stall, Watchdog
-from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.loader.usercode import blocking_frame
 from playground.protocol import Bye, Cancel, Error, Flows, Hello, LogLine, Logs, ModuleInfo, Run, Stats
 
@@ -47,6 +46,7 @@ FLUSH_EVERY_S = 0.015
 STOP_GRACE_S = 1.0
 """How long user code may take to end before the process does."""
 DRAIN_S = 0.3
+GUARD_EVERY_S = 0.1
 MAX_QUEUED = 100_000
 """Events that wait for this thread before a flow has to."""
 SEND_TURNS = 3
@@ -271,12 +271,12 @@ class Wire:
         """An import that does not end is reported, once; it is the supervisor who ends it."""
         thread_id = threading.main_thread().ident or 0
         while True:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(GUARD_EVERY_S)
             if self.loading is None or self._order is None:
                 continue
             path, since = self.loading
             seconds = time.monotonic() - since
-            if seconds > LOAD_TIMEOUT_S:
+            if seconds > self._order.timeout_s:
                 frame = blocking_frame(thread_id, Path(self._order.root))
                 self.control.send(Blocked(ms=seconds * 1e3, frame=frame, loading=path))
                 return

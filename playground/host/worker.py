@@ -14,11 +14,10 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from penguiflow.state.sqlite import SQLiteStateStore
-
 import penguiflow
 from penguiflow import Headers, Message, ModelRegistry, Node, create
 from penguiflow.state.errors import StoreError, StoreTooNew
+from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.control import Load, Loaded, Loading, Ready, StoreProblem
 from playground.host.engine import Engine
 from playground.host.logs import WireHandler
@@ -93,7 +92,14 @@ def _serve(order: Load, store: SQLiteStateStore | None, wire: Wire) -> None:
         wire.loading = (path, time.monotonic())
         wire.control.send(Loading(path=path))
 
-    loader = ProjectLoader(project, order.targets, cwd=Path(order.cwd), skip=order.skip, on_import=importing)
+    loader = ProjectLoader(
+        project,
+        order.targets,
+        cwd=Path(order.cwd),
+        skip=order.skip,
+        on_import=importing,
+        timeout_s=order.timeout_s,
+    )
     _give_way(project)
     _add_python_path(order.python_path)
 

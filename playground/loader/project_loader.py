@@ -50,11 +50,16 @@ class ProjectLoader:
         cwd: Path,
         skip: Mapping[str, CodeError] | None = None,
         on_import: Callable[[str], None] = lambda path: None,
+        timeout_s: float = LOAD_TIMEOUT_S,
     ) -> None:
-        """`skip` names modules that are not to be imported again, with why; `on_import` hears what is imported next."""
+        """`skip` names modules that are not to be imported again, with why; `on_import` hears what is imported next.
+
+        A factory may take `timeout_s` seconds to return. An import may take any time: only another thread can tell.
+        """
         self.project = project
         self._skip = dict(skip or {})
         self._on_import = on_import
+        self._timeout_s = timeout_s
         self.helpers: list[str] = []
         """Modules that are not listed: they were found in a folder, offer nothing, and are imported by others."""
         self._entries: list[LoadedModule | ModuleInfo] = []
@@ -137,11 +142,11 @@ class ProjectLoader:
         for offer in sorted(entry.offers, key=lambda offer: offer.is_factory):
             target = f"{entry.wanted.path}:{offer.attribute}" if several else entry.wanted.path
             try:
-                async with asyncio.timeout(LOAD_TIMEOUT_S):
+                async with asyncio.timeout(self._timeout_s):
                     runnable = await make_runnable(offer, module, target)
             except TimeoutError as error:
                 described = describe_error(error, self.project, during="stall")
-                described.message = f"{offer.attribute}() did not return within {LOAD_TIMEOUT_S:g} s"
+                described.message = f"{offer.attribute}() did not return within {self._timeout_s:g} s"
                 entry.fail(described)
             except BaseException as error:  # whatever a factory raises is an error of its module
                 entry.fail(self._describe_build(error, offer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,7 +29,7 @@ class Connection:
     Frames of `events` and `stream` are handed over undecoded: whoever keeps events keeps bytes.
     """
 
-    def __init__(self, url: str, token: str, *, on_data: Callable[[bytes], None]) -> None:
+    def __init__(self, url: str, token: str, *, on_data: Callable[[bytes], Awaitable[None]]) -> None:
         self._url = url
         self._token = token
         self._on_data = on_data
@@ -100,7 +100,7 @@ class Connection:
                     if waiting is not None and not waiting.done():
                         waiting.set_result(frame)
                         continue
-                self._on_data(data)
+                await self._on_data(data)
         except ConnectionClosed:
             pass
         finally:

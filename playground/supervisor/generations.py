@@ -89,7 +89,8 @@ class Generations:
     def _merge(self, module: ModuleInfo) -> ModuleInfo:
         owner = self._owners.get(module.path)
         if owner is None:
-            return module.model_copy(update={"flows": [], "state": "error" if module.error else module.state})
+            # Nobody has it: it is broken, or the worker that had it died and another one is about to.
+            return module.model_copy(update={"flows": [], "state": "error" if module.error else "loading"})
         served = owner.loaded[module.path]
         if module.state == "loaded":
             return served

@@ -14,7 +14,8 @@ STALL_HINT = "Move slow work out of the module's top level, into a node or a fun
 class LoadGuard:
     """Follows one load after the other, and remembers the modules that no worker survived."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
         self.skip: dict[str, CodeError] = {}
         """Why the next worker is not to import a module, by path."""
         self.found = False
@@ -38,7 +39,7 @@ class LoadGuard:
             place = message.frame
             self._stalled = CodeError(
                 kind="stall",
-                message=f"was not imported within {LOAD_TIMEOUT_S:g} s",
+                message=f"was not imported within {self.timeout_s:g} s",
                 file=place.file if place is not None else None,
                 line=place.line if place is not None else None,
                 frames=[place] if place is not None else [],

@@ -30,6 +30,7 @@ from playground.host.control import (
     Yield,
     Yielded,
 )
+from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project, ProjectError
 from playground.protocol import Flows, ModuleInfo
 from playground.sources import HostState
@@ -80,7 +81,14 @@ class Supervisor:
     """Keeps a project served from `start` to `stop`."""
 
     def __init__(
-        self, project: Project, targets: Sequence[str], listener: Listener, *, cwd: Path, grace_s: float = GRACE_S
+        self,
+        project: Project,
+        targets: Sequence[str],
+        listener: Listener,
+        *,
+        cwd: Path,
+        grace_s: float = GRACE_S,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
     ) -> None:
         self.project = project
         self.generations = Generations()
@@ -95,11 +103,13 @@ class Supervisor:
         self._spare: Worker | None = None
         self._spare_timer: asyncio.TimerHandle | None = None
         self._number = 0
-        self._guard = LoadGuard()
+        self._guard = LoadGuard(load_timeout_s)
         self._loading: tuple[Worker, asyncio.Future[Loaded | None]] | None = None
         self._signals: dict[tuple[Worker, type], asyncio.Event] = {}
         self._helpers: set[str] = set()
         self._wanted = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set while nothing is being loaded, and nothing is about to be."""
         self._force = False
         self._deaths: deque[float] = deque(maxlen=len(BACKOFF_S))
         self._restarted_after: str | None = None
@@ -118,12 +128,17 @@ class Supervisor:
         """The worker that waits for the next save."""
         return self._spare.pid if self._spare is not None else None
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """Every worker process there is."""
+        return [worker.pid for worker in self._workers]
+
     def start(self, prestarted: Prestarted) -> None:
         """Begin, with a first worker that was started already. Returns at once."""
         self._listening = prestarted.listening
         self._spare = self._adopt(Worker(prestarted.spawned, on_message=self._hear, on_death=self._bury))
         self._say("starting")
-        self._wanted.set()
+        self._want()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._keep_loaded()), loop.create_task(self._keep_watching())]
 
@@ -144,6 +159,10 @@ class Supervisor:
     def reload(self) -> None:
         """Load the code again, even if no file changed."""
         self._force = True
+        self._want()
+
+    def _want(self) -> None:
+        self.settled.clear()
         self._wanted.set()
 
     # -- workers ------------------------------------------------------------------------------------------------------
@@ -224,6 +243,8 @@ class Supervisor:
 
     async def _keep_loaded(self) -> None:
         while True:
+            if not self._wanted.is_set():
+                self.settled.set()
             await self._wanted.wait()
             wait_s = self._backoff() if self._restarted_after is not None else 0.0
             if wait_s:
@@ -278,6 +299,7 @@ class Supervisor:
                 python_path=python_path(),
                 skip=self._guard.skip,
                 record=self._record,
+                timeout_s=self._guard.timeout_s,
             )
         )
         try:
@@ -365,12 +387,12 @@ class Supervisor:
     def _files_changed(self, paths: set[Path]) -> None:
         if any(path.suffix != ".py" for path in paths):
             self._force = True
-        self._wanted.set()
+        self._want()
         if self._loading is not None:
             self._prepare_spare()
 
     async def _keep_watching(self) -> None:
         try:
             await self._watcher.watch()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no more watches to be had, or a file system that has none
             self._say("ready", f"files are not watched ({error}); reload by hand")

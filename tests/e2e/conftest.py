@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from textwrap import dedent
-from typing import Protocol
+from typing import Any, Protocol
 
+import pydantic_core
 import pytest
+
+from playground.live import LiveSource
+from playground.project import project_at
+from playground.protocol import ModuleInfo, Result, Run
+from playground.sources import Inbox, Notice
 
 LIMIT_S = 60.0
 """A command that takes longer than this hangs."""
@@ -53,6 +61,122 @@ class AddFlow(Protocol):
     """Writes a module into the project's `flows/` and returns its target; the source may be indented."""
 
     def __call__(self, name: str, source: str = GREET) -> str: ...
+
+
+class Live:
+    """A live source, asked and waited for as a dashboard would."""
+
+    def __init__(self, source: LiveSource) -> None:
+        self.source = source
+        self.results: dict[str, Result] = {}
+        self.events: list[dict[str, Any]] = []
+        self.states: list[str] = []
+        """What was said of the host, one line each."""
+        self.notices: list[Notice] = []
+        self.logs: list[str] = []
+
+    @property
+    def inbox(self) -> Inbox:
+        return self.source.inbox
+
+    @property
+    def modules(self) -> dict[str, ModuleInfo]:
+        return {module.path: module for module in self.inbox.modules or []}
+
+    def drain(self) -> None:
+        """Take what has arrived."""
+        inbox = self.inbox
+        while inbox.events:
+            self.events.append(pydantic_core.from_json(inbox.events.popleft()))
+        while inbox.results:
+            result = inbox.results.popleft()
+            self.results[result.trace_id] = result
+        while inbox.logs:
+            self.logs.append(inbox.logs.popleft().text)
+        while inbox.notices:
+            self.notices.append(inbox.notices.popleft())
+        if inbox.host is not None:
+            self.states.append(f"{inbox.host.state} {inbox.host.text}".strip())
+            inbox.host = None
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition on what has arrived."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                self.drain()
+                if condition():
+                    return
+                await asyncio.sleep(0.005)
+
+    async def state(self, path: str, state: str, *, not_version: str = "") -> ModuleInfo:
+        """Wait until a module is in a state, and of another version than this."""
+
+        def reached() -> bool:
+            module = self.modules.get(path)
+            if module is None or module.state != state:
+                return False
+            return not module.flows or module.flows[0].version != not_version
+
+        await self.until(reached)
+        return self.modules[path]
+
+    async def start(self, target: str, input: Any = None) -> str:
+        """Start a run."""
+        return await self.source.run(Run(target=target, input={} if input is None else input))
+
+    async def end(self, trace_id: str) -> Result:
+        """Wait for the end of a run."""
+        await self.until(lambda: trace_id in self.results)
+        return self.results[trace_id]
+
+    async def run(self, target: str, input: Any = None) -> Result:
+        """Run to the end."""
+        return await self.end(await self.start(target, input))
+
+    def kinds(self, trace_id: str) -> list[str]:
+        """Kinds of the events of a trace that have arrived, in order."""
+        return [event["kind"] for event in self.events if event["trace_id"] == trace_id]
+
+
+class OpenLive(Protocol):
+    """Watches the project; stopped when the test is done."""
+
+    def __call__(self, *targets: str, load_timeout_s: float = 10.0) -> Awaitable[Live]: ...
+
+
+def workers_of(pid: int) -> list[int]:
+    """Host processes that a process has started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            status = (folder / "stat").read_text()
+            command = (folder / "cmdline").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if folder.name.isdigit() and b"playground.host" in command and status.rpartition(")")[2].split()[1] == str(pid):
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.fixture
+async def open_live(project: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenLive]:
+    sources: list[LiveSource] = []
+    monkeypatch.chdir(project)
+
+    async def open_source(*targets: str, load_timeout_s: float = 10.0) -> Live:
+        source = LiveSource(project_at(project), targets, load_timeout_s=load_timeout_s)
+        sources.append(source)
+        await source.start()
+        live = Live(source)
+        await live.until(lambda: live.inbox.modules is not None)
+        return live
+
+    yield open_source
+    for source in sources:
+        async with asyncio.timeout(2.5):
+            await source.stop()
+    assert workers_of(os.getpid()) == []
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.loader.project_loader import ProjectLoader
 from playground.project import Project, project_at
 from playground.protocol import CodeError, ModuleInfo
@@ -61,14 +62,17 @@ class Sandbox:
                 content = textwrap.dedent(content).encode()
             path.write_bytes(content)
 
-    def load(self, *targets: str, skip: Mapping[str, CodeError] | None = None, cwd: Path | None = None) -> ProjectLoader:
+    def load(
+        self, *targets: str, skip: Mapping[str, CodeError] | None = None, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> ProjectLoader:
         """Load targets as a worker does."""
         loader = ProjectLoader(
             self.project,
             list(targets) or self.project.default_targets(),
-            cwd=cwd or self.root,
+            cwd=self.root,
             skip=skip,
             on_import=self.imported.append,
+            timeout_s=timeout_s,
         )
         loader.import_all()
         asyncio.run(loader.build_all())

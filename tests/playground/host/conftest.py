@@ -1,0 +1,117 @@
+"""A real worker on a real socket, loaded with a small project and accepting clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from websockets.asyncio.client import ClientConnection, connect
+
+from playground.host.control import FromWorker, Load, Loaded, Serve, Serving
+from playground.protocol import BaseFrame, decode, encode
+from playground.supervisor.process import Death, Worker
+from playground.supervisor.spawn import listen
+
+TOKEN = "a token of this test"
+LIMIT_S = 20.0
+
+FLOW = """
+import asyncio
+from penguiflow import Node, create
+
+
+async def give(message, ctx):
+    payload = message.payload
+    if isinstance(payload, dict):
+        for number in range(payload.get("chunks", 0)):
+            await ctx.emit_chunk(parent=message, text="x" * payload.get("size", 10))
+        await asyncio.sleep(payload.get("sleep", 0))
+        if "give" in payload:
+            return "y" * payload["give"]
+    return payload
+
+
+flow = create(Node(give).to())
+"""
+
+
+class Served:
+    """A worker that serves."""
+
+    def __init__(self, url: str, worker: Worker) -> None:
+        self.url = url
+        self.worker = worker
+        self.token = TOKEN
+
+    def connect(self, **headers: str) -> connect:
+        """A connection with the right token, and other headers too."""
+        return connect(
+            self.url,
+            additional_headers={"Authorization": f"Bearer {self.token}", **headers},
+            max_size=None,
+            compression=None,
+            proxy=None,
+        )
+
+
+class Peer:
+    """One client that sends frames, or anything else, and waits for answers."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.frames: list[Any] = []
+
+    async def send(self, frame: BaseFrame | str | bytes) -> None:
+        """Send a frame, or what is none."""
+        data: str | bytes = encode(frame).decode() if isinstance(frame, BaseFrame) else frame
+        await self.socket.send(data)
+
+    async def until(self, kind: type[BaseFrame]) -> Any:
+        """The next frame of a kind; the others are kept in `frames`."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                frame = decode(await self.socket.recv())
+                self.frames.append(frame)
+                if isinstance(frame, kind):
+                    return frame
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    root: Path = tmp_path_factory.mktemp("served")
+    (root / "flow.py").write_text(FLOW)
+    loaded, serving = asyncio.Event(), asyncio.Event()
+
+    def hear(worker: Worker, message: FromWorker) -> None:
+        if isinstance(message, Loaded):
+            loaded.set()
+        elif isinstance(message, Serving):
+            serving.set()
+
+    def bury(worker: Worker, death: Death) -> None:
+        loaded.set()
+        serving.set()
+
+    listening = listen()
+    worker = Worker.start(listening, on_message=hear, on_death=bury)
+    home = str(root / "state")
+    worker.send(Load(generation=7, token=TOKEN, root=str(root), home=home, cwd=str(root), targets=[str(root)]))
+    async with asyncio.timeout(LIMIT_S):
+        await loaded.wait()
+        worker.send(Serve())
+        await serving.wait()
+    yield Served(f"ws://127.0.0.1:{listening.getsockname()[1]}/", worker)
+    died = worker.death
+    await worker.stop()
+    listening.close()
+    assert died is None, died
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def peer(served: Served) -> AsyncIterator[Peer]:
+    async with served.connect() as socket:
+        yield Peer(socket)
