@@ -117,9 +117,9 @@ class Floe:
         """
         while 0 < self.maxsize <= self.size:
             putter = asyncio.get_running_loop().create_future()
-            self.putters.append(putter)
             if trace is not None:
                 trace.block(putter)
+            self.putters.append(putter)
             try:
                 await putter
             except BaseException:

@@ -56,6 +56,7 @@ class Trace:
         "blocked",
         "cancel_event",
         "cancelled",
+        "condemned",
         "ended",
         "error",
         "id",
@@ -80,6 +81,8 @@ class Trace:
         self.parked = 0
         """Results that wait to be fetched."""
         self.cancelled = False
+        self.condemned = False
+        """The flow is stopping: senders from outside are refused."""
         self.ended = False
         self.blocked: set[asyncio.Future[None]] | None = None
         """Senders from outside that wait for room."""
@@ -110,7 +113,9 @@ class Trace:
         return not self.queued and not self.inflight
 
     def block(self, sender: asyncio.Future[None]) -> None:
-        """A sender from outside waits for room."""
+        """A sender from outside begins to wait for room. Raises `TraceCancelled` when that is pointless."""
+        if self.cancelled or self.condemned:
+            raise TraceCancelled(self.id)
         if self.blocked is None:
             self.blocked = set()
         self.blocked.add(sender)
@@ -296,6 +301,7 @@ class TraceTable:
         for trace in self.traces.values():
             if not trace.ended:
                 trace.error = trace.error or cancelled_error(trace, reason)
+                trace.condemned = True
                 trace.refuse_blocked()
 
     def end_all(self, reason: str) -> None:
