@@ -45,6 +45,8 @@ class Terminal:
             cwd=cwd,
             env=environment,
             start_new_session=True,
+            # The pty becomes the controlling terminal, so that a change of its size is told to the program.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
 
@@ -53,7 +55,7 @@ class Terminal:
 
     def __exit__(self, *exc_info: object) -> None:
         if self.process.poll() is None:
-            self.press(b"q")
+            self.process.terminate()
             try:
                 self.wait(5.0)
             except TimeoutError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -94,7 +95,7 @@ class DashboardApp(App[int]):
         project: str,
         state: UiState,
         save: Callable[[UiState], None] = lambda _: None,
-        tune_gc: bool = False,
+        live: bool = False,
     ) -> None:
         super().__init__()
         self.state = state
@@ -103,7 +104,7 @@ class DashboardApp(App[int]):
         self.zoomed = False
         self._given = source
         self._save = save
-        self._tune_gc = tune_gc
+        self._live = live
         self._palettes: dict[str, Palette] = {}
         self._last_pane = FLOWS
         self.frames = 0
@@ -168,6 +169,9 @@ class DashboardApp(App[int]):
     def on_mount(self) -> None:
         """Paint first; everything else waits for that."""
         self.panes[FLOWS].focus()
+        if self._live:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
         self._refresh_bars()
         self.call_after_refresh(self._after_paint)
 
@@ -279,7 +283,7 @@ class DashboardApp(App[int]):
         now = time.monotonic()
         if moved:
             self._idle_since, self._collected = now, False
-        elif self._tune_gc and not self._collected and now - self._idle_since > IDLE_S:
+        elif self._live and not self._collected and now - self._idle_since > IDLE_S:
             self._collected = True
             gc.collect()
             gc.freeze()
@@ -378,7 +382,8 @@ class DashboardApp(App[int]):
     def action_focus_pane(self, name: str) -> None:
         """Give a pane the focus."""
         self._last_pane = name
-        self.panes[name].focus()
+        # At once: the next key may already wait, and is meant for this pane.
+        self.screen_stack[0].set_focus(self.panes[name])
         self.relayout()
 
     def action_next_pane(self, delta: int) -> None:

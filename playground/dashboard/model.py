@@ -101,7 +101,14 @@ class Workspace:
 
     def _take_modules(self, modules: list[ModuleInfo]) -> None:
         before = {module.path: module.error for module in self.modules}
-        self.modules = modules
+        known = {module.path: module.flows for module in self.modules}
+        # While a host starts again its flows stay on the screen.
+        self.modules = [
+            module.model_copy(update={"flows": known[module.path]})
+            if module.state == "loading" and not module.flows and module.path in known
+            else module
+            for module in modules
+        ]
         self.modules_changed = True
         for module in modules:
             if module.error is not None and before.get(module.path, module.error) != module.error:

@@ -29,6 +29,10 @@ class RunLine:
         self.error: str | None = None
         self.input: str | None = None
 
+    def state(self) -> tuple[object, ...]:
+        """All that is known of it."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
     def matches(self, words: list[str]) -> bool:
         """All words are found; `!word` must not be; `flow:`, `status:` and `error:` look at one field."""
         everything = (
@@ -79,8 +83,11 @@ class RunList:
 
     def merge(self, summaries: Iterable[TraceSummary]) -> None:
         """What the store says. It may lag behind: what is known to be over stays over."""
+        revision, changed = self.revision, False
         for summary in summaries:
+            new = summary.trace_id not in self._lines
             line = self._line(summary.trace_id, summary.started)
+            before = line.state()
             line.started = summary.started
             if summary.status != "running" or line.duration_s is None:
                 line.status = summary.status
@@ -90,6 +97,8 @@ class RunList:
             line.version = summary.version or line.version
             line.error = summary.error or line.error
             line.input = summary.input or line.input
+            changed = changed or new or line.state() != before
+        self.revision = revision + 1 if changed else revision
         self._trim()
 
     def interrupt(self, trace_id: str, status: str) -> None:

@@ -47,7 +47,7 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
         project=options.project.root.name or "/",
         state=state,
         save=(lambda state: save_state(path, state)) if live else (lambda _: None),
-        tune_gc=live,
+        live=live,
     )
     if live:
         gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,185 @@
+"""The dashboard in a real terminal, over a real host: what a developer does in the first five minutes."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.terminal import PF, Terminal
+
+FLOW = '''"""Answers, at the second try."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pydantic import BaseModel
+
+from penguiflow import Context, ModelRegistry, Node, NodePolicy, create
+
+ANSWER = "first edition"
+tries = 0
+
+
+class Question(BaseModel):
+    word: str
+
+
+class Answer(BaseModel):
+    text: str
+
+
+async def ask(question: Question, ctx: Context) -> Answer:
+    global tries
+    if question.word == "exit":
+        os._exit(1)
+    if question.word == "block":
+        time.sleep(2.5)
+    tries += 1
+    if tries % 2:
+        raise ConnectionError("nobody is at the counter")
+    await ctx.emit_chunk(parent=ctx.message, text=ANSWER + " streamed", done=True)
+    return Answer(text=ANSWER)
+
+
+__flow__ = {"title": "Asks twice", "samples": [{"word": "hello"}]}
+registry = ModelRegistry()
+registry.register("ask", Question, Answer)
+flow = create(Node(ask, policy=NodePolicy(max_retries=1, backoff_base=0.01)).to())
+'''
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "counter"\nversion = "0"\n')
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "counter.py").write_text(FLOW)
+    return tmp_path
+
+
+@pytest.fixture
+def terminal(project: Path) -> Iterator[Terminal]:
+    with Terminal([PF, "tui"], cwd=project, size=(160, 50)) as running:
+        running.until("Asks twice", "ready")
+        yield running
+
+
+def shown(terminal: Terminal, keys: bytes, *needles: str) -> None:
+    """Press keys and wait for what they bring onto the screen."""
+    start = len(terminal.output)
+    terminal.press(keys)
+    terminal.until(*needles, start=start)
+
+
+def ask(terminal: Terminal, word: str) -> None:
+    """Open the form of the flow, type, run."""
+    shown(terminal, b"1\r", "headers and more")
+    terminal.press(word.encode() + b"\r")
+
+
+def version(terminal: Terminal) -> str:
+    """The version of the code, as the status line had it last."""
+    return re.findall(r"loaded \S+ v(\w{5})", terminal.text())[-1]
+
+
+def save(terminal: Terminal, path: Path, text: str) -> None:
+    """Save a file, and wait until another version than before is loaded."""
+    before = version(terminal)
+    path.write_text(text)
+    deadline = time.monotonic() + 10
+    while version(terminal) == before:
+        assert time.monotonic() < deadline, "the new version was not loaded"
+        terminal.read(0.05)
+
+
+def wait_for(ready: Callable[[], bool], what: str, timeout: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not ready():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes whose parent is `pid`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_retry_is_seen_and_its_traceback_and_payload_opened(terminal: Terminal) -> None:
+    shown(terminal, b"r", "attempt 1", "ConnectionError", "attempt 2", "first edition streamed")
+    shown(terminal, b"3gjj\r", "nobody is at the counter", "Traceback (most recent call last)", "counter.py")
+    shown(terminal, b"G", 'word: "hello"')
+
+
+def test_saves_reach_the_next_run_and_broken_code_leaves_the_last_good_one(project: Path, terminal: Terminal) -> None:
+    path = project / "flows" / "counter.py"
+    shown(terminal, b"r", "first edition streamed")
+    save(terminal, path, FLOW.replace("first edition", "second edition"))
+    shown(terminal, b"r", "second edition streamed")
+    start = len(terminal.output)
+    path.write_text(FLOW.replace("tries = 0", "tries = (0").replace("first edition", "second edition"))
+    terminal.until("counter.py:13", "syntax error:13", start=start)
+    shown(terminal, b"r", "second edition streamed")
+    save(terminal, path, FLOW.replace("first edition", "third edition"))
+    shown(terminal, b"r", "third edition streamed")
+
+
+def test_a_host_that_dies_is_told_and_the_next_run_works(terminal: Terminal) -> None:
+    start = len(terminal.output)
+    ask(terminal, "exit")
+    terminal.until("interrupted", "exit code 1", "ready", start=start)
+    start = len(terminal.output)
+    ask(terminal, "hello")
+    terminal.until("first edition streamed", start=start)
+
+
+def test_a_blocked_loop_is_shown_with_its_place(terminal: Terminal) -> None:
+    start = len(terminal.output)
+    ask(terminal, "block")
+    terminal.until("blocked", "counter.py:29", start=start)
+    # Keys go on working meanwhile.
+    shown(terminal, b"?", "Everywhere")
+
+
+def test_quitting_leaves_no_process_and_a_clean_terminal(terminal: Terminal) -> None:
+    children = children_of(terminal.process.pid)
+    assert children
+    terminal.press(b"q")
+    assert terminal.wait(5.0) == 0
+    assert "\x1b[?1049l" in terminal.output.decode("utf-8", "replace")
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "the host is gone")
+
+
+def test_a_terminated_dashboard_restores_the_terminal(terminal: Terminal) -> None:
+    terminal.process.terminate()
+    assert terminal.wait(2.0) == 143
+    assert "\x1b[?1049l" in terminal.output.decode("utf-8", "replace")
+
+
+def test_a_killed_dashboard_leaves_no_host(terminal: Terminal) -> None:
+    children = children_of(terminal.process.pid)
+    os.kill(terminal.process.pid, 9)
+    terminal.wait(5.0)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "the host is gone")
+
+
+def test_sizes_change_while_it_runs(terminal: Terminal) -> None:
+    for size in [(40, 10), (200, 60), (20, 5), (80, 24)]:
+        start = len(terminal.output)
+        terminal.resize(*size)
+        terminal.until("FLOWS", start=start)
+    shown(terminal, b"r", "attempt 2")
