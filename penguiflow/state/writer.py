@@ -54,6 +54,12 @@ class _Job(NamedTuple):
     future: Future[Any]
 
 
+class _Closing(NamedTuple):
+    """A trace that lost events is over: it is closed when what was taken of it is committed."""
+
+    trace_id: str
+
+
 class Writer:
     """Owns the connection that writes. `write` may be called on any one thread, everything else on any."""
 
@@ -63,9 +69,11 @@ class Writer:
         self._connection = connection
         self._path = path
         self._id = writer
-        self._queue: deque[EventRecord | _Write | _Job] = deque()
+        self._queue: deque[EventRecord | _Write | _Job | _Closing] = deque()
         self._pending: list[EventRecord | _Write] = []
         """Taken from the queue and not committed."""
+        self._jobs: deque[_Job | _Closing] = deque()
+        """Taken from the queue and not done."""
         self._bytes_in = 0
         self._bytes_out = 0
         self._known: dict[str, TraceRow] = {}
@@ -79,7 +87,6 @@ class Writer:
         self._failure: StoreError | None = None
         self._broken: set[str] = set()
         """Traces that lost events: what is stored of them stays a beginning, without gaps."""
-        self._to_close: set[str] = set()
         self._last_sign = time.monotonic()
         self._waiting: deque[Future[None]] = deque()
         self._thread = threading.Thread(target=self._run, name="penguiflow-store-writer", daemon=True)
@@ -155,7 +162,7 @@ class Writer:
         self.dropped += 1
         if record.kind == "trace.end":
             self._broken.discard(trace_id)
-            self._to_close.add(trace_id)
+            self._queue.append(_Closing(trace_id))
         else:
             self._broken.add(trace_id)
         return False
@@ -177,7 +184,7 @@ class Writer:
 
     def _gather(self) -> bool:
         """Wait for something to do, then for more of it; False when it is time to end."""
-        if not self._queue and not self._pending:
+        if not self._queue and not self._pending and not self._jobs:
             self._idle = True
             if not self._queue and not self._closing:
                 self._wake.wait(SIGN_OF_LIFE_S if self._known else None)
@@ -193,47 +200,67 @@ class Writer:
 
     def _step(self) -> None:
         """Commit what has gathered, up to the next job; then do the job."""
-        job = None
-        while self._queue and len(self._pending) < MAX_BATCH_EVENTS:
-            item = self._queue.popleft()
-            if isinstance(item, _Job):
-                job = item
-                break
-            self._pending.append(item)
+        self._take()
         self._commit()
-        if job is not None:
-            self._do(job)
-        if self._queue:
+        while self._pending and self._failure is None:
+            self._commit()
+        postponed = []
+        while self._jobs:
+            job = self._jobs[0]
+            if isinstance(job, _Job):
+                self._do(job)
+            elif self._failure is None:
+                self._break_off(job.trace_id)
+            else:
+                postponed.append(job)
+            self._jobs.popleft()
+        self._jobs.extend(postponed)
+        if self._queue and self._failure is None:
             # More is there than fits: no need to wait for it.
             self._hurry.set()
         while self._waiting and (self._failure is not None or not self._is_full(_ROOM)):
             _resolve(self._waiting.popleft(), None)
 
+    def _take(self) -> None:
+        """Move items from the queue to those that are pending, up to the first job.
+
+        While nothing can be written all are taken: whoever waits for one is told.
+        """
+        failing = self._failure is not None
+        while self._queue and (failing or (not self._jobs and len(self._pending) < MAX_BATCH_EVENTS)):
+            item = self._queue.popleft()
+            if isinstance(item, _Job | _Closing):
+                self._jobs.append(item)
+            else:
+                self._pending.append(item)
+
     def _commit(self) -> None:
-        if not self._pending:
+        """Commit a transaction's worth of what is pending."""
+        items = self._pending[:MAX_BATCH_EVENTS]
+        if not items:
             self._give_sign()
             return
         try:
-            batch = self._write_pending()
+            batch = self._write_items(items)
         except sqlite3.Error as error:
-            self._failed(explain(error, self._path, writing=True))
+            self._failed(error)
             return
         batch.committed()
+        del self._pending[: len(items)]
         self._recovered()
-        for item in self._pending:
+        for item in items:
             if isinstance(item, EventRecord):
                 self._bytes_out += len(item.data) + _EVENT_OVERHEAD
             else:
                 _resolve(item.future, None)
-        self._pending.clear()
 
-    def _write_pending(self) -> Batch:
+    def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             batch = Batch(connection, self._id, self._known, stale=version != self._data_version)
-            for count, item in enumerate(self._pending):
+            for count, item in enumerate(items):
                 if isinstance(item, EventRecord):
                     self._add(batch, item)
                 else:
@@ -251,8 +278,9 @@ class Writer:
         self._data_version = version
         return batch
 
-    def _failed(self, error: StoreError) -> None:
+    def _failed(self, reason: sqlite3.Error) -> None:
         """Keep what could not be written for another attempt, as long as there is room; tell those who wait."""
+        error = explain(reason, self._path, writing=True)
         if self._failure is None:
             logger.error("events are not being stored: %s", error)
         self._failure = error
@@ -275,21 +303,19 @@ class Writer:
             logger.exception("event %d of trace %s cannot be stored", record.seq, record.trace_id)
 
     def _recovered(self) -> None:
-        """Something was written: if that was impossible before, tell, and close the traces that lost events."""
+        """Something was written: if that was impossible before, tell."""
         if self._failure is not None:
             logger.warning("events are being stored again in %s", self._path)
             self._failure = None
         if self._guarded and not self._closing:
-            while self._to_close:
-                self._break_off(self._to_close.pop())
-            self._guarded = self._failure is not None or bool(self._broken)
+            self._guarded = bool(self._broken)
 
     def _break_off(self, trace_id: str) -> None:
         self._known.pop(trace_id, None)
         try:
             close_trace(self._connection, trace_id, {"reason": "events were lost"}, writer=self._id)
         except sqlite3.Error as error:
-            self._failure = explain(error, self._path, writing=True)
+            self._failed(error)
 
     def _do(self, job: _Job) -> None:
         if self._failure is not None:
@@ -303,11 +329,15 @@ class Writer:
             _resolve(job.future, result)
 
     def _give_sign(self) -> None:
-        if self._known and self._failure is None and time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2:
+        """With nothing to commit: say that the writer is there, or try whether something can be written again."""
+        due = self._known and time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2
+        if due or self._failure is not None:
             try:
                 self._sign()
             except sqlite3.Error as error:
-                logger.warning("no sign of life could be written to %s: %s", self._path, error)
+                self._failed(error)
+            else:
+                self._recovered()
 
     def _sign(self) -> None:
         self._connection.execute("UPDATE writers SET seen = ? WHERE id = ?", (time.time(), self._id))
@@ -315,12 +345,12 @@ class Writer:
 
     def _end(self) -> None:
         """Write what is left, close the traces that lost events, sign off."""
-        while self._queue or self._pending:
+        while self._queue or self._pending or self._jobs:
             self._step()
             if self._failure is not None:
                 self.dropped += len(self._queue) + len(self._pending)
                 return
-        for trace_id in self._broken | self._to_close:
+        for trace_id in self._broken:
             self._break_off(trace_id)
         try:
             sign_off(self._connection, self._id)
@@ -329,18 +359,19 @@ class Writer:
 
     def _give_up(self) -> None:
         error = self._failure or StoreError(f"{self._path}: the store is closed", path=str(self._path))
-        for item in [*self._pending, *self._queue]:
-            if not isinstance(item, EventRecord):
+        for item in [*self._pending, *self._jobs, *self._queue]:
+            if isinstance(item, _Write | _Job):
                 _fail(item.future, error)
         while self._waiting:
             _resolve(self._waiting.popleft(), None)
 
 
 def _resolve(future: Future[Any], result: Any) -> None:
-    if future.set_running_or_notify_cancel():
+    # One that was cancelled, or answered before, has nobody who waits.
+    if not future.done() and future.set_running_or_notify_cancel():
         future.set_result(result)
 
 
 def _fail(future: Future[Any], error: StoreError) -> None:
-    if future.set_running_or_notify_cancel():
+    if not future.done() and future.set_running_or_notify_cancel():
         future.set_exception(error)

@@ -15,7 +15,7 @@ from penguiflow.observer import Payload
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
 from penguiflow.state import RemoteBinding, StateStore, StoredEvent
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
-from penguiflow.state.traces import TraceQuery, TraceStore
+from penguiflow.state.traces import TraceQuery, TraceStatus, TraceStore
 
 
 Open = Callable[[], Any]
@@ -136,7 +136,7 @@ async def test_a_summary_follows_the_trace(store: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["ok", "error", "timeout", "cancelled", "interrupted"])
-async def test_every_status_is_kept_and_found(store: Any, status: str) -> None:
+async def test_every_status_is_kept_and_found(store: Any, status: TraceStatus) -> None:
     record(store, "t", status=status)
     record(store, "other", status="ok" if status != "ok" else "error")
     await store.flush()

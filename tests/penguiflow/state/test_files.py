@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -233,14 +235,15 @@ PROBE = """
 
 
 @pytest.fixture
-def open_to_others(tmp_path: Path) -> Path:
+def open_to_others() -> Iterator[Path]:
     """A folder that others may read and not write."""
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
-    # Every folder on the way has to be passable.
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    return tmp_path
+    # Not within tmp_path: others may not pass its parents.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
 
 
 async def probe(start_child: Any, path: Path, how: str) -> Any:
