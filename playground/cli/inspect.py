@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from penguiflow.state.sqlite import SQLiteStateStore
-
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.spans import Span, SpanTree
+from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import SCHEMA, SpanOutput
 from playground.cli.stores import reading
+from playground.project import find_project
 from playground.render.eventlist import event_line
 from playground.render.sequence import MAX_ARROWS, SequenceDiagram
 from playground.render.tree import heading_lines, tree_lines
+from playground.supervisor.recovery import recover
 
 __all__ = ["InspectView", "choose_view", "inspect_trace"]
 
@@ -54,6 +55,10 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
     async with reading() as store:
         trace_id = await store.resolve_trace(prefix)
         trace = await store.get_trace(trace_id)
+        if trace is not None and trace.status == "interrupted" and await _is_open(store, trace):
+            # Its writer died without a word, and nobody has written since: the spans it left open are closed now.
+            await recover(find_project())
+            trace = await store.get_trace(trace_id)
         if trace is None:
             raise Failure(f"no trace {prefix}", ExitCode.NOT_FOUND)
         if view == "json":
@@ -69,6 +74,11 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
                 console.line(line)
         else:
             await _write_tree(console, store, trace, full)
+
+
+async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
+    last = await store.load_events(trace.trace_id, after=trace.events - 2, limit=1)
+    return not last or last[0].kind != "trace.end"
 
 
 async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSummary, full: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -113,6 +115,35 @@ def test_a_project_without_traces(project: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out) == {"schema": 1, "traces": []}
     assert run("inspect", "last") == 3
     assert not (project / ".penguiflow").exists()
+
+
+DIES = """
+import asyncio, os, sys
+from penguiflow.state.sqlite import SQLiteStateStore
+
+async def main():
+    store = SQLiteStateStore(sys.argv[1])
+    log = store.recorder().open("left", {"flow": "digest"})
+    log.start("node", "work", log.root)
+    await store.flush()
+    os._exit(1)
+
+asyncio.run(main())
+"""
+
+
+def test_a_trace_whose_writer_died_is_closed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.run([sys.executable, "-c", DIES, str(find_project().database)], timeout=30, check=False)
+
+    assert run("traces") == 0
+    listed = capsys.readouterr().out
+    assert run("inspect", "left", "--json") == 0
+    shown = InspectOutput.model_validate_json(capsys.readouterr().out)
+
+    assert "↯ interrupted  left" in listed
+    assert [(span.name, span.status) for span in shown.spans if span.end_seq is not None][-1] == ("work", "interrupted")
+    assert shown.trace.ended is not None
+    assert [event.seq for event in shown.events] == list(range(len(shown.events)))
 
 
 @pytest.mark.usefixtures("traces")

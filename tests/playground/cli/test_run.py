@@ -1,0 +1,175 @@
+"""`pf run` and `pf graph` in this process; the flows run in hosts of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from playground.__main__ import main
+from playground.cli.outputs import GraphOutput, RunOutput
+
+SOURCE = """
+    import asyncio
+    import os
+    import pathlib
+    import time
+
+    from pydantic import BaseModel
+
+    from penguiflow import ModelRegistry, Node, NodePolicy, create
+
+
+    class Order(BaseModel):
+        do: str = "greet"
+        begun: str = ""
+
+
+    async def obey(order: Order, ctx):
+        if order.begun:
+            pathlib.Path(order.begun).touch()
+        if order.do == "fail":
+            raise LookupError("no such fish")
+        if order.do == "die":
+            os._exit(3)
+        if order.do == "wait":
+            await asyncio.sleep(3600)
+        if order.do == "block":
+            time.sleep(3600)
+        return {"greet": "hello\\x1b[31m", "list": [1, {"two": 2}], "nothing": None}[order.do]
+
+
+    flow = create(Node(obey, name="obey", policy=NodePolicy(validate="in")).to())
+    registry = ModelRegistry()
+    registry.register("obey", Order, Order)
+"""
+
+
+@pytest.fixture
+def target(project: Path) -> str:
+    (project / "flows").mkdir()
+    (project / "flows" / "obey.py").write_text(dedent(SOURCE))
+    return "flows/obey.py"
+
+
+class Capture:
+    """Runs `pf`, and keeps what it wrote."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        code = main(arguments)
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    @property
+    def result(self) -> RunOutput:
+        return RunOutput.model_validate_json(self.out)
+
+
+@pytest.fixture
+def pf(capsys: pytest.CaptureFixture[str]) -> Capture:
+    return Capture(capsys)
+
+
+def test_results(pf: Capture, target: str) -> None:
+    assert pf("run", target) == 0
+    assert pf.out == "hello␛[31m\n"
+    assert pf.err.startswith("✔ ok in ")
+
+    assert pf("run", target, "--input", '{"do": "list"}', "-q") == 0
+    assert (pf.out, pf.err) == ('[\n  1,\n  {\n    "two": 2\n  }\n]\n', "")
+
+    assert pf("run", target, "--input", '{"do": "nothing"}', "-q", "--no-store", "--trace-id", "mine", "--json") == 0
+    assert (pf.result.trace_id, pf.result.status, pf.result.output) == ("mine", "ok", None)
+
+    assert pf("inspect", "last") == 0
+    assert "mine" not in pf.out
+
+
+def test_a_failure(pf: Capture, target: str) -> None:
+    assert pf("run", target, "--input", '{"do": "fail"}') == 1
+    assert pf.out == ""
+    assert "pf: the flow failed in obey: LookupError: no such fish  at flows/obey.py:21 [NODE_EXCEPTION]" in pf.err
+    assert '  flows/obey.py:21 in obey\n      raise LookupError("no such fish")\n' in pf.err
+    assert "✖ error in " in pf.err
+
+
+def test_a_death(pf: Capture, target: str) -> None:
+    assert pf("run", target, "--input", '{"do": "die"}', "--json") == 6
+    assert pf.result.status == "interrupted"
+    assert pf.result.error is not None
+    assert pf.result.error["code"] == "HOST_DIED"
+
+
+def test_a_deadline_that_blocking_code_cannot_keep(pf: Capture, target: str) -> None:
+    begun = time.monotonic()
+
+    assert pf("run", target, "--input", '{"do": "block"}', "--timeout", "0.3", "--json") == 1
+
+    assert time.monotonic() - begun < 20
+    assert (pf.result.status, (pf.result.error or {})["code"]) == ("timeout", "DEADLINE_EXCEEDED")
+    assert pf("inspect", "last") == 0
+    assert "running" not in pf.out
+
+
+@pytest.mark.parametrize("do", ["wait", "block"])
+def test_an_interrupt(do: str, pf: Capture, target: str, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def interrupt() -> None:
+        limit = time.monotonic() + 30
+        while not begun.exists() and time.monotonic() < limit:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    code = pf("run", target, "--input", f'{{"do": "{do}", "begun": "{begun}"}}', "--json")
+    thread.join()
+
+    assert code == 130
+    assert pf.result.status == ("cancelled" if do == "wait" else "interrupted")
+
+
+def test_refusals(pf: Capture, target: str) -> None:
+    assert pf("run", target, "--input", '{"do": 7}', "--no-store") == 2
+    assert "/do: " in pf.err
+    assert pf("run", "flows/obey.py:nothing", "--no-store") == 2
+    assert "nothing" in pf.err
+    assert pf("run", "obey", "--no-store") == 3
+    assert f"did you mean {Path('flows/obey.py')}?" in pf.err
+
+
+def test_a_long_result_is_folded_on_a_terminal(pf: Capture, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    def on_terminal(self: Any) -> bool:
+        return True
+
+    monkeypatch.setattr("playground.cli.run.SCREEN_LINES", 4)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(type(sys.stdout), "isatty", on_terminal)
+
+    assert pf("run", target, "--input", '{"do": "list"}', "--no-store") == 0
+
+    assert pf.out == '[\n  1,\n  "… 1 field"\n]\n'
+    assert "(folded for the terminal: " in pf.err
+
+
+def test_graph(pf: Capture, target: str) -> None:
+    assert pf("graph", target, "--json") == 0
+    assert [node.name for node in GraphOutput.model_validate_json(pf.out).flow.nodes] == ["obey"]
+    assert pf("graph", target, "--dot") == 0
+    assert pf.out.startswith("digraph PenguiFlow {\n")
+    assert pf("graph", target) == 0
+    assert "│ obey │" in pf.out
