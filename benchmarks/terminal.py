@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PF = Path(sys.executable).with_name("pf")
+# The pty becomes the controlling terminal, so that a change of its size is told to the program.
+_LEAD = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[@-Z\\-_])")
 
 
@@ -38,15 +40,13 @@ class Terminal:
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
-            [str(part) for part in command],
+            [sys.executable, "-S", "-E", "-c", _LEAD, *(str(part) for part in command)],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             cwd=cwd,
             env=environment,
             start_new_session=True,
-            # The pty becomes the controlling terminal, so that a change of its size is told to the program.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
 

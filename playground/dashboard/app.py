@@ -381,7 +381,6 @@ class DashboardApp(App[int]):
 
     def action_focus_pane(self, name: str) -> None:
         """Give a pane the focus."""
-        self._last_pane = name
         # At once: the next key may already wait, and is meant for this pane.
         self.screen_stack[0].set_focus(self.panes[name])
         self.relayout()

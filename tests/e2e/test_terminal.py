@@ -85,7 +85,8 @@ def ask(terminal: Terminal, word: str) -> None:
 
 def version(terminal: Terminal) -> str:
     """The version of the code, as the status line had it last."""
-    return re.findall(r"loaded \S+ v(\w{5})", terminal.text())[-1]
+    found: list[str] = re.findall(r"loaded \S+ v(\w{5})", terminal.text())
+    return found[-1]
 
 
 def save(terminal: Terminal, path: Path, text: str) -> None:
