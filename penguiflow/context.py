@@ -58,6 +58,7 @@ class Port:
                 item[0].release()
                 if item[2] is None or not item[2].cancelled:
                     return item
+                item[2].passed_over(item)
             return None
         wanted = [from_] if not isinstance(from_, Sequence) else list(from_)
         for source in wanted:

@@ -398,10 +398,10 @@ class PenguiFlow:
     def _cancel(self, trace: Trace, reason: str) -> None:
         if trace.log is not None:
             for port in self._ports.values():
-                for floe, _, owner, message_id in port.inbox.items:
-                    if owner is trace:
-                        about = {"message_id": message_id, "reason": "cancelled"}
-                        trace.log.event("message.dropped", floe.name, trace.log.root, about)
+                for item in port.inbox.items:
+                    if item[2] is trace:
+                        trace.passed_over(item)
+            trace.backlog_logged = True
         if trace.parked:
             items = self._rookery.inbox.items
             kept = [item for item in items if item[2] is not trace]

@@ -14,6 +14,7 @@ from penguiflow.ids import new_id
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
+    from penguiflow.channels import Item
     from penguiflow.context import Context
     from penguiflow.observer import TraceLog, TraceRecorder
 
@@ -53,6 +54,7 @@ class Trace:
     """One trace in flight. Dropped by the flow when nothing of it is left."""
 
     __slots__ = (
+        "backlog_logged",
         "blocked",
         "cancel_event",
         "cancelled",
@@ -81,6 +83,8 @@ class Trace:
         self.parked = 0
         """Results that wait to be fetched."""
         self.cancelled = False
+        self.backlog_logged = False
+        """Whether the log says already that all its waiting messages were dropped."""
         self.condemned = False
         """The flow is stopping: senders from outside are refused."""
         self.ended = False
@@ -130,6 +134,12 @@ class Trace:
         for sender in list(self.blocked or ()):
             if not sender.done():
                 sender.set_exception(TraceCancelled(self.id))
+
+    def passed_over(self, item: Item) -> None:
+        """A message of this trace, which is cancelled, leaves its edge for nowhere."""
+        if self.log is not None and not self.backlog_logged:
+            about = {"message_id": item[3], "reason": "cancelled"}
+            self.log.event("message.dropped", item[0].name, self.log.root, about)
 
     def node_state(self, node_id: str) -> dict[str, Any]:
         """What the node keeps for this trace."""

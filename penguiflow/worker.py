@@ -168,7 +168,9 @@ class Engine:
                 worker.listed = True
                 ready.append(worker)
             trace = item[2]
-            if trace is None or not trace.cancelled:
+            if trace is not None and trace.cancelled:
+                trace.passed_over(item)
+            else:
                 context = _new_context(Context)
                 context._port = worker.port
                 activation = self._activate(worker, context, item)
@@ -176,12 +178,19 @@ class Engine:
                     pending = activation.send(None)
                 except StopIteration:
                     pass
+                except BaseException:
+                    worker.running -= 1
+                    raise
                 else:
                     # It waits: somebody else goes on with the queue.
                     self.drainer = None
                     if ready:
                         self._wake()
-                    await self._wait_with(context, task, resume(activation, pending))
+                    try:
+                        await self._wait_with(context, task, resume(activation, pending))
+                    except BaseException:
+                        worker.running -= 1
+                        raise
             worker.running -= 1
             if items and not worker.listed and not self.stopping:
                 self.list_worker(worker)
@@ -341,6 +350,7 @@ class Engine:
                 break
             status = "ok" if error is None else trace_status(error)
         except (asyncio.CancelledError, TraceCancelled):
+            context._cancel_sent = True
             event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
             await self.broadcast.tell(event, context, attempt=attempt)
         except Exception as failure:  # whatever goes wrong around a function: the caller is told, the carrier lives on
