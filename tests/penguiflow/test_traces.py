@@ -354,3 +354,88 @@ async def test_trace_state_lives_as_long_as_its_trace(
 def test_trace_cancelled_says_which() -> None:
     error = TraceCancelled("abc")
     assert (error.trace_id, str(error)) == ("abc", "trace cancelled: abc")
+
+
+async def test_a_node_that_ends_while_its_cancel_is_told(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, event_log: EventLog, until: Until
+) -> None:
+    gate, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(event: FlowEvent) -> None:
+        if event.event_type in ("trace_cancel_start", "node_trace_cancelled"):
+            await gate.wait()
+
+    async def waits(message: Message, ctx: Context) -> Message:
+        await go.wait()
+        return message
+
+    flow = start(create(make_node(waits).to(make_node(name="next")), middlewares=[event_log, slow]))
+    await flow.emit(make_message("x", trace_id="t"))
+    await until(lambda: flow._engine is not None and flow._engine.suspended)
+    cancelling = asyncio.create_task(flow.cancel("t"))
+    await until(lambda: event_log.of_type("trace_cancel_start"))
+    go.set()
+    await until(lambda: event_log.of_type("node_trace_cancelled"))
+    gate.set()
+    assert await cancelling
+    await until(lambda: not flow._traces)
+    assert (await flow.call(make_message("y"))).payload == "y"
+
+
+async def test_a_message_passed_over_while_its_cancel_is_told_is_dropped(
+    start: Start,
+    make_node: MakeNode,
+    make_message: MakeMessage,
+    event_log: EventLog,
+    recorder: MemoryRecorder,
+    until: Until,
+) -> None:
+    gate, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(event: FlowEvent) -> None:
+        if event.event_type == "trace_cancel_start":
+            await gate.wait()
+
+    async def waits(message: Message, ctx: Context) -> Message:
+        await go.wait()
+        return message
+
+    flow = start(create(make_node(waits).to(), middlewares=[event_log, slow]), recorder=recorder)
+    await flow.emit(make_message("busy", trace_id="other"))
+    await flow.emit(make_message("waiting", trace_id="t"))
+    cancelling = asyncio.create_task(flow.cancel("t"))
+    await until(lambda: event_log.of_type("trace_cancel_start"))
+    go.set()
+    assert (await flow.fetch()).payload == "busy"
+    assert (await flow.call(make_message("after", trace_id="after"))).payload == "after"
+    gate.set()
+    assert await cancelling
+    await until(lambda: not flow._traces)
+    assert len(recorder.of("t").of_kind("message.dropped")) == 1
+    recorder.check()
+
+
+async def test_a_sender_whose_trace_was_cancelled_passes_its_turn_on(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
+) -> None:
+    gate = asyncio.Event()
+
+    async def gated(message: Message, ctx: Context) -> Message:
+        await gate.wait()
+        return message
+
+    flow = start(create(make_node(gated).to(), queue_maxsize=1))
+    for value in ("running", "waiting"):
+        await flow.emit(make_message(value))
+        await asyncio.sleep(0)
+    victims = [asyncio.create_task(flow.emit(make_message("no", trace_id="victim"))) for _ in range(3)]
+    await until(lambda: len(flow._open_sea.outgoing[0].putters) == 3)
+    keeper = asyncio.create_task(flow.emit(make_message("kept")))
+    await until(lambda: len(flow._open_sea.outgoing[0].putters) == 4)
+    gate.set()
+    await flow.cancel("victim")
+    assert [(await flow.fetch()).payload for _ in range(3)] == ["running", "waiting", "kept"]
+    await keeper
+    outcomes = await asyncio.gather(*victims, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [TraceCancelled] * 3
+    assert not flow._traces
