@@ -211,8 +211,8 @@ class LiveSource:
             if last_words and death.signal is not None:
                 self.inbox.notices.append(Notice(last_words[0][:200], "error"))
         lost = [trace_id for trace_id, number in self._running.items() if number == worker.generation]
-        if lost or not death.expected:
-            await recover(self._project)
+        if lost or (connection is not None and not death.expected):
+            await recover(self._project, death)
         for trace_id in lost:
             await self._close_run(trace_id, death)
 

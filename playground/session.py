@@ -256,7 +256,7 @@ class HostSession:
         if worker.last_lines:
             self._frames.put_nowait(Logs(lines=worker.last_lines))
         if not death.expected:
-            interrupted = await recover(self.project) if self._record else []
+            interrupted = await recover(self.project, death) if self._record else []
             self._died = self._describe(death, interrupted)
         self._serving.set()
         self._frames.put_nowait(None)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pydantic_core
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.state.errors import StoreError
 from playground.host.outbox import CHUNK, EVENT, FRAME, LINE, Outbox, Overflow
 from playground.host.tail import Sent, Tail
 from playground.protocol import HOST_TRACE, BaseFrame, LogLine, Result, encode
@@ -42,6 +43,8 @@ class Client:
 
     def __init__(self, transport: Transport) -> None:
         self.name: str | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What is being done for it."""
         self.gone = False
         self._transport = transport
         self._outbox = Outbox()
@@ -101,20 +104,26 @@ class Client:
                 waiting.append(data)
             self._follows.discard(trace_id)
 
-    async def catch_up(self, trace_id: str, after: int, tail: Tail, read: Reader | None) -> None:
-        """Send what the client missed of a trace: from the store, then from memory, then go on live without a gap."""
+    def hold(self, trace_id: str) -> bool:
+        """From now on the trace's events wait for `catch_up` to find the ones before; False when they do already."""
         if trace_id in self._catching:
-            return
+            return False
         self._catching[trace_id] = []
+        return True
+
+    async def catch_up(self, trace_id: str, after: int, tail: Tail, read: Reader | None) -> None:
+        """Send what the client missed of a trace that is on hold: from the store, then from memory, then live again."""
         retries = 0
         try:
             while not self.gone:
                 recent = tail.after(trace_id, after)
                 if read is None or trace_id == HOST_TRACE or (recent and recent[0].seq == after + 1):
                     break
-                page = await read(trace_id, after, PAGE_EVENTS)
+                try:
+                    page = await read(trace_id, after, PAGE_EVENTS)
+                except StoreError:  # what memory has is better than nothing
+                    break
                 if not page and (not recent or retries == MAX_RETRIES):
-                    recent = tail.after(trace_id, after)
                     break
                 if not page:  # what lies between is on its way to the store
                     retries += 1
@@ -142,7 +151,13 @@ class Hub:
         self.lines: deque[bytes] = deque(maxlen=MAX_LINES)
         self._host_seq = 0
         self._started = time.time()
-        self._catching: set[asyncio.Task[None]] = set()
+
+    def remove(self, client: Client) -> None:
+        """A client is gone."""
+        client.gone = True
+        self.clients.discard(client)
+        for task in client.tasks:
+            task.cancel()
 
     def add_record(self, record: EventRecord) -> None:
         """Pass an event on to everyone who follows its trace."""
@@ -177,9 +192,11 @@ class Hub:
 
     def catch_up(self, client: Client, trace_id: str, after: int) -> None:
         """Begin to send what a client missed."""
+        if not client.hold(trace_id):
+            return
         task = asyncio.get_running_loop().create_task(client.catch_up(trace_id, after, self.tail, self.read))
-        self._catching.add(task)
-        task.add_done_callback(self._catching.discard)
+        client.tasks.add(task)
+        task.add_done_callback(client.tasks.discard)
 
     def _spread(self, event: Sent) -> None:
         self.events += 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from playground.host.wire import Wire, stall_data
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
-from playground.protocol import Accepted, BaseFrame, Cancel, Error, ModuleInfo, Result, Run
+from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
 
 MAX_RUNS = 1000
 """Runs at once; more are refused."""
@@ -45,6 +45,7 @@ class Engine:
         self._traces: dict[str, Runnable] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = False
+        self._warned = False
         self._stopping = asyncio.Event()
 
     async def serve(self, loaded_ms: Callable[[], float]) -> None:
@@ -168,8 +169,10 @@ class Engine:
         result.version = self._loader.version(runnable)
         recorder.settle(result)
         # Who hears of the end may look it up at once, or end this process.
-        with contextlib.suppress(StoreError):
+        try:
             await recorder.flush()
+        except StoreError as error:
+            self._warn(error)
         self._tell_result(result)
         self._traces.pop(trace_id, None)
         self.running = len(self._traces)
@@ -181,6 +184,13 @@ class Engine:
             self._reply(client, request, Accepted(trace_id=request.trace_id))
         else:
             self._reply(client, request, Error(code="not_found", message=f"trace {request.trace_id} is not running"))
+
+    def _warn(self, error: StoreError) -> None:
+        """Say, once, that events are lost."""
+        if not self._warned:
+            self._warned = True
+            line = LogLine(ts=time.time(), source="log", level="ERROR", text=f"runs are not recorded: {error}")
+            self._wire.post(lambda hub: hub.add_line(line))
 
     def _announce(self, hub: Hub) -> None:
         for module in self.modules:
@@ -225,5 +235,8 @@ class Engine:
                 error = {"code": "HOST_ENDED", "message": "the host ended before the run did"}
                 self._tell_result(Result(trace_id=trace_id, status="interrupted", error=error))
         if self._store is not None:
-            await self._store.close()
+            try:
+                await self._store.close()
+            except StoreError as error:
+                self._warn(error)
         self._wire.finish()

@@ -16,12 +16,13 @@ MAX_BYTES = 16 * 1024 * 1024
 FRAME, EVENT, CHUNK, LINE = range(4)
 DROPPABLE = (CHUNK, LINE)
 _HEADS = {
-    EVENT: b'{"type":"events","events":[',
-    CHUNK: b'{"type":"stream","events":[',
+    EVENT: b'{"type":"events","events":[\n',
+    CHUNK: b'{"type":"stream","events":[\n',
     LINE: b'{"type":"logs","lines":[',
 }
 SEPARATOR = b",\n"
-"""Between the parts of a batch. No part has a line break of its own, so a client can take a batch apart unparsed."""
+"""Between the parts of a batch, which begins with a line break. No part has a line break of its own, so a client can
+take a batch apart without parsing it."""
 
 
 class Entry(NamedTuple):

@@ -133,8 +133,7 @@ class WebSocketServer:
         except ConnectionClosed:
             pass
         finally:
-            client.gone = True
-            self._hub.clients.discard(client)
+            self._hub.remove(client)
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
                 await sending

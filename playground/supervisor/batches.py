@@ -9,8 +9,8 @@ import pydantic_core
 
 from playground.host.outbox import SEPARATOR
 
-BATCH = re.compile(rb'\{"type":"(events|stream)","events":\[')
-"""How a host begins a batch."""
+BATCH = re.compile(rb'\{"type":"(events|stream)","events":\[(\n?)')
+"""How a batch begins; the line break says that it can be taken apart by lines."""
 TAIL = re.compile(rb'\](?:,"dropped":(\d+))?\}\Z')
 HEAD = re.compile(rb'\{"seq":(\d+),"epoch":\d+,"trace_id":"((?:[^"\\]|\\.)*)"')
 """How an event begins."""
@@ -22,7 +22,7 @@ def split_batch(data: bytes) -> tuple[list[bytes], int] | None:
     if head is None:
         return None
     tail = TAIL.search(data, max(0, len(data) - 40))
-    if tail is not None:
+    if tail is not None and head[2]:
         events = data[head.end() : tail.start()].split(SEPARATOR) if tail.start() > head.end() else []
         if all(HEAD.match(event) and event.endswith(b"}") for event in events):
             return events, int(tail[1] or 0)

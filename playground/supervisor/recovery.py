@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from penguiflow.state.sqlite import SQLiteStateStore
-
 from penguiflow.state.errors import StoreError
+from penguiflow.state.sqlite import SQLiteStateStore
 from playground.project import Project
+from playground.supervisor.process import Death
 
 
-async def recover(project: Project) -> list[str]:
+async def recover(project: Project, death: Death) -> list[str]:
     """Mark what dead workers left running as interrupted; gives the traces. A store that cannot be written is left."""
     if not project.database.exists():
         return []
@@ -17,7 +17,7 @@ async def recover(project: Project) -> list[str]:
     except StoreError:
         return []
     try:
-        return await store.recover()
+        return await store.recover({"exit_code": death.exit_code, "signal": death.signal})
     except StoreError:
         return []
     finally:

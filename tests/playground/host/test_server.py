@@ -159,10 +159,8 @@ class TestFrames:
             ({"type": "events", "events": []}, "unknown_frame"),
         ],
     )
-    async def test_what_cannot_be_done_is_answered(
-        self, peer: Peer, request_json: dict[str, object], code: str
-    ) -> None:
-        await peer.send(json.dumps({**request_json, "id": 9}))
+    async def test_what_cannot_be_done_is_answered(self, peer: Peer, sent: dict[str, object], code: str) -> None:
+        await peer.send(json.dumps({**sent, "id": 9}))
         error = await peer.until(Error)
         assert (error.reply_to, error.code) == (9, code)
         await peer.send(Stats(id=10))
