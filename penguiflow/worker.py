@@ -23,7 +23,7 @@ from penguiflow.context import Context, Port
 from penguiflow.coroutines import resume, resume_in
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import NodeTimeout, flow_error, text_of
-from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
+from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
 from penguiflow.types import FinalAnswer, Message
 from penguiflow.validation import NodeValidators, rewrap
 
@@ -141,11 +141,15 @@ class Engine:
         finally:
             if self.drainer is task:
                 self.drainer = None
-            if task.cancelling() and all(other.cancelling() for other in asyncio.all_tasks()):
-                # The loop is being shut down: a new carrier would outlive it.
-                self.stopping = True
+            if task.cancelling():
+                self._notice_shutdown()
             if self.drainer is None and self.ready and not self.stopping:
                 self._wake()
+
+    def _notice_shutdown(self) -> None:
+        """A carrier was cancelled. If all tasks are, the loop is shutting down, and a new carrier would outlive it."""
+        if all(task.cancelling() for task in asyncio.all_tasks()):
+            self.stopping = True
 
     async def _drain(self, task: asyncio.Task[None]) -> None:  # noqa: C901 - the hot loop, written out
         """Handle messages until none is left, or until another carrier has taken over."""
@@ -192,6 +196,8 @@ class Engine:
                         worker.running -= 1
                         raise
             worker.running -= 1
+            if task.cancelling():
+                self._notice_shutdown()
             if items and not worker.listed and not self.stopping:
                 self.list_worker(worker)
             if task.cancelling():
@@ -408,9 +414,12 @@ class Engine:
             log.end("attempt", worker.port.name, span, context._span, status, data)
         if cancelled or isinstance(failure, GeneratorExit | KeyboardInterrupt):
             raise failure
-        # From outside (the loop is shutting down, or the node cancelled its own task): no further attempt.
         task = context._task
-        foreign_cancel = isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:
+            # Not by us: the loop is shutting down, or the node cancelled its own task.
+            if trace is not None and trace.error is None:
+                trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
+            raise failure
         if timed_out and task is not None:
             task.uncancel()
             context._cancels -= 1
@@ -425,7 +434,7 @@ class Engine:
             extra={"exception": shown},
             exc=failure,
         )
-        if attempt < worker.policy.max_retries and not foreign_cancel:
+        if attempt < worker.policy.max_retries:
             delay = worker.policy.backoff(attempt + 1)
             retry = {"sleep_s": delay, "exception": shown}
             if log is not None:
