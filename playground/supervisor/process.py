@@ -112,6 +112,9 @@ class Worker:
         """End it in order if it lets us, by force if not; returns when it is gone."""
         self._told_to_end = True
         self.send(Stop())
+        if self._relay is not None:
+            # It reads nothing after this: what is not passed on yet stays here, see `last_lines`.
+            self._relay.cancel()
         try:
             async with asyncio.timeout(STOP_S):
                 await self.ended.wait()
@@ -133,6 +136,11 @@ class Worker:
         if self.death is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    def close_control(self) -> None:
+        """Hang up: to the worker, that is the end of its supervisor."""
+        if self._writer is not None:
+            self._writer.close()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -163,8 +171,7 @@ class Worker:
             self._close_output(descriptor)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(self._reading, 0.2)
-        if self._writer is not None:
-            self._writer.close()
+        self.close_control()
         if self._relay is not None:
             self._relay.cancel()
         self.last_lines = list(self._lines)
