@@ -209,6 +209,30 @@ async def test_many_waiting_senders_keep_their_order(start: Start, make_node: Ma
     await asyncio.gather(*senders)
 
 
+async def test_a_sender_that_gives_up_passes_its_turn_on(start: Start, make_node: MakeNode, until: Until) -> None:
+    gate = asyncio.Event()
+
+    async def gated(value: int, ctx: Context) -> int:
+        await gate.wait()
+        return value
+
+    flow = start(create(make_node(gated).to(), queue_maxsize=1))
+    entry = flow._open_sea.outgoing[0]
+    for value in (1, 2):
+        await flow.emit(value)
+        await asyncio.sleep(0)
+    quitter = asyncio.create_task(flow.emit(3))
+    await until(lambda: len(entry.putters) == 1)
+    stayer = asyncio.create_task(flow.emit(4))
+    await until(lambda: len(entry.putters) == 2)
+    turn = entry.putters[0]
+    turn.add_done_callback(lambda _: quitter.cancel())
+    gate.set()
+    assert [await flow.fetch() for _ in range(3)] == [1, 2, 4]
+    await stayer
+    assert quitter.cancelled()
+
+
 async def test_emit_nowait_needs_room(start: Start, make_node: MakeNode) -> None:
     flow = start(create(make_node().to(), queue_maxsize=1))
     flow.emit_nowait(1)
@@ -278,7 +302,9 @@ def test_cycles_are_refused_unless_allowed(make_node: MakeNode) -> None:
     with pytest.raises(CycleError):
         create(a.to(a))
     loop = make_node(name="loop", allow_cycle=True)
-    assert create(loop.to(loop)).ingress == (loop,)
+    flow = create(loop.to(loop))
+    assert flow.ingress == (loop,)
+    assert set(flow.edges) == {("OpenSea", "loop"), ("loop", "loop"), ("loop", "Rookery")}
     assert issubclass(CycleError, RuntimeError)
 
 
