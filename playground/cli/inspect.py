@@ -13,12 +13,11 @@ from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import SCHEMA, SpanOutput
-from playground.cli.stores import reading
+from playground.cli.stores import close_abandoned, reading
 from playground.project import find_project
 from playground.render.eventlist import event_line
 from playground.render.sequence import MAX_ARROWS, SequenceDiagram
 from playground.render.tree import heading_lines, tree_lines
-from playground.supervisor.recovery import recover
 
 __all__ = ["InspectView", "choose_view", "inspect_trace"]
 
@@ -57,7 +56,7 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
         trace = await store.get_trace(trace_id)
         if trace is not None and trace.status == "interrupted" and await _is_open(store, trace):
             # Its writer died without a word, and nobody has written since: the spans it left open are closed now.
-            await recover(find_project())
+            await close_abandoned(find_project())
             trace = await store.get_trace(trace_id)
         if trace is None:
             raise Failure(f"no trace {prefix}", ExitCode.NOT_FOUND)

@@ -15,6 +15,7 @@ from playground.cli.failures import ExitCode, Failure, explain
 from playground.cli.inputs import read_json, read_json_object
 from playground.cli.outputs import RunOutput
 from playground.cli.progress import Progress
+from playground.cli.stores import close_abandoned
 from playground.cli.targets import check_target
 from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
 from playground.project import Project, find_project
@@ -22,7 +23,6 @@ from playground.protocol import FlowInfo, Result, Run
 from playground.render.failure import describe_error, user_frames
 from playground.render.folded import fold
 from playground.session import HostDied, HostSession
-from playground.supervisor.recovery import recover
 
 __all__ = ["RunOptions", "run_flow"]
 
@@ -158,7 +158,7 @@ class _Runner:
     async def _give_up(self, output: RunOutput, project: Project) -> None:
         """The flow did not stop when it was told to, and its process is gone: close its trace."""
         if self.options.record:
-            await recover(project)
+            await close_abandoned(project)
         told = "the flow did not stop when it was told to, and its process was ended"
         if self.interrupted.is_set():
             output.error = {"code": "TRACE_CANCELLED", "message": told}

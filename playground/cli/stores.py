@@ -1,15 +1,15 @@
-"""The project's store, opened for reading."""
+"""The project's store, as commands use it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from playground.project import Project, find_project
 
-from playground.project import find_project
-
-__all__ = ["reading"]
+__all__ = ["close_abandoned", "reading"]
 
 
 @asynccontextmanager
@@ -20,3 +20,13 @@ async def reading() -> AsyncIterator[SQLiteStateStore]:
         yield store
     finally:
         await store.close()
+
+
+async def close_abandoned(project: Project) -> None:
+    """Mark what dead processes left running as interrupted, as far as the store can be written."""
+    with suppress(StoreError):
+        store = SQLiteStateStore(project.database)
+        try:
+            await store.recover()
+        finally:
+            await store.close()

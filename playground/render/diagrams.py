@@ -64,12 +64,10 @@ def graph_names(flow: FlowInfo) -> list[str]:
     return [*([OPEN_SEA] if OPEN_SEA in used else []), *inner, *([ROOKERY] if ROOKERY in used else [])]
 
 
-_RESERVED = frozenset(
-    {
-        *("call", "class", "classdef", "click", "default", "digraph", "direction", "edge", "end", "flowchart", "graph"),
-        *("href", "linkstyle", "node", "strict", "style", "subgraph"),
-    }
-)
+_RESERVED = frozenset({
+    "call", "class", "classdef", "click", "default", "digraph", "direction", "edge", "end", "flowchart", "graph", "href",
+    "linkstyle", "node", "strict", "style", "subgraph",
+})  # fmt: skip
 
 
 def stable_ids(names: Iterable[str]) -> dict[str, str]:
