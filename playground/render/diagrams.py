@@ -65,8 +65,8 @@ def graph_names(flow: FlowInfo) -> list[str]:
 
 
 _RESERVED = frozenset({
-    "call", "class", "classdef", "click", "default", "digraph", "direction", "edge", "end", "flowchart", "graph", "href",
-    "linkstyle", "node", "strict", "style", "subgraph",
+    "call", "class", "classdef", "click", "default", "digraph", "direction", "edge", "end", "flowchart", "graph",
+    "href", "linkstyle", "node", "strict", "style", "subgraph",
 })  # fmt: skip
 
 
