@@ -226,8 +226,9 @@ async def test_a_sender_that_gives_up_passes_its_turn_on(start: Start, make_node
     stayer = asyncio.create_task(flow.emit(4))
     await until(lambda: len(entry.putters) == 2)
     turn = entry.putters[0]
-    turn.add_done_callback(lambda _: quitter.cancel())
     gate.set()
+    await until(turn.done)
+    quitter.cancel()
     assert [await flow.fetch() for _ in range(3)] == [1, 2, 4]
     await stayer
     assert quitter.cancelled()
