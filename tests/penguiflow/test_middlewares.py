@@ -62,6 +62,7 @@ async def test_the_latency_of_a_success_includes_the_wait_for_room(
     await flow.emit(1)
     await flow.emit(2)
     await until(lambda: len(event_log.of_type("node_start")) == 2)
+    # This is the wait that the latency has to show.
     await asyncio.sleep(0.02)
     assert len(event_log.of_type("node_success")) == 1
     await flow.fetch()
