@@ -205,7 +205,7 @@ class Context:
     async def emit_chunk(
         self,
         *,
-        parent: Message,
+        parent: Message | Any,
         text: str,
         stream_id: str | None = None,
         seq: int | None = None,
@@ -215,13 +215,14 @@ class Context:
     ) -> StreamChunk:
         """Send one piece of a stream, in the parent's envelope; `seq` counts by itself.
 
-        The stream is named after the trace unless `stream_id` says otherwise.
+        The stream is named after the trace unless `stream_id` says otherwise. A bare payload as the parent sends the
+        bare chunk. Raises `TypeError` when there is no trace to name the stream after.
         """
         flow = self._flow()
-        stream = parent.trace_id if stream_id is None else stream_id
         trace = flow._table.of(parent, self._trace)
         if trace is None:
-            raise RuntimeError("emit_chunk needs a parent with a trace")
+            raise TypeError("emit_chunk needs a Message as its parent, or a payload whose run is recorded or called")
+        stream = trace.id if stream_id is None else stream_id
         number = trace.next_chunk(self._port.owner.node_id, stream, seq, done)
         chunk = StreamChunk(stream_id=stream, seq=number, text=text, done=done, meta=meta or {})
         if trace.log is not None:
@@ -231,7 +232,7 @@ class Context:
                 self._span or trace.log.root,
                 {"stream_id": stream, "chunk_seq": number, "text": text, "done": done, "meta": chunk.meta},
             )
-        await self.emit(rewrap(parent, chunk), to)
+        await self.emit(rewrap(parent, chunk) if isinstance(parent, Message) else chunk, to)
         return chunk
 
     def fetch_nowait(self, from_: Targets = None) -> Any:
