@@ -92,7 +92,7 @@ class Terminal:
         deadline = time.perf_counter() + timeout
         while not all(needle in (seen := self.text(start)) for needle in needles):
             if time.perf_counter() > deadline or (not self.read(0.05) and self.process.poll() is not None):
-                raise TimeoutError(f"{needles} did not appear; last seen: {seen[-2000:]}")
+                raise TimeoutError(f"{needles} did not appear; last seen: {seen[-20000:]}")
         return time.perf_counter() - self.started
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:

@@ -93,6 +93,7 @@ class DashboardApp(App[int]):
         source: Source | Callable[[], Source],
         *,
         project: str,
+        root: str = "",
         state: UiState,
         save: Callable[[UiState], None] = lambda _: None,
         live: bool = False,
@@ -122,7 +123,7 @@ class DashboardApp(App[int]):
         self.stream.raw = state.raw
         self.logs = LogsView()
         self.finder = Finder(self)
-        self.inspector = Inspector(self.workspace, self.detail)
+        self.inspector = Inspector(self.detail, root)
         self.control = Control(self.workspace, spawn=self._spawn, notify=self.say, show=self.show_trace)
         self.control.refused = self.refused
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head
@@ -30,6 +31,27 @@ def text(key: str, value: str, *, is_open: bool = True) -> Node:
     return Node(key, value, role="text", is_open=is_open)
 
 
+def users_frames(traceback: str) -> str:
+    """A traceback without the frames of penguiflow itself; the event has it all."""
+    import penguiflow
+
+    library = f'  File "{Path(penguiflow.__file__).parent}/'
+    kept: list[str] = []
+    hidden, skipping = 0, False
+    for line in traceback.splitlines():
+        if line.startswith("  File "):
+            skipping = line.startswith(library)
+            hidden += skipping
+        elif not line.startswith("    "):
+            skipping = False
+        # Markers below a line stand wrong once it is wrapped.
+        if not skipping and (line.strip("^~ ") or not line):
+            kept.append(line)
+    if hidden:
+        kept.append(f"({hidden} frame{'s' if hidden > 1 else ''} of penguiflow left out)")
+    return "\n".join(kept)
+
+
 def error_nodes(error: dict[str, Any]) -> list[Node]:
     """A recorded error: what, where, and its traceback as text."""
     kind = error.get("type") or error.get("exception_type") or error.get("code")
@@ -39,7 +61,7 @@ def error_nodes(error: dict[str, Any]) -> list[Node]:
     if error.get("file"):
         nodes.append(field("at", f"{error['file']}:{error.get('line', '?')}", "accent"))
     if isinstance(error.get("traceback"), str):
-        nodes.append(text("traceback", error["traceback"]))
+        nodes.append(text("traceback", users_frames(error["traceback"])))
     known = {
         "type",
         "message",

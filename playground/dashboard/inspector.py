@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from playground.dashboard.details import error_card, event_details, field, flow_details, span_details
-from playground.dashboard.model import Workspace
 from playground.dashboard.text import Row, one_line
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.detail import DetailView, Node
@@ -23,9 +22,10 @@ Document = tuple[Row, list[Node]]
 class Inspector:
     """Chooses the document of the detail view."""
 
-    def __init__(self, workspace: Workspace, view: DetailView) -> None:
-        self._workspace = workspace
+    def __init__(self, view: DetailView, root: str = "") -> None:
         self._view = view
+        self._root = f"{root}/" if root else ""
+        """Paths below it are shown relative to it."""
         self._live: tuple[TraceModel, Span] | None = None
         self._seen = -1
         self._due = 0.0
@@ -36,10 +36,13 @@ class Inspector:
         # Boundary: documents are made from whatever was recorded; one that cannot be made says so in its place.
         try:
             heading, nodes = make()
+            for node in nodes:
+                if self._root and node.role and isinstance(node.value, str):
+                    node.value = node.value.replace(self._root, "")
+            self._view.show(subject, heading, nodes)
         except Exception as error:
-            heading = [("cannot be shown", "error")]
-            nodes = [field("error", f"{type(error).__name__}: {error}", "error")]
-        self._view.show(subject, heading, nodes)
+            message = f"{type(error).__name__}: {error}"
+            self._view.show(subject, [("cannot be shown", "error")], [field("error", message, "error")])
 
     def show_span(self, trace: TraceModel, span: Span) -> None:
         """A span; refreshed until it is over."""

@@ -142,15 +142,11 @@ class Pane(Widget, can_focus=True):
 
     def _row(self, index: int, width: int, line: int) -> Row:
         view = self.view
-        # Rows are made from whatever user code produced: one that cannot be shown costs its own line, not the app.
-        try:
-            if index < len(view):
-                return view.row(index, width)
-            if not len(view) and view.empty:
-                texts = view.empty.split("\n")
-                return [(texts[line], "dim")] if line < len(texts) else []
-        except Exception as error:
-            return [("⚠ cannot be shown: ", "error"), (one_line(f"{type(error).__name__}: {error}"), "dim")]
+        if index < len(view):
+            return view.safe_row(index, width)
+        if not len(view) and view.empty:
+            texts = view.empty.split("\n")
+            return [(texts[line], "dim")] if line < len(texts) else []
         return []
 
     def _on_thumb(self, line: int, height: int) -> bool:

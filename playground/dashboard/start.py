@@ -45,6 +45,7 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
     app = DashboardApp(
         source,
         project=options.project.root.name or "/",
+        root=str(options.project.root),
         state=state,
         save=(lambda state: save_state(path, state)) if live else (lambda _: None),
         live=live,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from playground.dashboard.text import Row
+from playground.dashboard.text import Row, one_line
 
 
 class View:
@@ -35,6 +35,14 @@ class View:
         """The row at `index`, at most `width` cells of it are drawn."""
         raise NotImplementedError
 
+    def safe_row(self, index: int, width: int) -> Row:
+        """The row at `index`, or one that says why there is none."""
+        # Boundary: rows are made from whatever user code produced; one that cannot be made costs its own line only.
+        try:
+            return self.row(index, width)
+        except Exception as error:
+            return [("⚠ cannot be shown: ", "error"), (one_line(f"{type(error).__name__}: {error}"), "dim")]
+
     def resize(self, width: int, height: int) -> None:
         """The pane's inside now has this size; rows that depend on the width are laid out again."""
         self.height = max(height, 1)
@@ -52,7 +60,7 @@ class View:
         """What `y` copies: by default the cursor's row."""
         if not 0 <= self.cursor < len(self):
             return ""
-        return "".join(text for text, _ in self.row(self.cursor, 10_000)).strip()
+        return "".join(text for text, _ in self.safe_row(self.cursor, 10_000)).strip()
 
     def activate(self) -> bool:
         """Enter on the cursor's row; True when the view itself handled it (folded something)."""
@@ -64,7 +72,7 @@ class View:
     def find(self, needle: str) -> Iterator[int]:
         """Indexes of the rows that contain `needle` (lower case), in order."""
         for index in range(len(self)):
-            if needle in "".join(text for text, _ in self.row(index, 10_000)).lower():
+            if needle in "".join(text for text, _ in self.safe_row(index, 10_000)).lower():
                 yield index
 
     def touch(self) -> None:

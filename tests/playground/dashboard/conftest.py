@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -370,13 +369,3 @@ def picture() -> Callable[[DashboardApp], str]:
         return re.sub(r"terminal-\d+", "terminal", svg)
 
     return draw
-
-
-@pytest.fixture
-def save_picture(picture: Callable[[DashboardApp], str], tmp_path: Path) -> Callable[[DashboardApp, str], Path]:
-    def save(app: DashboardApp, name: str) -> Path:
-        path = tmp_path / f"{name}.svg"
-        path.write_text(picture(app), encoding="utf-8")
-        return path
-
-    return save

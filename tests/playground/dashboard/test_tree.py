@@ -189,13 +189,14 @@ def test_a_hundred_thousand_events_are_taken_up_quickly(script: Any) -> None:
     trace, view = TraceModel(made.trace_id), TreeView()
     view.show(trace)
     view.resize(100, 20)
-    slowest = 0.0
+    times: list[float] = []
     for start in range(0, len(made.events), 1000):
         for raw in made.events[start : start + 1000]:
             trace.add(raw)
         began = time.perf_counter()
         view.sync()
         view.settle()
-        slowest = max(slowest, time.perf_counter() - began)
+        times.append(time.perf_counter() - began)
     assert len(view) == 17_001
-    assert slowest < 0.25
+    # Taking up a thousand events costs the same however many rows there are.
+    assert sorted(times)[len(times) // 2] < 0.05

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playground.dashboard.details import error_card, event_details, flow_details, span_details
+from playground.dashboard.details import error_card, event_details, flow_details, span_details, users_frames
 from playground.dashboard.finder import next_match
 from playground.dashboard.runs import RunList
 from playground.dashboard.trace import TraceModel
@@ -112,6 +112,25 @@ def test_a_failed_attempt_shows_traceback_queue_and_input(triage: Callable[..., 
     assert 'File "flows/triage.py", line 34, in find' in text
     assert "3.0 ms in the queue" in text
     assert 'customer: "ACME"' in text
+
+
+def test_tracebacks_leave_out_the_frames_of_penguiflow() -> None:
+    import penguiflow
+
+    library = penguiflow.__file__.replace("__init__", "worker")
+    text = users_frames(
+        "Traceback (most recent call last):\n"
+        f'  File "{library}", line 296, in _activate\n    pending = run()\n              ^^^^^\n'
+        '  File "flows/a.py", line 3, in ask\n    raise E\nE: no\nmore\n'
+    )
+    assert text.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "flows/a.py", line 3, in ask',
+        "    raise E",
+        "E: no",
+        "more",
+        "(1 frame of penguiflow left out)",
+    ]
 
 
 def test_a_node_shows_what_went_in_and_what_came_out(triage: Callable[..., Any]) -> None:
