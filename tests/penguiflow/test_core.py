@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from penguiflow import Context, CycleError, Message, ModelRegistry, Node, NodePolicy, create
+from penguiflow import Context, CycleError, FinalAnswer, Message, ModelRegistry, Node, NodePolicy, create
 from penguiflow.core import DEFAULT_QUEUE_MAXSIZE, OPEN_SEA, ROOKERY, PenguiFlow
 
 if TYPE_CHECKING:
@@ -373,3 +373,25 @@ async def test_objects_that_carry_a_trace_id_are_traced(start: Start, make_node:
     await flow.emit(Job(trace_id="job-1", size=3))
     assert await flow.fetch() == 3
     assert seen == ["job-1"]
+
+
+async def test_a_final_answer_leaves_past_the_successors(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    ran: list[str] = []
+
+    async def answers(message: Message, ctx: Context) -> Message:
+        ran.append("answers")
+        return message.model_copy(update={"payload": FinalAnswer(text=message.payload)})
+
+    async def after(message: Message, ctx: Context) -> Message:
+        ran.append("after")
+        return message
+
+    flow = start(create(make_node(answers).to(make_node(after))))
+    for text in ("one", "two", "three"):
+        await flow.emit(make_message(text))
+        assert (await flow.fetch()).payload == FinalAnswer(text=text)
+    assert (await flow.call(make_message("four"))).payload == FinalAnswer(text="four")
+    assert ran == ["answers"] * 4
+    assert not flow._traces

@@ -241,4 +241,6 @@ async def test_a_trace_goes_on_under_its_id(
     for value in range(3):
         assert (await flow.call(make_message(value, trace_id="t"))).payload == value
     assert [log.trace_id for log in recorder.logs] == ["t"] * 3
+    ids = [event.data["message_id"] for log in recorder.logs for event in log.of_kind("message.enqueued")]
+    assert len(set(ids)) == len(ids) == 6
     recorder.check()
