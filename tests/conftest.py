@@ -62,10 +62,9 @@ class Recorded(NamedTuple):
 class RecordedTrace:
     """A `TraceLog` in memory; notes what a real one would have to refuse."""
 
-    root = "0"
-
-    def __init__(self, trace_id: str) -> None:
+    def __init__(self, trace_id: str, root: str) -> None:
         self.trace_id = trace_id
+        self.root = root
         self.events: list[Recorded] = []
         self.status: str | None = None
         self.closing: Mapping[str, Any] = {}
@@ -148,7 +147,9 @@ class MemoryRecorder:
         return not self.ready.is_set()
 
     def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> RecordedTrace:
-        log = RecordedTrace(trace_id)
+        # Each time a trace is taken up it has another root, as in a store.
+        earlier = sum(log.trace_id == trace_id for log in self.logs)
+        log = RecordedTrace(trace_id, f"root{earlier}")
         self.logs.append(log)
         return log
 
