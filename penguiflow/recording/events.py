@@ -29,7 +29,7 @@ class TraceEvent(NamedTuple):
     parent_id: str | None
     """The span around it; None for the trace's own span."""
     ts: float
-    """Wall clock, unix seconds."""
+    """Wall clock, unix seconds, to the microsecond."""
     offset_ns: int
     """Nanoseconds since the trace began, by a clock that never steps."""
     kind: str

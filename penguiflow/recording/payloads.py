@@ -32,6 +32,8 @@ MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A payload whose JSON is larger is cut and cannot be rebuilt."""
 _CUT_BYTES = 64 * 1024
 _SURELY_READABLE_BYTES = 300
+_LONGEST_INT = 4_300
+"""Digits that readers of JSON take."""
 _MAX_CLASSES = 4096
 
 # What to look at inside a value before pydantic_core may have it.
@@ -64,9 +66,11 @@ def encode_data(data: Mapping[str, Any] | None) -> bytes:
                 payloads = True
     if simple:
         try:
-            return to_json(data, inf_nan_mode="strings")
+            encoded = to_json(data, inf_nan_mode="strings")
         except ValueError:  # text that is no Unicode
             return _encode_object(data)
+        if len(encoded) <= _LONGEST_INT or _is_readable(encoded):
+            return encoded
     if not payloads:
         return _encode_object(data)
     parts = []

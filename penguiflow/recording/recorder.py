@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from time import perf_counter_ns, time
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns, time, time_ns
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.recording.events import EventRecord, EventSink
@@ -24,6 +24,14 @@ MAX_ENDED = 4096
 MAX_ANNOTATED = 4096
 """Traces that are annotated and not yet open."""
 _NS = 1_000_000_000
+
+# Events are made for everything that a flow does: what is asked for again and again is looked up.
+_STARTS = {kind: f"{kind}.start" for kind in ("node", "attempt", "llm", "tool", "step")}
+_ENDS = {kind: f"{kind}.end" for kind in _STARTS}
+_STATUS_ONLY = {
+    status: encode_data({"status": status}) for status in ("ok", "error", "timeout", "cancelled", "interrupted")
+}
+_new_tuple = tuple.__new__
 
 
 class _Track:
@@ -70,6 +78,7 @@ class Recorder:
         self._writes = [sink.write for sink in sinks]
         if store is not None:
             self._writes.insert(0, store.sink.write)
+        self._send: Callable[[EventRecord], None] = self._writes[0] if len(self._writes) == 1 else self._send_all
         self._failed: set[int] = set()
         self._open: dict[str, _Track] = {}
         self._ended: dict[str, _Track] = {}
@@ -136,7 +145,14 @@ class Recorder:
             del self._ended[next(iter(self._ended))]
         self._ended[trace_id] = track
 
-    def _sink_failed(self, index: int) -> None:
+    def _send_all(self, record: EventRecord) -> None:
+        for index, write in enumerate(self._writes):
+            try:
+                write(record)
+            except Exception:  # a listener's failure is none of the flow's
+                self._sink_failed(index)
+
+    def _sink_failed(self, index: int = 0) -> None:
         self.failures += 1
         if index not in self._failed:
             self._failed.add(index)
@@ -146,7 +162,7 @@ class Recorder:
 class _Log:
     """The log of one trace, from `open` to `close`."""
 
-    __slots__ = ("_closed", "_epoch", "_name", "_recorder", "_spans", "_trace_id", "_track", "_writes", "root")
+    __slots__ = ("_closed", "_epoch", "_name", "_recorder", "_send", "_spans", "_trace_id", "_track", "root")
 
     def __init__(self, recorder: Recorder, trace_id: str, track: _Track, data: Mapping[str, Any]) -> None:
         self._recorder = recorder
@@ -154,7 +170,7 @@ class _Log:
         self._track = track
         self._epoch = track.epoch
         self._name = recorder.name
-        self._writes = recorder._writes
+        self._send = recorder._send
         self._closed = False
         self._spans: dict[str, tuple[str | None, str, str]] = {}
         """Open spans in the order of their start: parent, kind, name."""
@@ -168,7 +184,7 @@ class _Log:
         if not self._closed:
             parent = parent or self.root
             self._spans[span] = (parent, kind, name)
-            self._write(kind + ".start", name, span, parent, encode_data(data))
+            self._write(_STARTS.get(kind) or f"{kind}.start", name, span, parent, encode_data(data))
         return span
 
     def end(
@@ -176,8 +192,10 @@ class _Log:
     ) -> None:
         """Close a span; one that is not open (any more) is left as it is."""
         if self._spans.pop(span, None) is not None:
-            about = {"status": status, **data} if data else {"status": status}
-            self._write(kind + ".end", name, span, parent or self.root, encode_data(about))
+            encoded = encode_data({"status": status, **data}) if data else _STATUS_ONLY.get(status)
+            if encoded is None:
+                encoded = encode_data({"status": status})
+            self._write(_ENDS.get(kind) or f"{kind}.end", name, span, parent or self.root, encoded)
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write one event of a span, or of the trace's own when that span is over."""
@@ -208,9 +226,11 @@ class _Log:
         seq = track.next_seq
         track.next_seq = seq + 1
         offset_ns = perf_counter_ns() - track.origin_ns
-        record = EventRecord(seq, self._epoch, self._trace_id, span, parent, time(), offset_ns, kind, name, data)
-        for index, write in enumerate(self._writes):
-            try:
-                write(record)
-            except Exception:  # a listener's failure is none of the flow's
-                self._recorder._sink_failed(index)
+        ts = time_ns() // 1000 / 1e6
+        fields = (seq, self._epoch, self._trace_id, span, parent, ts, offset_ns, kind, name, data)
+        # The class's own constructor costs twice as much.
+        record = _new_tuple(EventRecord, fields)
+        try:
+            self._send(record)
+        except Exception:  # a listener's failure is none of the flow's
+            self._recorder._sink_failed()

@@ -6,6 +6,7 @@ import copy
 import json
 import sqlite3
 from collections import deque
+from operator import attrgetter
 from typing import Any
 
 from pydantic_core import from_json
@@ -31,11 +32,14 @@ _COLUMNS = (
     "error", "input", "output", "origin", "writer",
 )  # fmt: skip
 _SELECT = " ".join(("SELECT id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id = ?"))
-_INSERT = " ".join(("INSERT INTO traces (trace_id,", ", ".join(_COLUMNS), ") VALUES (?", ", ?" * len(_COLUMNS), ")"))
+_INSERT = " ".join(
+    ("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES (?, ?", ", ?" * len(_COLUMNS), ")")
+)
 _UPDATE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES (?, ?, ?, ?)"
 
 _decoder = json.JSONDecoder()
+_values = attrgetter(*_COLUMNS)
 
 
 class TraceRow:
@@ -81,9 +85,9 @@ class TraceRow:
             setattr(row, name, value)
         return row
 
-    def columns(self) -> list[Any]:
+    def columns(self) -> tuple[Any, ...]:
         """Values of the row's columns."""
-        return [getattr(self, name) for name in _COLUMNS]
+        return _values(self)
 
     def begin(self, record: EventRecord, writer: int) -> None:
         """Take in a `trace.start`: of a new trace, or of one that is opened again."""
@@ -168,13 +172,6 @@ class _Draft:
         self.size = 0
         self.chunks: list[tuple[int, int, bytes]] = []
 
-    def add(self, line: bytes) -> None:
-        self.lines.append(line)
-        self.size += len(line)
-        self.row.events += 1
-        if len(self.lines) >= CHUNK_EVENTS or self.size >= CHUNK_BYTES:
-            self.cut()
-
     def cut(self) -> None:
         if self.lines:
             self.chunks.append((self.first_seq, self.row.events - 1, b"\n".join(self.lines)))
@@ -213,10 +210,16 @@ class Batch:
             row.begin(record, self._writer)
         if record.seq != row.events or row.prefix:
             record = row.fit(record)
-        draft.add(event_line(record))
+        line = event_line(record)
+        row.events += 1
         row.updated = record.ts
         if record.epoch > row.epoch:
             row.epoch = record.epoch
+        lines = draft.lines
+        lines.append(line)
+        draft.size += len(line)
+        if draft.size >= CHUNK_BYTES or len(lines) >= CHUNK_EVENTS:
+            draft.cut()
         if kind == "message.enqueued":
             row.message(record)
         elif kind == "trace.end":
@@ -224,20 +227,23 @@ class Batch:
 
     def write(self) -> None:
         """Write all of it, within the transaction."""
+        drafts = [draft for draft in self._drafts.values() if draft is not None]
+        # The transaction keeps others out, so that the next ids can be given here: rows go in together.
+        (next_id,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM traces").fetchone()
+        inserts: list[list[Any]] = []
         updates: list[list[Any]] = []
         chunks: list[tuple[int | None, int, int, bytes]] = []
-        for draft in self._drafts.values():
-            if draft is None:
-                continue
+        for draft in drafts:
             draft.cut()
             row = draft.row
             if row.id is None:
-                row.id = self._connection.execute(_INSERT, [row.trace_id, *row.columns()]).lastrowid
+                row.id = next_id + len(inserts)
+                inserts.append([row.id, row.trace_id, *row.columns()])
             else:
                 updates.append([*row.columns(), row.id])
             chunks += [(row.id, *chunk) for chunk in draft.chunks]
-        if updates:
-            self._connection.executemany(_UPDATE, updates)
+        self._connection.executemany(_INSERT, inserts)
+        self._connection.executemany(_UPDATE, updates)
         self._connection.executemany(_INSERT_CHUNK, chunks)
 
     def committed(self) -> None:
@@ -268,7 +274,10 @@ def append_events(connection: sqlite3.Connection, row: TraceRow, records: list[E
     """Add events behind a stored trace and update its row, within a transaction."""
     draft = _Draft(row)
     for record in records:
-        draft.add(event_line(record))
+        draft.lines.append(event_line(record))
+        row.events += 1
+        if len(draft.lines) >= CHUNK_EVENTS:
+            draft.cut()
         if record.kind == "trace.end":
             row.finish(record)
     draft.cut()

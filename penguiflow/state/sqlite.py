@@ -51,7 +51,7 @@ class SQLiteStateStore:
         path: The database's file; it and its folder are made when missing (not with `read_only`).
         read_only: Only read. A file that does not exist (yet) has no traces, and is not made.
         durability: `batched`: a commit survives the process; after a power cut the last ones may be missing.
-            `full`: a commit survives a power cut too, at about a quarter of the speed lost.
+            `full`: a commit survives a power cut too, and takes longer.
 
     Raises:
         StoreNotWritable: The folder or file cannot be written.

@@ -304,6 +304,7 @@ def test_data_keeps_its_fields_and_puts_payloads_first() -> None:
     assert encode_data(None) == encode_data({}) == b"{}"
     assert encode_data({"only": Payload(1)}) == b'{"only":{"type":"builtins:int","value":1}}'
     assert from_json(encode_data({"text": "\ud800", "n": math.nan})) == {"text": "\\ud800", "n": "NaN"}
+    assert from_json(encode_data({"a": 1, "huge": 10**5000}))["huge"]["repr"] is True
 
 
 def test_a_payload_that_looks_like_its_own_envelope_is_wrapped() -> None:
