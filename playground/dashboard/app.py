@@ -103,6 +103,8 @@ class DashboardApp(App[int]):
         self.workspace = Workspace()
         self.project_name = project
         self.zoomed = False
+        self.failure = ""
+        """Why there is no source, if there is none."""
         self._given = source
         self._save = save
         self._live = live
@@ -188,7 +190,8 @@ class DashboardApp(App[int]):
             self.control.source = source
             await source.start()
         except Exception as error:
-            self.say(f"cannot start: {error}", "error")
+            self.failure = f"cannot start: {error}"
+            self.say(self.failure, "error")
             return
 
     async def on_unmount(self) -> None:

@@ -52,6 +52,8 @@ class Workspace:
         self.broke: list[ModuleInfo] = []
         """Modules that broke while we looked, since this was last emptied."""
         self.modules_changed = False
+        self.listed = False
+        """True once the source has told its modules."""
         self.events_seen = 0
         self.dropped = 0
         self._clock = clock
@@ -109,7 +111,7 @@ class Workspace:
             else module
             for module in modules
         ]
-        self.modules_changed = True
+        self.modules_changed = self.listed = True
         for module in modules:
             if module.error is not None and before.get(module.path, module.error) != module.error:
                 self.broke.append(module)

@@ -35,6 +35,8 @@ EXTRA = (
 class Tick(Checkbox):
     """A checkbox that does not depend on colors to tell on from off."""
 
+    BUTTON_INNER = " "
+
     def watch_value(self) -> None:
         """Draw a mark, or nothing."""
         self.BUTTON_INNER = "X" if self.value else " "

@@ -76,7 +76,7 @@ class Screenshot:
         """Wait, run, press keys, write, exit."""
         app, options = self._app, self._options
         assert options.screenshot is not None
-        await self._wait(lambda: bool(app.flows.rows) and all(m.state != "loading" for m, _ in app.flows.rows), "flows")
+        await self._wait(self._listed, "flows")
         if options.run is not None and not self.failure:
             await self._run(options.run, options.sample)
         for key in options.keys:
@@ -87,6 +87,10 @@ class Screenshot:
         await pilot.pause()
         options.screenshot.write_text(app.export_screenshot(title="pf tui"), encoding="utf-8")
         app.exit(0)
+
+    def _listed(self) -> bool:
+        modules = self._app.workspace.modules
+        return self._app.workspace.listed and all(module.state != "loading" for module in modules)
 
     async def _run(self, target: str, sample: int) -> None:
         app = self._app
@@ -106,6 +110,9 @@ class Screenshot:
     async def _wait(self, ready: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + WAIT_S
         while not ready():
+            if self._app.failure:
+                self.failure = self._app.failure
+                return
             if time.monotonic() > deadline:
                 self.failure = f"{what} did not come within {WAIT_S:.0f} s"
                 return

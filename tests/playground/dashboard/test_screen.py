@@ -174,6 +174,32 @@ async def test_the_form_validates_and_runs(open_desk: OpenDesk) -> None:
         assert desk.app.state.inputs["flows/triage.py"][0] == sent
 
 
+async def test_a_sample_fills_the_form(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.press("j", "enter")
+        await desk.until(lambda: "number of the ticket" in desk.text(), "the form")
+        await desk.press("shift+tab", "enter", "down", "down", "enter")
+        await desk.until(lambda: "impossible" in desk.text(), "the sample")
+        await desk.press("ctrl+r")
+        await desk.until(lambda: desk.source.requests, "the run")
+        expected = {"id": 1, "text": "impossible", "priority": "high", "urgent": False}
+        assert desk.source.requests[0].input == expected
+
+
+async def test_headers_and_deadline_are_part_of_the_form(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.press("j", "enter")
+        await desk.until(lambda: "number of the ticket" in desk.text(), "the form")
+        await desk.press("ctrl+o")
+        await desk.until(lambda: "deadline_s" in desk.text(), "the field")
+        desk.app.screen.query_one("#extra-1").focus()
+        await desk.press("0", "ctrl+r")
+        await desk.until(lambda: "must be more than 0" in desk.text(), "the message")
+        await desk.press("ctrl+u", *"2.5", "ctrl+r")
+        await desk.until(lambda: desk.source.requests, "the run")
+        assert desk.source.requests[0].deadline_s == 2.5
+
+
 async def test_what_the_host_refuses_stands_beside_its_field(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         desk.source.refusal = RunRefused("the input does not fit", [{"path": "/text", "message": "too short"}])
