@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.broadcast import Broadcast
 from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe
 from penguiflow.context import Context, Port
+from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.graph import CycleError, Graph
 from penguiflow.ids import new_id
 from penguiflow.middlewares import Middleware
@@ -17,8 +18,8 @@ from penguiflow.observer import TraceRecorder
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.roundtrips import Roundtrips, with_trace
 from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
-from penguiflow.types import Message, StreamChunk
-from penguiflow.worker import DEADLINE_EXCEEDED_TEXT, Engine
+from penguiflow.types import WM, Message, StreamChunk
+from penguiflow.worker import Engine
 
 if TYPE_CHECKING:
     from penguiflow.registry import ModelRegistry
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     NodeTargets = Node | Sequence[Node] | None
 
 __all__ = [
+    "BUDGET_EXCEEDED_TEXT",
     "DEADLINE_EXCEEDED_TEXT",
     "DEFAULT_QUEUE_MAXSIZE",
     "OPEN_SEA",
     "ROOKERY",
+    "TOKEN_BUDGET_EXCEEDED_TEXT",
     "Context",
     "CycleError",
     "Endpoint",
@@ -208,6 +211,8 @@ class PenguiFlow:
         With `trace_id` the message joins that trace, and `fetch(trace_id=…)` gives its result: a second emit for
         the same trace waits until that was fetched.
         """
+        if self._is_echo(msg):
+            return
         if trace_id is not None:
             if self._engine is None:
                 raise RuntimeError("PenguiFlow is not running")
@@ -340,6 +345,14 @@ class PenguiFlow:
         return self._table.cancel_event(trace_id)
 
     # Between the parts
+
+    def _is_echo(self, msg: Any) -> bool:
+        """Whether this is a round that an unbounded controller delivered and goes on with by itself."""
+        if not isinstance(msg, Message) or not isinstance(msg.payload, WM):
+            return False
+        trace = self._table.traces.get(msg.trace_id)
+        # The loop may be some rounds ahead of whoever fetches.
+        return trace is not None and trace.last_hops is not None and msg.payload.hops <= trace.last_hops
 
     def _sender(self, msg: Any, to: NodeTargets) -> Context | None:
         """A context that sends into the flow; None when the flow has no nodes."""

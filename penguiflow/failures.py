@@ -10,7 +10,11 @@ from penguiflow.errors import FlowError, FlowErrorCode
 if TYPE_CHECKING:
     from penguiflow.node import Node
 
-__all__ = ["NodeTimeout", "flow_error", "text_of"]
+__all__ = ["DeadlinePassed", "NodeTimeout", "flow_error", "text_of"]
+
+
+class DeadlinePassed(Exception):
+    """The trace's deadline has passed while the node was at it."""
 
 
 class NodeTimeout(Exception):

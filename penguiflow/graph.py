@@ -55,7 +55,8 @@ class Graph:
             self._connect(node, ROOKERY, maxsize)
 
     def _connect(self, source: Node | Endpoint, target: Node | Endpoint, maxsize: int) -> None:
-        floe = Floe(source, target, maxsize=maxsize)
+        # A node that waits for room on its own edge would wait for itself.
+        floe = Floe(source, target, maxsize=0 if source is target else maxsize)
         floe.inbox = self.inboxes[target]
         self.outgoing[source].append(floe)
         self.incoming[target].append(floe)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.failures import NodeTimeout
 from penguiflow.ids import new_id
 
 if TYPE_CHECKING:
@@ -36,17 +38,31 @@ class NodePolicy:
     """Longest wait, in seconds."""
     max_concurrency: int = 1
     """How many messages the node handles at once."""
+    jitter: float = 0.0
+    """Each wait before a retry is up to this fraction shorter or longer, by chance (0 to 1)."""
+    retry_on: tuple[type[BaseException], ...] | None = None
+    """Which exceptions are worth another attempt (a `TimeoutError` stands for the policy's own); None: all."""
 
     def __post_init__(self) -> None:
         if self.validate not in _VALIDATE_MODES:
             raise ValueError("validate must be one of 'both', 'in', 'out', 'none'")
         if self.max_concurrency < 1:
             raise ValueError("max_concurrency must be at least 1")
+        if not 0.0 <= self.jitter <= 1.0:
+            raise ValueError("jitter must be between 0 and 1")
 
     def backoff(self, attempt: int) -> float:
         """Seconds to wait before attempt number `attempt` (1 is the first retry)."""
         delay = self.backoff_base * self.backoff_mult ** (attempt - 1)
-        return delay if self.max_backoff is None else min(delay, self.max_backoff)
+        if self.max_backoff is not None:
+            delay = min(delay, self.max_backoff)
+        return delay * random.uniform(1 - self.jitter, 1 + self.jitter) if self.jitter else delay
+
+    def retries(self, failure: BaseException) -> bool:
+        """Whether a failure of this kind is worth another attempt."""
+        if isinstance(failure, NodeTimeout):
+            failure = TimeoutError()
+        return self.retry_on is None or isinstance(failure, self.retry_on)
 
 
 @dataclass(eq=False)

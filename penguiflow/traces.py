@@ -63,6 +63,7 @@ class Trace:
         "error",
         "id",
         "inflight",
+        "last_hops",
         "log",
         "parked",
         "queued",
@@ -80,6 +81,8 @@ class Trace:
         """Messages that wait for a node."""
         self.inflight = 0
         """Invocations under way, and emits from outside that are not finished."""
+        self.last_hops: int | None = None
+        """Hops of the last working memory that an unbounded controller delivered."""
         self.parked = 0
         """Results that wait to be fetched."""
         self.cancelled = False
@@ -165,6 +168,8 @@ def trace_status(error: FlowError) -> str:
     """How a span or trace that failed with `error` ended."""
     if error.code == FlowErrorCode.TRACE_CANCELLED:
         return "cancelled"
+    if error.code in (FlowErrorCode.HOP_BUDGET_EXHAUSTED, FlowErrorCode.TOKEN_BUDGET_EXHAUSTED):
+        return "ok"  # an orderly end: the answer says that the budget is spent
     late = (FlowErrorCode.NODE_TIMEOUT, FlowErrorCode.DEADLINE_EXCEEDED)
     return "timeout" if error.code in late else "error"
 

@@ -11,21 +11,15 @@ Timers and the registration for cancellation are paid only by invocations that r
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
-from penguiflow.channels import ROOKERY, Item
 from penguiflow.context import Context, Port
-from penguiflow.coroutines import resume, resume_in
-from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.failures import NodeTimeout, flow_error, text_of
-from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
-from penguiflow.types import FinalAnswer, Message
-from penguiflow.validation import NodeValidators, rewrap
+from penguiflow.coroutines import resume
+from penguiflow.invocation import Invoker
+from penguiflow.validation import NodeValidators
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
@@ -35,9 +29,6 @@ if TYPE_CHECKING:
 FAIRNESS = 64
 """Messages that a carrier handles before it lets the rest of the loop run."""
 MAX_IDLE_CARRIERS = 64
-DEADLINE_EXCEEDED_TEXT = "Deadline exceeded"
-
-logger = logging.getLogger("penguiflow.core")
 
 _new_context = Context.__new__
 
@@ -65,14 +56,9 @@ class Engine:
     """Runs the nodes of one flow from `start` to `stop`."""
 
     def __init__(self, flow: PenguiFlow, ports: list[Port], registry: ModelRegistry | None) -> None:
-        self.flow = flow
         self.broadcast = flow._broadcast
-        self.table = flow._table
-        self.told = False
-        """Whether anybody listens to the events of successful invocations."""
+        self.invoker = Invoker(self, flow)
         self.loop = asyncio.get_running_loop()
-        self.base_context = contextvars.copy_context()
-        """What every invocation's context variables begin with."""
         self.workers = [Worker(port, registry) for port in ports]
         self.ready: deque[Worker] = deque()
         self.drainer: asyncio.Task[None] | None = None
@@ -113,9 +99,10 @@ class Engine:
         worker.listed = True
         self.ready.append(worker)
         if self.drainer is None:
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have a carrier drain the queue."""
         while self.idle:
             future, task = self.idle.pop()
             if not future.done():
@@ -144,7 +131,7 @@ class Engine:
             if task.cancelling():
                 self._notice_shutdown()
             if self.drainer is None and self.ready and not self.stopping:
-                self._wake()
+                self.wake()
 
     def _notice_shutdown(self) -> None:
         """A carrier was cancelled. If all tasks are, the loop is shutting down, and a new carrier would outlive it."""
@@ -155,7 +142,7 @@ class Engine:
         """Handle messages until none is left, or until another carrier has taken over."""
         ready = self.ready
         handled = 0
-        self.told = self.broadcast.wanted(logging.INFO)
+        self.invoker.told = self.broadcast.wanted(logging.INFO)
         while ready and not self.stopping:
             worker = ready.popleft()
             worker.listed = False
@@ -177,7 +164,7 @@ class Engine:
             else:
                 context = _new_context(Context)
                 context._port = worker.port
-                activation = self._activate(worker, context, item)
+                activation = self.invoker.activate(worker, context, item)
                 try:
                     pending = activation.send(None)
                 except StopIteration:
@@ -189,7 +176,7 @@ class Engine:
                     # It waits: somebody else goes on with the queue.
                     self.drainer = None
                     if ready:
-                        self._wake()
+                        self.wake()
                     try:
                         await self._wait_with(context, task, resume(activation, pending))
                     except BaseException:
@@ -210,7 +197,7 @@ class Engine:
             if handled >= FAIRNESS:
                 handled = 0
                 await asyncio.sleep(0)
-                self.told = self.broadcast.wanted(logging.INFO)
+                self.invoker.told = self.broadcast.wanted(logging.INFO)
         if self.drainer is task:
             self.drainer = None
 
@@ -251,242 +238,3 @@ class Engine:
                 self.idle.remove((future, task))
             return False
         return not self.stopping
-
-    async def _activate(self, worker: Worker, context: Context, item: Item) -> None:  # noqa: C901 - the hot path
-        """Handle one message from beginning to end. Raises nothing.
-
-        This is the path that every hop takes: what is written out here (checks, the send to the successors) is
-        written out because a call costs as much as the work.
-        """
-        floe, message, trace, message_id = item
-        context._message = message
-        log = None
-        if trace is not None:
-            context._trace = trace
-            trace.queued -= 1
-            trace.inflight += 1
-            log = trace.log
-            if log is not None:
-                context._message_id = message_id
-                log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
-                about = {"message_id": message_id, "node_id": worker.node.node_id}
-                context._span = log.start("node", worker.port.name, log.root, about)
-        validators = worker.validators
-        status = "cancelled"
-        error: FlowError | None = None
-        attempt = 0
-        attempt_span = ""
-        expired = isinstance(message, Message) and message.deadline_s is not None and message.deadline_s <= time()
-        try:
-            if expired:
-                error = await self._expired(worker, context, message)
-            while not expired:
-                started = perf_counter()
-                if log is not None:
-                    attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
-                try:
-                    if self.told:
-                        await self.broadcast.tell(
-                            "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
-                        )
-                    value = message
-                    envelope = None
-                    if validators.unwraps and isinstance(message, Message):
-                        context._envelope = envelope = message
-                        value = message.payload
-                    if validators.check_in is not None and type(value) is not validators.trusted_in:
-                        value = validators.check_in(value)
-                    coro = worker.func(value, context)
-                    variables = self.base_context.copy()
-                    try:
-                        pending = variables.run(coro.send, None)
-                    except StopIteration as stop:
-                        result = stop.value
-                    else:
-                        result = await self._await_function(worker, context, variables, coro, pending)
-                    if envelope is not None and type(result) is validators.trusted_out:
-                        result = rewrap(envelope, result)
-                    elif result is not None:
-                        result = validators.finish(result, envelope)
-                except BaseException as failure:
-                    error = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
-                    if error is not None:
-                        break
-                    attempt += 1
-                    continue
-                if log is not None and (log := trace.log) is not None:  # type: ignore[union-attr]
-                    latency_ms = (perf_counter() - started) * 1e3
-                    log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
-                if result is not None:
-                    if type(result) is Message:
-                        own_id: str | None = result.trace_id
-                        final = type(result.payload) is FinalAnswer
-                    else:
-                        own_id = trace_id_of(result)
-                        final = False
-                    if final:
-                        await self.flow._to_rookery(context, result)
-                    elif log is not None or (own_id is not None and (trace is None or own_id != trace.id)):
-                        await context.emit(result)
-                    else:
-                        for floe in worker.port.outgoing:
-                            if (
-                                0 < floe.maxsize <= floe.size
-                                or floe.target is ROOKERY
-                                or (trace is not None and (trace.cancelled or trace.ended))
-                            ):
-                                await context._send(floe, result, trace, None)
-                                continue
-                            if trace is not None:
-                                trace.queued += 1
-                            floe.size += 1
-                            inbox = floe.inbox
-                            inbox.items.append((floe, result, trace, ""))
-                            target = inbox.worker
-                            if target is None or inbox.getters:
-                                inbox.arrived(floe)
-                            elif not target.listed and target.running < target.limit:
-                                target.listed = True
-                                self.ready.append(target)
-                                if self.drainer is None:
-                                    self._wake()
-                if self.told:
-                    latency_ms = (perf_counter() - started) * 1e3
-                    await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
-                break
-            status = "ok" if error is None else trace_status(error)
-        except (asyncio.CancelledError, TraceCancelled):
-            context._cancel_sent = True
-            event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
-            await self.broadcast.tell(event, context, attempt=attempt)
-        except Exception as failure:  # whatever goes wrong around a function: the caller is told, the carrier lives on
-            error = flow_error(worker.node, context.trace_id, failure, attempt, 0.0)
-            if trace is not None and trace.error is None:
-                trace.error = error
-            status = "error"
-            logger.exception("node_failed", extra={"event": "node_failed", "flow_error": error.to_payload()})
-        finally:
-            if trace is not None:
-                if log is not None and log is trace.log:
-                    data = None if error is None else {"error": error.to_payload()}
-                    log.end("node", worker.port.name, context._span, log.root, status, data)
-                if context._held is not None:
-                    for held in context._held:
-                        self.table.release(held)
-                trace.inflight -= 1
-                if not trace.inflight and not trace.queued and not trace.ended:
-                    self.table.finish(trace)
-
-    async def _await_function(
-        self, worker: Worker, context: Context, variables: contextvars.Context, coro: Any, pending: Any
-    ) -> Any:
-        """Go on with a function that has to wait, within the policy's time."""
-        timeout_s = worker.policy.timeout_s
-        rest = resume_in(variables, coro, pending)
-        if timeout_s is None:
-            return await rest
-        timer = self.loop.call_later(timeout_s, _expire, context)
-        try:
-            return await rest
-        except asyncio.CancelledError:
-            if context._timed_out and context._cancel_reason is None:
-                raise NodeTimeout from None
-            raise
-        finally:
-            timer.cancel()
-
-    async def _attempt_failed(
-        self, worker: Worker, context: Context, failure: BaseException, attempt: int, span: str, started: float
-    ) -> FlowError | None:
-        """Report a failed attempt and wait for the next one (None), or give up (the error)."""
-        latency_ms = (perf_counter() - started) * 1e3
-        trace = context._trace
-        log = None if trace is None else trace.log
-        cancelled = context._cancel_reason is not None or (
-            isinstance(failure, TraceCancelled) and trace is not None and trace.cancelled
-        )
-        timed_out = isinstance(failure, NodeTimeout)
-        shown = text_of(failure, repr)
-        if log is not None:
-            status = "cancelled" if cancelled else "timeout" if timed_out else "error"
-            cause = TimeoutError(f"no answer within {worker.policy.timeout_s} s") if timed_out else failure
-            data = {"latency_ms": latency_ms, "error": log.describe(cause)}
-            log.end("attempt", worker.port.name, span, context._span, status, data)
-        if cancelled or isinstance(failure, GeneratorExit | KeyboardInterrupt):
-            raise failure
-        task = context._task
-        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:
-            # Not by us: the loop is shutting down, or the node cancelled its own task.
-            if trace is not None and trace.error is None:
-                trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
-            raise failure
-        if timed_out and task is not None:
-            task.uncancel()
-            context._cancels -= 1
-            context._timed_out = False
-        event = "node_timeout" if timed_out else "node_error"
-        await self.broadcast.tell(
-            event,
-            context,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            level=logging.WARNING if timed_out else logging.ERROR,
-            extra={"exception": shown},
-            exc=failure,
-        )
-        if attempt < worker.policy.max_retries:
-            delay = worker.policy.backoff(attempt + 1)
-            retry = {"sleep_s": delay, "exception": shown}
-            if log is not None:
-                about = {"attempt": attempt + 1, "sleep_s": delay, "error": shown}
-                log.event("node.retry", worker.port.name, context._span, about)
-            await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
-            await asyncio.sleep(delay)
-            return None
-        error = flow_error(worker.node, context.trace_id, failure, attempt, latency_ms)
-        if trace is not None and trace.error is None:
-            trace.error = error
-        await self.broadcast.tell(
-            "node_failed",
-            context,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            level=logging.ERROR,
-            extra={"exception": shown, "flow_error": error.to_payload()},
-            exc=failure,
-        )
-        if self.table.errors_are_results:
-            await self.flow._to_rookery(context, error)
-        return error
-
-    async def _expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
-        """The trace's time is up before the node began: answer in its place."""
-        trace = context._trace
-        error = FlowError(
-            trace_id=context.trace_id,
-            node_name=worker.port.name,
-            node_id=worker.node.node_id,
-            code=FlowErrorCode.DEADLINE_EXCEEDED,
-            message=DEADLINE_EXCEEDED_TEXT,
-            metadata={"deadline_s": message.deadline_s},
-        )
-        if trace is not None:
-            trace.error = trace.error or error
-            trace.stopped = True
-            if trace.log is not None:
-                about = {"message_id": context._message_id, "deadline_s": message.deadline_s}
-                trace.log.event("deadline.exceeded", worker.port.name, context._span, about)
-        extra = {"deadline_s": message.deadline_s, "flow_error": error.to_payload()}
-        await self.broadcast.tell("deadline_skip", context, extra=extra)
-        payload = message.payload
-        if not isinstance(payload, FinalAnswer):
-            payload = FinalAnswer(text=DEADLINE_EXCEEDED_TEXT)
-        await self.flow._to_rookery(context, rewrap(message, payload))
-        return error
-
-
-def _expire(context: Context) -> None:
-    context._timed_out = True
-    if context._task is not None:
-        context._cancels += 1
-        context._task.cancel()

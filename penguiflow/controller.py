@@ -1,0 +1,64 @@
+"""Controller loops: a node that sends its working memory to itself until it has an answer or has spent its budget."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from penguiflow.errors import FlowErrorCode
+from penguiflow.types import WM, FinalAnswer, Message
+from penguiflow.validation import rewrap
+
+__all__ = [
+    "BUDGET_EXCEEDED_TEXT",
+    "CONTROLLER_PAYLOADS",
+    "DEADLINE_EXCEEDED_TEXT",
+    "TOKEN_BUDGET_EXCEEDED_TEXT",
+    "Step",
+    "next_step",
+    "snapshot",
+]
+
+BUDGET_EXCEEDED_TEXT = "Hop budget exhausted"
+DEADLINE_EXCEEDED_TEXT = "Deadline exceeded"
+TOKEN_BUDGET_EXCEEDED_TEXT = "Token budget exhausted"  # noqa: S105 - no password
+CONTROLLER_PAYLOADS = (WM, FinalAnswer)
+"""Payloads that do not simply go to the successors."""
+
+
+class Step(NamedTuple):
+    """What follows from a working memory that a node returned."""
+
+    message: Message
+    """The next round's message, or the answer that ends the loop."""
+    code: FlowErrorCode | None = None
+    """Why the loop ends."""
+    unbounded: bool = False
+    """Neither hops nor tokens bound it: each round is delivered too, so that somebody can watch it."""
+
+
+def next_step(incoming: Any, result: Message) -> Step:
+    """Check the deadline, then the tokens, then the hops, and count one hop if the node did not."""
+    memory: WM = result.payload
+    if result.deadline_s is not None and result.deadline_s <= time.time():
+        return _end(result, DEADLINE_EXCEEDED_TEXT, FlowErrorCode.DEADLINE_EXCEEDED)
+    if memory.budget_tokens is not None and memory.tokens_used >= memory.budget_tokens:
+        return _end(result, TOKEN_BUDGET_EXCEEDED_TEXT, FlowErrorCode.TOKEN_BUDGET_EXHAUSTED)
+    before = getattr(incoming, "payload", incoming)
+    hops = memory.hops
+    if isinstance(before, WM) and hops <= before.hops:
+        hops = before.hops + 1
+    if memory.budget_hops is not None and hops >= memory.budget_hops:
+        return _end(result, BUDGET_EXCEEDED_TEXT, FlowErrorCode.HOP_BUDGET_EXHAUSTED)
+    if hops != memory.hops:
+        result = rewrap(result, memory.model_copy(update={"hops": hops}))
+    return Step(result, unbounded=memory.budget_hops is None and memory.budget_tokens is None)
+
+
+def snapshot(message: Message) -> Message:
+    """The message as it is now, whatever the loop does to its working memory afterwards."""
+    return rewrap(message, message.payload.model_copy(deep=True))
+
+
+def _end(result: Message, text: str, code: FlowErrorCode) -> Step:
+    return Step(rewrap(result, FinalAnswer(text=text)), code)

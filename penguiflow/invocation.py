@@ -1,0 +1,316 @@
+"""One message in one node, from its arrival to its results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.channels import ROOKERY, Item
+from penguiflow.context import Context
+from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_step, snapshot
+from penguiflow.coroutines import resume_in
+from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.failures import DeadlinePassed, NodeTimeout, flow_error, text_of
+from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
+from penguiflow.types import FinalAnswer, Message
+from penguiflow.validation import rewrap
+
+if TYPE_CHECKING:
+    from penguiflow.core import PenguiFlow
+    from penguiflow.worker import Engine, Worker
+
+logger = logging.getLogger("penguiflow.core")
+
+
+class Invoker:
+    """Handles messages for the nodes of one engine."""
+
+    def __init__(self, engine: Engine, flow: PenguiFlow) -> None:
+        self.engine = engine
+        self.flow = flow
+        self.broadcast = flow._broadcast
+        self.table = flow._table
+        self.base_context = contextvars.copy_context()
+        """What every invocation's context variables begin with."""
+        self.told = False
+        """Whether anybody listens to the events of successful invocations."""
+
+    async def activate(self, worker: Worker, context: Context, item: Item) -> None:  # noqa: C901 - the hot path
+        """Handle one message from beginning to end. Raises nothing.
+
+        This is the path that every hop takes: what is written out here (checks, the send to the successors) is
+        written out because a call costs as much as the work.
+        """
+        floe, message, trace, message_id = item
+        context._message = message
+        log = None
+        if trace is not None:
+            context._trace = trace
+            trace.queued -= 1
+            trace.inflight += 1
+            log = trace.log
+            if log is not None:
+                context._message_id = message_id
+                log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
+                about = {"message_id": message_id, "node_id": worker.node.node_id}
+                context._span = log.start("node", worker.port.name, log.root, about)
+        validators = worker.validators
+        status = "cancelled"
+        error: FlowError | None = None
+        attempt = 0
+        attempt_span = ""
+        expiring = isinstance(message, Message) and message.deadline_s is not None
+        try:
+            while True:
+                if expiring and message.deadline_s <= time():
+                    error = await self._expired(worker, context, message)
+                    break
+                started = perf_counter()
+                if log is not None:
+                    attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
+                try:
+                    if self.told:
+                        await self.broadcast.tell(
+                            "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
+                        )
+                    value = message
+                    envelope = None
+                    if validators.unwraps and isinstance(message, Message):
+                        context._envelope = envelope = message
+                        value = message.payload
+                    if validators.check_in is not None and type(value) is not validators.trusted_in:
+                        value = validators.check_in(value)
+                    coro = worker.func(value, context)
+                    variables = self.base_context.copy()
+                    try:
+                        pending = variables.run(coro.send, None)
+                    except StopIteration as stop:
+                        result = stop.value
+                    else:
+                        result = await self._await_function(worker, context, variables, coro, pending)
+                    if expiring and message.deadline_s <= time():
+                        raise DeadlinePassed
+                    if envelope is not None and type(result) is validators.trusted_out:
+                        result = rewrap(envelope, result)
+                    elif result is not None:
+                        result = validators.finish(result, envelope)
+                except BaseException as failure:
+                    error = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
+                    if error is not None:
+                        break
+                    attempt += 1
+                    continue
+                if log is not None and (log := trace.log) is not None:  # type: ignore[union-attr]
+                    latency_ms = (perf_counter() - started) * 1e3
+                    log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
+                if result is not None:
+                    if type(result) is Message:
+                        own_id: str | None = result.trace_id
+                        plain = type(result.payload) not in CONTROLLER_PAYLOADS
+                    else:
+                        own_id = trace_id_of(result)
+                        plain = True
+                    if log is not None or not plain or (own_id is not None and (trace is None or own_id != trace.id)):
+                        error = await self._deliver(worker, context, result)
+                        if error is not None:
+                            break
+                    else:
+                        engine = self.engine
+                        for floe in worker.port.outgoing:
+                            if (
+                                0 < floe.maxsize <= floe.size
+                                or floe.target is ROOKERY
+                                or (trace is not None and (trace.cancelled or trace.ended))
+                            ):
+                                await context._send(floe, result, trace, None)
+                                continue
+                            if trace is not None:
+                                trace.queued += 1
+                            floe.size += 1
+                            inbox = floe.inbox
+                            inbox.items.append((floe, result, trace, ""))
+                            target = inbox.worker
+                            if target is None or inbox.getters:
+                                inbox.arrived(floe)
+                            elif not target.listed and target.running < target.limit:
+                                target.listed = True
+                                engine.ready.append(target)
+                                if engine.drainer is None:
+                                    engine.wake()
+                if self.told:
+                    latency_ms = (perf_counter() - started) * 1e3
+                    await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
+                break
+            status = "ok" if error is None else trace_status(error)
+        except (asyncio.CancelledError, TraceCancelled):
+            context._cancel_sent = True
+            event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
+            await self.broadcast.tell(event, context, attempt=attempt)
+        except Exception as failure:  # whatever goes wrong around a function: the caller is told, the carrier lives on
+            error = flow_error(worker.node, context.trace_id, failure, attempt, 0.0)
+            if trace is not None and trace.error is None:
+                trace.error = error
+            status = "error"
+            logger.exception("node_failed", extra={"event": "node_failed", "flow_error": error.to_payload()})
+        finally:
+            if trace is not None:
+                if log is not None and log is trace.log:
+                    data = None if error is None else {"error": error.to_payload()}
+                    log.end("node", worker.port.name, context._span, log.root, status, data)
+                if context._held is not None:
+                    for held in context._held:
+                        self.table.release(held)
+                trace.inflight -= 1
+                if not trace.inflight and not trace.queued and not trace.ended:
+                    self.table.finish(trace)
+
+    async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
+        """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
+        if not isinstance(result, Message) or not isinstance(result.payload, CONTROLLER_PAYLOADS):
+            await context.emit(result)
+            return None
+        if isinstance(result.payload, FinalAnswer):
+            await self.flow._to_rookery(context, result)
+            return None
+        step = next_step(context._message, result)
+        if step.code is not None:
+            return await self._stopped(worker, context, step.message, step.code)
+        itself = [floe.target for floe in worker.port.outgoing if floe.target == worker.node and floe.target]
+        await context.emit(step.message, to=itself or None)
+        if step.unbounded and itself and context._trace is not None:
+            context._trace.last_hops = step.message.payload.hops
+            await self.flow._to_rookery(context, snapshot(step.message))
+        return None
+
+    async def _await_function(
+        self, worker: Worker, context: Context, variables: contextvars.Context, coro: Any, pending: Any
+    ) -> Any:
+        """Go on with a function that has to wait, within the policy's time and the trace's."""
+        bound = worker.policy.timeout_s
+        too_late: type[Exception] = NodeTimeout
+        message = context._message
+        if isinstance(message, Message) and message.deadline_s is not None:
+            left = message.deadline_s - time()
+            if bound is None or left < bound:
+                bound, too_late = left, DeadlinePassed
+        rest = resume_in(variables, coro, pending)
+        if bound is None:
+            return await rest
+        timer = self.engine.loop.call_later(bound, _expire, context)
+        try:
+            return await rest
+        except asyncio.CancelledError:
+            if context._timed_out and context._cancel_reason is None:
+                raise too_late from None
+            raise
+        finally:
+            timer.cancel()
+
+    async def _attempt_failed(
+        self, worker: Worker, context: Context, failure: BaseException, attempt: int, span: str, started: float
+    ) -> FlowError | None:
+        """Report a failed attempt and wait for the next one (None), or give up (the error)."""
+        latency_ms = (perf_counter() - started) * 1e3
+        trace = context._trace
+        log = None if trace is None else trace.log
+        cancelled = context._cancel_reason is not None or (
+            isinstance(failure, TraceCancelled) and trace is not None and trace.cancelled
+        )
+        timed_out = isinstance(failure, NodeTimeout | DeadlinePassed)
+        shown = text_of(failure, repr)
+        if log is not None:
+            status = "cancelled" if cancelled else "timeout" if timed_out else "error"
+            late = "the trace's deadline" if isinstance(failure, DeadlinePassed) else f"{worker.policy.timeout_s} s"
+            cause = TimeoutError(f"no answer within {late}") if timed_out else failure
+            data = {"latency_ms": latency_ms, "error": log.describe(cause)}
+            log.end("attempt", worker.port.name, span, context._span, status, data)
+        if cancelled or isinstance(failure, GeneratorExit | KeyboardInterrupt):
+            raise failure
+        task = context._task
+        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:
+            # Not by us: the loop is shutting down, or the node cancelled its own task.
+            if trace is not None and trace.error is None:
+                trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
+            raise failure
+        if context._timed_out and timed_out and task is not None:
+            task.uncancel()
+            context._cancels -= 1
+            context._timed_out = False
+        if isinstance(failure, DeadlinePassed):
+            return await self._expired(worker, context, context._message)
+        event = "node_timeout" if timed_out else "node_error"
+        await self.broadcast.tell(
+            event,
+            context,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            level=logging.WARNING if timed_out else logging.ERROR,
+            extra={"exception": shown},
+            exc=failure,
+        )
+        if attempt < worker.policy.max_retries and worker.policy.retries(failure):
+            delay = worker.policy.backoff(attempt + 1)
+            retry = {"sleep_s": delay, "exception": shown}
+            if log is not None:
+                about = {"attempt": attempt + 1, "sleep_s": delay, "error": shown}
+                log.event("node.retry", worker.port.name, context._span, about)
+            await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
+            await asyncio.sleep(delay)
+            return None
+        error = flow_error(worker.node, context.trace_id, failure, attempt, latency_ms)
+        if trace is not None and trace.error is None:
+            trace.error = error
+        await self.broadcast.tell(
+            "node_failed",
+            context,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            level=logging.ERROR,
+            extra={"exception": shown, "flow_error": error.to_payload()},
+            exc=failure,
+        )
+        if self.table.errors_are_results:
+            await self.flow._to_rookery(context, error)
+        return error
+
+    async def _expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
+        """The trace's time is up: answer in the node's place."""
+        answer = message
+        if not isinstance(message.payload, FinalAnswer):
+            answer = rewrap(message, FinalAnswer(text=DEADLINE_EXCEEDED_TEXT))
+        return await self._stopped(worker, context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
+
+    async def _stopped(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
+        """A deadline or budget ends the trace with an answer."""
+        trace = context._trace
+        about: dict[str, Any] = {"deadline_s": answer.deadline_s}
+        event, kind = "deadline_skip", "deadline.exceeded"
+        if code is not FlowErrorCode.DEADLINE_EXCEEDED:
+            event, kind, about = "budget_exhausted", "budget.exhausted", {}
+        error = FlowError(
+            trace_id=context.trace_id,
+            node_name=worker.port.name,
+            node_id=worker.node.node_id,
+            code=code,
+            message=answer.payload.text,
+            metadata=about,
+        )
+        if trace is not None:
+            trace.error = trace.error or error
+            trace.stopped = True
+            if trace.log is not None:
+                logged = {"message_id": context._message_id, "code": error.code, **about}
+                trace.log.event(kind, worker.port.name, context._span, logged)
+        await self.broadcast.tell(event, context, extra={**about, "flow_error": error.to_payload()})
+        await self.flow._to_rookery(context, answer)
+        return error
+
+
+def _expire(context: Context) -> None:
+    context._timed_out = True
+    if context._task is not None:
+        context._cancels += 1
+        context._task.cancel()
