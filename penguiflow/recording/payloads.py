@@ -19,14 +19,14 @@ from uuid import UUID
 
 import pydantic_core
 from pydantic import BaseModel, SecretBytes, SecretStr
-from pydantic_core import core_schema, from_json, to_json
+from pydantic_core import core_schema, to_json
 
 from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.plain import StandIn, marker, plain
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["MAX_PAYLOAD_BYTES", "cuts", "decode_data", "encode_data", "encode_payload", "exception_to_data"]
+__all__ = ["MAX_PAYLOAD_BYTES", "cuts", "encode_data", "encode_payload", "exception_to_data"]
 
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A payload whose JSON is larger is cut and cannot be rebuilt."""
@@ -212,11 +212,3 @@ def _sort_of(kind: type) -> int:
         sort = _CAREFUL
     _kinds[kind] = sort
     return sort
-
-
-def decode_data(data: bytes) -> dict[str, Any]:
-    """An event's data as Python values. Raises `ValueError` when it is no JSON object."""
-    value = from_json(data)
-    if not isinstance(value, dict):
-        raise ValueError("an event's data is no JSON object")
-    return value

@@ -17,7 +17,6 @@ from penguiflow.state import RemoteBinding, StateStore, StoredEvent
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
 from penguiflow.state.traces import TraceQuery, TraceStatus, TraceStore
 
-
 Open = Callable[[], Any]
 
 

@@ -15,7 +15,8 @@ text = st.text(st.characters(exclude_categories=["Cs"]))
 records = st.builds(
     EventRecord,
     seq=st.integers(0, 10**12), epoch=st.integers(0, 100), trace_id=text, span_id=text,
-    parent_id=st.none() | text, ts=st.integers(0, 4 * 10**15).map(lambda micros: micros / 1e6), offset_ns=st.integers(0, 10**18), kind=text, name=text,
+    parent_id=st.none() | text, ts=st.integers(0, 4 * 10**15).map(lambda micros: micros / 1e6),
+    offset_ns=st.integers(0, 10**18), kind=text, name=text,
     data=st.dictionaries(text, st.none() | st.integers(-9, 9) | text).map(encode_data),
 )  # fmt: skip
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,9 @@ class OpenStore(Protocol):
 class Child:
     """A Python process that runs a script in the checkout, line by line in conversation."""
 
-    def __init__(self, script: str, *arguments: str, preexec: Callable[[], None] | None = None) -> None:
+    def __init__(self, script: str, *arguments: str, measured: bool = True) -> None:
+        # Coverage follows into child processes; one that becomes somebody else could not write what it found.
+        environment = {name: value for name, value in os.environ.items() if measured or "COV" not in name}
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script), *arguments],
             cwd=ROOT,
@@ -35,7 +38,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=preexec,
+            env=environment,
         )
 
     def line(self) -> str:
@@ -66,7 +69,7 @@ class Child:
 class StartChild(Protocol):
     """Starts a child that is ended when the test is over."""
 
-    def __call__(self, script: str, *arguments: str, preexec: Callable[[], None] | None = None) -> Child: ...
+    def __call__(self, script: str, *arguments: str, measured: bool = True) -> Child: ...
 
 
 @pytest.fixture
@@ -90,8 +93,8 @@ async def open_store(tmp_path: Path) -> AsyncIterator[OpenStore]:
 def start_child() -> Iterator[StartChild]:
     children: list[Child] = []
 
-    def start(script: str, *arguments: str, preexec: Callable[[], None] | None = None) -> Child:
-        children.append(Child(script, *arguments, preexec=preexec))
+    def start(script: str, *arguments: str, measured: bool = True) -> Child:
+        children.append(Child(script, *arguments, measured=measured))
         return children[-1]
 
     yield start

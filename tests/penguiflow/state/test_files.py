@@ -247,7 +247,7 @@ def open_to_others() -> Iterator[Path]:
 
 
 async def probe(start_child: Any, path: Path, how: str) -> Any:
-    child = start_child(PROBE, str(path), how)
+    child = start_child(PROBE, str(path), how, measured=False)
     return child, await asyncio.to_thread(child.line)
 
 

@@ -260,6 +260,8 @@ async def test_what_does_not_fit_in_memory_either_is_lost_trace_by_trace(
     assert not store.congested
     broken.close("ok")
     assert store.dropped > 1000
+    with pytest.raises(StoreNotWritable):
+        await store.flush()
     limit_retried(store)
     async with asyncio.timeout(30):
         await flushed(store)
