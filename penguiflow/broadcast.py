@@ -49,6 +49,7 @@ class Broadcast:
         latency_ms: float | None = None,
         cancelled: bool | None = None,
         extra: Mapping[str, Any] | None = None,
+        trace_id: str | None = None,
     ) -> FlowEvent:
         """The event, with queues and trace as they are now."""
         port = context._port
@@ -57,7 +58,7 @@ class Broadcast:
             ts=time.time(),
             node_name=port.name,
             node_id=port.owner.node_id,
-            trace_id=None if trace is None else trace.id,
+            trace_id=trace_id if trace is None else trace.id,
             attempt=attempt,
             latency_ms=latency_ms,
             queue_depth_in=context.queue_depth_in(),
@@ -105,12 +106,12 @@ class Broadcast:
             try:
                 await self.store.save_event(StoredEvent.from_flow_event(event))
             except Exception as error:  # a failing store must not stop the flow
-                self._failed("state_store_save_failed", event, error)
+                self.failed("state_store_save_failed", event.trace_id, error, event)
         for middleware in self.middlewares:
             try:
                 await middleware(event)
             except Exception as error:  # a failing listener must not stop the flow
-                self._failed("middleware_error", event, error)
+                self.failed("middleware_error", event.trace_id, error, event)
 
     def publish_later(self, event: FlowEvent) -> None:
         """Publish from where nothing can be awaited."""
@@ -124,13 +125,9 @@ class Broadcast:
         while self.background:
             await asyncio.wait(self.background)
 
-    def _failed(self, what: str, event: FlowEvent, error: Exception) -> None:
-        about = {
-            "event": what,
-            "kind": event.event_type,
-            "trace_id": event.trace_id,
-            "node_name": event.node_name,
-            "node_id": event.node_id,
-            "exception": repr(error),
-        }
+    def failed(self, what: str, trace_id: str | None, error: Exception, event: FlowEvent | None = None) -> None:
+        """Log that a store, bus or listener failed; the flow goes on."""
+        about: dict[str, Any] = {"event": what, "trace_id": trace_id, "exception": repr(error)}
+        if event is not None:
+            about.update(kind=event.event_type, node_name=event.node_name, node_id=event.node_id)
         logger.error(what, extra=about, exc_info=error)

@@ -16,6 +16,7 @@ from penguiflow.validation import rewrap
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
+    from penguiflow.playbooks import PlaybookFactory
 
     Targets = Node | Endpoint | Sequence[Node | Endpoint] | None
 
@@ -253,6 +254,14 @@ class Context:
     async def fetch_any(self, from_: Targets = None) -> Any:
         """The same as `fetch`."""
         return await self.fetch(from_)
+
+    async def call_playbook(
+        self, playbook: PlaybookFactory, parent_msg: Message, *, timeout: float | None = None
+    ) -> Any:
+        """Run a flow built by `playbook` on a message and return its first result: `penguiflow.playbooks`."""
+        from penguiflow.playbooks import call_playbook
+
+        return await call_playbook(playbook, parent_msg, timeout, runtime=self.runtime, context=self)
 
     # -- what follows is between the context and the runtime ---------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Sequence
+import logging
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
@@ -12,9 +13,11 @@ from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.graph import CycleError, Graph
 from penguiflow.ids import new_id
+from penguiflow.metrics import StoredEvent
 from penguiflow.middlewares import Middleware
 from penguiflow.node import Node
 from penguiflow.observer import TraceRecorder
+from penguiflow.playbooks import call_playbook
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.roundtrips import Roundtrips, with_trace
 from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
@@ -39,6 +42,7 @@ __all__ = [
     "Floe",
     "PenguiFlow",
     "TraceCancelled",
+    "call_playbook",
     "create",
 ]
 
@@ -73,6 +77,7 @@ class PenguiFlow:
         self._state_store = state_store
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
+        self._external: set[asyncio.Future[Any]] = set()
         self._broadcast = Broadcast(middlewares or (), queue_maxsize)
         self._table = TraceTable()
         self._table.errors_are_results = emit_errors_to_rookery
@@ -170,7 +175,11 @@ class PenguiFlow:
         if engine is None:
             return
         self._table.condemn_all("the flow was stopped")
+        for task in list(self._external):
+            task.cancel()
         await engine.stop()
+        if self._external:
+            await asyncio.wait(self._external)
         if self._engine is not engine:
             return
         self._engine = None
@@ -301,7 +310,7 @@ class PenguiFlow:
             sink.close()
         return sink.result
 
-    async def stream(self, message: Any, *, trace_id: str | None = None) -> AsyncIterator[Any]:
+    async def stream(self, message: Any, *, trace_id: str | None = None) -> AsyncGenerator[Any, None]:
         """Send a message in and give each result of its trace as it comes, stream chunks included.
 
         Raises `FlowError` at the end when the trace failed or was cancelled. Leaving early cancels the trace.
@@ -343,6 +352,48 @@ class PenguiFlow:
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that is set when the trace is cancelled."""
         return self._table.cancel_event(trace_id)
+
+    # What remote calls and state stores need
+
+    async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
+        """The stored events of a trace. Raises `RuntimeError` without a state store."""
+        if self._state_store is None:
+            raise RuntimeError("PenguiFlow was created without a state_store")
+        history: Sequence[StoredEvent] = await self._state_store.load_history(trace_id)
+        return history
+
+    def register_external_task(self, trace_id: str, task: asyncio.Future[Any]) -> None:
+        """Have `stop` cancel a task that works for a trace; the trace's cancellation is told to it by its event."""
+        self._external.add(task)
+        task.add_done_callback(self._external.discard)
+
+    async def save_remote_binding(self, binding: Any) -> None:
+        """Keep which remote task belongs to a trace; without a store a no-op, and a failure is only logged."""
+        if self._state_store is None:
+            return
+        try:
+            await self._state_store.save_remote_binding(binding)
+        except Exception as error:  # a failing store must not stop the flow
+            self._broadcast.failed("state_store_binding_failed", binding.trace_id, error)
+
+    async def record_remote_event(
+        self,
+        *,
+        event: str,
+        node: Node,
+        context: Context,
+        trace_id: str | None,
+        latency_ms: float | None,
+        level: int = logging.INFO,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish an event of a remote call."""
+        if not self._broadcast.wanted(level):
+            return
+        trace = None if trace_id is None else self._table.traces.get(trace_id)
+        await self._broadcast.publish(
+            self._broadcast.event(event, context, trace, latency_ms=latency_ms, extra=extra, trace_id=trace_id), level
+        )
 
     # Between the parts
 
