@@ -22,7 +22,7 @@ from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
 from playground.supervisor.batches import read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost
 from playground.supervisor.generations import Generation
-from playground.supervisor.process import Death, Worker
+from playground.supervisor.process import PRINTED, Death, Worker
 from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import PortInUse, Prestarted, prestart
 from playground.supervisor.supervisor import Supervisor
@@ -185,6 +185,12 @@ class LiveSource:
         """Show how the host is."""
         self.inbox.host = state
 
+    def printed(self, logs: Logs) -> None:
+        """Show what workers print; while only one run is under way, it is taken for that run's."""
+        trace_id = next(iter(self._running)) if len(self._running) == 1 else None
+        self.inbox.dropped += logs.dropped
+        self.inbox.logs.extend(line.model_copy(update={"trace_id": trace_id}) for line in logs.lines)
+
     def cannot_record(self, problem: StoreProblem) -> None:
         """Say that runs are not kept."""
         self.inbox.notices.append(Notice(f"runs are not recorded: {problem.message}", "warning"))
@@ -199,9 +205,8 @@ class LiveSource:
         """First everything that the worker had sent, then how its runs ended."""
         connection = self._connections.pop(worker.generation, None)
         if connection is not None:
-            await connection.closed.wait()
+            await connection.lost()
             await connection.close()
-        self.inbox.logs.extend(worker.last_lines)
         if connection is not None and not death.expected:
             self._host_event(
                 "host.died", f"generation {worker.generation}", {"exit_code": death.exit_code, "signal": death.signal}
@@ -240,8 +245,7 @@ class LiveSource:
             self._running.pop(frame.trace_id, None)
             self.inbox.results.append(frame)
         elif isinstance(frame, Logs):
-            self.inbox.dropped += frame.dropped
-            self.inbox.logs.extend(frame.lines)
+            self.inbox.logs.extend(line for line in frame.lines if line.source not in PRINTED)
 
     def _note(self, events: Iterable[bytes], generation: int) -> Iterable[bytes]:
         """Remember how far each trace has come, and give the host's own events one sequence."""

@@ -40,7 +40,7 @@ from playground.protocol import (
 from playground.sources import RunRefused
 from playground.supervisor.client import Connection, ConnectionLost
 from playground.supervisor.loading import LoadGuard
-from playground.supervisor.process import Death, Worker
+from playground.supervisor.process import PRINTED, Death, Worker
 from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import listen, python_path
 
@@ -198,7 +198,9 @@ class HostSession:
                 self._queued_bytes -= len(item)
                 self._room.set()
                 item = decode(item)
-            if isinstance(item, Events | Stream | Logs | Result):
+                if isinstance(item, Logs):
+                    item = item.model_copy(update={"lines": [ln for ln in item.lines if ln.source not in PRINTED]})
+            if isinstance(item, Events | Stream | Result) or (isinstance(item, Logs) and item.lines):
                 yield item
         self._frames.put_nowait(None)
         if self._died is not None:
@@ -210,7 +212,9 @@ class HostSession:
         """Load in a worker; one that dies of a module is followed by another that leaves it out."""
         for _ in range(MAX_LOADS):
             self._loaded = asyncio.get_running_loop().create_future()
-            worker = self._worker = Worker.start(listening, on_message=self._hear, on_death=self._bury)
+            worker = self._worker = Worker.start(
+                listening, on_message=self._hear, on_death=self._bury, on_lines=self._printed
+            )
             worker.generation = 1
             worker.send(
                 Load(
@@ -226,7 +230,7 @@ class HostSession:
                     timeout_s=self._guard.timeout_s,
                 )
             )
-            loaded = await self._loaded
+            loaded = await self._guard.outcome(worker, self._loaded)
             if loaded is not None:
                 return loaded
         assert worker.death is not None
@@ -240,6 +244,9 @@ class HostSession:
         elif isinstance(message, Serving):
             self._serving.set()
 
+    def _printed(self, worker: Worker, logs: Logs) -> None:
+        self._frames.put_nowait(logs)
+
     def _bury(self, worker: Worker, death: Death) -> None:
         if self._loaded is not None and not self._loaded.done():
             if self._guard.blame(death):
@@ -252,9 +259,7 @@ class HostSession:
     async def _mourn(self, worker: Worker, death: Death) -> None:
         """Everything the worker had sent comes first, then how it ended."""
         if self._connection is not None:
-            await self._connection.closed.wait()
-        if worker.last_lines:
-            self._frames.put_nowait(Logs(lines=worker.last_lines))
+            await self._connection.lost()
         if not death.expected:
             interrupted = await recover(self.project, death) if self._record else []
             self._died = self._describe(death, interrupted)

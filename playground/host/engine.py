@@ -15,7 +15,7 @@ from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.clients import Client, Hub
 from playground.host.control import Load, Loaded
-from playground.host.runs import RunRecorder, Versions, make_message, perform
+from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire, stall_data
 from playground.loader.inputs import InputRefused
@@ -43,6 +43,8 @@ class Engine:
         self._runnables: dict[str, Runnable] = {}
         self._recorders: dict[int, RunRecorder] = {}
         self._traces: dict[str, Runnable] = {}
+        self._performing: dict[str, asyncio.Task[None]] = {}
+        """Runs whose result is not known yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = False
         self._warned = False
@@ -86,7 +88,7 @@ class Engine:
                 # From here on it counts as running: a worker that is told to retire waits for it.
                 self._traces[trace_id] = runnable
                 self.running = len(self._traces)
-                self._begin(self._run(runnable, message, request, trace_id, client))
+                self._performing[trace_id] = self._begin(self._run(runnable, message, request, trace_id, client))
                 return
         self._reply(client, request, refusal)
 
@@ -163,9 +165,13 @@ class Engine:
         self._accept(client, request, accepted, trace_id)
         if request.session is not None:
             recorder.annotate(trace_id, {"session": request.session})
-        if request.trace_id is not None:
-            await recorder.prepare(trace_id)
-        result = await perform(runnable, message, trace_id, request.deadline_s)
+        try:
+            if request.trace_id is not None:
+                await recorder.prepare(trace_id)
+            result = await perform(runnable, message, trace_id, request.deadline_s)
+        except asyncio.CancelledError:
+            result = cancelled(trace_id)
+        del self._performing[trace_id]
         result.version = self._loader.version(runnable)
         recorder.settle(result)
         # Who hears of the end may look it up at once, or end this process.
@@ -179,11 +185,15 @@ class Engine:
         self._end_if_retired()
 
     async def _cancel(self, request: Cancel, client: Client) -> None:
-        runnable = self._traces.get(request.trace_id)
-        if runnable is not None and await runnable.flow.cancel(request.trace_id):
-            self._reply(client, request, Accepted(trace_id=request.trace_id))
-        else:
-            self._reply(client, request, Error(code="not_found", message=f"trace {request.trace_id} is not running"))
+        trace_id = request.trace_id
+        task = self._performing.get(trace_id)
+        if task is None:
+            self._reply(client, request, Error(code="not_found", message=f"trace {trace_id} is not running"))
+            return
+        if not await self._traces[trace_id].flow.cancel(trace_id):
+            # The flow has no message of it yet, or was told before and a node does not listen: nobody waits for it.
+            task.cancel()
+        self._reply(client, request, Accepted(trace_id=trace_id))
 
     def _warn(self, error: StoreError) -> None:
         """Say, once, that events are lost."""
@@ -213,10 +223,11 @@ class Engine:
     def _tell_result(self, result: Result) -> None:
         self._wire.post(lambda hub: hub.add_result(result), urgent=True)
 
-    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _end_if_retired(self) -> None:
         if self._retired and not self._traces:

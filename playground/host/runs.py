@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
@@ -177,14 +177,14 @@ def make_message(runnable: Runnable, request: Run, trace_id: str) -> Any:
 
 
 async def perform(runnable: Runnable, message: Any, trace_id: str, deadline_s: float | None) -> Result:
-    """Run a flow once and say how it went. Raises nothing but what ends the task itself."""
+    """Run a flow once and say how it went. Raises nothing but `CancelledError`, and has cancelled the trace by then."""
     output: Any = None
     error: dict[str, Any] | None = None
     status: Status = "ok"
     try:
         async with (
             asyncio.timeout(None if isinstance(message, Message) else deadline_s),
-            aclosing(cast("AsyncGenerator[Any, None]", runnable.flow.stream(message, trace_id=trace_id))) as results,
+            aclosing(runnable.flow.stream(message, trace_id=trace_id)) as results,
         ):
             async for item in results:
                 value = item.payload if isinstance(item, Message) else item
@@ -196,13 +196,16 @@ async def perform(runnable: Runnable, message: Any, trace_id: str, deadline_s: f
     except TimeoutError:
         status = "timeout"
         error = {"code": str(FlowErrorCode.DEADLINE_EXCEEDED), "message": "Deadline exceeded"}
-    except asyncio.CancelledError:
-        status = "cancelled"
-        error = {"code": str(FlowErrorCode.TRACE_CANCELLED), "message": "the host ended"}
     except Exception as failure:  # neither the runtime nor user code can end the host
         status = "error"
         error = {"code": "INTERNAL", "message": f"{type(failure).__name__}: {failure}"}
     return Result(trace_id=trace_id, status=status, output=jsonable(output), error=error)
+
+
+def cancelled(trace_id: str) -> Result:
+    """The end of a run that nobody waits for any more."""
+    error = {"code": str(FlowErrorCode.TRACE_CANCELLED), "message": f"trace cancelled: {trace_id}"}
+    return Result(trace_id=trace_id, status="cancelled", error=error)
 
 
 def jsonable(value: Any) -> Any:

@@ -37,6 +37,9 @@ def work(control_fd: int, listen_fd: int) -> None:
     control, listening = (socket.socket(fileno=number) for number in (control_fd, listen_fd))
     for inherited in (control, listening):
         inherited.set_inheritable(False)
+    # A process that user code forks is no worker, and must not keep the port or the supervisor's channel.
+    for inherited in (control, listening):
+        os.register_at_fork(after_in_child=inherited.close)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)

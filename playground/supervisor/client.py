@@ -16,6 +16,7 @@ from playground.protocol import BaseFrame, Hello, Subscribe, decode, encode
 CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 60.0
 CLIENT_NAME = "pf"
+LOST_S = 1.0
 REPLY_HEAD = b'{"reply_to":'
 
 
@@ -73,6 +74,15 @@ class Connection:
             raise ConnectionLost(f"the host did not answer within {REPLY_TIMEOUT_S:g} s") from None
         finally:
             self._waiting.pop(frame.id, None)
+
+    async def lost(self) -> None:
+        """The worker is dead: return when everything it had sent is read.
+
+        A process that it left behind may hold the connection open; after a while nobody waits for that.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOST_S):
+                await self.closed.wait()
 
     async def close(self) -> None:
         """Hang up."""

@@ -34,6 +34,10 @@ class Generations:
         """The one that accepts clients."""
         return self.serving[-1] if self.serving else None
 
+    def serves(self, worker: Worker) -> bool:
+        """Whether something is run by this worker."""
+        return any(generation.worker is worker for generation in self.serving)
+
     def brings_news(self, modules: Iterable[ModuleInfo]) -> bool:
         """True when a load has something to run that is not served in just this version."""
         for module in modules:

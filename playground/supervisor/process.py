@@ -28,14 +28,16 @@ STDERR_KEPT = 16 * 1024
 """Bytes of the newest standard error kept for the message about a death."""
 CHUNK_BYTES = 64 * 1024
 MAX_LINES = 1000
-"""Lines that wait for the worker to pass them on; the oldest are dropped, counted."""
+"""Lines that wait to be told; the oldest are dropped, counted."""
 MAX_LINE_TEXT = 4096
-RELAY_EVERY_S = 0.03
+TELL_EVERY_S = 0.03
 LAST_READS = 20
 """Pieces of output read after a death: more than a pipe holds."""
 STOP_S = 1.5
 """After an order to stop, the worker has ended itself by then, or is killed."""
 
+PRINTED = ("stdout", "stderr")
+"""Sources of lines that are told by `on_lines`; clients on this side need not take them from frames too."""
 OutputSource = Literal["stdout", "stderr"]
 
 
@@ -63,6 +65,7 @@ class Worker:
         *,
         on_message: Callable[[Worker, FromWorker], None],
         on_death: Callable[[Worker, Death], None],
+        on_lines: Callable[[Worker, Logs], None],
     ) -> None:
         """Take over a process that was started. Needs a running loop."""
         self.process = spawned.process
@@ -70,10 +73,9 @@ class Worker:
         self.generation = 0
         self.death: Death | None = None
         self.ended = asyncio.Event()
-        self.last_lines: list[LogLine] = []
-        """What it printed and nobody passed on any more."""
         self._on_message = on_message
         self._on_death = on_death
+        self._on_lines = on_lines
         self._loop = asyncio.get_running_loop()
         self._control: socket.socket = spawned.control
         self._writer: asyncio.StreamWriter | None = None
@@ -83,7 +85,9 @@ class Worker:
         self._outputs = {spawned.stdout: _Lines("stdout"), spawned.stderr: _Lines("stderr")}
         self._lines: deque[LogLine] = deque()
         self._dropped = 0
-        self._relay: asyncio.TimerHandle | None = None
+        self._not_relayed = 0
+        """Lines that the worker's other clients do not get."""
+        self._telling: asyncio.TimerHandle | None = None
         self._reading = self._loop.create_task(self._read_control())
         self._watching = self._loop.create_task(self._watch())
         for descriptor in self._outputs:
@@ -96,9 +100,10 @@ class Worker:
         *,
         on_message: Callable[[Worker, FromWorker], None],
         on_death: Callable[[Worker, Death], None],
+        on_lines: Callable[[Worker, Logs], None],
     ) -> Worker:
         """Start a process."""
-        return cls(spawn(listening), on_message=on_message, on_death=on_death)
+        return cls(spawn(listening), on_message=on_message, on_death=on_death, on_lines=on_lines)
 
     def send(self, message: BaseModel) -> None:
         """Give an order. One that is dead hears nothing."""
@@ -112,9 +117,6 @@ class Worker:
         """End it in order if it lets us, by force if not; returns when it is gone."""
         self._told_to_end = True
         self.send(Stop())
-        if self._relay is not None:
-            # It reads nothing after this: what is not passed on yet stays here, see `last_lines`.
-            self._relay.cancel()
         try:
             async with asyncio.timeout(STOP_S):
                 await self.ended.wait()
@@ -172,9 +174,7 @@ class Worker:
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(self._reading, 0.2)
         self.close_control()
-        if self._relay is not None:
-            self._relay.cancel()
-        self.last_lines = list(self._lines)
+        self._tell_lines()
         stderr = self._stderr.decode(errors="replace")
         name = _signal_name(-code) if code < 0 else None
         self.death = Death(None if code < 0 else code, name, stderr, self._told_to_end)
@@ -214,20 +214,26 @@ class Worker:
         while len(self._lines) > MAX_LINES:
             self._lines.popleft()
             self._dropped += 1
-        if self._relay is None and self.death is None:
-            self._relay = self._loop.call_later(RELAY_EVERY_S, self._pass_on)
+        if self._telling is None:
+            self._telling = self._loop.call_later(TELL_EVERY_S, self._tell_lines)
 
-    def _pass_on(self) -> None:
-        self._relay = None
-        if self._writer is None or not self._lines:
+    def _tell_lines(self) -> None:
+        """Tell our side directly, which also hears the last words, and the worker for its other clients."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if not self._lines:
             return
-        if self._writer.transport.get_write_buffer_size() > CHUNK_BYTES:
-            # The worker holds its interpreter and does not read.
-            self._relay = self._loop.call_later(RELAY_EVERY_S, self._pass_on)
-            return
-        self.send(Logs(lines=list(self._lines), dropped=self._dropped))
+        lines, dropped = list(self._lines), self._dropped
         self._lines.clear()
         self._dropped = 0
+        self._on_lines(self, Logs(lines=lines, dropped=dropped))
+        if self._writer is None or self._writer.transport.get_write_buffer_size() > CHUNK_BYTES:
+            # It is not warm yet, or holds its interpreter and does not read.
+            self._not_relayed += len(lines) + dropped
+            return
+        self.send(Logs(lines=lines, dropped=dropped + self._not_relayed))
+        self._not_relayed = 0
 
     def _close_output(self, descriptor: int) -> None:
         output = self._outputs.pop(descriptor, None)

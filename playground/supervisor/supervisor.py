@@ -32,7 +32,7 @@ from playground.host.control import (
 )
 from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project, ProjectError
-from playground.protocol import Flows, ModuleInfo
+from playground.protocol import Flows, Logs, ModuleInfo
 from playground.sources import HostState
 from playground.supervisor.generations import Generation, Generations
 from playground.supervisor.loading import LoadGuard
@@ -70,6 +70,10 @@ class Listener(Protocol):
 
     def died(self, worker: Worker, death: Death) -> None:
         """A worker ended, expected or not."""
+        ...
+
+    def printed(self, logs: Logs) -> None:
+        """What workers print."""
         ...
 
     def cannot_record(self, problem: StoreProblem) -> None:
@@ -136,7 +140,9 @@ class Supervisor:
     def start(self, prestarted: Prestarted) -> None:
         """Begin, with a first worker that was started already. Returns at once."""
         self._listening = prestarted.listening
-        self._spare = self._adopt(Worker(prestarted.spawned, on_message=self._hear, on_death=self._bury))
+        self._spare = self._adopt(
+            Worker(prestarted.spawned, on_message=self._hear, on_death=self._bury, on_lines=self._printed)
+        )
         self._say("starting")
         self._want()
         loop = asyncio.get_running_loop()
@@ -176,7 +182,9 @@ class Supervisor:
         worker, self._spare = self._spare, None
         if worker is None:
             assert self._listening is not None
-            worker = self._adopt(Worker.start(self._listening, on_message=self._hear, on_death=self._bury))
+            worker = self._adopt(
+                Worker.start(self._listening, on_message=self._hear, on_death=self._bury, on_lines=self._printed)
+            )
         return worker
 
     def _prepare_spare(self) -> None:
@@ -198,8 +206,11 @@ class Supervisor:
             self._signal(worker, type(message)).set()
         elif isinstance(message, ReloadAsked):
             self.reload()
-        elif isinstance(message, Blocked) and message.loading is None and not self._stopping:
+        elif isinstance(message, Blocked) and message.loading is None and self.generations.serves(worker):
             self._blocked(message)
+
+    def _printed(self, worker: Worker, logs: Logs) -> None:
+        self._listener.printed(logs)
 
     def _blocked(self, message: Blocked) -> None:
         if not message.ms:
@@ -222,7 +233,9 @@ class Supervisor:
             self._prepare_spare_soon(max(self._backoff(), SPARE_DELAY_S))
         elif self._loading is not None and worker is self._loading[0]:
             if not self._loading[1].done():
-                self._guard.blame(death)
+                if not self._guard.blame(death):
+                    last_words = death.stderr.strip().splitlines()
+                    self._restarted_after = last_words[-1][:200] if last_words else death.text
                 self._loading[1].set_result(None)
         elif self.generations.forget(worker) is not None and not death.expected:
             self._deaths.append(time.monotonic())
@@ -280,8 +293,7 @@ class Supervisor:
                 return
             if not self._guard.found:
                 self._deaths.append(time.monotonic())
-                self._restarted_after = "the host died while it started"
-                self._say("dead", self._restarted_after)
+                self._say("dead", f"the host does not start: {self._restarted_after}")
                 await asyncio.sleep(self._backoff())
         self._say("dead", f"{MAX_DEATHS} workers died while loading; save a file to try again")
 
@@ -303,7 +315,7 @@ class Supervisor:
             )
         )
         try:
-            return await future
+            return await self._guard.outcome(worker, future)
         finally:
             self._loading = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,13 +44,13 @@ class Watcher:
 
     async def watch(self) -> None:
         """Watch until cancelled. Raises `OSError` when the system has no room for more watches."""
-        folders = self._folders()
+        folders = await asyncio.to_thread(self._folders)
         while True:
             try:
                 await self._watch_folders(folders)
             except FileNotFoundError:  # a folder went away while it was about to be watched
                 await asyncio.sleep(RETRY_S)
-            before, folders = folders, self._folders()
+            before, folders = folders, await asyncio.to_thread(self._folders)
             arrived = {file for folder in folders - before for file in folder.glob("*.py")}
             self._tell(arrived)
 
@@ -94,14 +95,16 @@ class Watcher:
         return not known or before != current
 
     def _folders(self) -> set[Path]:
-        found: set[Path] = set()
-        for base in (self._root, *self._extra):
-            for folder, names, _ in os.walk(base):
-                names[:] = sorted(name for name in names if _is_watched(Path(folder) / name))
-                found.add(Path(folder))
-                if len(found) >= MAX_FOLDERS:
-                    return found
-        return found
+        """The folders to watch: near ones first, since there may be too many."""
+        found = dict.fromkeys([*self._extra, self._root])
+        waiting = deque(found)
+        while waiting and len(found) < MAX_FOLDERS:
+            with contextlib.suppress(OSError), os.scandir(waiting.popleft()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False) and _is_watched(Path(entry.path)):
+                        found[Path(entry.path)] = None
+                        waiting.append(Path(entry.path))
+        return set(list(found)[:MAX_FOLDERS])
 
 
 def _is_watched(folder: Path) -> bool:

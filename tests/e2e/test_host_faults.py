@@ -153,6 +153,8 @@ class TestImports:
         add_flow("b_stops", "import sys\nsys.exit(2)\n")
         add_flow("c_loops", "x = 1\nwhile True:\n    x += 1\n")
         add_flow("d_segfaults", "import ctypes\nctypes.string_at(0)\n")
+        # Native code that keeps the interpreter: not even the worker's other thread can tell.
+        add_flow("e_holds", "import ctypes\nctypes.PyDLL(None).sleep(100)\n")
         live = await open_live(load_timeout_s=0.5)
         errors = {path: module.error for path, module in live.modules.items() if module.error is not None}
         assert {path: error.kind for path, error in errors.items()} == {
@@ -160,6 +162,7 @@ class TestImports:
             "flows/b_stops.py": "exit",
             "flows/c_loops.py": "stall",
             "flows/d_segfaults.py": "exit",
+            "flows/e_holds.py": "stall",
         }
         assert "exit code 5" in errors["flows/a_exits.py"].message
         assert "SIGSEGV" in errors["flows/d_segfaults.py"].message

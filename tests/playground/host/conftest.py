@@ -97,7 +97,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         serving.set()
 
     listening = listen()
-    worker = Worker.start(listening, on_message=hear, on_death=bury)
+    worker = Worker.start(listening, on_message=hear, on_death=bury, on_lines=lambda _, logs: None)
     home = str(root / "state")
     worker.send(Load(generation=7, token=TOKEN, root=str(root), home=home, cwd=str(root), targets=[str(root)]))
     async with asyncio.timeout(LIMIT_S):
