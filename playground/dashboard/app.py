@@ -103,6 +103,7 @@ class DashboardApp(App[int]):
         self.workspace = Workspace()
         self.project_name = project
         self.zoomed = False
+        self._told: tuple[object, object] = (None, None)
         self.failure = ""
         """Why there is no source, if there is none."""
         self._given = source
@@ -270,6 +271,10 @@ class DashboardApp(App[int]):
         self.spans.sync()
         self.event_rows.sync()
         self.stream.sync()
+        host, modules = self.workspace.host, self.workspace.modules
+        if host is not self._told[0] or modules is not self._told[1]:
+            self._told = host, modules
+            self._refresh_bars()
         if self.frames % CLOCK_EVERY == 0:
             if running:
                 self.run_rows.touch()
