@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
 from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe
+from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.graph import CycleError, Graph
@@ -70,11 +71,13 @@ class PenguiFlow:
         middlewares: Sequence[Middleware] | None = None,
         emit_errors_to_rookery: bool = False,
         state_store: Any | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
     ) -> None:
         self._graph = Graph(adjacencies, maxsize=queue_maxsize, allow_cycles=allow_cycles)
         self._queue_maxsize = queue_maxsize
         self._emit_errors_to_rookery = emit_errors_to_rookery
         self._state_store = state_store
+        self._interceptors: list[Interceptor] = list(interceptors or ())
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
         self._external: set[asyncio.Future[Any]] = set()
@@ -137,10 +140,12 @@ class PenguiFlow:
         registry: ModelRegistry | None = None,
         state_store: Any | None = None,
         recorder: TraceRecorder | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
     ) -> _Started:
         """Start the nodes; needs a running event loop.
 
         A `state_store` that offers a `recorder()` gets every event of every trace, another one gets the flow events.
+        `interceptors` join those given to `create`: see `penguiflow.checkpoints`.
         Raises `RuntimeError` when the flow runs already or when the registry lacks a node that wants to be validated.
         """
         if self._engine is not None:
@@ -153,6 +158,7 @@ class PenguiFlow:
                 wanted = ", ".join(missing)
                 raise RuntimeError(f"ModelRegistry is missing entries for nodes requiring validation: {wanted}")
         self._registry = registry
+        self._interceptors.extend(interceptors or ())
         if state_store is not None:
             self._state_store = state_store
         if recorder is None and self._state_store is not None:
@@ -289,7 +295,9 @@ class PenguiFlow:
         """The same as `fetch`."""
         return await self.fetch(from_, trace_id=trace_id)
 
-    async def call(self, message: Any, *, timeout: float | None = None, trace_id: str | None = None) -> Any:
+    async def call(
+        self, message: Any, *, timeout: float | None = None, trace_id: str | None = None, to: NodeTargets = None
+    ) -> Any:
         """Send a message in and return the last result of its trace that is no stream chunk (None without one).
 
         Raises `FlowError` when the trace failed or was cancelled, `TimeoutError` after `timeout` seconds. A caller
@@ -299,18 +307,20 @@ class PenguiFlow:
         trace = self._begin(message, trace_id, sink)
         try:
             if timeout is None:
-                await self._submit(message, trace)
+                await self._submit(message, trace, to)
                 await sink.done
             else:
                 async with asyncio.timeout(timeout):
-                    await self._submit(message, trace)
+                    await self._submit(message, trace, to)
                     await sink.done
         finally:
             self._end(trace, sink)
             sink.close()
         return sink.result
 
-    async def stream(self, message: Any, *, trace_id: str | None = None) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, message: Any, *, trace_id: str | None = None, to: NodeTargets = None
+    ) -> AsyncGenerator[Any, None]:
         """Send a message in and give each result of its trace as it comes, stream chunks included.
 
         Raises `FlowError` at the end when the trace failed or was cancelled. Leaving early cancels the trace.
@@ -318,7 +328,7 @@ class PenguiFlow:
         sink = ResultQueue(self._results_maxsize)
         trace = self._begin(message, trace_id, sink)
         try:
-            await self._submit(message, trace)
+            await self._submit(message, trace, to)
             while True:
                 try:
                     result = await sink.get()
@@ -440,12 +450,12 @@ class PenguiFlow:
         trace.sink = sink
         return trace
 
-    async def _submit(self, message: Any, trace: Trace) -> None:
-        floes = len(self._open_sea.outgoing)
+    async def _submit(self, message: Any, trace: Trace, to: NodeTargets) -> None:
+        floes = len(self._open_sea.floes_to(to))
         if floes:
             await self._recorder_ready()
             try:
-                await self._sender_for(trace, floes).emit(message)
+                await self._sender_for(trace, floes).emit(message, to)
             except TraceCancelled:
                 raise (trace.error or cancelled_error(trace, "before it began")) from None
         else:

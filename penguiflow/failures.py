@@ -10,11 +10,15 @@ from penguiflow.errors import FlowError, FlowErrorCode
 if TYPE_CHECKING:
     from penguiflow.node import Node
 
-__all__ = ["DeadlinePassed", "NodeTimeout", "flow_error", "text_of"]
+__all__ = ["DeadlinePassed", "InterceptorFailed", "NodeTimeout", "flow_error", "text_of"]
 
 
 class DeadlinePassed(Exception):
     """The trace's deadline has passed while the node was at it."""
+
+
+class InterceptorFailed(Exception):
+    """An interceptor raised; the exception is its cause. Nothing may go on that somebody wanted to decide upon."""
 
 
 class NodeTimeout(Exception):

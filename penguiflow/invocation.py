@@ -9,11 +9,12 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import ROOKERY, Item
+from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
 from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_step, snapshot
 from penguiflow.coroutines import resume_in
 from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.failures import DeadlinePassed, NodeTimeout, flow_error, text_of
+from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
 from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
 from penguiflow.types import FinalAnswer, Message
 from penguiflow.validation import rewrap
@@ -35,6 +36,7 @@ class Invoker:
         self.table = flow._table
         self.base_context = contextvars.copy_context()
         """What every invocation's context variables begin with."""
+        self.interceptors = flow._interceptors
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
 
@@ -83,14 +85,17 @@ class Invoker:
                         value = message.payload
                     if validators.check_in is not None and type(value) is not validators.trusted_in:
                         value = validators.check_in(value)
-                    coro = worker.func(value, context)
-                    variables = self.base_context.copy()
-                    try:
-                        pending = variables.run(coro.send, None)
-                    except StopIteration as stop:
-                        result = stop.value
+                    if self.interceptors:
+                        result = await self._intercepted(worker, context, value)
                     else:
-                        result = await self._await_function(worker, context, variables, coro, pending)
+                        coro = worker.func(value, context)
+                        variables = self.base_context.copy()
+                        try:
+                            pending = variables.run(coro.send, None)
+                        except StopIteration as stop:
+                            result = stop.value
+                        else:
+                            result = await self._await_function(worker, context, variables, coro, pending)
                     if expiring and message.deadline_s <= time():
                         raise DeadlinePassed
                     if envelope is not None and type(result) is validators.trusted_out:
@@ -167,6 +172,72 @@ class Invoker:
                 if not trace.inflight and not trace.queued and not trace.ended:
                     self.table.finish(trace)
 
+    async def _intercepted(self, worker: Worker, context: Context, value: Any) -> Any:
+        """Call the function between its checkpoints."""
+        while True:
+            decision = await self._consult("before_node", worker, context, value)
+            if decision.action == "skip":
+                return decision.value
+            if decision.action == "edit":
+                value = decision.value
+            try:
+                coro = worker.func(value, context)
+                variables = self.base_context.copy()
+                try:
+                    pending = variables.run(coro.send, None)
+                except StopIteration as stop:
+                    result = stop.value
+                else:
+                    result = await self._await_function(worker, context, variables, coro, pending)
+            except Exception as failure:
+                decision = await self._consult("on_error", worker, context, failure)
+                if decision.action == "skip":
+                    return decision.value
+                if decision.action not in ("retry", "edit"):
+                    raise
+                self._forget_timeout(context)
+                value = decision.value if decision.action == "edit" else value
+                continue
+            decision = await self._consult("after_node", worker, context, result)
+            if decision.action != "retry":
+                return decision.value if decision.action in ("edit", "skip") else result
+
+    async def _consult(self, kind: CheckpointKind, worker: Worker, context: Context, payload: Any) -> Decision:
+        """Ask the interceptors; what they decide is recorded."""
+        trace = context._trace
+        checkpoint = Checkpoint(kind, context.trace_id, context._span, worker.port.name, payload)
+        try:
+            decision = await decide(self.interceptors, checkpoint)
+        except Exception as error:
+            raise InterceptorFailed(kind) from error
+        action = decision.action
+        if action == "proceed":
+            return decision
+        if trace is not None and trace.log is not None:
+            about = {"checkpoint": kind, "decision": action}
+            trace.log.event("checkpoint.hit", worker.port.name, context._span, about)
+            if action in ("edit", "skip", "inject"):
+                shown = trace.log.describe(payload) if isinstance(payload, BaseException) else payload
+                edit = {"before": shown, "after": decision.value, "by": "interceptor"}
+                trace.log.event("edit", worker.port.name, context._span, edit)
+            trace.log.event("checkpoint.resolved", worker.port.name, context._span, about)
+        if action == "inject":
+            await context.emit(decision.value)
+        elif action == "abort":
+            reason = f"aborted at {kind} of '{worker.port.name}': {decision.value}"
+            if trace is None:
+                raise InterceptorFailed(reason)
+            self.flow._cancel(trace, reason)
+            raise TraceCancelled(trace.id)
+        return decision
+
+    def _forget_timeout(self, context: Context) -> None:
+        """An attempt that ran out of time is made again."""
+        if context._timed_out and context._task is not None:
+            context._task.uncancel()
+            context._cancels -= 1
+            context._timed_out = False
+
     async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
         """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
         if not isinstance(result, Message) or not isinstance(result.payload, CONTROLLER_PAYLOADS):
@@ -235,10 +306,8 @@ class Invoker:
             if trace is not None and trace.error is None:
                 trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
             raise failure
-        if context._timed_out and timed_out and task is not None:
-            task.uncancel()
-            context._cancels -= 1
-            context._timed_out = False
+        if timed_out:
+            self._forget_timeout(context)
         if isinstance(failure, DeadlinePassed):
             return await self._expired(worker, context, context._message)
         event = "node_timeout" if timed_out else "node_error"
@@ -251,7 +320,8 @@ class Invoker:
             extra={"exception": shown},
             exc=failure,
         )
-        if attempt < worker.policy.max_retries and worker.policy.retries(failure):
+        may_retry = worker.policy.retries(failure) and not isinstance(failure, InterceptorFailed)
+        if attempt < worker.policy.max_retries and may_retry:
             delay = worker.policy.backoff(attempt + 1)
             retry = {"sleep_s": delay, "exception": shown}
             if log is not None:

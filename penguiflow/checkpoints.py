@@ -1,0 +1,109 @@
+"""Where a run can be stopped and decided upon.
+
+At each checkpoint the runtime awaits the interceptors, one after the other, and does what they decide. Breakpoints,
+stepping, human approval, guardrails and fault injection in tests are all interceptors. With none installed the price
+is one look at an empty list.
+
+| kind | payload | `edit` | `skip` | `retry` |
+| --- | --- | --- | --- | --- |
+| `before_node` | what the function is about to get | another input | a result instead of the call | proceeds |
+| `after_node` | what it returned | another result | the same as `edit` | calls it again |
+| `on_error` | the exception | calls it again with another input | a result instead of the error | calls it again |
+
+`inject` sends one more message to the node's successors and then proceeds; `abort` cancels the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+__all__ = ["Checkpoint", "CheckpointKind", "Decision", "Interceptor", "decide"]
+
+CheckpointKind = Literal[
+    "before_node",
+    "after_node",
+    "before_llm",
+    "after_decision",
+    "before_tool",
+    "after_tool",
+    "before_join",
+    "before_finish",
+    "on_error",
+]
+
+
+class Checkpoint(NamedTuple):
+    """Where the run stands."""
+
+    kind: CheckpointKind
+    trace_id: str | None
+    span_id: str
+    """Empty when the run is not recorded."""
+    name: str
+    """The node or tool."""
+    payload: Any
+    """The live value."""
+
+
+class Decision:
+    """What to do at a checkpoint: `Decision.proceed`, `.edit(x)`, `.skip(x)`, `.inject(x)`, `.retry`, `.abort(why)`."""
+
+    __slots__ = ("action", "value")
+
+    proceed: ClassVar[Decision]
+    retry: ClassVar[Decision]
+
+    def __init__(
+        self, action: Literal["proceed", "edit", "skip", "inject", "retry", "abort"], value: Any = None
+    ) -> None:
+        self.action = action
+        self.value = value
+
+    @classmethod
+    def edit(cls, payload: Any) -> Decision:
+        """Go on with another payload."""
+        return cls("edit", payload)
+
+    @classmethod
+    def skip(cls, result: Any) -> Decision:
+        """Do not call it; this is its result."""
+        return cls("skip", result)
+
+    @classmethod
+    def inject(cls, message: Any) -> Decision:
+        """Send this message as well."""
+        return cls("inject", message)
+
+    @classmethod
+    def abort(cls, reason: str) -> Decision:
+        """Cancel the trace."""
+        return cls("abort", reason)
+
+    def __call__(self) -> Decision:
+        """`Decision.proceed()` reads as well as `Decision.proceed`."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"Decision({self.action!r}, {self.value!r})"
+
+
+Decision.proceed = Decision("proceed")
+Decision.retry = Decision("retry")
+
+Interceptor = Callable[[Checkpoint], Awaitable["Decision | None"]]
+"""Awaited at each checkpoint; None means proceed. What it raises is a failure of the node, without another attempt."""
+
+
+async def decide(interceptors: Sequence[Interceptor], checkpoint: Checkpoint) -> Decision:
+    """Ask the interceptors in order. An edit is shown to those that follow; any other decision is final."""
+    decision = Decision.proceed
+    for interceptor in interceptors:
+        answer = await interceptor(checkpoint)
+        if answer is None or answer.action == "proceed":
+            continue
+        decision = answer
+        if answer.action != "edit":
+            break
+        checkpoint = checkpoint._replace(payload=answer.value)
+    return decision
