@@ -103,6 +103,16 @@ class Loaded(BaseModel):
     """User code was not loaded because runs are to be recorded and cannot be."""
 
 
+class Imported(BaseModel):
+    """A run imported project code that loading had not: the versions of the flows are others now."""
+
+    type: Literal["imported"] = "imported"
+    versions: dict[str, str]
+    """By target."""
+    files: dict[str, str]
+    """As in `Loaded`."""
+
+
 class Serving(BaseModel):
     """Clients are accepted."""
 
@@ -132,7 +142,7 @@ class ReloadAsked(BaseModel):
 
 
 ToWorker = Load | Serve | Yield | Retire | Stop | Flows | Logs
-FromWorker = Ready | Loading | Loaded | Serving | Yielded | Blocked | ReloadAsked
+FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | ReloadAsked
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

@@ -14,7 +14,7 @@ from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.clients import Client, Hub
-from playground.host.control import Load, Loaded
+from playground.host.control import Imported, Load, Loaded
 from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire, stall_data
@@ -173,6 +173,8 @@ class Engine:
             result = cancelled(trace_id)
         del self._performing[trace_id]
         result.version = self._loader.version(runnable)
+        if result.version != runnable.info.version:
+            self._tell_imports()
         recorder.settle(result)
         # Who hears of the end may look it up at once, or end this process.
         try:
@@ -194,6 +196,13 @@ class Engine:
             # The flow has no message of it yet, or was told before and a node does not listen: nobody waits for it.
             task.cancel()
         self._reply(client, request, Accepted(trace_id=trace_id))
+
+    def _tell_imports(self) -> None:
+        """The supervisor compares versions to know whether a load brings anything new."""
+        for runnable in self._runnables.values():
+            runnable.info.version = self._loader.version(runnable)
+        versions = {target: runnable.info.version for target, runnable in self._runnables.items()}
+        self._wire.control.send(Imported(versions=versions, files=self._loader.sources.files))
 
     def _warn(self, error: StoreError) -> None:
         """Say, once, that events are lost."""

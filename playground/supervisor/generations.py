@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from playground.protocol import FlowInfo, ModuleInfo
 from playground.supervisor.process import Worker
@@ -33,6 +33,14 @@ class Generations:
     def newest(self) -> Generation | None:
         """The one that accepts clients."""
         return self.serving[-1] if self.serving else None
+
+    def imported(self, worker: Worker, versions: Mapping[str, str]) -> None:
+        """A worker's flows have other versions since their runs imported more."""
+        for generation in self.serving:
+            if generation.worker is worker:
+                for module in generation.loaded.values():
+                    for flow in module.flows:
+                        flow.version = versions.get(flow.target, flow.version)
 
     def serves(self, worker: Worker) -> bool:
         """Whether something is run by this worker."""

@@ -13,13 +13,14 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from playground.host.control import (
     Blocked,
     FromWorker,
+    Imported,
     Load,
     Loaded,
     ReloadAsked,
@@ -204,6 +205,10 @@ class Supervisor:
                 self._loading[1].set_result(message)
         if isinstance(message, Serving | Yielded):
             self._signal(worker, type(message)).set()
+        elif isinstance(message, Imported):
+            self.generations.imported(worker, message.versions)
+            self._note_files(message.files)
+            self._announce()
         elif isinstance(message, ReloadAsked):
             self.reload()
         elif isinstance(message, Blocked) and message.loading is None and self.generations.serves(worker):
@@ -321,7 +326,7 @@ class Supervisor:
 
     async def _settle(self, worker: Worker, loaded: Loaded, *, force: bool) -> None:
         """Decide what a finished load is good for."""
-        self._note_files(loaded)
+        self._note_files(loaded.files)
         self._leave_out_helpers(loaded)
         first = self.generations.newest is None
         if not (first or force or self.generations.brings_news(loaded.modules)):
@@ -388,9 +393,9 @@ class Supervisor:
         paths = [self._cwd / target.partition(":")[0] for target in self._targets]
         return [path if path.is_dir() else path.parent for path in paths if path.exists()]
 
-    def _note_files(self, loaded: Loaded) -> None:
+    def _note_files(self, files: Mapping[str, str]) -> None:
         folders = set()
-        for name, content_hash in loaded.files.items():
+        for name, content_hash in files.items():
             path = self.project.root / name
             self._watcher.remember(path, content_hash)
             folders.add(path.parent)

@@ -225,6 +225,27 @@ async def test_bytecode_is_never_trusted(project: Path, add_flow: AddFlow, open_
     assert (await live.run(target)).output == {"number": 1}
 
 
+async def test_what_a_run_imports_belongs_to_its_version(project: Path, add_flow: AddFlow, open_live: OpenLive) -> None:
+    late = SHARING.replace("from flows.shared import NUMBER", "").replace(
+        'return {"number"', 'from flows.shared import NUMBER; return {"number"'
+    )
+    shared = project / "flows/shared.py"
+    write(shared, "NUMBER = 1\n")
+    target = add_flow("late", late)
+    live = await open_live(target)
+    before = live.modules[target].flows[0].version
+    result = await live.run(target)
+    assert result.output == {"number": 1}
+    files = {name: hash_source((project / name).read_bytes()) for name in (target, "flows/shared.py")}
+    assert result.version == version_of(files) != before
+    start, *_, end = [event for event in live.events if event["trace_id"] == result.trace_id]
+    assert (start["data"]["version"], end["data"]["version"]) == (before, result.version)
+
+    write(shared, "NUMBER = 2\n")
+    await live.state(target, "loaded", not_version=result.version)
+    assert (await live.run(target)).output == {"number": 2}
+
+
 async def test_a_project_may_own_our_names(project: Path, add_flow: AddFlow, open_live: OpenLive) -> None:
     write(project / "playground/__init__.py", "OWNER = 'user'\n")
     write(project / "playground/protocol.py", "NUMBER = 5\n")
