@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from playground.dashboard import keys
 from playground.dashboard.bars import KeyBar, StatusBar
+from playground.dashboard.collector import Collector
 from playground.dashboard.control import Control
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
 from playground.dashboard.inspector import Inspector
+from playground.dashboard.launcher import Launcher
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
 from playground.dashboard.model import Workspace
 from playground.dashboard.palette import Palette
@@ -36,13 +37,11 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.widgets import Input
 
-    from playground.protocol import FlowInfo
     from playground.sources import Source
 
 FRAMES_PER_SECOND = 20
 CLOCK_EVERY = 4
 """Frames between two redraws of what only time changes."""
-IDLE_S = 2.0
 RUNS_EVERY_S = 5.0
 OUTWARD = {FLOWS: FLOWS, RUNS: FLOWS, TRACE: RUNS, INSPECT: TRACE, OUTPUT: TRACE}
 """Where escape leads."""
@@ -63,30 +62,7 @@ class DashboardApp(App[int]):
     CSS = "Screen { layout: vertical; overflow: hidden; }"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     ALLOW_SELECT = False
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "quit", "Quit", show=False),
-        *(Binding(str(number), f"focus_pane('{name}')", name, show=False) for number, name in enumerate(PANES, 1)),
-        Binding("ctrl+p,colon", "command_palette", "Commands", show=False),
-        Binding("question_mark,f1", "help", "Help", show=False),
-        Binding("slash", "search", "Search", show=False),
-        Binding("n", "next_match(1)", "Next match", show=False),
-        Binding("N", "next_match(-1)", "Previous match", show=False),
-        Binding("escape", "back", "Back", show=False),
-        Binding("z", "zoom", "Zoom", show=False),
-        Binding("y", "copy", "Copy", show=False),
-        Binding("r,ctrl+r", "run_now", "Run", show=False),
-        Binding("R", "reload", "Reload", show=False),
-        Binding("x", "cancel_run", "Cancel", show=False),
-        Binding("F", "follow", "Follow", show=False),
-        Binding("m", "raw", "Markdown or raw", show=False),
-        Binding("space", "fold", "Fold", show=False),
-        Binding("asterisk", "expand", "Unfold all", show=False),
-        Binding("D", "decode", "Decode all", show=False),
-        Binding("less_than_sign", "resize_left(-2)", "Narrower lists", show=False),
-        Binding("greater_than_sign", "resize_left(2)", "Wider lists", show=False),
-        Binding("plus", "resize_lower(1)", "Higher lower panes", show=False),
-        Binding("minus", "resize_lower(-1)", "Lower lower panes", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.BINDINGS
 
     def __init__(
         self,
@@ -112,8 +88,7 @@ class DashboardApp(App[int]):
         self._palettes: dict[str, Palette] = {}
         self._last_pane = FLOWS
         self.frames = 0
-        self._idle_since = time.monotonic()
-        self._collected = True
+        self._collector = Collector()
         self._runs_due = 0.0
         if state.theme is not None and state.theme in self.available_themes:
             self.theme = state.theme
@@ -128,7 +103,8 @@ class DashboardApp(App[int]):
         self.finder = Finder(self)
         self.inspector = Inspector(self.detail, root)
         self.control = Control(self.workspace, spawn=self._spawn, notify=self.say, show=self.show_trace)
-        self.control.refused = self.refused
+        self.launcher = Launcher(self)
+        self.control.refused = self.launcher.refused
 
     # -- what is on the screen ------------------------------------------------------------------------------------
 
@@ -224,7 +200,8 @@ class DashboardApp(App[int]):
             self._redraw()
         except Exception as error:
             self.say(f"one frame failed: {type(error).__name__}: {error}", "error")
-        self._collect(moved)
+        if self._live:
+            self._collector.frame(moved)
 
     def _take_up(self) -> None:
         workspace = self.workspace
@@ -287,16 +264,6 @@ class DashboardApp(App[int]):
             for pane in self.panes.values():
                 pane.redraw_if_changed()
 
-    def _collect(self, moved: bool) -> None:
-        """The collector is the tail of the latency: let it look at everything only when nothing happens."""
-        now = time.monotonic()
-        if moved:
-            self._idle_since, self._collected = now, False
-        elif self._live and not self._collected and now - self._idle_since > IDLE_S:
-            self._collected = True
-            gc.collect()
-            gc.freeze()
-
     def _refresh_bars(self) -> None:
         bars = self.query_one("#status", StatusBar), self.query_one("#keys", KeyBar)
         rows = status_rows(self.project_name, self.workspace, self.flows, self.size.width)
@@ -355,7 +322,7 @@ class DashboardApp(App[int]):
         pane = message.pane
         if pane.id == FLOWS:
             if self.flows.flow is not None:
-                self.open_form(self.flows.flow)
+                self.launcher.open_form(self.flows.flow)
             elif self.flows.module is not None:
                 self.inspector.show_module(self.flows.module)
                 self.action_focus_pane(INSPECT)
@@ -454,46 +421,7 @@ class DashboardApp(App[int]):
 
     def action_run_now(self) -> None:
         """Run the selected flow with what is at hand; ask when nothing is."""
-        from playground.dashboard.form import ready_input
-
-        flow = self.flows.flow
-        if flow is None:
-            module = self.flows.module
-            self.say(f"{module.path} offers nothing to run" if module else "no flow is selected", "warning")
-            return
-        ready = ready_input(flow.input_schema, flow.samples, self.state.inputs.get(flow.target, []))
-        if ready is None:
-            self.open_form(flow)
-        else:
-            self.run_flow(flow, ready[0])
-
-    def run_flow(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
-        """Run a flow and follow it."""
-        self.state.remember_input(flow.target, value)
-        self.run_rows.follow_newest = True
-        self.control.run(flow, value, extra)
-
-    def refused(self, flow: FlowInfo, value: Any, message: str, details: list[dict[str, Any]]) -> None:
-        """The host would not run it: say why, next to the fields if it named some."""
-        if details:
-            self.open_form(flow, value=value, message=message, details=details)
-        else:
-            self.say(message, "error")
-
-    def open_form(
-        self, flow: FlowInfo, *, value: Any = None, message: str = "", details: Iterable[dict[str, Any]] = ()
-    ) -> None:
-        """Ask for the input of a flow."""
-        from playground.dashboard.run_form import RunForm
-
-        if isinstance(self.screen, RunForm):
-            self.screen.refuse(message, list(details))
-            return
-        recent = self.state.inputs.get(flow.target, [])
-        form = RunForm(flow, recent=recent, value=value)
-        self.push_screen(form, lambda answer: self.run_flow(flow, *answer) if answer is not None else None)
-        if message or details:
-            self.call_after_refresh(form.refuse, message, list(details))
+        self.launcher.run_now(self.flows.module, self.flows.flow)
 
     def action_reload(self) -> None:
         """Load the project's code again."""

@@ -96,7 +96,7 @@ def go_flow(app: DashboardApp, target: str, then: str) -> None:
     if then == "run":
         app.action_run_now()
     elif then == "form" and app.flows.flow is not None:
-        app.open_form(app.flows.flow)
+        app.launcher.open_form(app.flows.flow)
 
 
 def go_run(app: DashboardApp, trace_id: str) -> None:

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from textual.binding import Binding, BindingType
+
 from playground.dashboard.bars import Key
-from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, RUNS, TRACE
+from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE
+
+BINDINGS: list[BindingType] = [
+    Binding("q,ctrl+c", "quit", "Quit", show=False),
+    *(Binding(str(number), f"focus_pane('{name}')", name, show=False) for number, name in enumerate(PANES, 1)),
+    Binding("ctrl+p,colon", "command_palette", "Commands", show=False),
+    Binding("question_mark,f1", "help", "Help", show=False),
+    Binding("slash", "search", "Search", show=False),
+    Binding("n", "next_match(1)", "Next match", show=False),
+    Binding("N", "next_match(-1)", "Previous match", show=False),
+    Binding("escape", "back", "Back", show=False),
+    Binding("z", "zoom", "Zoom", show=False),
+    Binding("y", "copy", "Copy", show=False),
+    Binding("r,ctrl+r", "run_now", "Run", show=False),
+    Binding("R", "reload", "Reload", show=False),
+    Binding("x", "cancel_run", "Cancel", show=False),
+    Binding("F", "follow", "Follow", show=False),
+    Binding("m", "raw", "Markdown or raw", show=False),
+    Binding("space", "fold", "Fold", show=False),
+    Binding("asterisk", "expand", "Unfold all", show=False),
+    Binding("D", "decode", "Decode all", show=False),
+    Binding("less_than_sign", "resize_left(-2)", "Narrower lists", show=False),
+    Binding("greater_than_sign", "resize_left(2)", "Wider lists", show=False),
+    Binding("plus", "resize_lower(1)", "Higher lower panes", show=False),
+    Binding("minus", "resize_lower(-1)", "Lower lower panes", show=False),
+]
+"""Keys that work in every pane; those of the lists are with `Pane`."""
 
 PALETTE = Key("ctrl+p", "commands", "command_palette")
 HELP = Key("?", "help", "help")

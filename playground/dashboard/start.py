@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from playground.dashboard import collector
 from playground.dashboard.app import DashboardApp
 from playground.dashboard.layout import load_state, save_state
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from playground.sources import Source
 
 WAIT_S = 30.0
-GC_THRESHOLDS = (700, 10, 100_000)
-"""The third generation is collected when idle instead: a pass over the widgets takes 60 ms."""
 
 
 class Options(NamedTuple):
@@ -51,7 +49,7 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
         live=live,
     )
     if live:
-        gc.set_threshold(*GC_THRESHOLDS)
+        collector.tune()
         app.run()
     else:
         shot = Screenshot(app, options)
@@ -102,7 +100,7 @@ class Screenshot:
             return
         app.flows.pick(flow.target)
         value = flow.samples[sample] if sample < len(flow.samples) else {}
-        app.run_flow(flow, value)
+        app.launcher.run(flow, value)
         await self._wait(
             lambda: app.workspace.current is not None and app.workspace.current.over, f"the run of {target}"
         )

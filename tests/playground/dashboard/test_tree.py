@@ -21,7 +21,7 @@ def names(view: TreeView) -> list[str]:
 
 
 def shown(script: Any, *, live: bool = True) -> TreeView:
-    trace, view = TraceModel(script.trace_id), TreeView()
+    trace, view = TraceModel(script.trace_id), TreeView(clock=lambda: 0.0)
     view.show(trace)
     view.resize(100, 20)
     for raw in script.events:
@@ -66,7 +66,7 @@ def test_narrow_rows_do_without_the_bar(triage: Callable[..., Any]) -> None:
 
 def test_folding_hides_what_is_inside_and_survives_new_events(triage: Callable[..., Any]) -> None:
     script = triage()
-    trace, view = TraceModel(script.trace_id), TreeView()
+    trace, view = TraceModel(script.trace_id), TreeView(clock=lambda: 0.0)
     view.show(trace)
     for raw in script.events[:11]:
         trace.add(raw)
@@ -98,7 +98,7 @@ def test_the_cursor_stays_on_its_span_as_rows_come_in_before_it(script: Any) -> 
     first = made.node("first", "m1")
     tried = made.attempt(first)
     second = made.node("second", "m2")
-    trace, view = TraceModel(made.trace_id), TreeView()
+    trace, view = TraceModel(made.trace_id), TreeView(clock=lambda: 0.0)
     view.show(trace)
     for raw in made.events:
         trace.add(raw)
@@ -158,7 +158,7 @@ def test_spliced_trees_equal_rebuilt_ones(script: Any) -> None:
 
 def test_following_stays_at_the_end_until_the_cursor_moves(script: Any) -> None:
     made = script("c" * 32)
-    trace, view = TraceModel(made.trace_id), TreeView()
+    trace, view = TraceModel(made.trace_id), TreeView(clock=lambda: 0.0)
     view.show(trace)
     view.resize(80, 5)
     view.follow = True
@@ -186,7 +186,7 @@ def test_a_hundred_thousand_events_are_taken_up_quickly(script: Any) -> None:
         made.end(attempt)
         made.end(node)
         made.event("message.dequeued", "work->join", made.root, None, {"message_id": f"m{number}"})
-    trace, view = TraceModel(made.trace_id), TreeView()
+    trace, view = TraceModel(made.trace_id), TreeView(clock=lambda: 0.0)
     view.show(trace)
     view.resize(100, 20)
     times: list[float] = []

@@ -1,0 +1,60 @@
+"""From a flow to a run: at once where that is possible, else by way of the form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from playground.dashboard.text import one_line
+
+if TYPE_CHECKING:
+    from playground.dashboard.app import DashboardApp
+    from playground.protocol import FlowInfo, ModuleInfo
+
+
+class Launcher:
+    """Starts runs and opens forms."""
+
+    def __init__(self, app: DashboardApp) -> None:
+        self._app = app
+
+    def run_now(self, module: ModuleInfo | None, flow: FlowInfo | None) -> None:
+        """Run with the last input, the sample or the defaults; ask when there is none of these."""
+        from playground.dashboard.form import ready_input
+
+        if flow is None:
+            self._app.say(f"{module.path} offers nothing to run" if module else "no flow is selected", "warning")
+            return
+        ready = ready_input(flow.input_schema, flow.samples, self._app.state.inputs.get(flow.target, []))
+        if ready is None:
+            self.open_form(flow)
+        else:
+            self.run(flow, ready[0])
+
+    def run(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
+        """Run, remember the input, and follow the run."""
+        self._app.state.remember_input(flow.target, value)
+        self._app.run_rows.follow_newest = True
+        self._app.control.run(flow, value, extra)
+
+    def refused(self, flow: FlowInfo, value: Any, message: str, details: list[dict[str, Any]]) -> None:
+        """The host would not run it: say why, next to the fields if it named some."""
+        if details:
+            self.open_form(flow, value=value, message=message, details=details)
+        else:
+            self._app.say(one_line(message), "error")
+
+    def open_form(
+        self, flow: FlowInfo, *, value: Any = None, message: str = "", details: Iterable[dict[str, Any]] = ()
+    ) -> None:
+        """Ask for the input; with `details`, say what was wrong with the last one."""
+        from playground.dashboard.run_form import RunForm
+
+        app = self._app
+        if isinstance(app.screen, RunForm):
+            app.screen.refuse(message, list(details))
+            return
+        form = RunForm(flow, recent=app.state.inputs.get(flow.target, []), value=value)
+        app.push_screen(form, lambda answer: self.run(flow, *answer) if answer is not None else None)
+        if message or details:
+            app.call_after_refresh(form.refuse, message, list(details))
