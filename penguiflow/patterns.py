@@ -1,22 +1,76 @@
-"""Nodes for routing and joining, ready to wire in."""
+"""Nodes for routing and joining, ready to wire in, and a bounded way to do many things at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import asyncio
+import typing
+from collections.abc import Awaitable, Callable, Iterable
+from enum import Enum
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
 
 from penguiflow.channels import Endpoint
 from penguiflow.context import Context
 from penguiflow.node import Node, NodePolicy
+from penguiflow.policies import PolicyLike, RoutingDecisionType, RoutingRequest, evaluate_policy
 from penguiflow.types import Message
 from penguiflow.validation import rewrap
 
-__all__ = ["join_k", "predicate_router"]
+__all__ = ["join_k", "map_concurrent", "predicate_router", "union_router"]
 
-Route = Sequence[Node | str] | Node | str | None
+PayloadT = TypeVar("PayloadT")
+ResultT = TypeVar("ResultT")
 
 
-def _successors(context: Context, route: Route) -> list[Node | Endpoint]:
+async def map_concurrent(
+    items: Iterable[PayloadT],
+    worker: Callable[[PayloadT], Awaitable[ResultT]],
+    *,
+    max_concurrency: int = 8,
+) -> list[ResultT]:
+    """Await `worker(item)` for each item, at most `max_concurrency` at a time; results in the order of the items.
+
+    Items are taken from the iterable only as room becomes free. Each runs in a task of its own. The first failure
+    cancels the others, waits until they are gone, and is raised as it is.
+    """
+    results: list[Any] = []
+    room = asyncio.Semaphore(max(1, max_concurrency))
+    failure: BaseException | None = None
+
+    async def one(index: int, item: PayloadT) -> None:
+        try:
+            results[index] = await worker(item)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # A task group would take the cancellation of something inside the worker for a task that is done.
+            raise _Stray(error) from None
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index, item in enumerate(items):
+                await room.acquire()
+                results.append(None)
+                group.create_task(one(index, item)).add_done_callback(lambda _: room.release())
+    except BaseExceptionGroup as failures:
+        failure = failures.exceptions[0]
+    # Raised out here, so that the failure keeps its own cause and context.
+    if failure is not None:
+        raise failure.error if isinstance(failure, _Stray) else failure
+    return results
+
+
+class _Stray(Exception):
+    """Carries a `CancelledError` that nobody asked for out of a task."""
+
+    def __init__(self, error: asyncio.CancelledError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _successors(context: Context, route: RoutingDecisionType) -> list[Node | Endpoint]:
     """The successors that a route names. Raises `KeyError` for a stranger, `TypeError` for no name at all."""
     if route is None:
         return []
@@ -33,22 +87,67 @@ def _successors(context: Context, route: Route) -> list[Node | Endpoint]:
     return chosen
 
 
-def predicate_router(name: str, predicate: Callable[[Any], Route]) -> Node:
-    """A node that sends each message on to the successors that `predicate(message)` names; None drops it."""
+async def _send(message: Any, ctx: Context, route: RoutingDecisionType, policy: PolicyLike | None) -> None:
+    """Send a message where `route` says, unless the policy decides otherwise."""
+    targets = _successors(ctx, route)
+    if targets and policy is not None:
+        assert isinstance(ctx.owner, Node)
+        proposed = tuple(target for target in targets if isinstance(target, Node))
+        request = RoutingRequest(message, ctx, ctx.owner, proposed, ctx.trace_id)
+        targets = _successors(ctx, await evaluate_policy(policy, request))
+    if targets:
+        await ctx.emit(message, to=targets)
+
+
+def predicate_router(
+    name: str, predicate: Callable[[Any], RoutingDecisionType], *, policy: PolicyLike | None = None
+) -> Node:
+    """A node that sends each message on to the successors that `predicate(message)` names; None drops it.
+
+    A `policy` is asked about each message that the predicate would send on, and has the last word.
+    """
 
     async def route(message: Any, ctx: Context) -> None:
-        targets = _successors(ctx, predicate(message))
-        if targets:
-            await ctx.emit(message, to=targets)
+        await _send(message, ctx, predicate(message), policy)
 
     return Node(route, name=name, policy=NodePolicy(validate="none"))
+
+
+def union_router(name: str, union_model: type[BaseModel] | Any, *, policy: PolicyLike | None = None) -> Node:
+    """A node that sends each message to the successor named as its `kind`, or as its class where it has no `kind`.
+
+    What comes is validated as `union_model` (a union of models, or one model), and goes on validated. Of a `Message`
+    that is the payload, unless the union is one of messages. A `policy` is asked about each message, and has the last
+    word.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(union_model)
+    takes_envelopes = _names_messages(union_model)
+
+    async def route(message: Any, ctx: Context) -> None:
+        envelope = message if isinstance(message, Message) and not takes_envelopes else None
+        value = adapter.validate_python(message if envelope is None else envelope.payload)
+        kind = getattr(value, "kind", None)
+        if isinstance(kind, Enum):
+            kind = kind.value
+        target = type(value).__name__ if kind is None else str(kind)
+        await _send(value if envelope is None else rewrap(envelope, value), ctx, target, policy)
+
+    return Node(route, name=name, policy=NodePolicy(validate="none"))
+
+
+def _names_messages(annotation: Any) -> bool:
+    """Whether a type, or one of those it is made of, is an envelope."""
+    if isinstance(annotation, type) and issubclass(annotation, Message):
+        return True
+    return any(_names_messages(part) for part in typing.get_args(annotation))
 
 
 def join_k(name: str, k: int) -> Node:
     """A node that waits for `k` messages of a trace and sends them on as one, in the order they came.
 
-    The result is the first message with the list of payloads, or the bare list for bare messages. Raises `ValueError`
-    when `k` is not positive and when a message has no trace.
+    The result is the first message with the list of payloads, or the bare list for bare messages. What it has gathered
+    is part of the trace, and gone with it. Raises `ValueError` when `k` is not positive and when a message has no
+    trace.
     """
     if k <= 0:
         raise ValueError("k must be positive")
