@@ -65,6 +65,8 @@ class TraceRow:
         self.output: str | None = None
         self.origin: str | None = None
         self.writer = writer
+        self.compared: int | None = None
+        """The `data_version` of the file at which the row was last the same as there."""
         # The log: how many are open, and what is added to its epochs, offsets and span ids.
         self.logs = 0
         self.epoch_shift = 0
@@ -183,15 +185,18 @@ class _Draft:
 class Batch:
     """Takes events within a transaction that has begun.
 
-    `known` are the rows of traces that this writer has open. When other processes have written since they were read
-    (`stale`), their positions are looked up again. After the commit, `committed()` brings `known` up to date.
+    `known` are the rows of traces that this writer has open. A row that was last compared with the file at another
+    `version` than the present one is behind others who have written since: its position is looked up again. After the
+    commit, `committed()` brings `known` up to date.
     """
 
-    def __init__(self, connection: sqlite3.Connection, writer: int, known: dict[str, TraceRow], *, stale: bool) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, writer: int, known: dict[str, TraceRow], *, version: int
+    ) -> None:
         self._connection = connection
         self._writer = writer
         self._known = known
-        self._stale = stale
+        self._version = version
         self._drafts: dict[str, _Draft | None] = {}
 
     def add(self, record: EventRecord) -> None:
@@ -250,6 +255,7 @@ class Batch:
         """Remember the rows of the traces that are still open, forget the others."""
         for trace_id, draft in self._drafts.items():
             if draft is not None and draft.row.logs:
+                draft.row.compared = self._version
                 self._known[trace_id] = draft.row
             else:
                 self._known.pop(trace_id, None)
@@ -261,10 +267,11 @@ class Batch:
             return _Draft(stored or TraceRow(record.trace_id, record, self._writer))
         row = copy.copy(known)
         row.payloads = known.payloads.copy()
-        if self._stale:
+        if known.compared != self._version:
             stored = TraceRow.load(self._connection, record.trace_id, record, self._writer)
             if stored is None:
                 return None
+            row.id = stored.id
             row.events = stored.events
             row.epoch = max(row.epoch, stored.epoch)
         return _Draft(row)

@@ -77,7 +77,6 @@ class Writer:
         self._bytes_in = 0
         self._bytes_out = 0
         self._known: dict[str, TraceRow] = {}
-        self._data_version: int | None = None
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._idle = False
@@ -259,7 +258,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
-            batch = Batch(connection, self._id, self._known, stale=version != self._data_version)
+            batch = Batch(connection, self._id, self._known, version=version)
             for count, item in enumerate(items):
                 if isinstance(item, EventRecord):
                     self._add(batch, item)
@@ -275,7 +274,6 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._data_version = version
         return batch
 
     def _failed(self, reason: sqlite3.Error) -> None:
@@ -285,6 +283,7 @@ class Writer:
             logger.error("events are not being stored: %s", error)
         self._failure = error
         self._guarded = True
+        self._compare_again()
         kept: list[EventRecord | _Write] = []
         for item in self._pending:
             if isinstance(item, EventRecord):
@@ -327,6 +326,13 @@ class Writer:
             _fail(job.future, explain(error, self._path, writing=True))
         else:
             _resolve(job.future, result)
+        if job.function is not None:
+            self._compare_again()
+
+    def _compare_again(self) -> None:
+        """What this connection itself may have changed or left undone: `data_version` does not tell of that."""
+        for row in self._known.values():
+            row.compared = None
 
     def _give_sign(self) -> None:
         """With nothing to commit: say that the writer is there, or try whether something can be written again."""

@@ -17,6 +17,7 @@ import pytest
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
 from penguiflow.state import SQLiteStateStore, StoredEvent, writer
 from penguiflow.state.errors import StoreError, StoreNotWritable
+from penguiflow.state.recovery import close_trace
 
 THREAD = "penguiflow-store-writer"
 
@@ -229,13 +230,14 @@ def limit_retried(store: SQLiteStateStore) -> None:
 
 
 async def flushed(store: SQLiteStateStore) -> None:
-    while True:
-        try:
-            await store.flush()
-        except StoreNotWritable:
-            await asyncio.sleep(0.005)
-        else:
-            return
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await store.flush()
+            except StoreError:
+                await asyncio.sleep(0.005)
+            else:
+                return
 
 
 async def test_what_does_not_fit_in_memory_either_is_lost_trace_by_trace(
@@ -416,3 +418,46 @@ async def test_a_long_trace_says_that_its_writer_is_there(open_store: Any, monke
         return await seen() > first
 
     await until(later)
+
+
+async def test_a_trace_that_rested_while_others_wrote_to_it_goes_on_behind_them(open_store: Any) -> None:
+    store, other = open_store(), open_store()
+    recorder = Recorder(store=store)
+    shared, own = recorder.open("shared"), recorder.open("own")
+    await store.flush()
+    fill(Recorder(store=other).open("shared"), 3)
+    await other.flush()
+    # A commit without the shared trace sees that others have written, and must not take that for known.
+    fill(own, 1)
+    await store.flush()
+    fill(shared, 2)
+    await store.flush()
+    assert [event.seq for event in await store.load_events("shared")] == list(range(7))
+    summary = await store.get_trace("shared")
+    assert summary is not None
+    assert summary.events == 7
+
+
+async def test_a_trace_that_its_own_store_wrote_to_in_a_job_goes_on_behind_that(open_store: Any) -> None:
+    store = open_store()
+    log = Recorder(store=store).open("t")
+    await store.flush()
+    died = {"exit_code": 1}
+    writer = store._writer
+    await asyncio.wrap_future(writer.submit(lambda connection: close_trace(connection, "t", died, writer=writer._id)))
+    fill(log, 2)
+    await store.flush()
+    events = await store.load_events("t")
+    assert [event.seq for event in events] == list(range(5))
+    assert [event.kind for event in events[:3]] == ["trace.start", "host.died", "trace.end"]
+
+
+async def test_a_statement_that_fails_leaves_no_transaction_behind(open_store: Any) -> None:
+    store = open_store()
+    log = Recorder(store=store).open("t")
+    with pytest.raises(StoreError, match="no such table"):
+        await store._execute("INSERT INTO nowhere VALUES (1)", ())
+    fill(log, 2)
+    await flushed(store)
+    assert numbers(await store.load_events("t")) == [0, 1]
+    assert store.dropped == 0
