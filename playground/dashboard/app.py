@@ -289,7 +289,7 @@ class DashboardApp(App[int]):
         self.spans.loading = loading
         if self.spans.trace is not trace:
             self.spans.show(trace)
-            self.spans.follow = trace is not None and not trace.over
+            self.spans.follow = trace is not None and (trace.live or not trace.over)
             self.event_rows.show(trace)
             self.stream.show(trace)
         if trace is None:

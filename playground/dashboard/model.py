@@ -143,6 +143,7 @@ class Workspace:
         if head.kind == "trace.start":
             self.runs.began(trace)
             self.newest = trace.trace_id
+            trace.live = True
         elif head.kind == "trace.end":
             self.runs.ended(trace)
 

@@ -53,6 +53,8 @@ class TraceModel:
         self._event_type, self._tree_type = TraceEvent, SpanTree
         self._clock = clock
         self.trace_id = trace_id
+        self.live = False
+        """True for a run that we see happen; its views begin at their end."""
         self.revision = 0
         self._reset()
 

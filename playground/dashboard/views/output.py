@@ -44,7 +44,7 @@ class StreamView(View):
         """Show another trace's streams."""
         self.trace = trace
         self.number = 0
-        self.follow = trace is None or not trace.over
+        self.follow = trace is None or trace.live or not trace.over
         self.top = 0
         self._restart()
 

@@ -372,6 +372,11 @@ async def test_thousands_of_events_a_second_leave_the_keys_quick(open_desk: Open
     async with open_desk(size=(160, 50)) as desk:
         inbox, events = desk.source.inbox, made.events
         await desk.press("3")
+        idle: list[float] = []
+        for key in "jkjk":
+            began = time.perf_counter()
+            await desk.pilot.press(key)
+            idle.append(time.perf_counter() - began)
         waits: list[float] = []
         for start in range(0, len(events), 450):
             inbox.events.extend(events[start : start + 450])
@@ -382,7 +387,7 @@ async def test_thousands_of_events_a_second_leave_the_keys_quick(open_desk: Open
         await desk.until(
             lambda: desk.app.workspace.current and len(desk.app.workspace.current.events) == len(events), "all"
         )
-        assert sorted(waits)[len(waits) // 2] < 0.5
+        assert sorted(waits)[len(waits) // 2] < max(0.25, 10 * max(idle))
         assert len(desk.app.spans) == 3001
 
 
