@@ -16,10 +16,18 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyte
+
 PF = Path(sys.executable).with_name("pf")
 # The pty becomes the controlling terminal, so that a change of its size is told to the program.
 _LEAD = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[@-Z\\-_])")
+_UNKNOWN_TO_PYTE = re.compile(
+    rb"\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
+)
+    rb"\x1b\[[<>=?][0-9;$]*[a-km-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
+)
+"""Private modes, titles and queries: an emulator for tests needs none of them."""
 
 
 class Terminal:
@@ -34,6 +42,9 @@ class Terminal:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.output = bytearray()
+        self._fed = 0
+        self._screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         self.resize(*size)
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
@@ -66,6 +77,7 @@ class Terminal:
     def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._screen.resize(rows, columns)
 
     def press(self, keys: bytes) -> None:
         """Type."""
@@ -94,6 +106,26 @@ class Terminal:
             if time.perf_counter() > deadline or (not self.read(0.05) and self.process.poll() is not None):
                 raise TimeoutError(f"{needles} did not appear; last seen: {seen[-20000:]}")
         return time.perf_counter() - self.started
+
+    def screen(self) -> str:
+        """What a person sees at this moment, line by line."""
+        fresh = _UNKNOWN_TO_PYTE.sub(b"", bytes(self.output[self._fed :]))
+        # An escape sequence that is not complete yet waits for the rest of it.
+        cut = fresh.rfind(b"\x1b")
+        if cut >= 0 and not _ESCAPES.match(fresh, cut):
+            fresh = fresh[:cut]
+            self._fed = self.output.rindex(b"\x1b")
+        else:
+            self._fed = len(self.output)
+        self._stream.feed(fresh)
+        return "\n".join(self._screen.display)
+
+    def until_shown(self, *needles: str, timeout: float = 20.0) -> None:
+        """Wait until all of these stand on the screen at once."""
+        deadline = time.perf_counter() + timeout
+        while not all(needle in (seen := self.screen()) for needle in needles):
+            if time.perf_counter() > deadline or (not self.read(0.05) and self.process.poll() is not None):
+                raise TimeoutError(f"{needles} did not appear; the screen:\n{seen}")
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:
         """Read until nothing more comes for a while."""
