@@ -105,6 +105,24 @@ async def test_a_timeout_bounds_one_attempt(
     recorder.check()
 
 
+async def test_a_timeout_is_taken_back_before_the_next_attempt(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    pending: list[int] = []
+
+    async def slow_once(message: Message, ctx: Context) -> Message:
+        task = asyncio.current_task()
+        assert task is not None
+        pending.append(task.cancelling())
+        if len(pending) == 1:
+            await asyncio.Event().wait()
+        return message
+
+    flow = start(create(make_node(slow_once, timeout_s=0.01, max_retries=1, backoff_base=0.0).to()))
+    await flow.call(make_message("x"))
+    assert pending == [0, 0]
+
+
 async def test_the_error_of_a_timeout(
     start: Start, make_node: MakeNode, make_message: MakeMessage, recorder: MemoryRecorder
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import penguiflow
-from penguiflow.recording.failures import MAX_TRACEBACK_CHARS, exception_to_data, is_user_file
+from penguiflow.recording.failures import MAX_FRAMES, MAX_TRACEBACK_CHARS, exception_to_data, is_user_file
 from penguiflow.recording.payloads import encode_data
 
 
@@ -86,6 +86,21 @@ def test_a_chain_is_shown() -> None:
     text = exception_to_data(caught(chained))["traceback"]
     assert "ValueError: first" in text
     assert "RuntimeError: second" in text
+
+
+def test_a_traceback_shows_its_innermost_frames() -> None:
+    def even(depth: int) -> None:
+        odd(depth - 1)
+
+    def odd(depth: int) -> None:
+        # Two functions in turn: repeated lines of one would be folded.
+        if depth < 0:
+            fail("at the bottom")
+        even(depth - 1)
+
+    text = exception_to_data(caught(even, 2 * MAX_FRAMES))["traceback"]
+    assert text.count("  File ") == MAX_FRAMES
+    assert "in fail" in text
 
 
 def test_long_tracebacks_and_messages_are_bounded() -> None:
