@@ -25,8 +25,6 @@ _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\
 _UNKNOWN_TO_PYTE = re.compile(
     rb"\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
 )
-    rb"\x1b\[[<>=?][0-9;$]*[a-km-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
-)
 """Private modes, titles and queries: an emulator for tests needs none of them."""
 
 
