@@ -34,40 +34,60 @@ async def map_concurrent(
     Items are taken from the iterable only as room becomes free. Each runs in a task of its own. The first failure
     cancels the others, waits until they are gone, and is raised as it is.
     """
+    limit = max(1, max_concurrency)
     results: list[Any] = []
-    room = asyncio.Semaphore(max(1, max_concurrency))
+    running: set[asyncio.Task[None]] = set()
+    changed = asyncio.Event()
     failure: BaseException | None = None
 
     async def one(index: int, item: PayloadT) -> None:
-        try:
-            results[index] = await worker(item)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # A task group would take the cancellation of something inside the worker for a task that is done.
-            raise _Stray(error) from None
+        results[index] = await worker(item)
 
+    def ended(task: asyncio.Task[None]) -> None:
+        nonlocal failure
+        running.discard(task)
+        try:
+            error = task.exception()
+        except asyncio.CancelledError as stray:  # of something inside the worker, unless it was cancelled from here
+            error = stray
+        failure = error if failure is None else failure
+        changed.set()
+
+    # Not a task group: on Python 3.11 that leaves the caller's task marked as cancelled when a task fails.
     try:
-        async with asyncio.TaskGroup() as group:
-            for index, item in enumerate(items):
-                await room.acquire()
-                results.append(None)
-                group.create_task(one(index, item)).add_done_callback(lambda _: room.release())
-    except BaseExceptionGroup as failures:
-        failure = failures.exceptions[0]
-    # Raised out here, so that the failure keeps its own cause and context.
+        for index, item in enumerate(items):
+            results.append(None)
+            task = asyncio.ensure_future(one(index, item))
+            running.add(task)
+            task.add_done_callback(ended)
+            while len(running) >= limit and failure is None:
+                changed.clear()
+                await changed.wait()
+            if failure is not None:
+                break
+        while running and failure is None:
+            changed.clear()
+            await changed.wait()
+    finally:
+        for task in running:
+            task.cancel()
+        await _all_gone(running, changed)
     if failure is not None:
-        raise failure.error if isinstance(failure, _Stray) else failure
+        raise failure
     return results
 
 
-class _Stray(Exception):
-    """Carries a `CancelledError` that nobody asked for out of a task."""
-
-    def __init__(self, error: asyncio.CancelledError) -> None:
-        super().__init__()
-        self.error = error
+async def _all_gone(running: set[asyncio.Task[None]], changed: asyncio.Event) -> None:
+    """Return when no task is left, however often the caller is cancelled meanwhile; that is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while running:
+        changed.clear()
+        try:
+            await changed.wait()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _successors(context: Context, route: RoutingDecisionType) -> list[Node | Endpoint]:

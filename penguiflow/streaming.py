@@ -163,14 +163,12 @@ class _TraceResults:
         """Let the trace go on by itself; what it gives goes to the common queue, for `fetch`."""
         if self._trace.sink is self._sink:
             self._trace.sink = None
-        trace = self._flow._traces.get(self._trace.id)
         floe = self._flow._rookery.incoming[0]
         while self._sink.results:
             # Taken one by one, so that a node that waits for room in the queue goes on.
             result = await self._sink.get()
-            if trace is not None:
-                trace.parked += 1
-            floe.put((floe, result, trace, ""))
+            self._trace.parked += 1
+            floe.put((floe, result, self._trace, ""))
         self._released = True
 
     def close(self) -> None:

@@ -70,8 +70,8 @@ async def run_one(
 
 async def _first_result(flow: PenguiFlow, message: Message) -> Any:
     """The first result of the message's trace, or of another one: a node may have made a message of its own."""
-    await flow.emit(message, trace_id=message.trace_id)
-    own = asyncio.ensure_future(flow.fetch(trace_id=message.trace_id))
+    results = flow.stream(message)
+    own = asyncio.ensure_future(anext(results, None))
     other = asyncio.ensure_future(flow.fetch())
     try:
         await asyncio.wait((own, other), return_when=asyncio.FIRST_COMPLETED)
@@ -82,6 +82,7 @@ async def _first_result(flow: PenguiFlow, message: Message) -> Any:
         for waiting in (own, other):
             waiting.cancel()
         await asyncio.gather(own, other, return_exceptions=True)
+        await results.aclose()
 
 
 def get_recorded_events(trace_id: str) -> tuple[FlowEvent, ...]:
