@@ -46,7 +46,9 @@ class Terminal:
         self._master, slave = pty.openpty()
         self.resize(*size)
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        # Textual believes COLUMNS and LINES more than the terminal.
+        for name in ("PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES"):
+            environment.pop(name, None)
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", _LEAD, *(str(part) for part in command)],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,16 +52,27 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
     )
     if live:
         collector.tune()
+        write_whole()
         app.run()
     else:
         shot = Screenshot(app, options)
         app.run(headless=True, size=options.size, auto_pilot=shot.take)
         if shot.failure:
-            import sys
-
             print(f"pf tui: {shot.failure}", file=sys.stderr)
             return 1
     return app.return_code or 0
+
+
+def write_whole() -> None:
+    """Let the screen be written through a buffer.
+
+    With PYTHONUNBUFFERED the stream that Textual writes to is bare: when a signal (a resize, a child that ends) cuts a
+    write short, the rest of it is lost, and the screen with it. A buffer writes on until all is out.
+    """
+    stream = sys.__stderr__
+    if stream is not None and isinstance(stream.buffer, io.RawIOBase):
+        whole = open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)  # noqa: SIM115
+        vars(sys)["__stderr__"] = whole
 
 
 class Screenshot:
