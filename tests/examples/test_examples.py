@@ -1,0 +1,114 @@
+"""Every example runs as a program and as a flow of the playground, and says what its README says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import runpy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from penguiflow import FlowError, Headers, Message
+
+if TYPE_CHECKING:
+    from playground.loader.project_loader import ProjectLoader
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(file.parent.name for file in EXAMPLES.glob("*/flow.py"))
+
+LINES = {
+    "quickstart": ["[metrics] Which metrics do we keep?", "- Latency is in milliseconds."],
+    "routing_predicate": [
+        "My invoice is wrong -> billing",
+        "The invoice page crashes -> billing, support",
+        "It is slow -> support",
+        "Hello! -> dropped",
+    ],
+    "routing_union": ["web: three pages about penguins", "sql: 3 rows of birds"],
+    "routing_policy": ["acme: small", "initech: large", "spam-co: nobody", "acme after the change: large"],
+    "fanout_join": ["timeouts in docs; timeouts in issues; timeouts in wiki"],
+    "map_concurrent": ["readme: 600 bytes", "api: 300 bytes", "at most 4 at once"],
+    "streaming_llm": ["data: You asked: can penguins fly?", 'data: {"model": "scripted"}', "event: done", "(4 tokens)"],
+    "metadata_propagation": ["request_id: r-17", "summarizer: scripted", "tenant: acme, same trace: True"],
+    "reliability_middleware": [
+        "flaky: attempt 2 failed (node_error)",
+        "flaky: again in 0.02 s",
+        "slow: attempt 1 failed (node_timeout)",
+        "done: rough",
+    ],
+    "mlflow_metrics": ["clean: 3 runs, all under a second: True", "count: 3 runs, all under a second: True"],
+    "visualizer": [
+        '    plan__it_["plan #34;it#34;"]',
+        "    think -->|loop| think",
+        r'    plan__it_ [label="plan \"it\""]',
+        "penguins: fact 1, fact 2, fact 3",
+    ],
+    "testkit_demo": ["test_an_order_is_confirmed: passed", "test_the_envelope_is_kept: passed"],
+    "traceable_errors": [
+        "paid 250",
+        "NODE_EXCEPTION in check (of this trace: True): Node 'check' raised ValueError: -1 cannot be paid",
+        "  because of ValueError('-1 cannot be paid'), after 2 attempts",
+        "NODE_TIMEOUT in pay (of this trace: True): Node 'pay' timed out after 0.05s",
+    ],
+    "trace_cancel": [
+        "long: cleaning up",
+        "cancelled: True",
+        "quick: 3 steps",
+        "long: TRACE_CANCELLED",
+        "cancelled again: False",
+    ],
+}
+"""What each program prints, among other lines."""
+
+HANG_S = 10.0
+
+
+def test_each_example_has_its_lines() -> None:
+    assert set(LINES) <= set(NAMES)
+
+
+@pytest.mark.usefixtures("untouched_logging")
+@pytest.mark.parametrize("name", LINES)
+def test_it_runs_as_a_program(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / name / "flow.py"), run_name="__main__")
+    printed = capsys.readouterr()
+    missing = [line for line in LINES[name] if line not in printed.out.splitlines()]
+    assert not missing, printed.out
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_opens_in_the_playground_and_runs_its_first_sample(name: str, loaded_examples: ProjectLoader) -> None:
+    target = f"examples/{name}/flow.py"
+    (module,) = [module for module in loaded_examples.modules if module.path == target]
+    assert (module.state, module.error) == ("loaded", None)
+    (info,) = module.flows
+    assert info.title
+    assert info.doc
+    assert info.samples
+    runnable = loaded_examples.runnables[target]
+
+    async def run(sample: Any) -> list[Any]:
+        runnable.flow.run(registry=runnable.registry)
+        try:
+            async with asyncio.timeout(HANG_S):
+                payload = runnable.takes.validate(sample)
+                message = payload if runnable.takes.bare else Message(payload=payload, headers=Headers(tenant="test"))
+                return [item async for item in runnable.flow.stream(message)]
+        finally:
+            await runnable.flow.stop()
+
+    results = asyncio.run(run(info.samples[0]))
+    assert results
+    assert not [item for item in results if isinstance(item, FlowError)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_readme_says_how_to_run_it(name: str) -> None:
+    text = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+    assert f"uv run python examples/{name}/flow.py" in text
+    assert f"uv run pf tui examples/{name}/flow.py" in text
+    for link in re.findall(r"\]\((\.\.?/[^)]+)\)", text):
+        assert (EXAMPLES / name / link).exists(), link
