@@ -18,6 +18,8 @@ from playground.protocol import HOST_TRACE, BaseFrame, LogLine, Result, encode
 
 MAX_LINES = 500
 """Log lines kept for clients that come later."""
+MAX_RESULT_BYTES = 4 * 1024 * 1024
+"""Results kept for clients that come back after the end of a run."""
 PAGE_EVENTS = 512
 RETRY_S = 0.02
 MAX_RETRIES = 100
@@ -104,11 +106,14 @@ class Client:
                 waiting.append(data)
             self._follows.discard(trace_id)
 
-    def hold(self, trace_id: str) -> bool:
-        """From now on the trace's events wait for `catch_up` to find the ones before; False when they do already."""
+    def hold(self, trace_id: str, result: bytes | None) -> bool:
+        """From now on the trace's events wait for `catch_up` to find the ones before; False when they do already.
+
+        `result` is the end of a run that is over.
+        """
         if trace_id in self._catching:
             return False
-        self._catching[trace_id] = []
+        self._catching[trace_id] = [] if result is None else [result]
         return True
 
     async def catch_up(self, trace_id: str, after: int, tail: Tail, read: Reader | None) -> None:
@@ -150,6 +155,8 @@ class Hub:
         self.events = 0
         self.lines: deque[bytes] = deque(maxlen=MAX_LINES)
         self._host_seq = 0
+        self._results: dict[str, bytes] = {}
+        self._result_bytes = 0
         self._started = time.time()
 
     def remove(self, client: Client) -> None:
@@ -181,6 +188,10 @@ class Hub:
     def add_result(self, result: Result) -> None:
         """Tell those who follow a run that it is over."""
         data = encode(result)
+        self._result_bytes += len(data) - len(self._results.pop(result.trace_id, b""))
+        self._results[result.trace_id] = data
+        while self._result_bytes > MAX_RESULT_BYTES:
+            self._result_bytes -= len(self._results.pop(next(iter(self._results))))
         for client in self.clients:
             client.put_result(result.trace_id, data)
 
@@ -192,7 +203,7 @@ class Hub:
 
     def catch_up(self, client: Client, trace_id: str, after: int) -> None:
         """Begin to send what a client missed."""
-        if not client.hold(trace_id):
+        if not client.hold(trace_id, self._results.get(trace_id)):
             return
         task = asyncio.get_running_loop().create_task(client.catch_up(trace_id, after, self.tail, self.read))
         client.tasks.add(task)

@@ -109,7 +109,7 @@ class Wire:
         self._order: Load | None = None
         self._modules: list[ModuleInfo] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended = asyncio.Event()
+        self._finished = threading.Event()
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name=THREAD_NAME, daemon=True)
 
@@ -168,9 +168,9 @@ class Wire:
         await done
 
     def finish(self) -> None:
-        """Send what is left, say goodbye and end the thread."""
+        """Send what is left and say goodbye. The thread stays: what user code left running may not keep the process."""
         self._call(lambda: self._begin(self._finish()))
-        self._thread.join(DRAIN_S + STOP_GRACE_S)
+        self._finished.wait(DRAIN_S + STOP_GRACE_S)
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Wire:
         reader, _ = await asyncio.open_connection(sock=self._control, limit=MAX_LINE_BYTES)
         self._begin(self._obey(reader))
         self._begin(self._guard_loading())
-        await self._ended.wait()
+        await asyncio.Event().wait()
 
     def _call(self, function: Callable[[], object]) -> None:
         assert self._loop is not None
@@ -259,13 +259,14 @@ class Wire:
         asyncio.get_running_loop().call_later(STOP_GRACE_S, die)
 
     async def _finish(self) -> None:
+        asyncio.get_running_loop().call_later(STOP_GRACE_S, die)
         self._flush()
         self.hub.broadcast(Bye(reason="shutdown"))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 for client in list(self.hub.clients):
                     await client.drained()
-        self._ended.set()
+        self._finished.set()
 
     async def _guard_loading(self) -> None:
         """An import that does not end is reported, once; it is the supervisor who ends it."""

@@ -320,7 +320,10 @@ class TestOutput:
 
 class TestOrphans:
     @pytest.mark.parametrize("how", ["kill", "interrupt"])
-    async def test_nothing_outlives_its_supervisor(self, project: Path, add_flow: AddFlow, how: str) -> None:
+    @pytest.mark.parametrize("fault", ["block", "ignore"])
+    async def test_nothing_outlives_its_supervisor(
+        self, project: Path, add_flow: AddFlow, fault: str, how: str
+    ) -> None:
         target = add_flow("faults", FAULTS)
         script = dedent(
             f"""
@@ -338,7 +341,7 @@ class TestOrphans:
                     child = await source.run(Run(target={target!r}, input={{"how": "child"}}))
                     while not source.inbox.results:
                         await asyncio.sleep(0.01)
-                    await source.run(Run(target={target!r}, input={{"how": "block", "s": 100}}))
+                    await source.run(Run(target={target!r}, input={{"how": {fault!r}, "s": 100}}))
                     print(*source.worker_pids, source.inbox.results[0].output, flush=True)
                     await asyncio.sleep(100)
                 finally:

@@ -39,25 +39,6 @@ flow = create(Node(give).to())
 """
 
 
-class Served:
-    """A worker that serves."""
-
-    def __init__(self, url: str, worker: Worker) -> None:
-        self.url = url
-        self.worker = worker
-        self.token = TOKEN
-
-    def connect(self, **headers: str) -> connect:
-        """A connection with the right token, and other headers too."""
-        return connect(
-            self.url,
-            additional_headers={"Authorization": f"Bearer {self.token}", **headers},
-            max_size=None,
-            compression=None,
-            proxy=None,
-        )
-
-
 class Peer:
     """One client that sends frames, or anything else, and waits for answers."""
 
@@ -78,6 +59,29 @@ class Peer:
                 self.frames.append(frame)
                 if isinstance(frame, kind):
                     return frame
+
+
+class Served:
+    """A worker that serves."""
+
+    def __init__(self, url: str, worker: Worker) -> None:
+        self.url = url
+        self.worker = worker
+        self.token = TOKEN
+
+    def connect(self, **headers: str) -> connect:
+        """A connection with the right token, and other headers too."""
+        return connect(
+            self.url,
+            additional_headers={"Authorization": f"Bearer {self.token}", **headers},
+            max_size=None,
+            compression=None,
+            proxy=None,
+        )
+
+    def peer(self, socket: ClientConnection) -> Peer:
+        """A client on such a connection."""
+        return Peer(socket)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.uri import parse_uri
@@ -53,11 +53,10 @@ def seqs(frames: list[object], trace_id: str) -> list[int]:
 async def still_serves(served: Served) -> bool:
     """A new client gets a run done."""
     async with served.connect() as socket:
-        await socket.send('{"type":"run","id":1,"target":"flow.py","input":5}')
-        while True:
-            frame = decode(await socket.recv())
-            if isinstance(frame, Result):
-                return bool(frame.output == 5)
+        client = served.peer(socket)
+        await client.send(Run(id=1, target="flow.py", input=5))
+        result = await client.until(Result)
+        return bool(result.output == 5)
 
 
 class TestAdmission:
@@ -222,16 +221,14 @@ class TestFrames:
 class TestFollowing:
     async def test_everyone_who_follows_all_sees_what_others_run(self, served: Served, peer: Peer) -> None:
         async with served.connect() as socket:
-            await socket.send('{"type":"subscribe","id":1}')
-            while not isinstance(decode(await socket.recv()), Accepted):
-                pass
+            other = served.peer(socket)
+            await other.send(Subscribe(id=1))
+            await other.until(Accepted)
             await peer.send(Run(id=1, target="flow.py", input=1))
             mine = await peer.until(Result)
-            frames: list[Any] = []
-            while not (frames and isinstance(frames[-1], Result)):
-                frames.append(decode(await socket.recv()))
-            assert frames[-1].trace_id == mine.trace_id
-            assert seqs(frames, mine.trace_id) == seqs(peer.frames, mine.trace_id)
+            theirs = await other.until(Result)
+            assert theirs.trace_id == mine.trace_id
+            assert seqs(other.frames, mine.trace_id) == seqs(peer.frames, mine.trace_id)
 
     async def test_who_follows_nothing_sees_nothing_of_others(self, served: Served, peer: Peer) -> None:
         assert await still_serves(served)
@@ -245,25 +242,23 @@ class TestFollowing:
         trace_id = (await peer.until(Accepted)).trace_id
         await peer.until(Stream)
         async with served.connect() as socket:
-            await socket.send(Subscribe(traces=[trace_id], since={trace_id: after}).model_dump_json())
-            frames: list[Any] = []
-            while not (frames and isinstance(frames[-1], Result)):
-                frames.append(decode(await socket.recv()))
+            back = served.peer(socket)
+            await back.send(Subscribe(traces=[trace_id], since={trace_id: after}))
+            await back.until(Result)
         await peer.until(Result)
         everything = seqs(peer.frames, trace_id)
         assert everything == list(range(len(everything)))
-        assert seqs(frames, trace_id) == everything[after + 1 :]
+        assert seqs(back.frames, trace_id) == everything[after + 1 :]
 
     async def test_a_trace_of_the_store_can_be_followed(self, served: Served, peer: Peer) -> None:
         await peer.send(Run(id=1, target="flow.py", input={"chunks": 10}))
         result = await peer.until(Result)
         everything = seqs(peer.frames, result.trace_id)
         async with served.connect() as socket:
-            late: list[int] = []
-            await socket.send(Subscribe(traces=[result.trace_id]).model_dump_json())
-            async with asyncio.timeout(10):
-                while late != everything:
-                    late += seqs([decode(await socket.recv())], result.trace_id)
+            late = served.peer(socket)
+            await late.send(Subscribe(traces=[result.trace_id]))
+            assert (await late.until(Result)) == result
+            assert seqs(late.frames, result.trace_id) == everything
 
     async def test_a_slow_client_loses_chunks_and_nothing_else(self, served: Served) -> None:
         async with served.connect() as socket, served.connect() as other:
@@ -272,15 +267,11 @@ class TestFollowing:
             request = Run(id=1, target="flow.py", input={"chunks": 3000, "size": 20_000, "give": 10})
             await socket.send(request.model_dump_json())
             # Meanwhile everybody else is served.
-            await other.send(Stats(id=1).model_dump_json())
-            while not isinstance(decode(await other.recv()), Stats):
-                pass
-            await self._until_idle(other)
+            await self._until_idle(served.peer(other))
             socket.transport.resume_reading()
-            frames: list[Any] = []
-            async with asyncio.timeout(30):
-                while not (frames and isinstance(frames[-1], Result)):
-                    frames.append(decode(await socket.recv()))
+            slow = served.peer(socket)
+            await slow.until(Result)
+        frames = slow.frames
         dropped = sum(frame.dropped for frame in frames if isinstance(frame, Stream))
         trace_id = frames[-1].trace_id
         arrived = seqs(frames, trace_id)
@@ -291,15 +282,13 @@ class TestFollowing:
         assert kinds[-1] == "trace.end"
         assert len(arrived) + dropped == arrived[-1] + 1
 
-    async def _until_idle(self, socket: ClientConnection) -> None:
+    async def _until_idle(self, client: Peer) -> None:
         """Wait until no run is under way."""
-        running = -1
         async with asyncio.timeout(30):
-            while running != 0:
-                await socket.send(Stats(id=2).model_dump_json())
-                while not isinstance(frame := decode(await socket.recv()), Stats):
-                    pass
-                running = frame.running
+            while True:
+                await client.send(Stats(id=2))
+                if (await client.until(Stats)).running == 0:
+                    return
                 await asyncio.sleep(0.05)
 
     async def test_the_host_is_none_the_worse_for_all_of_this(self, served: Served) -> None:
