@@ -86,8 +86,11 @@ def chunk_to_ws_json(chunk: StreamChunk, *, extra: dict[str, Any] | None = None)
 
 def _json(value: Any) -> str:
     """One line of JSON that every client can read; what JSON cannot say becomes text, or null for infinities."""
-    plain = pydantic_core.from_json(pydantic_core.to_json(value, fallback=str, inf_nan_mode="null"))
-    return json.dumps(plain)
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        plain = pydantic_core.from_json(pydantic_core.to_json(value, fallback=str, inf_nan_mode="null"))
+        return json.dumps(plain)
 
 
 async def stream_flow(
@@ -111,8 +114,11 @@ async def stream_flow(
         await source.send(parent_msg, to)
         while True:
             try:
-                async with asyncio.timeout(timeout):
+                if timeout is None:
                     result = await source.next()
+                else:
+                    async with asyncio.timeout(timeout):
+                        result = await source.next()
             except StopAsyncIteration:
                 return
             payload = result.payload if isinstance(result, Message) else result
