@@ -75,6 +75,9 @@ def test_an_exception_and_a_stack_are_fields() -> None:
     fields = json.loads(StructuredFormatter().format(failed()))
     assert fields["exception"].startswith("Traceback")
     assert fields["exception"].endswith("ValueError: no luck")
+    # A record that another handler has formatted, and that has lost its exception since.
+    pickled = json.loads(StructuredFormatter().format(record(exc_text="Traceback: kept")))
+    assert pickled["exception"] == "Traceback: kept"
     stack = json.loads(StructuredFormatter().format(record(stack_info="Stack (most recent call last)")))
     assert stack["stack"].startswith("Stack")
     assert "extra" not in stack

@@ -250,6 +250,32 @@ async def test_cancelling_cancels_what_runs(until: Until) -> None:
     assert states == ["begun"] * 3 + ["over"] * 3
 
 
+async def test_a_caller_that_is_cancelled_twice_still_leaves_nothing_running(until: Until) -> None:
+    states: list[str] = []
+    let_go = asyncio.Event()
+
+    async def work(value: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            states.append("cleaning")
+            await let_go.wait()
+            states.append("gone")
+
+    whole = asyncio.ensure_future(map_concurrent(range(2), work))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    whole.cancel()
+    await until(lambda: len(states) == 2)
+    whole.cancel()
+    await asyncio.sleep(0)
+    assert not whole.done()
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await whole
+    assert states == ["cleaning", "cleaning", "gone", "gone"]
+
+
 async def test_a_stray_cancellation_inside_is_no_result() -> None:
     async def work(value: int) -> int:
         if value == 1:
