@@ -86,7 +86,7 @@ class Broadcast:
 
         A cancellation that came meanwhile is raised afterwards.
         """
-        if not self.wanted(level):
+        if context._forced or not self.wanted(level):
             return
         event = self.event(event_type, context, context._trace, attempt=attempt, latency_ms=latency_ms, extra=extra)
         shielded, context._shielded = context._shielded, True

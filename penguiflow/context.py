@@ -26,7 +26,7 @@ __all__ = ["Context", "Port"]
 class Port:
     """A node's (or endpoint's) edges: what all its contexts share."""
 
-    __slots__ = ("inbox", "incoming", "name", "outgoing", "owner", "runtime")
+    __slots__ = ("inbox", "incoming", "name", "outgoing", "owner", "runtime", "side_exit")
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None, inbox: Inbox | None = None) -> None:
         self.owner = owner
@@ -34,6 +34,8 @@ class Port:
         self.runtime = runtime
         self.incoming: list[Floe] = []
         self.outgoing: list[Floe] = []
+        self.side_exit: Floe | None = None
+        """The way past the successors to Rookery, for answers that take it."""
         self.inbox = inbox or Inbox()
 
     def floes_to(self, targets: Targets) -> Sequence[Floe]:
@@ -108,6 +110,7 @@ class Context:
     _cancels = 0  # `Task.cancel` calls of ours that are not yet taken back; others' must stay
     _timed_out = False
     _shielded = False
+    _forced = False  # cancelled out of a listener that does not return: tell it no more
     _held: list[Trace] | None = None
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None) -> None:
@@ -146,6 +149,14 @@ class Context:
             raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
         return self._trace.node_state(self._port.owner.node_id)
 
+    def hold_trace(self, why: str | None) -> None:
+        """Say that this node waits for more messages of the trace (and why), or no longer does (None).
+
+        A trace that comes to rest meanwhile stays open for them; a caller who waits for it gets `FlowError` with `why`.
+        """
+        if self._trace is not None:
+            self._trace.hold(self._port.owner.node_id, why)
+
     def add_incoming_floe(self, floe: Floe) -> None:
         """Attach an edge that ends here."""
         self._port.incoming.append(floe)
@@ -176,6 +187,10 @@ class Context:
         floes = self._port.floes_to(to)
         if not floes:
             return
+        recorder = flow._table.recorder
+        if recorder is not None and recorder.congested:
+            # Whoever sends more than can be recorded waits here, a node in the middle of a fan-out too.
+            await recorder.wait_ready()
         msg = self._enveloped(msg)
         trace = flow._table.of(msg, self._trace)
         first_id: str | None = None

@@ -77,6 +77,7 @@ class PenguiFlow:
         self._queue_maxsize = queue_maxsize
         self._emit_errors_to_rookery = emit_errors_to_rookery
         self._state_store = state_store
+        self._active_store = state_store
         self._interceptors: list[Interceptor] = list(interceptors or ())
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
@@ -159,13 +160,13 @@ class PenguiFlow:
                 raise RuntimeError(f"ModelRegistry is missing entries for nodes requiring validation: {wanted}")
         self._registry = registry
         self._interceptors.extend(interceptors or ())
-        if state_store is not None:
-            self._state_store = state_store
-        if recorder is None and self._state_store is not None:
-            if hasattr(self._state_store, "recorder"):
-                recorder = self._state_store.recorder()
+        self._active_store = self._state_store if state_store is None else state_store
+        self._broadcast.store = None
+        if recorder is None and self._active_store is not None:
+            if hasattr(self._active_store, "recorder"):
+                recorder = self._active_store.recorder()
             else:
-                self._broadcast.store = self._state_store
+                self._broadcast.store = self._active_store
         self._table.recorder = recorder
         self._adopt_waiting()
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
@@ -343,7 +344,7 @@ class PenguiFlow:
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
         trace = self._table.traces.get(trace_id)
-        if trace is None or trace.cancelled or not trace.pending:
+        if trace is None or trace.cancelled or not (trace.pending or trace.holds):
             return False
         pending = trace.pending
         event = self._broadcast.event(
@@ -367,9 +368,9 @@ class PenguiFlow:
 
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
         """The stored events of a trace. Raises `RuntimeError` without a state store."""
-        if self._state_store is None:
+        if self._active_store is None:
             raise RuntimeError("PenguiFlow was created without a state_store")
-        history: Sequence[StoredEvent] = await self._state_store.load_history(trace_id)
+        history: Sequence[StoredEvent] = await self._active_store.load_history(trace_id)
         return history
 
     def register_external_task(self, trace_id: str, task: asyncio.Future[Any]) -> None:
@@ -379,10 +380,10 @@ class PenguiFlow:
 
     async def save_remote_binding(self, binding: Any) -> None:
         """Keep which remote task belongs to a trace; without a store a no-op, and a failure is only logged."""
-        if self._state_store is None:
+        if self._active_store is None:
             return
         try:
-            await self._state_store.save_remote_binding(binding)
+            await self._active_store.save_remote_binding(binding)
         except Exception as error:  # a failing store must not stop the flow
             self._broadcast.failed("state_store_binding_failed", binding.trace_id, error)
 
@@ -444,9 +445,13 @@ class PenguiFlow:
         own_id = trace_id_of(message)
         if trace_id is not None and own_id is not None and own_id != trace_id:
             raise ValueError("trace_id differs from the message's own; give one of them")
-        trace = self._table.open(trace_id or own_id or new_id())
-        if trace.sink is not None:
-            raise RuntimeError(f"somebody waits for trace {trace.id} already")
+        wanted = trace_id if trace_id is not None else own_id if own_id is not None else new_id()
+        known = self._table.traces.get(wanted)
+        if known is not None and known.sink is not None:
+            raise RuntimeError(f"somebody waits for trace {wanted} already")
+        if known is not None and known.pending:
+            raise RuntimeError(f"trace {wanted} is in flight already: fetch its results, or use another trace_id")
+        trace = self._table.open(wanted)
         trace.sink = sink
         return trace
 
@@ -493,11 +498,9 @@ class PenguiFlow:
     async def _to_rookery(self, context: Context, msg: Any) -> None:
         """Deliver past the node's successors."""
         port = context._port
-        for floe in port.outgoing:
-            if floe.target is ROOKERY:
-                break
-        else:
-            floe = Floe(port.owner, ROOKERY, maxsize=self._queue_maxsize)
+        floe = next((floe for floe in port.outgoing if floe.target is ROOKERY), port.side_exit)
+        if floe is None:
+            floe = port.side_exit = Floe(port.owner, ROOKERY, maxsize=self._queue_maxsize)
             floe.inbox = self._rookery.inbox
         await context._send(floe, msg, context._trace, None)
 

@@ -7,7 +7,11 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
-__all__ = ["resume", "resume_in"]
+__all__ = ["Closed", "resume", "resume_in"]
+
+
+class Closed(GeneratorExit):
+    """The coroutine was closed from outside, which is something else than a `GeneratorExit` of its own making."""
 
 
 @types.coroutine
@@ -18,7 +22,7 @@ def resume(coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, 
             value = yield pending
         except GeneratorExit:
             coro.close()
-            raise
+            raise Closed from None
         except BaseException as error:
             try:
                 pending = coro.throw(error)
@@ -39,7 +43,7 @@ def resume_in(context: contextvars.Context, coro: Coroutine[Any, Any, Any], pend
             value = yield pending
         except GeneratorExit:
             context.run(coro.close)
-            raise
+            raise Closed from None
         except BaseException as error:
             try:
                 pending = context.run(coro.throw, error)

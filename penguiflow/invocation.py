@@ -12,7 +12,7 @@ from penguiflow.channels import ROOKERY, Item
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
 from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_step, snapshot
-from penguiflow.coroutines import resume_in
+from penguiflow.coroutines import Closed, resume_in
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
 from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
@@ -232,7 +232,7 @@ class Invoker:
         return decision
 
     def _forget_timeout(self, context: Context) -> None:
-        """An attempt that ran out of time is made again."""
+        """An attempt that ran out of time is over: what was done to end it is taken back."""
         if context._timed_out and context._task is not None:
             context._task.uncancel()
             context._cancels -= 1
@@ -298,7 +298,7 @@ class Invoker:
             cause = TimeoutError(f"no answer within {late}") if timed_out else failure
             data = {"latency_ms": latency_ms, "error": log.describe(cause)}
             log.end("attempt", worker.port.name, span, context._span, status, data)
-        if cancelled or isinstance(failure, GeneratorExit | KeyboardInterrupt):
+        if cancelled or isinstance(failure, Closed | KeyboardInterrupt):
             raise failure
         task = context._task
         if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:
@@ -306,8 +306,7 @@ class Invoker:
             if trace is not None and trace.error is None:
                 trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
             raise failure
-        if timed_out:
-            self._forget_timeout(context)
+        self._forget_timeout(context)
         if isinstance(failure, DeadlinePassed):
             return await self._expired(worker, context, context._message)
         event = "node_timeout" if timed_out else "node_error"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "NodePolicy"]
 
+MAX_BACKOFF_S = 86_400.0
+"""Longest wait before a retry where the policy names none, in seconds."""
 _VALIDATE_MODES = frozenset({"both", "in", "out", "none"})
 
 
@@ -48,14 +52,22 @@ class NodePolicy:
             raise ValueError("validate must be one of 'both', 'in', 'out', 'none'")
         if self.max_concurrency < 1:
             raise ValueError("max_concurrency must be at least 1")
+        if self.max_retries < 0:
+            raise ValueError("max_retries must not be negative")
+        for name in ("timeout_s", "backoff_base", "backoff_mult", "max_backoff"):
+            value = getattr(self, name)
+            if value is not None and not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a number that is not negative")
         if not 0.0 <= self.jitter <= 1.0:
             raise ValueError("jitter must be between 0 and 1")
 
     def backoff(self, attempt: int) -> float:
         """Seconds to wait before attempt number `attempt` (1 is the first retry)."""
-        delay = self.backoff_base * self.backoff_mult ** (attempt - 1)
-        if self.max_backoff is not None:
-            delay = min(delay, self.max_backoff)
+        longest = MAX_BACKOFF_S if self.max_backoff is None else self.max_backoff
+        try:
+            delay = min(self.backoff_base * self.backoff_mult ** (attempt - 1), longest)
+        except OverflowError:
+            delay = longest
         return delay * random.uniform(1 - self.jitter, 1 + self.jitter) if self.jitter else delay
 
     def retries(self, failure: BaseException) -> bool:
@@ -63,6 +75,12 @@ class NodePolicy:
         if isinstance(failure, NodeTimeout):
             failure = TimeoutError()
         return self.retry_on is None or isinstance(failure, self.retry_on)
+
+
+def _name_of(func: Callable[..., Any]) -> str:
+    while isinstance(func, functools.partial):
+        func = func.func
+    return str(getattr(func, "__name__", type(func).__name__))
 
 
 @dataclass(eq=False)
@@ -80,7 +98,7 @@ class Node:
         if not inspect.iscoroutinefunction(self.func):
             raise TypeError("Node function must be declared with async def")
         if self.name is None:
-            self.name = self.func.__name__
+            self.name = _name_of(self.func)
         parameters = list(inspect.signature(self.func).parameters.values())
         if len(parameters) != 2:
             raise ValueError(

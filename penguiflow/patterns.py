@@ -178,8 +178,10 @@ def join_k(name: str, k: int) -> Node:
         bucket: list[Any] = ctx.trace_state.setdefault("bucket", [])
         bucket.append(message)
         if len(bucket) < k:
+            ctx.hold_trace(f"node '{name}' still waits: {len(bucket)} of {k} messages came")
             return None
         del ctx.trace_state["bucket"]
+        ctx.hold_trace(None)
         first = bucket[0]
         if isinstance(first, Message):
             return rewrap(first, [item.payload if isinstance(item, Message) else item for item in bucket])

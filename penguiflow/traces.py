@@ -61,6 +61,7 @@ class Trace:
         "condemned",
         "ended",
         "error",
+        "holds",
         "id",
         "inflight",
         "last_hops",
@@ -81,6 +82,8 @@ class Trace:
         """Messages that wait for a node."""
         self.inflight = 0
         """Invocations under way, and emits from outside that are not finished."""
+        self.holds: dict[str, str] | None = None
+        """Why nodes wait for more messages, by node id."""
         self.last_hops: int | None = None
         """Hops of the last working memory that an unbounded controller delivered."""
         self.parked = 0
@@ -137,6 +140,16 @@ class Trace:
         for sender in list(self.blocked or ()):
             if not sender.done():
                 sender.set_exception(TraceCancelled(self.id))
+
+    def hold(self, node_id: str, why: str | None) -> None:
+        """A node waits for more messages of this trace, or no longer does (None)."""
+        if why is None:
+            if self.holds is not None:
+                self.holds.pop(node_id, None)
+            return
+        if self.holds is None:
+            self.holds = {}
+        self.holds[node_id] = why
 
     def passed_over(self, item: Item) -> None:
         """A message of this trace, which is cancelled, leaves its edge for nowhere."""
@@ -251,6 +264,10 @@ class TraceTable:
 
     def finish(self, trace: Trace, status: str | None = None) -> None:
         """Nothing of the trace is left to do: close its log, answer who waits, forget it."""
+        if trace.holds and not trace.cancelled and trace.error is None and status is None:
+            if trace.sink is self.sinks.get(trace.id):
+                return  # more may come from outside, and nobody waits for the end
+            trace.error = held_error(trace)
         trace.ended = True
         error = trace.error
         if status is None:
@@ -268,7 +285,7 @@ class TraceTable:
         if trace.cancelled and not self.ending:
             self.on_end(trace)
         if trace.parked:
-            trace.state = trace.streams = trace.suspended = None
+            trace.state = trace.streams = trace.suspended = trace.holds = None
         elif self.traces.get(trace.id) is trace:
             del self.traces[trace.id]
 
@@ -331,6 +348,16 @@ class TraceTable:
         for sink in self.sinks.values():
             sink.finish(FlowError(trace_id=None, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=reason))
         self.sinks.clear()
+
+
+def held_error(trace: Trace) -> FlowError:
+    """What a caller gets when the trace ended while nodes still waited for messages."""
+    return FlowError(
+        trace_id=trace.id,
+        node_name=None,
+        code=FlowErrorCode.NODE_EXCEPTION,
+        message="; ".join((trace.holds or {}).values()),
+    )
 
 
 def cancelled_error(trace: Trace, reason: str) -> FlowError:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FAIRNESS = 64
 """Messages that a carrier handles before it lets the rest of the loop run."""
 MAX_IDLE_CARRIERS = 64
+LISTENER_GRACE_S = 1.0
+"""How long `stop` waits for middlewares, in seconds, before it cancels them too."""
 
 _new_context = Context.__new__
 
@@ -90,7 +92,14 @@ class Engine:
             if not future.done():
                 future.set_result(None)
         self.idle.clear()
-        waiting = [task for task in self.carriers if task is not current]
+        waiting = {task for task in self.carriers if task is not current}
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=LISTENER_GRACE_S)
+        for context in list(self.suspended):
+            if context._task in waiting and context._shielded:
+                context._shielded = False
+                context._forced = True
+                context._deliver_cancel()
         if waiting:
             await asyncio.wait(waiting)
 
@@ -147,7 +156,7 @@ class Engine:
             worker = ready.popleft()
             worker.listed = False
             items = worker.items
-            if not items or worker.running >= worker.limit:
+            if not items:
                 continue
             item = items.popleft()
             floe = item[0]
