@@ -13,6 +13,9 @@ from penguiflow.types import Message
 
 __all__ = ["Roundtrips", "with_trace"]
 
+MAX_UNFETCHED = 4096
+"""Answers that are kept for a `fetch(trace_id=…)` which may never come."""
+
 
 def with_trace(msg: Any, trace_id: str) -> Any:
     """The message with another trace id. Raises `TypeError` for an object that can carry none."""
@@ -43,6 +46,7 @@ class Roundtrips:
         while trace_id in self._open:
             await self._open[trace_id].wait()
         self._open[trace_id] = asyncio.Event()
+        self._forget_finished(trace_id)
         self._subscribe(trace_id)
 
     def abandon(self, trace_id: str) -> None:
@@ -85,6 +89,19 @@ class Roundtrips:
             ended.set()
         self._open.clear()
 
+    def _forget_finished(self, trace_id: str) -> None:
+        """Make room: an answer that nobody fetched gives way to a new question, or to very many others."""
+        sinks = self.table.sinks
+        old = sinks.get(trace_id)
+        if isinstance(old, ResultQueue) and old.finished:
+            del sinks[trace_id]
+        if len(sinks) >= MAX_UNFETCHED:
+            finished = (key for key, sink in sinks.items() if isinstance(sink, ResultQueue) and sink.finished)
+            oldest = next(finished, None)
+            if oldest is not None:
+                del sinks[oldest]
+                self._end(oldest)
+
     def _end(self, trace_id: str) -> None:
         ended = self._open.pop(trace_id, None)
         if ended is not None:
@@ -92,7 +109,7 @@ class Roundtrips:
 
     def _subscribe(self, trace_id: str) -> ResultQueue:
         queue = self.table.sinks.get(trace_id)
-        if not isinstance(queue, ResultQueue) or (queue.finished and not queue.results and queue.error is None):
+        if not isinstance(queue, ResultQueue):
             queue = ResultQueue(self.maxsize)
             self.table.sinks[trace_id] = queue
             trace = self.table.traces.get(trace_id)

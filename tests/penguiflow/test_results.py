@@ -269,7 +269,7 @@ async def test_leaving_a_stream_early_cancels_the_trace(
     async for item in stream:
         if item.payload.seq == 2:
             break
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     await until(lambda: not flow._traces)
     assert ended == ["talk"]
     assert recorder.only().status == "cancelled"

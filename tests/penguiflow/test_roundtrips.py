@@ -252,3 +252,28 @@ async def test_finished_roundtrips_leave_nothing(start: Start, make_node: MakeNo
     assert not flow._traces
     assert not flow._table.sinks
     assert not flow._roundtrips._open
+
+
+async def test_a_trace_that_ended_without_a_result_answers_a_later_fetch(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
+) -> None:
+    async def silent(message: Message, ctx: Context) -> None:
+        return None
+
+    flow = start(create(make_node(silent).to()))
+    await flow.emit(make_message(1), trace_id="t")
+    await until(lambda: not flow._traces)
+    assert await flow.fetch(trace_id="t") is None
+
+
+async def test_answers_that_nobody_fetches_are_bounded(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penguiflow.roundtrips.MAX_UNFETCHED", 10)
+    flow = start(create(make_node().to(), queue_maxsize=0))
+    for number in range(50):
+        await flow.emit(make_message(number), trace_id=f"t{number}")
+        await until(lambda: not flow._traces)
+    assert len(flow._table.sinks) <= 10
+    assert len(flow._roundtrips._open) <= 10
+    assert (await flow.fetch(trace_id="t49")).payload == 49
