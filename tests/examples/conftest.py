@@ -17,7 +17,7 @@ from playground.project import project_at
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loaded_examples() -> Iterator[ProjectLoader]:
     """All examples, in one loader; what the import of them changed is put back."""
     modules, path, finders, lines = set(sys.modules), sys.path[:], sys.meta_path[:], dict(linecache.cache)
