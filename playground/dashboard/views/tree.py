@@ -42,7 +42,7 @@ class TreeView(View):
     """Rows are kept as a flat list of spans; what changed is spliced into it once per frame."""
 
     label = "Tree"
-    empty = "No run yet.\n\nEnter on a flow opens its form, r runs it at once."
+    empty = "Nothing is open.\n\nEnter on a flow opens its form, r runs it at once; Enter on a run shows it."
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
