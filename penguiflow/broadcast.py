@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from penguiflow.context import Context
@@ -89,14 +89,7 @@ class Broadcast:
         if context._forced or not self.wanted(level):
             return
         event = self.event(event_type, context, context._trace, attempt=attempt, latency_ms=latency_ms, extra=extra)
-        shielded, context._shielded = context._shielded, True
-        try:
-            await self.publish(event, level, exc)
-        finally:
-            context._shielded = shielded
-        if context._cancel_reason is not None and not context._cancel_sent:
-            context._cancel_sent = True
-            raise asyncio.CancelledError
+        await context._shield(self.publish(event, level, exc))
 
     async def publish(self, event: FlowEvent, level: int = logging.INFO, exc: BaseException | None = None) -> None:
         """Log an event and hand it to the store and the middlewares, one after the other."""
@@ -116,18 +109,24 @@ class Broadcast:
     def publish_later(self, event: FlowEvent) -> None:
         """Publish from where nothing can be awaited."""
         if self.wanted(logging.INFO):
-            task = asyncio.get_running_loop().create_task(self.publish(event), name="penguiflow:publish")
-            self.background.add(task)
-            task.add_done_callback(self.background.discard)
+            self.spawn(self.publish(event))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something told in the background; `settle` waits for it."""
+        task = asyncio.get_running_loop().create_task(work, name="penguiflow:publish")
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
 
     async def settle(self) -> None:
         """Return once everything was told."""
         while self.background:
             await asyncio.wait(self.background)
 
-    def failed(self, what: str, trace_id: str | None, error: Exception, event: FlowEvent | None = None) -> None:
+    def failed(
+        self, what: str, trace_id: str | None, error: Exception, event: FlowEvent | None = None, **more: Any
+    ) -> None:
         """Log that a store, bus or listener failed; the flow goes on."""
-        about: dict[str, Any] = {"event": what, "trace_id": trace_id, "exception": repr(error)}
+        about: dict[str, Any] = {"event": what, "trace_id": trace_id, "exception": repr(error), **more}
         if event is not None:
             about.update(kind=event.event_type, node_name=event.node_name, node_id=event.node_id)
         logger.error(what, extra=about, exc_info=error)

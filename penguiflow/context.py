@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +217,8 @@ class Context:
         first_id: str | None = None
         for floe in floes:
             first_id = self._put(floe, msg, trace, first_id)
+            if flow._mirror is not None:
+                flow._mirror.publish_later(floe, msg, trace)
 
     async def emit_chunk(
         self,
@@ -311,12 +313,16 @@ class Context:
             # An invocation is cancelled through its carrier; a sender from outside through the edge it waits for.
             await floe.wait_room(trace if self._task is None else None)
         try:
-            return self._put(floe, msg, trace, same_as)
+            sent = self._put(floe, msg, trace, same_as)
         except TraceCancelled:
             # This sender's turn came and is not taken: the next one must not wait for ever.
             if floe.putters and not floe.full():
                 floe.wake_putter()
             raise
+        runtime = self._port.runtime
+        if runtime is not None and runtime._mirror is not None:
+            await self._shield(runtime._mirror.publish(floe, msg, trace))
+        return sent
 
     def _put(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
         """Hand one message to an edge (or to whoever waits for the trace's results); returns its id when recorded."""
@@ -362,6 +368,17 @@ class Context:
                 data["deadline_s"] = msg.deadline_s
         trace.log.event("message.enqueued", floe.name, self._span or trace.log.root, data)
         return message_id
+
+    async def _shield(self, telling: Awaitable[None]) -> None:
+        """Await a listener out of the reach of the trace's cancellation, which is raised afterwards if it came."""
+        shielded, self._shielded = self._shielded, True
+        try:
+            await telling
+        finally:
+            self._shielded = shielded
+        if self._cancel_reason is not None and not self._cancel_sent:
+            self._cancel_sent = True
+            raise asyncio.CancelledError
 
     def _cancel(self, reason: str) -> None:
         """Cancel this invocation at its next (or present) wait."""

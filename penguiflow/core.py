@@ -8,14 +8,17 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
+from penguiflow.bus import MessageBus
 from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.graph import CycleError, Graph
 from penguiflow.ids import new_id
+from penguiflow.leftovers import adopt
 from penguiflow.metrics import StoredEvent
 from penguiflow.middlewares import Middleware
+from penguiflow.mirror import Mirror
 from penguiflow.node import Node
 from penguiflow.observer import TraceRecorder
 from penguiflow.playbooks import call_playbook
@@ -71,6 +74,7 @@ class PenguiFlow:
         middlewares: Sequence[Middleware] | None = None,
         emit_errors_to_rookery: bool = False,
         state_store: Any | None = None,
+        message_bus: MessageBus | None = None,
         interceptors: Sequence[Interceptor] | None = None,
     ) -> None:
         self._graph = Graph(adjacencies, maxsize=queue_maxsize, allow_cycles=allow_cycles)
@@ -78,6 +82,8 @@ class PenguiFlow:
         self._emit_errors_to_rookery = emit_errors_to_rookery
         self._state_store = state_store
         self._active_store = state_store
+        self._message_bus = message_bus
+        self._mirror: Mirror | None = None
         self._interceptors: list[Interceptor] = list(interceptors or ())
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
@@ -139,6 +145,7 @@ class PenguiFlow:
         self,
         *,
         registry: ModelRegistry | None = None,
+        message_bus: MessageBus | None = None,
         state_store: Any | None = None,
         recorder: TraceRecorder | None = None,
         interceptors: Sequence[Interceptor] | None = None,
@@ -161,6 +168,8 @@ class PenguiFlow:
         self._registry = registry
         self._interceptors.extend(interceptors or ())
         self._active_store = self._state_store if state_store is None else state_store
+        bus = self._message_bus if message_bus is None else message_bus
+        self._mirror = None if bus is None else Mirror(bus, self._broadcast)
         self._broadcast.store = None
         if recorder is None and self._active_store is not None:
             if hasattr(self._active_store, "recorder"):
@@ -168,7 +177,7 @@ class PenguiFlow:
             else:
                 self._broadcast.store = self._active_store
         self._table.recorder = recorder
-        self._adopt_waiting()
+        adopt(self._ports, self._table)
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()
         return _Started()
@@ -193,31 +202,6 @@ class PenguiFlow:
         self._table.end_all("the flow was stopped")
         self._roundtrips.clear()
         await self._broadcast.settle()
-
-    def _adopt_waiting(self) -> None:
-        """Give a trace to messages that were sent before `run`, or left behind by `stop`."""
-        table = self._table
-        for port in self._ports.values():
-            items = port.inbox.items
-            for _ in range(len(items)):
-                floe, message, trace, message_id = items.popleft()
-                if trace is not None and trace.cancelled:
-                    floe.release()
-                    continue
-                if trace is None or table.traces.get(trace.id) is not trace:
-                    trace = table.of(message, None)
-                    if trace is not None and port is self._rookery:
-                        trace.parked += 1
-                    elif trace is not None:
-                        trace.queued += 1
-                elif table.recorder is not None and trace.log is None:
-                    trace.log = table.recorder.open(trace.id)
-                if trace is not None and trace.log is not None:
-                    sender = Context._of(self._ports[floe.source or OPEN_SEA])
-                    sender._ordinal = trace.submissions
-                    trace.submissions += 1
-                    message_id = sender._log_put(floe, message, trace, None)
-                items.append((floe, message, trace, message_id))
 
     # In and out
 

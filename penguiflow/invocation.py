@@ -118,7 +118,12 @@ class Invoker:
                     else:
                         own_id = trace_id_of(result)
                         plain = True
-                    if log is not None or not plain or (own_id is not None and (trace is None or own_id != trace.id)):
+                    if (
+                        log is not None
+                        or not plain
+                        or self.flow._mirror is not None
+                        or (own_id is not None and (trace is None or own_id != trace.id))
+                    ):
                         error = await self._deliver(worker, context, result)
                         if error is not None:
                             break
