@@ -7,15 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penguiflow import testkit
-    from penguiflow.core import DEFAULT_QUEUE_MAXSIZE, Context, CycleError, PenguiFlow, create
+    from penguiflow.artifacts import (
+        ArtifactRef,
+        ArtifactRetentionConfig,
+        ArtifactScope,
+        ArtifactStore,
+        InMemoryArtifactStore,
+        NoOpArtifactStore,
+        discover_artifact_store,
+    )
+    from penguiflow.bus import BusEnvelope, MessageBus
+    from penguiflow.catalog import NodeSpec, SideEffect, ToolInputExample, ToolLoadingMode, build_catalog, tool
+    from penguiflow.core import DEFAULT_QUEUE_MAXSIZE, Context, CycleError, PenguiFlow, call_playbook, create
     from penguiflow.debug import format_flow_event
     from penguiflow.errors import FlowError, FlowErrorCode
     from penguiflow.logging import ExtraFormatter, StructuredFormatter, configure_logging
+    from penguiflow.metrics import StoredEvent
     from penguiflow.middlewares import FlowEvent, LatencyCallback, Middleware, log_flow_events
     from penguiflow.node import Node, NodePolicy
     from penguiflow.patterns import join_k, map_concurrent, predicate_router, union_router
     from penguiflow.policies import DictRoutingPolicy, RoutingPolicy, RoutingRequest
     from penguiflow.registry import ModelRegistry
+    from penguiflow.remote import (
+        REMOTE_TERMINAL_TASK_STATES,
+        RemoteCallRequest,
+        RemoteCallResult,
+        RemoteNode,
+        RemotePushNotificationBinding,
+        RemoteStreamEvent,
+        RemoteTaskAuthRequired,
+        RemoteTaskEvent,
+        RemoteTaskInputRequired,
+        RemoteTaskPage,
+        RemoteTaskSnapshot,
+        RemoteTaskState,
+        RemoteTaskStatus,
+        RemoteTransport,
+        SupportsRemoteTasks,
+    )
+    from penguiflow.state.models import RemoteBinding
+    from penguiflow.state.protocol import StateStore, SupportsConversationBindings
+    from penguiflow.steering import SteeringCancelled, SteeringEvent, SteeringEventType, SteeringInbox
     from penguiflow.streaming import chunk_to_ws_json, emit_stream_events, format_sse_event, stream_flow
     from penguiflow.types import WM, FinalAnswer, Headers, Message, PlanStep, StreamChunk, Thought
     from penguiflow.viz import flow_to_dot, flow_to_mermaid
@@ -23,15 +55,47 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
-    "core": ("DEFAULT_QUEUE_MAXSIZE", "Context", "CycleError", "PenguiFlow", "create"),
+    "artifacts": (
+        "ArtifactRef",
+        "ArtifactRetentionConfig",
+        "ArtifactScope",
+        "ArtifactStore",
+        "InMemoryArtifactStore",
+        "NoOpArtifactStore",
+        "discover_artifact_store",
+    ),
+    "bus": ("BusEnvelope", "MessageBus"),
+    "catalog": ("NodeSpec", "SideEffect", "ToolInputExample", "ToolLoadingMode", "build_catalog", "tool"),
+    "core": ("DEFAULT_QUEUE_MAXSIZE", "Context", "CycleError", "PenguiFlow", "call_playbook", "create"),
     "debug": ("format_flow_event",),
     "errors": ("FlowError", "FlowErrorCode"),
     "logging": ("ExtraFormatter", "StructuredFormatter", "configure_logging"),
+    "metrics": ("StoredEvent",),
     "middlewares": ("FlowEvent", "LatencyCallback", "Middleware", "log_flow_events"),
     "node": ("Node", "NodePolicy"),
     "patterns": ("join_k", "map_concurrent", "predicate_router", "union_router"),
     "policies": ("DictRoutingPolicy", "RoutingPolicy", "RoutingRequest"),
     "registry": ("ModelRegistry",),
+    "remote": (
+        "REMOTE_TERMINAL_TASK_STATES",
+        "RemoteCallRequest",
+        "RemoteCallResult",
+        "RemoteNode",
+        "RemotePushNotificationBinding",
+        "RemoteStreamEvent",
+        "RemoteTaskAuthRequired",
+        "RemoteTaskEvent",
+        "RemoteTaskInputRequired",
+        "RemoteTaskPage",
+        "RemoteTaskSnapshot",
+        "RemoteTaskState",
+        "RemoteTaskStatus",
+        "RemoteTransport",
+        "SupportsRemoteTasks",
+    ),
+    "state.models": ("RemoteBinding",),
+    "state.protocol": ("StateStore", "SupportsConversationBindings"),
+    "steering": ("SteeringCancelled", "SteeringEvent", "SteeringEventType", "SteeringInbox"),
     "streaming": ("chunk_to_ws_json", "emit_stream_events", "format_sse_event", "stream_flow"),
     "types": ("FinalAnswer", "Headers", "Message", "PlanStep", "StreamChunk", "Thought", "WM"),
     "viz": ("flow_to_dot", "flow_to_mermaid"),
@@ -40,7 +104,13 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "DEFAULT_QUEUE_MAXSIZE",
+    "REMOTE_TERMINAL_TASK_STATES",
     "WM",
+    "ArtifactRef",
+    "ArtifactRetentionConfig",
+    "ArtifactScope",
+    "ArtifactStore",
+    "BusEnvelope",
     "Context",
     "CycleError",
     "DictRoutingPolicy",
@@ -50,23 +120,55 @@ __all__ = [
     "FlowErrorCode",
     "FlowEvent",
     "Headers",
+    "InMemoryArtifactStore",
     "LatencyCallback",
     "Message",
+    "MessageBus",
     "Middleware",
     "ModelRegistry",
+    "NoOpArtifactStore",
     "Node",
     "NodePolicy",
+    "NodeSpec",
     "PenguiFlow",
     "PlanStep",
+    "RemoteBinding",
+    "RemoteCallRequest",
+    "RemoteCallResult",
+    "RemoteNode",
+    "RemotePushNotificationBinding",
+    "RemoteStreamEvent",
+    "RemoteTaskAuthRequired",
+    "RemoteTaskEvent",
+    "RemoteTaskInputRequired",
+    "RemoteTaskPage",
+    "RemoteTaskSnapshot",
+    "RemoteTaskState",
+    "RemoteTaskStatus",
+    "RemoteTransport",
     "RoutingPolicy",
     "RoutingRequest",
+    "SideEffect",
+    "StateStore",
+    "SteeringCancelled",
+    "SteeringEvent",
+    "SteeringEventType",
+    "SteeringInbox",
+    "StoredEvent",
     "StreamChunk",
     "StructuredFormatter",
+    "SupportsConversationBindings",
+    "SupportsRemoteTasks",
     "Thought",
+    "ToolInputExample",
+    "ToolLoadingMode",
     "__version__",
+    "build_catalog",
+    "call_playbook",
     "chunk_to_ws_json",
     "configure_logging",
     "create",
+    "discover_artifact_store",
     "emit_stream_events",
     "flow_to_dot",
     "flow_to_mermaid",
@@ -78,6 +180,7 @@ __all__ = [
     "predicate_router",
     "stream_flow",
     "testkit",
+    "tool",
     "union_router",
 ]
 

@@ -6,24 +6,87 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penguiflow.state.models import RemoteBinding, StoredEvent
-    from penguiflow.state.protocol import StateStore, missing_capabilities, require_capabilities
+    from penguiflow.state.in_memory import InMemoryStateStore, PlaygroundArtifactStore
+    from penguiflow.state.models import (
+        RemoteBinding,
+        StateUpdate,
+        SteeringEvent,
+        SteeringEventType,
+        StoredEvent,
+        TaskContextSnapshot,
+        TaskState,
+        TaskStateModel,
+        TaskStatus,
+        TaskType,
+        UpdateType,
+    )
+    from penguiflow.state.protocol import (
+        StateStore,
+        SupportsArtifacts,
+        SupportsConversationBindings,
+        SupportsMemoryState,
+        SupportsPlannerEvents,
+        SupportsPlannerState,
+        SupportsSteering,
+        SupportsTasks,
+        SupportsTrajectories,
+        missing_capabilities,
+        require_capabilities,
+    )
     from penguiflow.state.sqlite import SQLiteStateStore
 
 _HOMES = {
+    "InMemoryStateStore": "in_memory",
+    "PlaygroundArtifactStore": "in_memory",
     "RemoteBinding": "models",
     "SQLiteStateStore": "sqlite",
     "StateStore": "protocol",
+    "StateUpdate": "models",
+    "SteeringEvent": "models",
+    "SteeringEventType": "models",
     "StoredEvent": "models",
+    "SupportsArtifacts": "protocol",
+    "SupportsConversationBindings": "protocol",
+    "SupportsMemoryState": "protocol",
+    "SupportsPlannerEvents": "protocol",
+    "SupportsPlannerState": "protocol",
+    "SupportsSteering": "protocol",
+    "SupportsTasks": "protocol",
+    "SupportsTrajectories": "protocol",
+    "TaskContextSnapshot": "models",
+    "TaskState": "models",
+    "TaskStateModel": "models",
+    "TaskStatus": "models",
+    "TaskType": "models",
+    "UpdateType": "models",
     "missing_capabilities": "protocol",
     "require_capabilities": "protocol",
 }
 
 __all__ = [
+    "InMemoryStateStore",
+    "PlaygroundArtifactStore",
     "RemoteBinding",
     "SQLiteStateStore",
     "StateStore",
+    "StateUpdate",
+    "SteeringEvent",
+    "SteeringEventType",
     "StoredEvent",
+    "SupportsArtifacts",
+    "SupportsConversationBindings",
+    "SupportsMemoryState",
+    "SupportsPlannerEvents",
+    "SupportsPlannerState",
+    "SupportsSteering",
+    "SupportsTasks",
+    "SupportsTrajectories",
+    "TaskContextSnapshot",
+    "TaskState",
+    "TaskStateModel",
+    "TaskStatus",
+    "TaskType",
+    "UpdateType",
     "missing_capabilities",
     "require_capabilities",
 ]
