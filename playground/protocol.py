@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -283,6 +284,19 @@ def decode(data: str | bytes) -> Any:
         raise FrameError("unknown_frame" if unknown else "malformed", message) from None
 
 
-def encode(frame: BaseFrame) -> bytes:
-    """Write one frame."""
-    return frame.model_dump_json(exclude_none=True).encode()
+def encode(frame: BaseModel) -> bytes:
+    """Write one frame, or a part of one. Lone surrogates, as in file names that are not UTF-8, are spelled out."""
+    try:
+        return frame.model_dump_json(exclude_none=True).encode()
+    except PydanticSerializationError:
+        return to_json(_spelled_out(frame.model_dump(exclude_none=True)), inf_nan_mode="null")
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_spelled_out(key): _spelled_out(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled_out(item) for item in value]
+    return value

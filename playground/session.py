@@ -13,6 +13,7 @@ async with HostSession(find_project([target]), [target]) as host:
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -320,10 +321,9 @@ class HostSession:
     def _in_project(self, target: str) -> list[str]:
         """A target as the project spells it: paths are relative to its root, not to where one stands."""
         place, attribute = split_attribute(target)
-        path = self._cwd / place
+        path = Path(os.path.normpath(self._cwd / place))
         if not path.exists():
             return [place]
-        path = Path(path).resolve() if not path.is_absolute() else path
         try:
             relative = path.relative_to(self.project.root).as_posix()
         except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -53,7 +54,7 @@ def _decode(content: bytes, place: str) -> str:
 
 def _parse(text: str, place: str, flag: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         hint = None
@@ -64,6 +65,28 @@ def _parse(text: str, place: str, flag: str) -> Any:
         raise Failure(f"{place} is not JSON: {error}") from None
     except RecursionError:
         raise Failure(f"{place} is nested too deeply") from None
+    # A surrogate stands in the text itself when the shell gave bytes that are not UTF-8, else as an escape.
+    if _SURROGATE.search(text) is not None and not _encodable(value):
+        raise Failure(f"{place} has text that is not Unicode: half of a surrogate pair, or bytes that are not UTF-8")
+    return value
+
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return number
 
 
 def _refuse_constant(name: str) -> Any:

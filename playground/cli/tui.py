@@ -38,6 +38,8 @@ def open_dashboard(options: TuiOptions) -> int:
         _need_terminal()
     _need_packages()
     size = _size(options.size)
+    if options.screenshot is not None and not options.screenshot.parent.is_dir():
+        raise Failure(f"--screenshot: no such folder: {options.screenshot.parent}")
     port = _port(options.port)
     for path in options.paths:
         check_target(path)

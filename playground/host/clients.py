@@ -180,7 +180,7 @@ class Hub:
 
     def add_line(self, line: LogLine) -> None:
         """Pass a line of the log on to everyone, and keep it for those to come."""
-        data = line.model_dump_json(exclude_none=True).encode()
+        data = encode(line)
         self.lines.append(data)
         for client in self.clients:
             client.put(LINE, data)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 from playground.loader.limits import LOAD_TIMEOUT_S
-from playground.protocol import CodeError, CodeFrame, Flows, Logs, ModuleInfo
+from playground.protocol import CodeError, CodeFrame, Flows, Logs, ModuleInfo, encode
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 SEND_TIMEOUT_S = 5.0
@@ -150,7 +150,7 @@ _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(
 
 def encode_line(message: BaseModel) -> bytes:
     """One message as a line."""
-    return message.model_dump_json(exclude_none=True).encode() + b"\n"
+    return encode(message) + b"\n"
 
 
 def decode_for_worker(line: bytes) -> ToWorker:

@@ -211,6 +211,32 @@ def cancelled(trace_id: str) -> Result:
 def jsonable(value: Any) -> Any:
     """Any value as JSON can say it; what it cannot is shown by its repr."""
     try:
-        return pydantic_core.to_jsonable_python(value, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
+        plain = pydantic_core.to_jsonable_python(value, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
+        return _spell_numbers(plain) if _holds_long_number(plain) else plain
     except Exception as failure:  # a payload's own serializers and __repr__ are user code
         return f"<{type(value).__qualname__}: cannot be shown as JSON ({type(failure).__name__})>"
+
+
+LONG_BITS = 8192
+"""Of an integer that readers of JSON may refuse: they have limits of some thousand digits."""
+
+
+def _holds_long_number(plain: Any) -> bool:
+    pending = [plain]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, int) and value.bit_length() > LONG_BITS:
+            return True
+    return False
+
+
+def _spell_numbers(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _spell_numbers(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [_spell_numbers(value) for value in plain]
+    return hex(plain) if isinstance(plain, int) and plain.bit_length() > LONG_BITS else plain

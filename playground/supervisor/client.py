@@ -11,13 +11,15 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from playground.protocol import BaseFrame, Hello, Subscribe, decode, encode
+from playground.protocol import MAX_FRAME_BYTES, BaseFrame, Error, Hello, Subscribe, decode, encode
 
 CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 60.0
 CLIENT_NAME = "pf"
 LOST_S = 1.0
 REPLY_HEAD = b'{"reply_to":'
+MIB = 1024 * 1024
+TOO_LARGE = "the request is too large for the host: {:.1f} MiB, at most {} MiB (let the flow read a file instead)"
 
 
 class ConnectionLost(Exception):
@@ -55,19 +57,25 @@ class Connection:
                     close_timeout=0.5,
                 )
                 self.hello = decode(await self._socket.recv())
-                await self._send(Hello(client=CLIENT_NAME))
-                await self._send(Subscribe(since=since or {}))
+                await self._send(encode(Hello(client=CLIENT_NAME)))
+                await self._send(encode(Subscribe(since=since or {})))
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
             raise ConnectionLost(f"cannot connect to the host: {error}") from error
         self._reading = asyncio.create_task(self._read(self._socket))
 
     async def request(self, frame: BaseFrame) -> Any:
-        """Send a request and return the frame that answers it. Raises `ConnectionLost`."""
+        """Send a request and return the frame that answers it. Raises `ConnectionLost`.
+
+        One that is too large is refused here: the host would hang up.
+        """
         frame.id = next(self._ids)
+        data = encode(frame)
+        if len(data) > MAX_FRAME_BYTES:
+            return Error(code="invalid_input", message=TOO_LARGE.format(len(data) / MIB, MAX_FRAME_BYTES // MIB))
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[frame.id] = answer
         try:
-            await self._send(frame)
+            await self._send(data)
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await answer
         except TimeoutError:
@@ -93,10 +101,10 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
 
-    async def _send(self, frame: BaseFrame) -> None:
+    async def _send(self, data: bytes) -> None:
         assert self._socket is not None
         try:
-            await self._socket.send(encode(frame), text=True)
+            await self._socket.send(data, text=True)
         except ConnectionClosed:
             raise ConnectionLost("the connection to the host is closed") from None
 

@@ -27,6 +27,7 @@ from playground.__main__ import main
         (["tui"], "needs a terminal"),
         (["tui", "flows"], "needs a terminal"),
         (["tui", "--screenshot", "x.svg", "--size", "huge"], "--size: 'huge' is no size"),
+        (["tui", "--screenshot", "no/such/x.svg"], "--screenshot: no such folder: no/such"),
         (["tui", "--screenshot", "x.svg", "--port", "70000"], "70000 is no port"),
     ],
 )

@@ -20,6 +20,7 @@ def test_json_from_the_flag_a_file_and_stdin(tmp_path: Path, monkeypatch: pytest
     assert read_json('{"a": 1}', "--input") == {"a": 1}
     assert read_json(f"@{file}", "--input") == {"a": "ü"}
     assert read_json("-", "--input") == [1, 2]
+    assert read_json(r'"\ud83d\udc27"', "--input") == "\U0001f427"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,9 @@ def test_json_from_the_flag_a_file_and_stdin(tmp_path: Path, monkeypatch: pytest
         ("NaN", "--input is not JSON: NaN is no JSON number"),
         ("[" * 100_000, "--input is nested too deeply"),
         ("1" * 10_000, "--input is not JSON: Exceeds the limit"),
+        ("1e400", "--input is not JSON: 1e400 is too large"),
+        (r'{"a": "\ud800"}', "--input has text that is not Unicode"),
+        ('{"\udcff": 1}', "--input has text that is not Unicode"),
     ],
 )
 def test_what_is_not_json(text: str, message: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from playground.__main__ import main
 from playground.cli.outputs import GraphOutput, RunOutput
+from playground.protocol import MAX_FRAME_BYTES
 
 SOURCE = """
     import asyncio
@@ -42,6 +43,10 @@ SOURCE = """
             await asyncio.sleep(3600)
         if order.do == "block":
             time.sleep(3600)
+        if order.do == "odd":
+            return ["\\udcff", 2**20_000]
+        if order.do == "odd failure":
+            raise OSError("cannot open \\udcff")
         return {"greet": "hello\\x1b[31m", "list": [1, {"two": 2}], "nothing": None}[order.do]
 
 
@@ -94,6 +99,51 @@ def test_results(pf: Capture, target: str) -> None:
 
     assert pf("inspect", "last") == 0
     assert "mine" not in pf.out
+
+
+def test_what_cannot_be_sent_as_it_is(pf: Capture, target: str) -> None:
+    assert pf("run", target, "--input", '{"do": "odd"}', "--json") == 0
+    assert pf.result.output[0] == r"\udcff"
+    assert int(pf.result.output[1], 16) == 2**20_000
+
+    assert pf("run", target, "--input", '{"do": "odd failure"}') == 1
+    assert r"OSError: cannot open \udcff" in pf.err
+
+
+def test_surrogates_in_what_is_logged_and_in_settings(pf: Capture, target: str) -> None:
+    source = Path(target)
+    source.write_text(
+        source.read_text()
+        + """
+import logging
+logging.getLogger("odd").warning("read \\udcff")
+__flow__ = {"title": "T \\ud800"}
+"""
+    )
+
+    assert pf("run", target) == 0
+    assert pf.out.startswith("hello")
+    assert pf.err.count(r"read \udcff") == 1
+    assert "Traceback" not in pf.err
+
+
+def test_a_target_beside_the_working_directory(
+    pf: Capture, target: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    assert pf("run", "../flows/obey.py", "-q", "--no-store") == 0
+    assert pf("run", "../flows/obey.py:flow", "-q", "--no-store") == 0
+    assert pf.out.startswith("hello")
+
+
+def test_an_input_that_is_too_large(pf: Capture, target: str, tmp_path: Path) -> None:
+    (tmp_path / "large.json").write_text('{"do": "' + "x" * (MAX_FRAME_BYTES + 1) + '"}')
+
+    assert pf("run", target, "--input", f"@{tmp_path / 'large.json'}") == 2
+    assert pf.err.startswith("pf: the request is too large for the host: 16.0 MiB, at most 16 MiB")
 
 
 def test_a_failure(pf: Capture, target: str) -> None:
