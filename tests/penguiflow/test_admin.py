@@ -15,6 +15,8 @@ import pytest
 from penguiflow.admin import load_state_store, main, render_events
 from penguiflow.state import InMemoryStateStore, StoredEvent
 
+METHODS = ["save_event", "load_history", "save_remote_binding"]
+
 MODULE = """
     import asyncio
     from penguiflow.state import InMemoryStateStore, StoredEvent
@@ -120,10 +122,7 @@ def test_a_trace_without_events(project: str, capsys: pytest.CaptureFixture[str]
         ("admin_test_stores:missing", "module 'admin_test_stores' has no attribute 'missing'"),
         ("admin_test_stores:number", "state store spec 'admin_test_stores:number' does not name a callable"),
         ("admin_test_stores:broken", "no such server"),
-        (
-            "admin_test_stores:wrong",
-            "StateStore missing ['save_event', 'load_history', 'save_remote_binding'] required for feature=penguiflow-admin",
-        ),
+        ("admin_test_stores:wrong", f"StateStore missing {METHODS} required for feature=penguiflow-admin"),
     ],
 )
 @pytest.mark.usefixtures("project")
