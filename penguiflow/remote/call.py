@@ -83,10 +83,9 @@ class RemoteCall:
         if self._is_cancelled():
             self._mirror_cancel("pre_cancelled")
             raise TraceCancelled(self._message.trace_id)
-        await self._tell(
-            "remote_call_start", logging.DEBUG, 0.0, {"remote_request_bytes": _size(self._message.payload)}
-        )
         try:
+            asked = {"remote_request_bytes": _size(self._message.payload)}
+            await self._tell("remote_call_start", logging.DEBUG, 0.0, asked)
             result = await (self._stream() if self._streaming else self._send())
         except (asyncio.CancelledError, TraceCancelled):
             # Also a timeout of the node, and the flow's stop: nothing that was started is left running.

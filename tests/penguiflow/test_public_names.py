@@ -1,0 +1,56 @@
+"""The names that programs written for penguiflow 3 import."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+import penguiflow
+
+PUBLIC = """
+    __version__ ArtifactRef ArtifactRetentionConfig ArtifactScope ArtifactStore InMemoryArtifactStore NoOpArtifactStore
+    discover_artifact_store configure_logging ExtraFormatter StructuredFormatter Context CycleError PenguiFlow
+    DEFAULT_QUEUE_MAXSIZE create call_playbook Node NodePolicy ModelRegistry NodeSpec SideEffect ToolInputExample
+    ToolLoadingMode build_catalog tool Middleware log_flow_events LatencyCallback FlowEvent format_flow_event FlowError
+    FlowErrorCode MessageBus BusEnvelope Headers Message StreamChunk PlanStep Thought WM FinalAnswer map_concurrent
+    join_k predicate_router union_router DictRoutingPolicy RoutingPolicy RoutingRequest format_sse_event
+    chunk_to_ws_json stream_flow emit_stream_events flow_to_mermaid flow_to_dot testkit SteeringCancelled SteeringEvent SteeringEventType
+    SteeringInbox StateStore StoredEvent RemoteBinding SupportsConversationBindings RemoteTransport RemoteCallRequest
+    RemoteCallResult RemoteStreamEvent RemoteNode REMOTE_TERMINAL_TASK_STATES RemotePushNotificationBinding
+    RemoteTaskAuthRequired RemoteTaskEvent RemoteTaskInputRequired RemoteTaskPage RemoteTaskSnapshot RemoteTaskState
+    RemoteTaskStatus SupportsRemoteTasks
+"""
+IN_MODULES = {
+    "core": """TraceCancelled Endpoint OPEN_SEA ROOKERY Floe BUDGET_EXCEEDED_TEXT DEADLINE_EXCEEDED_TEXT
+        TOKEN_BUDGET_EXCEEDED_TEXT""",
+    "artifacts": "ScopedArtifacts sanitize_artifact_namespace",
+    "policies": "evaluate_policy",
+    "admin": "load_state_store render_events main",
+    "state": """InMemoryStateStore PlaygroundArtifactStore require_capabilities missing_capabilities TaskState
+        StateUpdate SteeringEvent SteeringEventType TaskContextSnapshot TaskStatus TaskType UpdateType RemoteBinding StateStore
+        StoredEvent""",
+    "state.in_memory": "InMemoryStateStore PlaygroundArtifactStore",
+    "state.models": "TaskStateModel TaskState StoredEvent SteeringEvent",
+    "state.protocol": """SupportsArtifacts SupportsConversationBindings SupportsMemoryState SupportsPlannerEvents
+        SupportsPlannerState SupportsSteering SupportsTasks SupportsTrajectories""",
+    "state.adapters": """get_artifact_store save_update_compat list_updates_compat save_task_compat list_tasks_compat
+        save_steering_compat list_steering_compat save_planner_event_compat list_planner_events_compat
+        maybe_save_remote_binding""",
+    "steering": """sanitize_payload sanitize_steering_event validate_steering_event SteeringValidationError
+        MAX_STEERING_PAYLOAD_BYTES MAX_STEERING_DEPTH MAX_STEERING_KEYS MAX_STEERING_LIST_ITEMS MAX_STEERING_STRING
+        InMemoryGuardInbox SteeringGuardInbox SteeringGuardEvent SteeringGuardResponse""",
+    "steering.steering": "SteeringInbox SteeringEvent sanitize_payload",
+    "steering.guard_inbox": "InMemoryGuardInbox SteeringGuardEvent",
+}
+
+
+def test_names_of_the_package() -> None:
+    assert [name for name in PUBLIC.split() if name not in penguiflow.__all__] == []
+    assert [name for name in PUBLIC.split() if not hasattr(penguiflow, name)] == []
+
+
+@pytest.mark.parametrize("module", IN_MODULES)
+def test_names_of_its_modules(module: str) -> None:
+    home = import_module(f"penguiflow.{module}")
+    assert [name for name in IN_MODULES[module].split() if not hasattr(home, name)] == []
