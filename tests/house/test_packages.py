@@ -55,7 +55,7 @@ def test_using_the_library_loads_pydantic_and_no_tool() -> None:
     assert not loaded & LEAF_MODULES
     assert not {name for name in loaded if name.startswith("penguiflow.recording")}
     state = {name for name in loaded if name.startswith("penguiflow.state")}
-    assert state == {"penguiflow.state", "penguiflow.state.models", "penguiflow.state.protocol"}
+    assert state == {"penguiflow.state", *(f"penguiflow.state.{name}" for name in ("models", "protocol", "sessions"))}
 
 
 def test_every_public_name_is_there() -> None:

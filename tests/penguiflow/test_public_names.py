@@ -9,17 +9,17 @@ import pytest
 import penguiflow
 
 PUBLIC = """
-    __version__ ArtifactRef ArtifactRetentionConfig ArtifactScope ArtifactStore InMemoryArtifactStore NoOpArtifactStore
-    discover_artifact_store configure_logging ExtraFormatter StructuredFormatter Context CycleError PenguiFlow
-    DEFAULT_QUEUE_MAXSIZE create call_playbook Node NodePolicy ModelRegistry NodeSpec SideEffect ToolInputExample
-    ToolLoadingMode build_catalog tool Middleware log_flow_events LatencyCallback FlowEvent format_flow_event FlowError
-    FlowErrorCode MessageBus BusEnvelope Headers Message StreamChunk PlanStep Thought WM FinalAnswer map_concurrent
-    join_k predicate_router union_router DictRoutingPolicy RoutingPolicy RoutingRequest format_sse_event
-    chunk_to_ws_json stream_flow emit_stream_events flow_to_mermaid flow_to_dot testkit SteeringCancelled SteeringEvent SteeringEventType
-    SteeringInbox StateStore StoredEvent RemoteBinding SupportsConversationBindings RemoteTransport RemoteCallRequest
-    RemoteCallResult RemoteStreamEvent RemoteNode REMOTE_TERMINAL_TASK_STATES RemotePushNotificationBinding
-    RemoteTaskAuthRequired RemoteTaskEvent RemoteTaskInputRequired RemoteTaskPage RemoteTaskSnapshot RemoteTaskState
-    RemoteTaskStatus SupportsRemoteTasks
+    __version__ ArtifactRef ArtifactRetentionConfig ArtifactScope ArtifactStore InMemoryArtifactStore
+    NoOpArtifactStore discover_artifact_store configure_logging ExtraFormatter StructuredFormatter Context CycleError
+    PenguiFlow DEFAULT_QUEUE_MAXSIZE create call_playbook Node NodePolicy ModelRegistry NodeSpec SideEffect
+    ToolInputExample ToolLoadingMode build_catalog tool Middleware log_flow_events LatencyCallback FlowEvent
+    format_flow_event FlowError FlowErrorCode MessageBus BusEnvelope Headers Message StreamChunk PlanStep Thought WM
+    FinalAnswer map_concurrent join_k predicate_router union_router DictRoutingPolicy RoutingPolicy RoutingRequest
+    format_sse_event chunk_to_ws_json stream_flow emit_stream_events flow_to_mermaid flow_to_dot testkit
+    SteeringCancelled SteeringEvent SteeringEventType SteeringInbox StateStore StoredEvent RemoteBinding
+    SupportsConversationBindings RemoteTransport RemoteCallRequest RemoteCallResult RemoteStreamEvent RemoteNode
+    REMOTE_TERMINAL_TASK_STATES RemotePushNotificationBinding RemoteTaskAuthRequired RemoteTaskEvent
+    RemoteTaskInputRequired RemoteTaskPage RemoteTaskSnapshot RemoteTaskState RemoteTaskStatus SupportsRemoteTasks
 """
 IN_MODULES = {
     "core": """TraceCancelled Endpoint OPEN_SEA ROOKERY Floe BUDGET_EXCEEDED_TEXT DEADLINE_EXCEEDED_TEXT
@@ -28,8 +28,8 @@ IN_MODULES = {
     "policies": "evaluate_policy",
     "admin": "load_state_store render_events main",
     "state": """InMemoryStateStore PlaygroundArtifactStore require_capabilities missing_capabilities TaskState
-        StateUpdate SteeringEvent SteeringEventType TaskContextSnapshot TaskStatus TaskType UpdateType RemoteBinding StateStore
-        StoredEvent""",
+        StateUpdate SteeringEvent SteeringEventType TaskContextSnapshot TaskStatus TaskType UpdateType RemoteBinding
+        StateStore StoredEvent""",
     "state.in_memory": "InMemoryStateStore PlaygroundArtifactStore",
     "state.models": "TaskStateModel TaskState StoredEvent SteeringEvent",
     "state.protocol": """SupportsArtifacts SupportsConversationBindings SupportsMemoryState SupportsPlannerEvents
