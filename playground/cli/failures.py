@@ -59,9 +59,12 @@ def _explain_store(error: BaseException) -> Failure | None:
     if isinstance(error, AmbiguousTrace):
         more = len(error.candidates) - _MAX_CANDIDATES
         shown = [*error.candidates[:_MAX_CANDIDATES], *([f"… and {more} more"] if more > 0 else [])]
-        return Failure(str(error), ExitCode.NOT_FOUND, hint="give more of the id", details=shown)
+        # The reader's own message has all of them in its line.
+        told = f"several traces begin with {error.prefix}"
+        return Failure(told, ExitCode.NOT_FOUND, hint="give more of the id", details=shown)
     if isinstance(error, TraceNotFound):
-        return Failure(str(error), ExitCode.NOT_FOUND, hint="`pf traces` lists the traces of this project")
+        told = str(error).partition("; `pf traces`")[0]
+        return Failure(told, ExitCode.NOT_FOUND, hint="`pf traces` lists the traces of this project")
     if isinstance(error, StoreTooNew):
         return Failure(str(error), ExitCode.USAGE)
     if isinstance(error, StoreError):

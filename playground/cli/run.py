@@ -274,6 +274,17 @@ def _default_input(flow: FlowInfo, target: str) -> Any:
         return {}
     needed = ", ".join(str(name) for name in schema.get("required", ()))
     what = f"{flow.input_type or 'input'}{f' ({needed})' if needed else ''}"
-    example = json_text(flow.samples[0]) if flow.samples else '{"…": …}'
+    example = json_text(flow.samples[0] if flow.samples else _example(schema))
     command = f"pf run {shlex.quote(target)} --input {shlex.quote(example)}"
     raise Failure(f"{target} needs an input: {what}", hint=command)
+
+
+_EXAMPLES: dict[Any, Any] = {"string": "…", "integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
+
+
+def _example(schema: dict[str, Any]) -> Any:
+    """A value in the shape of the input: what is required, one level deep."""
+    if schema.get("type") != "object":
+        return _EXAMPLES.get(schema.get("type"))
+    fields = schema.get("properties", {})
+    return {name: _EXAMPLES.get(fields.get(name, {}).get("type")) for name in schema.get("required", ())}

@@ -91,6 +91,16 @@ def test_what_was_meant_is_a_better_hint(tmp_path: Path, monkeypatch: pytest.Mon
     assert failure.hint == f"did you mean {Path('flows/triage.py')}?"
 
 
+def test_nothing_is_said_twice() -> None:
+    missing = explain(TraceNotFound("no trace begins with 'x' in db; `pf traces` lists them", trace_id="x"))
+    several = explain(AmbiguousTrace("several: a1, a2; give more", prefix="a", candidates=["a1", "a2"]))
+
+    assert missing is not None
+    assert several is not None
+    assert missing.message == "no trace begins with 'x' in db"
+    assert (several.message, several.details) == ("several traces begin with a", ["a1", "a2"])
+
+
 def test_many_candidates_are_cut() -> None:
     failure = explain(AmbiguousTrace("many", prefix="t", candidates=[f"t{number}" for number in range(25)]))
 

@@ -110,6 +110,15 @@ def test_what_cannot_be_sent_as_it_is(pf: Capture, target: str) -> None:
     assert r"OSError: cannot open \udcff" in pf.err
 
 
+def test_a_missing_input_is_shown_by_an_example(pf: Capture, target: str) -> None:
+    source = Path(target)
+    source.write_text(source.read_text().replace('do: str = "greet"', "do: str\n    times: int"))
+
+    assert pf("run", target) == 2
+    assert f"pf: {target} needs an input: Order (do, times)" in pf.err
+    assert """pf run flows/obey.py --input '{"do":"…","times":1}'""" in pf.err.replace('": ', '":').replace(", ", ",")
+
+
 def test_surrogates_in_what_is_logged_and_in_settings(pf: Capture, target: str) -> None:
     source = Path(target)
     source.write_text(
