@@ -442,3 +442,29 @@ async def test_sizes_of_what_is_no_json(flow_of: Any, event_log: Any) -> None:
     assert sizes[:2] == [3, 0]
     assert sizes[2] > 0
     assert event_log.of_type("remote_call_start")[0].extra["remote_request_bytes"] == 2
+
+
+async def test_stop_does_not_end_a_cancellation_that_is_on_its_way(flow_of: Any, event_log: Any, until: Any) -> None:
+    transport = Scripted(asyncio.Event())
+    transport.cancel_gate = asyncio.Event()
+    flow = flow_of(remote(transport))
+    question = ask(remote_task_id="task-1")
+    call = asyncio.create_task(flow.call(question))
+    await transport.waiting.wait()
+    await flow.cancel(question.trace_id)
+    with pytest.raises(FlowError):
+        await call
+    await until(lambda: transport.cancels)
+    stopping = asyncio.create_task(flow.stop())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    transport.cancel_gate.set()
+    await stopping
+    (cancelled,) = event_log.of_type("remote_call_cancelled")
+    assert cancelled.extra["remote_cancel_reason"] == "trace_cancel"
+
+
+async def test_a_call_outside_a_flow() -> None:
+    node = remote(Scripted(result=answer("found")))
+    assert await node.invoke(ask(), Context(node), registry=None) == "found"
