@@ -200,6 +200,8 @@ class SourceLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile, and record what was compiled."""
+        if not Path(self.path).is_file():
+            raise ImportError(f"{self.path} is no regular file", name=fullname, path=self.path)
         content = Path(self.path).read_bytes()
         _remember_lines(self.path, content)
         tree = ast.parse(content, self.path)

@@ -83,10 +83,10 @@ class Watcher:
             self._on_change(changed)
 
     def _has_changed(self, path: Path) -> bool:
+        if path.exists() and not path.is_file():
+            return False  # a folder; or a pipe, which would keep its reader waiting
         try:
             current: str | None = hash_source(path.read_bytes())
-        except IsADirectoryError:
-            return False
         except OSError:
             current = None
         known = path in self._hashes

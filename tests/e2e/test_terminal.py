@@ -139,8 +139,8 @@ def test_saves_reach_the_next_run_and_broken_code_leaves_the_last_good_one(proje
 
 def test_a_host_that_dies_is_told_and_the_next_run_works(terminal: Terminal) -> None:
     ask(terminal, "exit")
+    terminal.until_shown("exit code 1")
     terminal.until_shown("interrupted", "ready")
-    assert "exit code 1" in terminal.text()
     ask(terminal, "hello")
     terminal.until_shown("first edition streamed")
 

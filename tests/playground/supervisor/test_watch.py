@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -110,4 +111,10 @@ async def test_folders_come_and_go(watched: Watched) -> None:
 async def test_an_atomic_save_is_a_save(watched: Watched) -> None:
     watched.write("flows/.a.py.swp~", "2")
     (watched.root / "flows/.a.py.swp~").replace(watched.root / "flows/a.py")
+    assert await watched.hear("flows/a.py") == ["flows/a.py"]
+
+
+async def test_a_pipe_among_the_sources_is_no_source(watched: Watched) -> None:
+    os.mkfifo(watched.root / "flows" / "pipe.py")
+    watched.write("flows/a.py", "1")
     assert await watched.hear("flows/a.py") == ["flows/a.py"]
