@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from penguiflow.validation import is_message, rewrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
 
-__all__ = ["OPEN_SEA", "ROOKERY", "Endpoint", "Floe", "Inbox", "Item"]
+__all__ = ["OPEN_SEA", "ROOKERY", "UNCHANGED", "Endpoint", "Floe", "Inbox", "Item", "payload_of", "whole"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,13 @@ class Inbox:
 class Floe:
     """One edge: at most `maxsize` of its messages wait at a time (0 or less: any number)."""
 
-    __slots__ = ("inbox", "maxsize", "name", "putters", "size", "source", "target")
+    __slots__ = ("inbox", "is_exit", "maxsize", "name", "putters", "size", "source", "target")
 
     def __init__(self, source: Node | Endpoint | None, target: Node | Endpoint | None, *, maxsize: int) -> None:
         self.source = source
         self.target = target
+        self.is_exit = target is ROOKERY
+        """Whether it leads out of the flow."""
         self.maxsize = maxsize
         self.size = 0
         self.inbox = Inbox()
@@ -148,5 +152,30 @@ def _name(owner: Node | Endpoint | None) -> str:
 
 Getter = tuple["asyncio.Future[None]", "Sequence[Node | Endpoint] | None"]
 """Who waits for a message, and from which sources (None: from any)."""
-Item = tuple[Floe, Any, "Trace | None", str]
-"""A message on its way: its edge, the message, its trace and its id (empty unless it is recorded)."""
+Item = tuple[Floe, Any, Any, "Trace | None", str]
+"""A message on its way: edge, message, the payload that has taken the place of the message's (else `UNCHANGED`), trace
+and message id (empty unless it is recorded).
+
+A node's result travels beside the envelope that its input came in. The two are made one when somebody wants a
+`Message`: most nodes take the payload alone.
+"""
+
+
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
+
+UNCHANGED: Final = _Unchanged()
+
+
+def whole(message: Any, payload: Any) -> Any:
+    """The message as its receiver should see it."""
+    return message if payload is UNCHANGED else rewrap(message, payload)
+
+
+def payload_of(message: Any, payload: Any) -> Any:
+    """What the message carries, out of its envelope."""
+    if payload is not UNCHANGED:
+        return payload
+    return message.payload if is_message(message) else message

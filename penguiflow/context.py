@@ -7,16 +7,17 @@ from collections.abc import Awaitable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import ROOKERY, Endpoint, Floe, Inbox, Item
+from penguiflow.channels import ROOKERY, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
 from penguiflow.observer import Payload
 from penguiflow.traces import Trace, TraceCancelled
 from penguiflow.types import Message, StreamChunk
-from penguiflow.validation import rewrap
+from penguiflow.validation import is_message, new_chunk
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
     from penguiflow.playbooks import PlaybookFactory
+    from penguiflow.turns import Turn
 
     Targets = Node | Endpoint | Sequence[Node | Endpoint] | None
 
@@ -59,16 +60,17 @@ class Port:
             while items:
                 item = items.popleft()
                 item[0].release()
-                if item[2] is None or not item[2].cancelled:
+                trace = item[3]
+                if trace is None or not trace.cancelled:
                     return item
-                item[2].passed_over(item)
+                trace.passed_over(item)
             return None
         wanted = [from_] if not isinstance(from_, Sequence) else list(from_)
         for source in wanted:
             if not any(floe.source == source for floe in self.incoming):
                 raise KeyError(f"Unknown source {getattr(source, 'name', source)} for {self.name}")
         for position, item in enumerate(items):
-            if item[0].source in wanted and (item[2] is None or not item[2].cancelled):
+            if item[0].source in wanted and (item[3] is None or not item[3].cancelled):
                 del items[position]
                 item[0].release()
                 return item
@@ -100,6 +102,7 @@ class Context:
     # Class attributes are the defaults of an invocation: most invocations never touch them, and so do not pay for them.
     _trace: Trace | None = None
     _message: Any = None
+    _payload: Any = UNCHANGED
     _message_id = ""
     _span = ""
     _envelope: Message | None = None
@@ -112,6 +115,7 @@ class Context:
     _shielded = False
     _forced = False  # cancelled out of a listener that does not return: tell it no more
     _held: list[Trace] | None = None
+    _turn: Turn | None = None  # only where invocations of the same trace may overtake each other
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None) -> None:
         self._port = Port(owner, runtime)
@@ -140,6 +144,8 @@ class Context:
     @property
     def message(self) -> Any:
         """The message as it came, with its envelope even where the function gets the bare payload."""
+        if self._payload is not UNCHANGED:
+            self._message, self._payload = whole(self._message, self._payload), UNCHANGED
         return self._message
 
     @property
@@ -183,42 +189,34 @@ class Context:
 
         Raises `KeyError` for an unknown target and `TraceCancelled` once the trace is cancelled.
         """
-        flow = self._flow()
-        floes = self._port.floes_to(to)
+        flow = self._port.runtime or self._flow()
+        floes = self._port.outgoing if to is None else self._port.floes_to(to)
         if not floes:
             return
         recorder = flow._table.recorder
         if recorder is not None and recorder.congested:
             # Whoever sends more than can be recorded waits here, a node in the middle of a fan-out too.
             await recorder.wait_ready()
-        msg = self._enveloped(msg)
-        trace = flow._table.of(msg, self._trace)
-        first_id: str | None = None
-        if trace is not None:
-            trace.inflight += 1
-        try:
-            for floe in floes:
-                first_id = await self._send(floe, msg, trace, first_id)
-        finally:
-            if trace is not None:
-                flow._table.release(trace)
+        message, payload, trace = self._addressed(msg, flow)
+        await self._send_to(floes, message, payload, trace)
 
     def emit_nowait(self, msg: Any, to: Targets = None) -> None:
         """As `emit`, without waiting: raises `asyncio.QueueFull`, and then has sent nothing."""
         flow = self._flow()
         floes = self._port.floes_to(to)
         sink = None if self._trace is None else self._trace.sink
+        if self._turn is not None and not self._turn.come:
+            raise asyncio.QueueFull
         if any(sink.full if sink is not None and floe.target is ROOKERY else floe.full() for floe in floes):
             raise asyncio.QueueFull
         if not floes:
             return
-        msg = self._enveloped(msg)
-        trace = flow._table.of(msg, self._trace)
+        message, payload, trace = self._addressed(msg, flow)
         first_id: str | None = None
         for floe in floes:
-            first_id = self._put(floe, msg, trace, first_id)
+            first_id = self._put(floe, message, payload, trace, first_id)
             if flow._mirror is not None:
-                flow._mirror.publish_later(floe, msg, trace)
+                flow._mirror.publish_later(floe, whole(message, payload), trace)
 
     async def emit_chunk(
         self,
@@ -236,13 +234,13 @@ class Context:
         The stream is named after the trace unless `stream_id` says otherwise. A bare payload as the parent sends the
         bare chunk. Raises `TypeError` when there is no trace to name the stream after.
         """
-        flow = self._flow()
+        flow = self._port.runtime or self._flow()
         trace = flow._table.of(parent, self._trace)
         if trace is None:
             raise TypeError("emit_chunk needs a Message as its parent, or a payload whose run is recorded or called")
         stream = trace.id if stream_id is None else stream_id
         number = trace.next_chunk(self._port.owner.node_id, stream, seq, done)
-        chunk = StreamChunk(stream_id=stream, seq=number, text=text, done=done, meta=meta or {})
+        chunk = new_chunk(stream, number, text, done, meta)
         if trace.log is not None:
             trace.log.event(
                 "stream.chunk",
@@ -250,7 +248,16 @@ class Context:
                 self._span or trace.log.root,
                 {"stream_id": stream, "chunk_seq": number, "text": text, "done": done, "meta": chunk.meta},
             )
-        await self.emit(rewrap(parent, chunk) if isinstance(parent, Message) else chunk, to)
+        floes = self._port.outgoing if to is None else self._port.floes_to(to)
+        recorder = flow._table.recorder
+        if recorder is not None and recorder.congested:
+            await recorder.wait_ready()
+        if is_message(parent):
+            await self._send_to(floes, parent, chunk, trace)
+        elif self._envelope is not None:
+            await self._send_to(floes, self._envelope, chunk, trace)
+        else:
+            await self._send_to(floes, chunk, UNCHANGED, trace)
         return chunk
 
     def fetch_nowait(self, from_: Targets = None) -> Any:
@@ -287,13 +294,15 @@ class Context:
             raise RuntimeError("Context is not attached to a running flow")
         return self._port.runtime
 
-    def _enveloped(self, msg: Any) -> Any:
-        envelope = self._envelope
-        return msg if envelope is None or isinstance(msg, Message) else rewrap(envelope, msg)
+    def _addressed(self, msg: Any, flow: PenguiFlow) -> tuple[Any, Any, Trace | None]:
+        """The message and payload to send, and their trace: a bare payload goes in the envelope that its cause had."""
+        if self._envelope is not None and not is_message(msg):
+            return self._envelope, msg, self._trace
+        return msg, UNCHANGED, flow._table.of(msg, self._trace)
 
     def _accept(self, item: Item) -> Any:
         """Take over a fetched message: it counts as being worked on until this invocation is over."""
-        floe, message, trace, message_id = item
+        floe, message, payload, trace, message_id = item
         if trace is not None:
             if trace.log is not None:
                 trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
@@ -302,10 +311,41 @@ class Context:
             if self._held is None:
                 self._held = []
             self._held.append(trace)
-        return message
+        return whole(message, payload)
 
-    async def _send(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
-        sink = trace.sink if trace is not None and floe.target is ROOKERY else None
+    async def _send_to(self, floes: Sequence[Floe], message: Any, payload: Any, trace: Trace | None) -> None:
+        """Send one message by several edges."""
+        first_id: str | None = None
+        if self._turn is not None and not self._turn.come:
+            await self._turn.wait()
+        runtime = self._port.runtime
+        if runtime is None or runtime._mirror is None:
+            for position, floe in enumerate(floes):
+                sink = None if trace is None or not floe.is_exit else trace.sink
+                if sink.full if sink is not None else 0 < floe.maxsize <= floe.size:
+                    floes = floes[position:]
+                    break
+                first_id = self._put(floe, message, payload, trace, first_id)
+            else:
+                return
+        if trace is None:
+            for floe in floes:
+                await self._send(floe, message, payload, None, None)
+            return
+        # The trace must not end while this waits for room.
+        trace.inflight += 1
+        try:
+            for floe in floes:
+                first_id = await self._send(floe, message, payload, trace, first_id)
+        finally:
+            self._flow()._table.release(trace)
+
+    async def _send(
+        self, floe: Floe, message: Any, payload: Any, trace: Trace | None, same_as: str | None
+    ) -> str | None:
+        if self._turn is not None and not self._turn.come:
+            await self._turn.wait()
+        sink = trace.sink if trace is not None and floe.is_exit else None
         if sink is not None:
             while sink.full:
                 await sink.wait_room()
@@ -313,7 +353,7 @@ class Context:
             # An invocation is cancelled through its carrier; a sender from outside through the edge it waits for.
             await floe.wait_room(trace if self._task is None else None)
         try:
-            sent = self._put(floe, msg, trace, same_as)
+            sent = self._put(floe, message, payload, trace, same_as)
         except TraceCancelled:
             # This sender's turn came and is not taken: the next one must not wait for ever.
             if floe.putters and not floe.full():
@@ -321,30 +361,30 @@ class Context:
             raise
         runtime = self._port.runtime
         if runtime is not None and runtime._mirror is not None:
-            await self._shield(runtime._mirror.publish(floe, msg, trace))
+            await self._shield(runtime._mirror.publish(floe, whole(message, payload), trace))
         return sent
 
-    def _put(self, floe: Floe, msg: Any, trace: Trace | None, same_as: str | None) -> str | None:
+    def _put(self, floe: Floe, message: Any, payload: Any, trace: Trace | None, same_as: str | None) -> str | None:
         """Hand one message to an edge (or to whoever waits for the trace's results); returns its id when recorded."""
         if trace is None:
-            floe.put((floe, msg, None, ""))
+            floe.put((floe, message, payload, None, ""))
             return None
         if trace.cancelled or trace.ended:
             raise TraceCancelled(trace.id)
-        message_id = "" if trace.log is None else self._log_put(floe, msg, trace, same_as)
-        if floe.target is not ROOKERY:
+        message_id = "" if trace.log is None else self._log_put(floe, message, payload, trace, same_as)
+        if not floe.is_exit:
             trace.queued += 1
         elif trace.sink is not None:
-            trace.sink.put(msg)
+            trace.sink.put(whole(message, payload))
             if trace.log is not None:
                 trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
             return same_as or message_id
         else:
             trace.parked += 1
-        floe.put((floe, msg, trace, message_id))
+        floe.put((floe, message, payload, trace, message_id))
         return same_as or message_id
 
-    def _log_put(self, floe: Floe, msg: Any, trace: Trace, same_as: str | None) -> str:
+    def _log_put(self, floe: Floe, message: Any, payload: Any, trace: Trace, same_as: str | None) -> str:
         assert trace.log is not None
         # The same invocation of the same message gives the same ids again: that is what resume and replay go by.
         # A trace that is taken up again has another root: what is sent in then is something else.
@@ -354,18 +394,18 @@ class Context:
         message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         source, target = floe.name.split("->", 1)
         data: dict[str, Any] = {"message_id": message_id, "source": source, "target": target}
-        payload = msg.payload if isinstance(msg, Message) else msg
-        if isinstance(payload, StreamChunk):
-            data["stream_id"] = payload.stream_id
-            data["chunk_seq"] = payload.seq
+        content = payload_of(message, payload)
+        if isinstance(content, StreamChunk):
+            data["stream_id"] = content.stream_id
+            data["chunk_seq"] = content.seq
         elif same_as:
             data["same_as"] = same_as
         else:
-            data["payload"] = Payload(payload)
-            if isinstance(msg, Message):
-                data["headers"] = msg.headers.model_dump()
-                data["meta"] = msg.meta
-                data["deadline_s"] = msg.deadline_s
+            data["payload"] = Payload(content)
+            if is_message(message):
+                data["headers"] = message.headers.model_dump()
+                data["meta"] = message.meta
+                data["deadline_s"] = message.deadline_s
         trace.log.event("message.enqueued", floe.name, self._span or trace.log.root, data)
         return message_id
 

@@ -37,14 +37,13 @@ class Step(NamedTuple):
     """Neither hops nor tokens bound it: each round is delivered too, so that somebody can watch it."""
 
 
-def next_step(incoming: Any, result: Message) -> Step:
+def next_step(before: Any, result: Message) -> Step:
     """Check the deadline, then the tokens, then the hops, and count one hop if the node did not."""
     memory: WM = result.payload
     if result.deadline_s is not None and result.deadline_s <= time.time():
         return _end(result, DEADLINE_EXCEEDED_TEXT, FlowErrorCode.DEADLINE_EXCEEDED)
     if memory.budget_tokens is not None and memory.tokens_used >= memory.budget_tokens:
         return _end(result, TOKEN_BUDGET_EXCEEDED_TEXT, FlowErrorCode.TOKEN_BUDGET_EXHAUSTED)
-    before = getattr(incoming, "payload", incoming)
     hops = memory.hops
     if isinstance(before, WM) and hops <= before.hops:
         hops = before.hops + 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
 from penguiflow.bus import MessageBus
-from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint, Floe
+from penguiflow.channels import OPEN_SEA, ROOKERY, UNCHANGED, Endpoint, Floe, whole
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
@@ -269,12 +269,12 @@ class PenguiFlow:
             raise RuntimeError("fetch(from_=...) is not supported once trace-scoped fetching is enabled")
         while (item := self._rookery.take(from_)) is None:
             await self._rookery.wait_arrival(from_)
-        floe, message, trace, message_id = item
+        floe, message, payload, trace, message_id = item
         if trace is not None:
             if trace.log is not None:
                 trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
             self._table.collected(trace)
-        return message
+        return whole(message, payload)
 
     async def fetch_any(self, from_: NodeTargets = None, *, trace_id: str | None = None) -> Any:
         """The same as `fetch`."""
@@ -462,14 +462,14 @@ class PenguiFlow:
         if trace.log is not None:
             for port in self._ports.values():
                 for item in port.inbox.items:
-                    if item[2] is trace:
+                    if item[3] is trace:
                         trace.passed_over(item)
             trace.backlog_logged = True
         if trace.parked:
             items = self._rookery.inbox.items
-            kept = [item for item in items if item[2] is not trace]
+            kept = [item for item in items if item[3] is not trace]
             for item in items:
-                if item[2] is trace:
+                if item[3] is trace:
                     item[0].release()
             items.clear()
             items.extend(kept)
@@ -486,7 +486,7 @@ class PenguiFlow:
         if floe is None:
             floe = port.side_exit = Floe(port.owner, ROOKERY, maxsize=self._queue_maxsize)
             floe.inbox = self._rookery.inbox
-        await context._send(floe, msg, context._trace, None)
+        await context._send(floe, msg, UNCHANGED, context._trace, None)
 
 
 def create(*adjacencies: tuple[Node, Sequence[Node]], **kwargs: Any) -> PenguiFlow:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from collections.abc import Coroutine, Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import ROOKERY, Item
+from penguiflow.channels import ROOKERY, UNCHANGED, Floe, Item, payload_of
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
 from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_step, snapshot
@@ -16,14 +17,17 @@ from penguiflow.coroutines import Closed, resume_in
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
 from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
-from penguiflow.types import FinalAnswer, Message
-from penguiflow.validation import rewrap
+from penguiflow.turns import take_turn
+from penguiflow.types import WM, FinalAnswer, Message
+from penguiflow.validation import is_message, rewrap
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
+    from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
 
 logger = logging.getLogger("penguiflow.core")
+_new_context = Context.__new__
 
 
 class Invoker:
@@ -39,21 +43,121 @@ class Invoker:
         self.interceptors = flow._interceptors
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
+        self.watched = False
+        """Whether anybody must see every invocation."""
 
-    async def activate(self, worker: Worker, context: Context, item: Item) -> None:  # noqa: C901 - the hot path
-        """Handle one message from beginning to end. Raises nothing.
+    def refresh(self) -> None:
+        """Notice who listens or intercepts, from now on."""
+        self.told = self.broadcast.wanted(logging.INFO)
+        self.watched = self.told or bool(self.interceptors) or self.flow._mirror is not None
 
-        This is the path that every hop takes: what is written out here (checks, the send to the successors) is
-        written out because a call costs as much as the work.
+    def step(self, worker: Worker, item: Item) -> tuple[Context, Coroutine[Any, Any, None]] | None:  # noqa: C901
+        """Handle one message without waiting. Where that does not do: the invocation, and what is left of it.
+
+        Every hop takes this path. What most have in common is written out, because a call costs as much as the work:
+        input and result of the registered types, a function that does not wait, nobody who listens, room on the edges.
         """
-        floe, message, trace, message_id = item
+        _, message, payload, trace, _ = item
+        context = _new_context(Context)
+        context._port = port = worker.port
         context._message = message
-        log = None
+        if payload is not UNCHANGED:
+            context._payload = payload
         if trace is not None:
             context._trace = trace
             trace.queued -= 1
             trace.inflight += 1
+            if trace.log is not None or trace.turns is not None:
+                return context, self.activate(worker, context, item)
+        if self.watched:
+            return context, self.activate(worker, context, item)
+        envelope: Message | None = None
+        value = message
+        kind = type(message)
+        if kind is Message:
+            if message.deadline_s is not None:
+                return context, self.activate(worker, context, item)
+            if worker.unwraps:
+                context._envelope = envelope = message
+                value = message.payload if payload is UNCHANGED else payload
+                kind = type(value)
+            elif payload is not UNCHANGED:
+                value = context.message
+        if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
+            return context, self.activate(worker, context, item)
+        started = perf_counter()
+        variables = self.base_context.copy()
+        try:
+            coro = worker.func(value, context)
+            pending = variables.run(coro.send, None)
+        except StopIteration as stop:
+            result = stop.value
+        except BaseException as failure:
+            return context, self.activate(worker, context, item, started, _raised(failure))
+        else:
+            first = self._await_function(worker, context, variables, coro, pending)
+            return context, self.activate(worker, context, item, started, first)
+        if result is not None:
+            kind = type(result)
+            if kind is worker.plain_out and envelope is not None:
+                message = envelope
+                payload = result
+            elif kind is worker.plain_out or ((kind is Message or worker.unchecked) and _goes_on(result, trace, worker)):
+                message = result
+                payload = UNCHANGED
+            else:
+                return context, self.activate(worker, context, item, started, _returned(result))
+            if trace is not None and (trace.cancelled or trace.ended):
+                return context, self.activate(worker, context, item, started, _returned(result))
+            ready = self.engine.ready
+            position = 0
+            for floe in port.outgoing:
+                if 0 < floe.maxsize <= floe.size or (floe.is_exit and trace is not None and trace.sink is not None):
+                    unsent = (port.outgoing[position:], message, payload)
+                    return context, self.activate(worker, context, item, started, unsent=unsent)
+                position += 1
+                if trace is not None:
+                    if floe.is_exit:
+                        trace.parked += 1
+                    else:
+                        trace.queued += 1
+                floe.size += 1
+                inbox = floe.inbox
+                inbox.items.append((floe, message, payload, trace, ""))
+                target = inbox.worker
+                if target is None or inbox.getters:
+                    inbox.arrived(floe)
+                elif not target.listed and target.running < target.limit:
+                    # A carrier is at it: nobody needs to be woken.
+                    target.listed = True
+                    ready.append(target)
+        if trace is not None:
+            if context._held is not None:
+                self._release_held(context)
+            trace.inflight -= 1
+            if not trace.inflight and not trace.queued and not trace.ended:
+                self.table.finish(trace)
+        return None
+
+    async def activate(  # noqa: C901 - all that can happen to a message in a node
+        self,
+        worker: Worker,
+        context: Context,
+        item: Item,
+        started: float = 0.0,
+        first: Coroutine[Any, Any, Any] | None = None,
+        unsent: tuple[Sequence[Floe], Any, Any] | None = None,
+    ) -> None:
+        """Handle one message from beginning to end, or from where `step` left it. Raises nothing.
+
+        `first` is the rest of the first attempt, begun at `started`; `unsent` is what is left to be sent, and where.
+        """
+        floe, message, payload, trace, message_id = item
+        log = None
+        if trace is not None:
             log = trace.log
+            if trace.turns is not None and worker.limit > 1:
+                context._turn = take_turn(trace, worker.node.node_id)
             if log is not None:
                 context._message_id = message_id
                 log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
@@ -64,13 +168,14 @@ class Invoker:
         error: FlowError | None = None
         attempt = 0
         attempt_span = ""
-        expiring = isinstance(message, Message) and message.deadline_s is not None
+        expiring = is_message(message) and message.deadline_s is not None
         try:
-            while True:
+            while unsent is None:
                 if expiring and message.deadline_s <= time():
-                    error = await self._expired(worker, context, message)
+                    error = await self._expired(worker, context, context.message)
                     break
-                started = perf_counter()
+                if first is None:
+                    started = perf_counter()
                 if log is not None:
                     attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
                 try:
@@ -78,28 +183,36 @@ class Invoker:
                         await self.broadcast.tell(
                             "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
                         )
-                    value = message
-                    envelope = None
-                    if validators.unwraps and isinstance(message, Message):
-                        context._envelope = envelope = message
-                        value = message.payload
-                    if validators.check_in is not None and type(value) is not validators.trusted_in:
-                        value = validators.check_in(value)
-                    if self.interceptors:
-                        result = await self._intercepted(worker, context, value)
+                    envelope = context._envelope
+                    if first is not None:
+                        rest, first = first, None
+                        result = await rest
                     else:
-                        coro = worker.func(value, context)
-                        variables = self.base_context.copy()
-                        try:
-                            pending = variables.run(coro.send, None)
-                        except StopIteration as stop:
-                            result = stop.value
+                        value = message
+                        if validators.unwraps and is_message(message):
+                            context._envelope = envelope = message
+                            value = message.payload if payload is UNCHANGED else payload
+                        elif payload is not UNCHANGED:
+                            value = context.message
+                        if validators.check_in is not None and type(value) is not validators.trusted_in:
+                            value = validators.check_in(value)
+                        if self.interceptors:
+                            result = await self._intercepted(worker, context, value)
                         else:
-                            result = await self._await_function(worker, context, variables, coro, pending)
+                            coro = worker.func(value, context)
+                            variables = self.base_context.copy()
+                            try:
+                                pending = variables.run(coro.send, None)
+                            except StopIteration as stop:
+                                result = stop.value
+                            else:
+                                result = await self._await_function(worker, context, variables, coro, pending)
                     if expiring and message.deadline_s <= time():
                         raise DeadlinePassed
-                    if envelope is not None and type(result) is validators.trusted_out:
-                        result = rewrap(envelope, result)
+                    made: Any = UNCHANGED
+                    if envelope is not None and result is not None and type(result) is validators.plain_out:
+                        # It travels beside the envelope.
+                        result, made = envelope, result
                     elif result is not None:
                         result = validators.finish(result, envelope)
                 except BaseException as failure:
@@ -111,49 +224,20 @@ class Invoker:
                 if log is not None and (log := trace.log) is not None:  # type: ignore[union-attr]
                     latency_ms = (perf_counter() - started) * 1e3
                     log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
-                if result is not None:
-                    if type(result) is Message:
-                        own_id: str | None = result.trace_id
-                        plain = type(result.payload) not in CONTROLLER_PAYLOADS
-                    else:
-                        own_id = trace_id_of(result)
-                        plain = True
-                    if (
-                        log is not None
-                        or not plain
-                        or self.flow._mirror is not None
-                        or (own_id is not None and (trace is None or own_id != trace.id))
-                    ):
-                        error = await self._deliver(worker, context, result)
-                        if error is not None:
-                            break
-                    else:
-                        engine = self.engine
-                        for floe in worker.port.outgoing:
-                            if (
-                                0 < floe.maxsize <= floe.size
-                                or floe.target is ROOKERY
-                                or (trace is not None and (trace.cancelled or trace.ended))
-                            ):
-                                await context._send(floe, result, trace, None)
-                                continue
-                            if trace is not None:
-                                trace.queued += 1
-                            floe.size += 1
-                            inbox = floe.inbox
-                            inbox.items.append((floe, result, trace, ""))
-                            target = inbox.worker
-                            if target is None or inbox.getters:
-                                inbox.arrived(floe)
-                            elif not target.listed and target.running < target.limit:
-                                target.listed = True
-                                engine.ready.append(target)
-                                if engine.drainer is None:
-                                    engine.wake()
+                if made is not UNCHANGED:
+                    if worker.port.outgoing:
+                        await self._ready_to_record()
+                        await context._send_to(worker.port.outgoing, result, made, trace)
+                elif result is not None:
+                    error = await self._deliver(worker, context, result)
+                    if error is not None:
+                        break
                 if self.told:
                     latency_ms = (perf_counter() - started) * 1e3
                     await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
                 break
+            if unsent is not None:
+                await context._send_to(*unsent, trace)
             status = "ok" if error is None else trace_status(error)
         except (asyncio.CancelledError, TraceCancelled):
             context._cancel_sent = True
@@ -171,11 +255,22 @@ class Invoker:
                     data = None if error is None else {"error": error.to_payload()}
                     log.end("node", worker.port.name, context._span, log.root, status, data)
                 if context._held is not None:
-                    for held in context._held:
-                        self.table.release(held)
+                    self._release_held(context)
+                if context._turn is not None:
+                    context._turn.end(trace, worker.node.node_id)
                 trace.inflight -= 1
                 if not trace.inflight and not trace.queued and not trace.ended:
                     self.table.finish(trace)
+
+    def _release_held(self, context: Context) -> None:
+        """What the function fetched by itself is done with."""
+        for held in context._held or ():
+            self.table.release(held)
+
+    async def _ready_to_record(self) -> None:
+        recorder = self.table.recorder
+        if recorder is not None and recorder.congested:
+            await recorder.wait_ready()
 
     async def _intercepted(self, worker: Worker, context: Context, value: Any) -> Any:
         """Call the function between its checkpoints."""
@@ -245,13 +340,13 @@ class Invoker:
 
     async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
         """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
-        if not isinstance(result, Message) or not isinstance(result.payload, CONTROLLER_PAYLOADS):
+        if not is_message(result) or not isinstance(result.payload, CONTROLLER_PAYLOADS):
             await context.emit(result)
             return None
         if isinstance(result.payload, FinalAnswer):
             await self.flow._to_rookery(context, result)
             return None
-        step = next_step(context._message, result)
+        step = next_step(payload_of(context._message, context._payload), result)
         if step.code is not None:
             return await self._stopped(worker, context, step.message, step.code)
         itself = [floe.target for floe in worker.port.outgoing if floe.target == worker.node and floe.target]
@@ -268,7 +363,7 @@ class Invoker:
         bound = worker.policy.timeout_s
         too_late: type[Exception] = NodeTimeout
         message = context._message
-        if isinstance(message, Message) and message.deadline_s is not None:
+        if is_message(message) and message.deadline_s is not None:
             left = message.deadline_s - time()
             if bound is None or left < bound:
                 bound, too_late = left, DeadlinePassed
@@ -313,7 +408,7 @@ class Invoker:
             raise failure
         self._forget_timeout(context)
         if isinstance(failure, DeadlinePassed):
-            return await self._expired(worker, context, context._message)
+            return await self._expired(worker, context, context.message)
         event = "node_timeout" if timed_out else "node_error"
         await self.broadcast.tell(
             event,
@@ -388,3 +483,23 @@ def _expire(context: Context) -> None:
     if context._task is not None:
         context._cancels += 1
         context._task.cancel()
+
+
+def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
+    """Whether a result simply goes to the successors, in the trace that it was made in."""
+    if type(result) is not Message:
+        return not is_message(result) and trace_id_of(result) is None
+    if trace is None or result.trace_id != trace.id:
+        return False
+    kind = type(result.payload)
+    if WM in kind.__mro__ or FinalAnswer in kind.__mro__:
+        return False
+    return worker.validators.check_out is None or kind is worker.validators.trusted_out
+
+
+async def _returned(result: Any) -> Any:
+    return result
+
+
+async def _raised(failure: BaseException) -> None:
+    raise failure

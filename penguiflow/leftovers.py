@@ -17,7 +17,7 @@ def adopt(ports: Mapping[Node | Endpoint, Port], table: TraceTable) -> None:
     for port in ports.values():
         items = port.inbox.items
         for _ in range(len(items)):
-            floe, message, trace, message_id = items.popleft()
+            floe, message, payload, trace, message_id = items.popleft()
             if trace is not None and trace.cancelled:
                 floe.release()
                 continue
@@ -33,5 +33,5 @@ def adopt(ports: Mapping[Node | Endpoint, Port], table: TraceTable) -> None:
                 sender = Context._of(ports[floe.source or OPEN_SEA])
                 sender._ordinal = trace.submissions
                 trace.submissions += 1
-                message_id = sender._log_put(floe, message, trace, None)
-            items.append((floe, message, trace, message_id))
+                message_id = sender._log_put(floe, message, payload, trace, None)
+            items.append((floe, message, payload, trace, message_id))

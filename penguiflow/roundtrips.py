@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from penguiflow.channels import UNCHANGED, whole
 from penguiflow.context import Port
 from penguiflow.errors import FlowError
 from penguiflow.results import ResultQueue
@@ -58,13 +59,13 @@ class Roundtrips:
         """The next result of the trace. Raises its `FlowError`; None when it ended without a result."""
         items = self.rookery.inbox.items
         for position, item in enumerate(items):
-            floe, message, trace, _ = item
+            floe, message, payload, trace, _ = item
             if trace is not None and trace.id == trace_id and not trace.cancelled:
                 del items[position]
                 floe.release()
                 self.table.collected(trace)
                 self._end(trace_id)
-                return message
+                return whole(message, payload)
         queue = self._subscribe(trace_id)
         try:
             result = await queue.get()
@@ -128,5 +129,5 @@ class Roundtrips:
             while queue.results:
                 if trace is not None:
                     trace.parked += 1
-                floe.put((floe, queue.results.popleft(), trace, ""))
+                floe.put((floe, queue.results.popleft(), UNCHANGED, trace, ""))
         self._end(trace_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pydantic_core
 
+from penguiflow.channels import UNCHANGED
 from penguiflow.core import PenguiFlow
 from penguiflow.results import ResultQueue
 from penguiflow.types import Message, StreamChunk
@@ -174,7 +175,7 @@ class _TraceResults:
             # Taken one by one, so that a node that waits for room in the queue goes on.
             result = await self._sink.get()
             self._trace.parked += 1
-            floe.put((floe, result, self._trace, ""))
+            floe.put((floe, result, UNCHANGED, self._trace, ""))
         self._released = True
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penguiflow.channels import Item
     from penguiflow.context import Context
     from penguiflow.observer import TraceLog, TraceRecorder
+    from penguiflow.turns import Turn
 
 __all__ = ["ResultSink", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
 
@@ -74,6 +75,7 @@ class Trace:
         "streams",
         "submissions",
         "suspended",
+        "turns",
     )
 
     def __init__(self, trace_id: str) -> None:
@@ -109,6 +111,8 @@ class Trace:
         """What nodes keep for the trace, by node id."""
         self.streams: dict[tuple[str, str], int] | None = None
         """Next `seq` by node id and stream id."""
+        self.turns: dict[str, Turn] | None = None
+        """The last invocation under way of each node that handles several messages at a time, by node id."""
         self.submissions = 0
         """How many messages came in from outside."""
 
@@ -154,7 +158,7 @@ class Trace:
     def passed_over(self, item: Item) -> None:
         """A message of this trace, which is cancelled, leaves its edge for nowhere."""
         if self.log is not None and not self.backlog_logged:
-            about = {"message_id": item[3], "reason": "cancelled"}
+            about = {"message_id": item[4], "reason": "cancelled"}
             self.log.event("message.dropped", item[0].name, self.log.root, about)
 
     def node_state(self, node_id: str) -> dict[str, Any]:

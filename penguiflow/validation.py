@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, TypeAdapter
 
-from penguiflow.types import Message
+from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
 
 if TYPE_CHECKING:
     from penguiflow.node import Node
@@ -35,6 +35,25 @@ def rewrap(envelope: Message, payload: Any) -> Message:
     return message
 
 
+def is_message(value: Any) -> TypeGuard[Message]:
+    """Whether it is a `Message` or of a class derived from it. (`isinstance` asks pydantic's metaclass: ten times this.)"""
+    return Message in type(value).__mro__
+
+
+def new_chunk(stream_id: str, seq: int, text: str, done: bool, meta: dict[str, Any] | None) -> StreamChunk:
+    """A chunk. Parts of exactly the right type are not validated again."""
+    exact = type(stream_id) is str and type(seq) is int and type(text) is str and type(done) is bool
+    if not exact or meta:
+        return StreamChunk(stream_id=stream_id, seq=seq, text=text, done=done, meta=meta or {})
+    chunk = _new(StreamChunk)
+    values = {"stream_id": stream_id, "seq": seq, "text": text, "done": done, "meta": {}}
+    _set_attribute(chunk, "__dict__", values)
+    _set_attribute(chunk, "__pydantic_fields_set__", set(values))
+    _set_attribute(chunk, "__pydantic_extra__", None)
+    _set_attribute(chunk, "__pydantic_private__", None)
+    return chunk
+
+
 def _checker(adapter: TypeAdapter[Any], model: type[BaseModel]) -> tuple[Callable[[Any], Any], type | None]:
     """The bound validator, and the exact type whose instances need no check (pydantic would hand them back as is)."""
     trusted = model if model.model_config.get("revalidate_instances", "never") == "never" else None
@@ -44,7 +63,7 @@ def _checker(adapter: TypeAdapter[Any], model: type[BaseModel]) -> tuple[Callabl
 class NodeValidators:
     """The checks of one node under one registry, looked up once."""
 
-    __slots__ = ("check_in", "check_out", "expects_message", "name", "trusted_in", "trusted_out", "unwraps")
+    __slots__ = ("check_in", "check_out", "expects_message", "name", "plain_out", "trusted_in", "trusted_out", "unwraps")
 
     def __init__(self, node: Node, registry: ModelRegistry | None) -> None:
         self.name = str(node.name)
@@ -52,6 +71,8 @@ class NodeValidators:
         self.check_out: Callable[[Any], Any] | None = None
         self.trusted_in: type | None = None
         self.trusted_out: type | None = None
+        self.plain_out: type | None = None
+        """The exact type of results that need no check and simply go to the successors."""
         self.unwraps = False
         self.expects_message = False
         mode = node.policy.validate
@@ -65,6 +86,8 @@ class NodeValidators:
             self.check_in, self.trusted_in = _checker(in_adapter, in_model)
         if mode in ("both", "out") and not self.expects_message:
             self.check_out, self.trusted_out = _checker(out_adapter, out_model)
+        if self.trusted_out is not None and not issubclass(out_model, Message | WM | FinalAnswer):
+            self.plain_out = None if "trace_id" in out_model.model_fields else self.trusted_out
 
     def prepare(self, message: Any) -> tuple[Any, Message | None]:
         """What the function gets, and the envelope it came in if that was taken off."""

@@ -11,7 +11,6 @@ Timers and the registration for cancellation are paid only by invocations that r
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from penguiflow.context import Context, Port
 from penguiflow.coroutines import resume
 from penguiflow.invocation import Invoker
+from penguiflow.turns import take_turn
 from penguiflow.validation import NodeValidators
 
 if TYPE_CHECKING:
@@ -32,13 +32,25 @@ MAX_IDLE_CARRIERS = 64
 LISTENER_GRACE_S = 1.0
 """How long `stop` waits for middlewares, in seconds, before it cancels them too."""
 
-_new_context = Context.__new__
-
 
 class Worker:
     """One node in the engine: its inbox, its checks, and how many invocations are under way."""
 
-    __slots__ = ("func", "items", "limit", "listed", "node", "policy", "port", "running", "validators")
+    __slots__ = (
+        "func",
+        "items",
+        "limit",
+        "listed",
+        "node",
+        "plain_out",
+        "policy",
+        "port",
+        "running",
+        "trusted_in",
+        "unchecked",
+        "unwraps",
+        "validators",
+    )
 
     def __init__(self, port: Port, registry: ModelRegistry | None) -> None:
         node = cast("Node", port.owner)
@@ -51,7 +63,11 @@ class Worker:
         self.running = 0
         self.listed = False
         """Whether it stands in the queue of nodes that have work."""
-        self.validators = NodeValidators(node, registry)
+        self.validators = validators = NodeValidators(node, registry)
+        self.trusted_in = validators.trusted_in
+        self.plain_out = validators.plain_out
+        self.unwraps = validators.unwraps
+        self.unchecked = validators.check_in is None and validators.check_out is None and not validators.expects_message
 
 
 class Engine:
@@ -147,57 +163,42 @@ class Engine:
         if all(task.cancelling() for task in asyncio.all_tasks()):
             self.stopping = True
 
-    async def _drain(self, task: asyncio.Task[None]) -> None:  # noqa: C901 - the hot loop, written out
+    async def _drain(self, task: asyncio.Task[None]) -> None:
         """Handle messages until none is left, or until another carrier has taken over."""
         ready = self.ready
+        step = self.invoker.step
         handled = 0
-        self.invoker.told = self.broadcast.wanted(logging.INFO)
+        self.invoker.refresh()
         while ready and not self.stopping:
             worker = ready.popleft()
             worker.listed = False
             items = worker.items
-            if not items:
+            if not items or worker.running >= worker.limit:
                 continue
             item = items.popleft()
             floe = item[0]
             floe.size -= 1
             if floe.putters:
                 floe.wake_putter()
-            worker.running += 1
-            if items and worker.running < worker.limit:
+            if items and worker.running + 1 < worker.limit:
                 worker.listed = True
                 ready.append(worker)
-            trace = item[2]
+            trace = item[3]
             if trace is not None and trace.cancelled:
                 trace.passed_over(item)
-            else:
-                context = _new_context(Context)
-                context._port = worker.port
-                activation = self.invoker.activate(worker, context, item)
+            elif (rest := step(worker, item)) is not None:
+                worker.running += 1
                 try:
-                    pending = activation.send(None)
-                except StopIteration:
-                    pass
-                except BaseException:
+                    await self._go_on(worker, task, *rest)
+                finally:
                     worker.running -= 1
-                    raise
-                else:
-                    # It waits: somebody else goes on with the queue.
-                    self.drainer = None
-                    if ready:
-                        self.wake()
-                    try:
-                        await self._wait_with(context, task, resume(activation, pending))
-                    except BaseException:
-                        worker.running -= 1
-                        raise
-            worker.running -= 1
             if task.cancelling():
                 self._notice_shutdown()
+                if items and not worker.listed and not self.stopping:
+                    self.list_worker(worker)
+                return
             if items and not worker.listed and not self.stopping:
                 self.list_worker(worker)
-            if task.cancelling():
-                return
             if self.drainer is not task:
                 if self.drainer is not None:
                     return
@@ -206,9 +207,25 @@ class Engine:
             if handled >= FAIRNESS:
                 handled = 0
                 await asyncio.sleep(0)
-                self.invoker.told = self.broadcast.wanted(logging.INFO)
+                self.invoker.refresh()
         if self.drainer is task:
             self.drainer = None
+
+    async def _go_on(
+        self, worker: Worker, task: asyncio.Task[None], context: Context, activation: Coroutine[Any, Any, None]
+    ) -> None:
+        """Do what is left of an invocation. While it waits, somebody else goes on with the queue."""
+        try:
+            pending = activation.send(None)
+        except StopIteration:
+            return
+        trace = context._trace
+        if worker.limit > 1 and trace is not None and context._turn is None:
+            context._turn = take_turn(trace, worker.node.node_id)
+        self.drainer = None
+        if self.ready:
+            self.wake()
+        await self._wait_with(context, task, resume(activation, pending))
 
     async def _wait_with(self, context: Context, task: asyncio.Task[None], rest: Awaitable[None]) -> None:
         """Wait for the rest of an activation, which can now be cancelled."""

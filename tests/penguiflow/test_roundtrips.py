@@ -143,16 +143,18 @@ async def test_a_timed_out_fetch_can_be_repeated(start: Start, make_node: MakeNo
 async def test_a_new_emit_need_not_wait_for_a_fetch_that_was_given_up(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
 ) -> None:
-    async def stuck_once(message: Message, ctx: Context) -> Message:
-        if message.payload == "stuck":
-            await asyncio.Event().wait()
+    async def never(message: Message, ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    async def echo(message: Message, ctx: Context) -> Message:
         return message
 
-    flow = start(create(make_node(stuck_once, max_concurrency=2).to()))
-    await flow.emit(make_message("stuck"), trace_id="job")
+    stuck, quick = make_node(never), make_node(echo)
+    flow = start(create(stuck.to(), quick.to()))
+    await flow.emit(make_message("stuck"), to=stuck, trace_id="job")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(flow.fetch(trace_id="job"), 0.002)
-    await flow.emit(make_message("again"), trace_id="job")
+    await flow.emit(make_message("again"), to=quick, trace_id="job")
     assert (await flow.fetch(trace_id="job")).payload == "again"
     assert await flow.cancel("job")
     await until(lambda: not flow._traces)
