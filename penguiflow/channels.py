@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
 
-__all__ = ["OPEN_SEA", "ROOKERY", "UNCHANGED", "Endpoint", "Floe", "Inbox", "Item", "payload_of", "whole"]
+__all__ = ["NOWHERE", "OPEN_SEA", "ROOKERY", "UNCHANGED", "Endpoint", "Floe", "Inbox", "Item", "payload_of", "whole"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Inbox:
 
     def arrived(self, floe: Floe) -> None:
         """A message came by `floe`: wake the first getter who wants it, else tell whoever runs the node."""
-        for getter in list(self.getters):
+        for getter in list(self.getters) if self.getters else ():
             future, sources = getter
             if future.done():
                 self.getters.remove(getter)
@@ -106,7 +106,11 @@ class Floe:
         self.size += 1
         inbox = self.inbox
         inbox.items.append(item)
-        inbox.arrived(self)
+        worker = inbox.worker
+        if inbox.getters or worker is None:
+            inbox.arrived(self)
+        elif not worker.listed and worker.running < worker.limit and inbox.engine is not None:
+            inbox.engine.list_worker(worker)
 
     def release(self) -> None:
         """One message of this edge has left the inbox."""
@@ -167,6 +171,8 @@ class _Unchanged:
 
 
 UNCHANGED: Final = _Unchanged()
+NOWHERE: Final = Floe(None, None, maxsize=0)
+"""The edge by which what comes from outside has come."""
 
 
 def whole(message: Any, payload: Any) -> Any:

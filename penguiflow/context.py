@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import ROOKERY, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
+from penguiflow.channels import ROOKERY, NOWHERE, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
 from penguiflow.observer import Payload
 from penguiflow.traces import Trace, TraceCancelled
 from penguiflow.types import Message, StreamChunk
@@ -59,7 +59,10 @@ class Port:
         if from_ is None:
             while items:
                 item = items.popleft()
-                item[0].release()
+                floe = item[0]
+                floe.size -= 1
+                if floe.putters:
+                    floe.wake_putter()
                 trace = item[3]
                 if trace is None or not trace.cancelled:
                     return item
@@ -100,10 +103,7 @@ class Context:
     """A node's view of the flow during one invocation: send, receive, and know the trace."""
 
     # Class attributes are the defaults of an invocation: most invocations never touch them, and so do not pay for them.
-    _trace: Trace | None = None
-    _message: Any = None
-    _payload: Any = UNCHANGED
-    _message_id = ""
+    _item: Item = (NOWHERE, None, UNCHANGED, None, "")
     _span = ""
     _envelope: Message | None = None
     _ordinal = 0
@@ -144,9 +144,11 @@ class Context:
     @property
     def message(self) -> Any:
         """The message as it came, with its envelope even where the function gets the bare payload."""
-        if self._payload is not UNCHANGED:
-            self._message, self._payload = whole(self._message, self._payload), UNCHANGED
-        return self._message
+        floe, message, payload, trace, message_id = self._item
+        if payload is not UNCHANGED:
+            message = whole(message, payload)
+            self._item = (floe, message, UNCHANGED, trace, message_id)
+        return message
 
     @property
     def trace_state(self) -> dict[str, Any]:
@@ -235,7 +237,7 @@ class Context:
         bare chunk. Raises `TypeError` when there is no trace to name the stream after.
         """
         flow = self._port.runtime or self._flow()
-        trace = flow._table.of(parent, self._trace)
+        trace = flow._table.of(parent, self._item[3])
         if trace is None:
             raise TypeError("emit_chunk needs a Message as its parent, or a payload whose run is recorded or called")
         stream = trace.id if stream_id is None else stream_id
@@ -289,6 +291,10 @@ class Context:
 
     # -- what follows is between the context and the runtime ---------------------------------------------------------
 
+    @property
+    def _trace(self) -> Trace | None:
+        return self._item[3]
+
     def _flow(self) -> PenguiFlow:
         if self._port.runtime is None:
             raise RuntimeError("Context is not attached to a running flow")
@@ -297,8 +303,8 @@ class Context:
     def _addressed(self, msg: Any, flow: PenguiFlow) -> tuple[Any, Any, Trace | None]:
         """The message and payload to send, and their trace: a bare payload goes in the envelope that its cause had."""
         if self._envelope is not None and not is_message(msg):
-            return self._envelope, msg, self._trace
-        return msg, UNCHANGED, flow._table.of(msg, self._trace)
+            return self._envelope, msg, self._item[3]
+        return msg, UNCHANGED, flow._table.of(msg, self._item[3])
 
     def _accept(self, item: Item) -> Any:
         """Take over a fetched message: it counts as being worked on until this invocation is over."""
@@ -388,7 +394,7 @@ class Context:
         assert trace.log is not None
         # The same invocation of the same message gives the same ids again: that is what resume and replay go by.
         # A trace that is taken up again has another root: what is sent in then is something else.
-        origin = self._message_id or f"{trace.id}/{trace.log.root}"
+        origin = self._item[4] or f"{trace.id}/{trace.log.root}"
         key = f"{self._port.name}|{origin}|{floe.name}|{self._ordinal}"
         self._ordinal += 1
         message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

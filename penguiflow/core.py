@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
 from penguiflow.bus import MessageBus
-from penguiflow.channels import OPEN_SEA, ROOKERY, UNCHANGED, Endpoint, Floe, whole
+from penguiflow.channels import NOWHERE, OPEN_SEA, ROOKERY, UNCHANGED, Endpoint, Floe, whole
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
@@ -211,6 +211,8 @@ class PenguiFlow:
         With `trace_id` the message joins that trace, and `fetch(trace_id=…)` gives its result: a second emit for
         the same trace waits until that was fetched.
         """
+        if trace_id is None and self._table.recorder is None and self._mirror is None and self._admit(msg, to):
+            return
         if self._is_echo(msg):
             return
         if trace_id is not None:
@@ -336,6 +338,7 @@ class PenguiFlow:
         )
         # From here on nothing new starts; the trace is held so that its end is told after its cancellation.
         trace.cancelled = True
+        trace.plain = False
         trace.inflight += 1
         try:
             await self._broadcast.publish(event)
@@ -392,6 +395,23 @@ class PenguiFlow:
 
     # Between the parts
 
+    def _admit(self, msg: Any, to: NodeTargets) -> bool:
+        """Take in a message that nobody records if there is room for it; what most emits are."""
+        floes = self._open_sea.outgoing if to is None else self._open_sea.floes_to(to)
+        for floe in floes:
+            if 0 < floe.maxsize <= floe.size:
+                return False
+        if not floes:
+            return False
+        trace = self._table.of(msg, None)
+        if trace is not None and trace.last_hops is not None:
+            return False
+        for floe in floes:
+            if trace is not None:
+                trace.queued += 1
+            floe.put((floe, msg, UNCHANGED, trace, ""))
+        return True
+
     def _is_echo(self, msg: Any) -> bool:
         """Whether this is a round that an unbounded controller delivered and goes on with by itself."""
         if not isinstance(msg, Message) or not isinstance(msg.payload, WM):
@@ -413,7 +433,7 @@ class PenguiFlow:
     def _sender_for(self, trace: Trace | None, messages: int) -> Context:
         context = Context._of(self._open_sea)
         if trace is not None:
-            context._trace = trace
+            context._item = (NOWHERE, None, UNCHANGED, trace, "")
             context._ordinal = trace.submissions
             trace.submissions += messages
         return context

@@ -17,7 +17,7 @@ def new_id() -> str:
     except IndexError:
         digits = os.urandom(_ID_BYTES * _IDS_PER_REFILL).hex()
         width = 2 * _ID_BYTES
-        _pool.extend(digits[start : start + width] for start in range(0, len(digits), width))
+        _pool.extend([digits[start : start + width] for start in range(0, len(digits), width)])
         return _pool.pop()
 
 

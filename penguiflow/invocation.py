@@ -60,23 +60,18 @@ class Invoker:
         _, message, payload, trace, _ = item
         context = _new_context(Context)
         context._port = port = worker.port
-        context._message = message
-        if payload is not UNCHANGED:
-            context._payload = payload
+        context._item = item
         if trace is not None:
-            context._trace = trace
             trace.queued -= 1
             trace.inflight += 1
-            if trace.log is not None or trace.turns is not None:
-                return context, self.activate(worker, context, item)
+            if not trace.plain:
+                return context, self.activate(worker, context)
         if self.watched:
-            return context, self.activate(worker, context, item)
+            return context, self.activate(worker, context)
         envelope: Message | None = None
         value = message
         kind = type(message)
         if kind is Message:
-            if message.deadline_s is not None:
-                return context, self.activate(worker, context, item)
             if worker.unwraps:
                 context._envelope = envelope = message
                 value = message.payload if payload is UNCHANGED else payload
@@ -84,7 +79,7 @@ class Invoker:
             elif payload is not UNCHANGED:
                 value = context.message
         if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
-            return context, self.activate(worker, context, item)
+            return context, self.activate(worker, context)
         started = perf_counter()
         variables = self.base_context.copy()
         try:
@@ -93,28 +88,30 @@ class Invoker:
         except StopIteration as stop:
             result = stop.value
         except BaseException as failure:
-            return context, self.activate(worker, context, item, started, _raised(failure))
+            return context, self.activate(worker, context, started, _raised(failure))
         else:
             first = self._await_function(worker, context, variables, coro, pending)
-            return context, self.activate(worker, context, item, started, first)
+            return context, self.activate(worker, context, started, first)
         if result is not None:
             kind = type(result)
             if kind is worker.plain_out and envelope is not None:
                 message = envelope
                 payload = result
-            elif kind is worker.plain_out or ((kind is Message or worker.unchecked) and _goes_on(result, trace, worker)):
+            elif kind is worker.plain_out or (
+                (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
+            ):
                 message = result
                 payload = UNCHANGED
             else:
-                return context, self.activate(worker, context, item, started, _returned(result))
-            if trace is not None and (trace.cancelled or trace.ended):
-                return context, self.activate(worker, context, item, started, _returned(result))
+                return context, self.activate(worker, context, started, _returned(result))
+            if trace is not None and not trace.plain:
+                return context, self.activate(worker, context, started, _returned(result))
             ready = self.engine.ready
             position = 0
             for floe in port.outgoing:
                 if 0 < floe.maxsize <= floe.size or (floe.is_exit and trace is not None and trace.sink is not None):
                     unsent = (port.outgoing[position:], message, payload)
-                    return context, self.activate(worker, context, item, started, unsent=unsent)
+                    return context, self.activate(worker, context, started, unsent=unsent)
                 position += 1
                 if trace is not None:
                     if floe.is_exit:
@@ -143,7 +140,6 @@ class Invoker:
         self,
         worker: Worker,
         context: Context,
-        item: Item,
         started: float = 0.0,
         first: Coroutine[Any, Any, Any] | None = None,
         unsent: tuple[Sequence[Floe], Any, Any] | None = None,
@@ -152,14 +148,13 @@ class Invoker:
 
         `first` is the rest of the first attempt, begun at `started`; `unsent` is what is left to be sent, and where.
         """
-        floe, message, payload, trace, message_id = item
+        floe, message, payload, trace, message_id = context._item
         log = None
         if trace is not None:
             log = trace.log
             if trace.turns is not None and worker.limit > 1:
                 context._turn = take_turn(trace, worker.node.node_id)
             if log is not None:
-                context._message_id = message_id
                 log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
                 about = {"message_id": message_id, "node_id": worker.node.node_id}
                 context._span = log.start("node", worker.port.name, log.root, about)
@@ -346,7 +341,7 @@ class Invoker:
         if isinstance(result.payload, FinalAnswer):
             await self.flow._to_rookery(context, result)
             return None
-        step = next_step(payload_of(context._message, context._payload), result)
+        step = next_step(payload_of(*context._item[1:3]), result)
         if step.code is not None:
             return await self._stopped(worker, context, step.message, step.code)
         itself = [floe.target for floe in worker.port.outgoing if floe.target == worker.node and floe.target]
@@ -362,7 +357,7 @@ class Invoker:
         """Go on with a function that has to wait, within the policy's time and the trace's."""
         bound = worker.policy.timeout_s
         too_late: type[Exception] = NodeTimeout
-        message = context._message
+        message = context._item[1]
         if is_message(message) and message.deadline_s is not None:
             left = message.deadline_s - time()
             if bound is None or left < bound:
@@ -471,7 +466,7 @@ class Invoker:
             trace.error = trace.error or error
             trace.stopped = True
             if trace.log is not None:
-                logged = {"message_id": context._message_id, "code": error.code, **about}
+                logged = {"message_id": context._item[4], "code": error.code, **about}
                 trace.log.event(kind, worker.port.name, context._span, logged)
         await self.broadcast.tell(event, context, extra={**about, "flow_error": error.to_payload()})
         await self.flow._to_rookery(context, answer)
@@ -489,7 +484,7 @@ def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
     """Whether a result simply goes to the successors, in the trace that it was made in."""
     if type(result) is not Message:
         return not is_message(result) and trace_id_of(result) is None
-    if trace is None or result.trace_id != trace.id:
+    if trace is None or result.trace_id != trace.id or result.deadline_s is not None:
         return False
     kind = type(result.payload)
     if WM in kind.__mro__ or FinalAnswer in kind.__mro__:

@@ -68,6 +68,7 @@ class Trace:
         "last_hops",
         "log",
         "parked",
+        "plain",
         "queued",
         "sink",
         "state",
@@ -90,6 +91,8 @@ class Trace:
         """Hops of the last working memory that an unbounded controller delivered."""
         self.parked = 0
         """Results that wait to be fetched."""
+        self.plain = True
+        """Whether its messages need nothing but to be handed on: no log, no deadline, no turns, not cancelled."""
         self.cancelled = False
         self.backlog_logged = False
         """Whether the log says already that all its waiting messages were dropped."""
@@ -234,14 +237,16 @@ class TraceTable:
 
     def of(self, msg: Any, current: Trace | None) -> Trace | None:
         """The trace a message belongs to: its own, else that of the invocation that sends it."""
-        trace_id = msg.trace_id if type(msg) is Message else trace_id_of(msg)
-        if trace_id is None:
-            if current is not None or self.recorder is None:
-                return current
-            return self.open(new_id())
-        if current is not None and current.id == trace_id:
-            return current
-        return self.open(trace_id)
+        if type(msg) is not Message:
+            trace_id = trace_id_of(msg)
+            if trace_id is not None:
+                return current if current is not None and current.id == trace_id else self.open(trace_id)
+            return current if current is not None or self.recorder is None else self.open(new_id())
+        trace_id = msg.trace_id
+        trace = current if current is not None and current.id == trace_id else self.open(trace_id)
+        if msg.deadline_s is not None:
+            trace.plain = False
+        return trace
 
     def open(self, trace_id: str) -> Trace:
         """The trace of this id, begun (again) if nothing of it is in flight."""
@@ -258,6 +263,7 @@ class TraceTable:
         trace.error = None
         if self.recorder is not None:
             trace.log = self.recorder.open(trace_id)
+            trace.plain = False
         return trace
 
     def release(self, trace: Trace) -> None:
@@ -273,6 +279,13 @@ class TraceTable:
                 return  # more may come from outside, and nobody waits for the end
             trace.error = held_error(trace)
         trace.ended = True
+        if trace.plain and trace.sink is None and status is None:
+            # What most traces are: nobody has asked to be told.
+            if trace.parked:
+                trace.state = trace.streams = trace.suspended = trace.holds = None
+            elif self.traces.get(trace.id) is trace:
+                del self.traces[trace.id]
+            return
         error = trace.error
         if status is None:
             status = "cancelled" if trace.cancelled else "ok" if error is None else trace_status(error)
@@ -302,6 +315,7 @@ class TraceTable:
     def cancel(self, trace: Trace, reason: str) -> None:
         """Stop what runs, pass over what waits; the same price whatever the backlog."""
         trace.cancelled = True
+        trace.plain = False
         trace.error = cancelled_error(trace, reason)
         if trace.cancel_event is not None:
             trace.cancel_event.set()

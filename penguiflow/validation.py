@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, TypeAdapter
 
-from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
+from penguiflow.types import (
+    WM,
+    FinalAnswer,
+    Message,
+    StreamChunk,
+    set_extra,
+    set_given,
+    set_private,
+    set_values,
+)
 
 if TYPE_CHECKING:
     from penguiflow.node import Node
     from penguiflow.registry import ModelRegistry
 
 _new = object.__new__
-_set_attribute = object.__setattr__
 
 
 def rewrap(envelope: Message, payload: Any) -> Message:
@@ -28,10 +36,10 @@ def rewrap(envelope: Message, payload: Any) -> Message:
     message = _new(Message)
     values = envelope.__dict__.copy()
     values["payload"] = payload
-    _set_attribute(message, "__dict__", values)
-    _set_attribute(message, "__pydantic_fields_set__", envelope.__pydantic_fields_set__.copy())
-    _set_attribute(message, "__pydantic_extra__", None)
-    _set_attribute(message, "__pydantic_private__", None)
+    set_values(message, values)
+    set_given(message, envelope.__pydantic_fields_set__.copy())
+    set_extra(message, None)
+    set_private(message, None)
     return message
 
 
@@ -47,10 +55,10 @@ def new_chunk(stream_id: str, seq: int, text: str, done: bool, meta: dict[str, A
         return StreamChunk(stream_id=stream_id, seq=seq, text=text, done=done, meta=meta or {})
     chunk = _new(StreamChunk)
     values = {"stream_id": stream_id, "seq": seq, "text": text, "done": done, "meta": {}}
-    _set_attribute(chunk, "__dict__", values)
-    _set_attribute(chunk, "__pydantic_fields_set__", set(values))
-    _set_attribute(chunk, "__pydantic_extra__", None)
-    _set_attribute(chunk, "__pydantic_private__", None)
+    set_values(chunk, values)
+    set_given(chunk, set(values))
+    set_extra(chunk, None)
+    set_private(chunk, None)
     return chunk
 
 
@@ -63,7 +71,16 @@ def _checker(adapter: TypeAdapter[Any], model: type[BaseModel]) -> tuple[Callabl
 class NodeValidators:
     """The checks of one node under one registry, looked up once."""
 
-    __slots__ = ("check_in", "check_out", "expects_message", "name", "plain_out", "trusted_in", "trusted_out", "unwraps")
+    __slots__ = (
+        "check_in",
+        "check_out",
+        "expects_message",
+        "name",
+        "plain_out",
+        "trusted_in",
+        "trusted_out",
+        "unwraps",
+    )
 
     def __init__(self, node: Node, registry: ModelRegistry | None) -> None:
         self.name = str(node.name)
@@ -84,6 +101,8 @@ class NodeValidators:
         self.expects_message = issubclass(in_model, Message) and issubclass(out_model, Message)
         if mode in ("both", "in"):
             self.check_in, self.trusted_in = _checker(in_adapter, in_model)
+            if not self.unwraps and in_model is not Message:
+                self.trusted_in = None
         if mode in ("both", "out") and not self.expects_message:
             self.check_out, self.trusted_out = _checker(out_adapter, out_model)
         if self.trusted_out is not None and not issubclass(out_model, Message | WM | FinalAnswer):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FAIRNESS = 64
 """Messages that a carrier handles before it lets the rest of the loop run."""
+BURST = 32
+"""Messages that one node handles before the next one's turn."""
 MAX_IDLE_CARRIERS = 64
 LISTENER_GRACE_S = 1.0
 """How long `stop` waits for middlewares, in seconds, before it cancels them too."""
@@ -167,43 +169,46 @@ class Engine:
         """Handle messages until none is left, or until another carrier has taken over."""
         ready = self.ready
         step = self.invoker.step
+        cancelling = task.cancelling
         handled = 0
         self.invoker.refresh()
         while ready and not self.stopping:
             worker = ready.popleft()
-            worker.listed = False
             items = worker.items
-            if not items or worker.running >= worker.limit:
-                continue
-            item = items.popleft()
-            floe = item[0]
-            floe.size -= 1
-            if floe.putters:
-                floe.wake_putter()
-            if items and worker.running + 1 < worker.limit:
-                worker.listed = True
-                ready.append(worker)
-            trace = item[3]
-            if trace is not None and trace.cancelled:
-                trace.passed_over(item)
-            elif (rest := step(worker, item)) is not None:
+            rest: tuple[Context, Coroutine[Any, Any, None]] | None = None
+            if worker.running < worker.limit:
+                # It stays listed meanwhile, so that what it sends to itself does not list it again.
+                for _ in range(min(len(items), BURST)):
+                    item = items.popleft()
+                    floe = item[0]
+                    floe.size -= 1
+                    if floe.putters:
+                        floe.wake_putter()
+                    handled += 1
+                    trace = item[3]
+                    if trace is not None and trace.cancelled:
+                        trace.passed_over(item)
+                    elif (rest := step(worker, item)) is not None or self.stopping or cancelling():
+                        break
+            worker.listed = False
+            if rest is not None:
                 worker.running += 1
+                if items and worker.running < worker.limit:
+                    self.list_worker(worker)
                 try:
                     await self._go_on(worker, task, *rest)
                 finally:
                     worker.running -= 1
-            if task.cancelling():
+            if cancelling():
                 self._notice_shutdown()
-                if items and not worker.listed and not self.stopping:
-                    self.list_worker(worker)
-                return
-            if items and not worker.listed and not self.stopping:
+            if items and not worker.listed and worker.running < worker.limit and not self.stopping:
                 self.list_worker(worker)
+            if cancelling():
+                return
             if self.drainer is not task:
                 if self.drainer is not None:
                     return
                 self.drainer = task
-            handled += 1
             if handled >= FAIRNESS:
                 handled = 0
                 await asyncio.sleep(0)
