@@ -19,7 +19,10 @@ class CycleError(RuntimeError):
 
 
 class Graph:
-    """The nodes in the order they were named, and one edge for each pair."""
+    """The nodes in the order they were named, and one edge for each pair.
+
+    Raises `ValueError` for two nodes of one name, and `CycleError`.
+    """
 
     def __init__(
         self, adjacencies: Sequence[tuple[Node, Sequence[Node]]], *, maxsize: int, allow_cycles: bool = False
@@ -30,9 +33,10 @@ class Graph:
             for target in targets:
                 self.successors.setdefault(target, {})
                 self.successors[node][target] = None
+        self.nodes: tuple[Node, ...] = tuple(self.successors)
+        self._refuse_equal_names()
         if not allow_cycles:
             self._refuse_cycles()
-        self.nodes: tuple[Node, ...] = tuple(self.successors)
         has_parent = {
             target
             for node, targets in self.successors.items()
@@ -48,15 +52,16 @@ class Graph:
         self.inboxes: dict[Node | Endpoint, Inbox] = {owner: Inbox() for owner in owners}
         for node in self.ingress:
             self._connect(OPEN_SEA, node, maxsize)
+        ways_back = self._ways_back()
         for node, successors in self.successors.items():
             for successor in successors:
-                self._connect(node, successor, maxsize)
+                # Nodes that all wait for room on each other's edges would wait for ever: no cycle is bounded all round.
+                self._connect(node, successor, 0 if (node, successor) in ways_back else maxsize)
         for node in self.egress:
             self._connect(node, ROOKERY, maxsize)
 
     def _connect(self, source: Node | Endpoint, target: Node | Endpoint, maxsize: int) -> None:
-        # A node that waits for room on its own edge would wait for itself.
-        floe = Floe(source, target, maxsize=0 if source is target else maxsize)
+        floe = Floe(source, target, maxsize=maxsize)
         floe.inbox = self.inboxes[target]
         self.outgoing[source].append(floe)
         self.incoming[target].append(floe)
@@ -65,6 +70,38 @@ class Graph:
     def floes(self) -> list[Floe]:
         """All edges: from OpenSea first, then node by node."""
         return [floe for floes in self.outgoing.values() for floe in floes]
+
+    def _refuse_equal_names(self) -> None:
+        """Routers, the registry, events and pictures tell nodes apart by name."""
+        known: dict[str, Node] = {}
+        for node in self.nodes:
+            name = str(node.name)
+            other = known.setdefault(name, node)
+            if other is not node:
+                raise ValueError(
+                    f"Two nodes are named '{name}' (functions {_function(other)} and {_function(node)}): "
+                    "routers and the registry could not tell them apart; name one of them with Node(..., name=...)"
+                )
+
+    def _ways_back(self) -> set[tuple[Node, Node]]:
+        """The edges that close a cycle, seen from the entries: without them there would be none."""
+        back: set[tuple[Node, Node]] = set()
+        done: set[Node] = set()
+        for root in (*self.ingress, *self.nodes):
+            if root in done:
+                continue
+            path = {root: iter(self.successors[root])}
+            while path:
+                node, targets = next(reversed(path.items()))
+                target = next(targets, None)
+                if target is None:
+                    path.popitem()
+                    done.add(node)
+                elif target in path:
+                    back.add((node, target))
+                elif target not in done:
+                    path[target] = iter(self.successors[target])
+        return back
 
     def _refuse_cycles(self) -> None:
         waiting_for = dict.fromkeys(self.successors, 0)
@@ -86,3 +123,7 @@ class Graph:
         if sorted_nodes < len(self.successors):
             stuck = ", ".join(str(node.name) for node, count in waiting_for.items() if count)
             raise CycleError(f"Flow contains a cycle; enable allow_cycles to bypass (through: {stuck})")
+
+
+def _function(node: Node) -> str:
+    return f"{getattr(node.func, '__module__', '')}.{getattr(node.func, '__qualname__', type(node.func).__name__)}"

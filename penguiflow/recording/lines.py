@@ -14,11 +14,10 @@ from penguiflow.recording.text import clean_text
 if TYPE_CHECKING:
     from penguiflow.recording.events import EventRecord
 
-__all__ = ["event_line", "line_with_trace", "trace_field"]
+__all__ = ["event_line", "trace_field"]
 
 _MAX_TEXTS = 4096
 _LINE = b'{"seq":%d,"epoch":%d,%b"span_id":%b,"parent_id":%b,"ts":%d.%06d,"offset_ns":%d,"kind":%b,"name":%b,"data":%b}'
-_AFTER_TRACE = b'"span_id"'
 
 _texts: dict[str | None, bytes] = {}
 
@@ -46,11 +45,6 @@ def event_line(record: EventRecord, trace: bytes = b"") -> bytes:
         _texts.get(name) or _text(name),
         data,
     )
-
-
-def line_with_trace(line: bytes, trace: bytes) -> bytes:
-    """A line that leaves its trace out, with the trace put in."""
-    return line.replace(_AFTER_TRACE, trace + _AFTER_TRACE, 1)
 
 
 def _text(value: str | None) -> bytes:

@@ -2,184 +2,72 @@
 
 from __future__ import annotations
 
-import copy
-import json
+import logging
 import sqlite3
-from collections import deque
-from operator import attrgetter
-from typing import Any
+import time
+from collections.abc import Sequence
 
 from pydantic_core import from_json
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.lines import event_line
 from penguiflow.recording.text import clean_text
+from penguiflow.state.chunks import pack
+from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
 
-__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "TraceRow", "append_events"]
+__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "append_events"]
+
+logger = logging.getLogger("penguiflow.state")
 
 CHUNK_EVENTS = 256
 CHUNK_BYTES = 256 * 1024
-PREVIEW_CHARS = 200
-_PREVIEW_WINDOW = 2 * PREVIEW_CHARS
-_ERROR_CHARS = 500
-_NS = 1_000_000_000
-_PAYLOAD_FIRST = b'{"payload":{"type":"'
-_VALUE = b'","value":'
-_REMEMBERED_PAYLOADS = 4
-
-_COLUMNS = (
-    "flow", "target", "status", "started", "updated", "ended", "duration_s", "version", "session", "epoch", "events",
-    "error", "input", "output", "origin", "writer",
-)  # fmt: skip
-_SELECT = " ".join(("SELECT id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id = ?"))
-_INSERT = " ".join(
-    ("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES (?, ?", ", ?" * len(_COLUMNS), ")")
-)
-_UPDATE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
+_YIELD_EVERY = 200
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES (?, ?, ?, ?)"
-
-_decoder = json.JSONDecoder()
-_values = attrgetter(*_COLUMNS)
-
-
-class TraceRow:
-    """What the writer knows of a trace: its row, and how its present log is fitted in behind what is stored."""
-
-    def __init__(self, trace_id: str, record: EventRecord, writer: int) -> None:
-        self.trace_id = clean_text(trace_id)
-        self.id: int | None = None
-        """None until it is inserted."""
-        self.flow: str | None = None
-        self.target: str | None = None
-        self.status = "running"
-        self.started = record.ts
-        self.updated = record.ts
-        self.ended: float | None = None
-        self.duration_s: float | None = None
-        self.version: str | None = None
-        self.session: str | None = None
-        self.epoch = record.epoch
-        self.events = 0
-        self.error: str | None = None
-        self.input: str | None = None
-        self.output: str | None = None
-        self.origin: str | None = None
-        self.writer = writer
-        self.compared: int | None = None
-        """The `data_version` of the file at which the row was last the same as there."""
-        # The log: how many are open, and what is added to its epochs, offsets and span ids.
-        self.logs = 0
-        self.epoch_shift = 0
-        self.offset_shift = 0
-        self.prefix = ""
-        self.wants_input = True
-        self.payloads: deque[bytes] = deque(maxlen=_REMEMBERED_PAYLOADS)
-
-    @classmethod
-    def load(cls, connection: sqlite3.Connection, trace_id: str, record: EventRecord, writer: int) -> TraceRow | None:
-        """The row as it is stored; None when there is none."""
-        stored = connection.execute(_SELECT, (clean_text(trace_id),)).fetchone()
-        if stored is None:
-            return None
-        row = cls(trace_id, record, writer)
-        row.id = stored[0]
-        for name, value in zip(_COLUMNS, stored[1:], strict=True):
-            setattr(row, name, value)
-        return row
-
-    def columns(self) -> tuple[Any, ...]:
-        """Values of the row's columns."""
-        return _values(self)
-
-    def begin(self, record: EventRecord, writer: int) -> None:
-        """Take in a `trace.start`: of a new trace, or of one that is opened again."""
-        if self.events:
-            if not self.logs:
-                self.epoch_shift = self.epoch + 1 - record.epoch
-                # A recorder that knows the trace goes on with its numbers; the spans of one that does not get a prefix.
-                knows = record.seq == self.events
-                self.prefix = "" if knows else f"{self.epoch + 1:x}."
-                self.offset_shift = 0 if knows else max(0, int((record.ts - self.started) * _NS) - record.offset_ns)
-            self.ended = self.duration_s = self.error = None
-        self.logs += 1
-        self.status = "running"
-        self.writer = writer
-        self.wants_input = True
-        data = _decoded(record.data)
-        for name in ("flow", "target", "version", "session"):
-            value = data.get(name)
-            if value is not None:
-                setattr(self, name, clean_text(str(value)))
-        if isinstance(data.get("origin"), dict):
-            self.origin = json.dumps(data["origin"])
-
-    def finish(self, record: EventRecord) -> None:
-        """Take in a `trace.end`; while another log of the trace is open, the trace runs on."""
-        self.logs = max(0, self.logs - 1)
-        if self.logs:
-            return
-        data = _decoded(record.data)
-        self.status = str(data.get("status", "ok"))
-        self.ended = record.ts
-        self.duration_s = record.offset_ns / _NS
-        self.error = _error_line(data.get("error"))
-        if isinstance(data.get("version"), str):
-            self.version = data["version"]
-
-    def message(self, record: EventRecord) -> None:
-        """Take in a `message.enqueued`: the first from OpenSea is the input, the last to Rookery the output."""
-        data = record.data
-        carries = data.startswith(_PAYLOAD_FIRST)
-        if carries:
-            self.payloads.append(data)
-        if self.wants_input and record.name.startswith("OpenSea->"):
-            self.wants_input = False
-            if carries:
-                self.input = _preview(data)
-        if record.name.endswith("->Rookery"):
-            if not carries:
-                carrier = self._carrier(data)
-                if carrier is None:
-                    return
-                data = carrier
-            self.output = _preview(data)
-
-    def _carrier(self, data: bytes) -> bytes | None:
-        same_as = _decoded(data).get("same_as")
-        if not isinstance(same_as, str):
-            return None
-        mark = b'"message_id":"%b"' % same_as.encode()
-        return next((payload for payload in reversed(self.payloads) if mark in payload), None)
-
-    def fit(self, record: EventRecord) -> EventRecord:
-        """The record as it follows what is stored."""
-        return record._replace(
-            seq=self.events,
-            epoch=record.epoch + self.epoch_shift,
-            span_id=self.prefix + record.span_id,
-            parent_id=None if record.parent_id is None else self.prefix + record.parent_id,
-            offset_ns=record.offset_ns + self.offset_shift,
-        )
 
 
 class _Draft:
     """A trace within a batch: a copy of its row that becomes the row when the transaction is committed."""
 
-    __slots__ = ("chunks", "first_seq", "lines", "row", "size")
+    __slots__ = ("chunks", "row")
 
     def __init__(self, row: TraceRow) -> None:
         self.row = row
-        self.first_seq = row.events
-        self.lines: list[bytes] = []
-        self.size = 0
         self.chunks: list[tuple[int, int, bytes]] = []
 
-    def cut(self) -> None:
-        if self.lines:
-            self.chunks.append((self.first_seq, self.row.events - 1, b"\n".join(self.lines)))
-            self.lines = []
-            self.size = 0
-            self.first_seq = self.row.events
+    def take(self, records: Sequence[EventRecord], writer: int) -> None:
+        """Take events in order, as chunks. Raises what a malformed event makes raise."""
+        row = self.row
+        events = row.events
+        fitted: list[EventRecord] = []
+        size = 0
+        for record in records:
+            kind = record[7]
+            if kind == "trace.start":
+                row.events = events
+                row.begin(record, writer)
+            if record[0] != events or row.prefix:
+                row.events = events
+                record = row.fit(record)
+            events += 1
+            fitted.append(record)
+            size += len(record[9])
+            if kind == "message.enqueued":
+                row.message(record)
+            elif kind == "trace.end":
+                row.finish(record)
+            if size >= CHUNK_BYTES or len(fitted) >= CHUNK_EVENTS:
+                self._cut(fitted)
+                fitted = []
+                size = 0
+        row.events = events
+        if fitted:
+            self._cut(fitted)
+
+    def _cut(self, fitted: list[EventRecord]) -> None:
+        data = pack(fitted)
+        row, last = self.row, fitted[-1]
+        self.chunks.append((fitted[0][0], last[0], data))
+        row.bytes += len(data)
+        row.updated = last[5]
 
 
 class Batch:
@@ -199,56 +87,45 @@ class Batch:
         self._version = version
         self._drafts: dict[str, _Draft | None] = {}
 
-    def add(self, record: EventRecord) -> None:
-        """Take one event."""
-        trace_id, kind = record.trace_id, record.kind
-        try:
-            draft = self._drafts[trace_id]
-        except KeyError:
-            draft = self._drafts[trace_id] = self._draft(record)
-        if draft is None:
-            if kind != "trace.start":
-                return  # somebody deleted the trace while it ran: what is left of it is not kept either
-            draft = self._drafts[trace_id] = _Draft(TraceRow(trace_id, record, self._writer))
-        row = draft.row
-        if kind == "trace.start":
-            row.begin(record, self._writer)
-        if record.seq != row.events or row.prefix:
-            record = row.fit(record)
-        line = event_line(record)
-        row.events += 1
-        row.updated = record.ts
-        if record.epoch > row.epoch:
-            row.epoch = record.epoch
-        lines = draft.lines
-        lines.append(line)
-        draft.size += len(line)
-        if draft.size >= CHUNK_BYTES or len(lines) >= CHUNK_EVENTS:
-            draft.cut()
-        if kind == "message.enqueued":
-            row.message(record)
-        elif kind == "trace.end":
-            row.finish(record)
+    def add(self, records: Sequence[EventRecord]) -> int:
+        """Take events; returns how many of them cannot be stored."""
+        groups: dict[str, list[EventRecord]] = {}
+        for record in records:
+            try:
+                groups[record[2]].append(record)
+            except KeyError:
+                groups[record[2]] = [record]
+        stored = self._look_up(groups)
+        lost = 0
+        count = 0
+        for trace_id, group in groups.items():
+            lost += self._add_trace(clean_text(trace_id), group, stored.get(trace_id))
+            count += len(group)
+            if count >= _YIELD_EVERY:
+                count = 0
+                time.sleep(0)  # lets the loop's thread go on: what it does matters more
+        return lost
 
     def write(self) -> None:
         """Write all of it, within the transaction."""
-        drafts = [draft for draft in self._drafts.values() if draft is not None]
         # The transaction keeps others out, so that the next ids can be given here: rows go in together.
         (next_id,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM traces").fetchone()
-        inserts: list[list[Any]] = []
-        updates: list[list[Any]] = []
-        chunks: list[tuple[int | None, int, int, bytes]] = []
-        for draft in drafts:
-            draft.cut()
+        inserts: list[tuple[object, ...]] = []
+        updates: list[tuple[object, ...]] = []
+        chunks: list[tuple[int, int, int, bytes]] = []
+        for draft in self._drafts.values():
+            if draft is None:
+                continue
             row = draft.row
             if row.id is None:
-                row.id = next_id + len(inserts)
-                inserts.append([row.id, row.trace_id, *row.columns()])
+                row.id = int(next_id) + len(inserts)
+                inserts.append((row.id, row.trace_id, *row.columns()))
             else:
-                updates.append([*row.columns(), row.id])
-            chunks += [(row.id, *chunk) for chunk in draft.chunks]
-        self._connection.executemany(_INSERT, inserts)
-        self._connection.executemany(_UPDATE, updates)
+                updates.append((*row.columns(), row.id))
+            for chunk in draft.chunks:
+                chunks.append((row.id, *chunk))
+        self._connection.executemany(INSERT_TRACE, inserts)
+        self._connection.executemany(UPDATE_TRACE, updates)
         self._connection.executemany(_INSERT_CHUNK, chunks)
 
     def committed(self) -> None:
@@ -260,62 +137,76 @@ class Batch:
             else:
                 self._known.pop(trace_id, None)
 
-    def _draft(self, record: EventRecord) -> _Draft | None:
-        known = self._known.get(record.trace_id)
+    def _look_up(self, groups: dict[str, list[EventRecord]]) -> dict[str, TraceRow]:
+        """The rows of those traces that are not known, or not as they are now."""
+        known, version = self._known, self._version
+        unsure = []
+        for trace_id, group in groups.items():
+            row = known.get(trace_id)
+            if row is None or row.compared != version:
+                unsure.append(group[0])
+        return load_rows(self._connection, unsure, self._writer) if unsure else {}
+
+    def _add_trace(self, trace_id: str, records: list[EventRecord], stored: TraceRow | None) -> int:
+        if trace_id in self._drafts:
+            draft = self._drafts[trace_id]
+        else:
+            draft = self._drafts[trace_id] = self._draft(trace_id, records[0], stored)
+        if draft is None:
+            # Somebody deleted the trace while it ran: what is left of it is not kept either.
+            starts = (index for index, record in enumerate(records) if record.kind == "trace.start")
+            start = next(starts, None)
+            if start is None:
+                return 0
+            records = records[start:]
+            draft = self._drafts[trace_id] = _Draft(TraceRow(trace_id, records[0], self._writer))
+        row, chunks = draft.row.copy() if len(draft.chunks) else None, len(draft.chunks)
+        try:
+            draft.take(records, self._writer)
+        except sqlite3.Error:
+            raise
+        except Exception:  # an event that cannot be understood must not end the store
+            logger.exception("an event of trace %s cannot be stored", trace_id)
+        else:
+            return 0
+        del draft.chunks[chunks:]
+        draft.row = row or self._fresh(trace_id, records[0], stored)
+        sound = [record for record in records if _is_sound(record)]
+        if sound:
+            draft.take(sound, self._writer)
+        elif draft.row.id is None and not draft.chunks:
+            self._drafts[trace_id] = None
+        return len(records) - len(sound)
+
+    def _draft(self, trace_id: str, record: EventRecord, stored: TraceRow | None) -> _Draft | None:
+        known = self._known.get(trace_id)
+        if known is not None and known.compared != self._version and stored is None:
+            return None
+        return _Draft(self._fresh(trace_id, record, stored))
+
+    def _fresh(self, trace_id: str, record: EventRecord, stored: TraceRow | None) -> TraceRow:
+        """The trace's row as it is before this batch, to be changed."""
+        known = self._known.get(trace_id)
         if known is None:
-            stored = TraceRow.load(self._connection, record.trace_id, record, self._writer)
-            return _Draft(stored or TraceRow(record.trace_id, record, self._writer))
-        row = copy.copy(known)
-        row.payloads = known.payloads.copy()
-        if known.compared != self._version:
-            stored = TraceRow.load(self._connection, record.trace_id, record, self._writer)
-            if stored is None:
-                return None
-            row.id = stored.id
-            row.events = stored.events
+            return TraceRow(trace_id, record, self._writer) if stored is None else stored.copy()
+        row = known.copy()
+        if stored is not None:
+            row.id, row.events, row.bytes = stored.id, stored.events, stored.bytes
             row.epoch = max(row.epoch, stored.epoch)
-        return _Draft(row)
+        return row
 
 
 def append_events(connection: sqlite3.Connection, row: TraceRow, records: list[EventRecord]) -> None:
     """Add events behind a stored trace and update its row, within a transaction."""
     draft = _Draft(row)
-    for record in records:
-        draft.lines.append(event_line(record))
-        row.events += 1
-        if len(draft.lines) >= CHUNK_EVENTS:
-            draft.cut()
-        if record.kind == "trace.end":
-            row.finish(record)
-    draft.cut()
-    connection.execute(_UPDATE, [*row.columns(), row.id])
+    draft.take(records, row.writer)
+    connection.execute(UPDATE_TRACE, (*row.columns(), row.id))
     connection.executemany(_INSERT_CHUNK, [(row.id, *chunk) for chunk in draft.chunks])
 
 
-def _decoded(data: bytes) -> dict[str, Any]:
-    value = from_json(data)
-    return value if isinstance(value, dict) else {}
-
-
-def _error_line(error: Any) -> str | None:
-    if not error:
-        return None
-    if not isinstance(error, dict):
-        text = str(error)
-    else:
-        kind = error.get("exception_type") or error.get("type") or error.get("code") or ""
-        message = str(error.get("message") or "")
-        text = f"{kind}: {message}" if kind and message else f"{kind or message}"
-    lines = text.strip().splitlines() or [""]
-    return clean_text(lines[0][:_ERROR_CHARS])
-
-
-def _preview(data: bytes) -> str:
-    """The beginning of a payload's value. The payload stands first in the data, and its type has no bare quote."""
-    start = data.find(_VALUE) + len(_VALUE)
-    window = data[start : start + _PREVIEW_WINDOW].decode("utf-8", "ignore")
+def _is_sound(record: EventRecord) -> bool:
     try:
-        end = _decoder.raw_decode(window)[1]
-    except (ValueError, RecursionError):  # it is longer than the window
-        end = len(window)
-    return window[:end] if end <= PREVIEW_CHARS else window[:PREVIEW_CHARS] + "…"
+        pack([record])
+        return isinstance(from_json(record.data), dict) and isinstance(record.seq, int)
+    except Exception:  # whatever is wrong with it, it is left out
+        return False

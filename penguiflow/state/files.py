@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 from pathlib import Path
 from urllib.parse import quote
 
 from penguiflow.state import schema
-from penguiflow.state.errors import StoreError, StoreNotWritable, StoreUnreadable
+from penguiflow.state.errors import StoreError, StoreNotWritable, StoreTooNew, StoreUnreadable
 
-__all__ = ["ReadConnection", "explain", "open_to_read", "open_to_write"]
+__all__ = ["ReadConnection", "check_file", "explain", "open_to_read", "open_to_write"]
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for other processes that write to the same file."""
 _MAX_WAL_BYTES = 64 * 1024 * 1024
-_SYNCHRONOUS = {"batched": "NORMAL", "full": "FULL"}
+_SYNCHRONOUS = {"batched": "NORMAL", "every_event": "FULL"}
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
@@ -34,14 +35,17 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_writable(path, error.strerror or str(error)) from error
-    if path.is_dir():
-        raise _not_writable(path, "it is a folder")
+        raise _in_the_way(path, StoreNotWritable) or _not_writable(path, error.strerror or str(error)) from error
+    wrong = _in_the_way(path, StoreNotWritable)
+    if wrong is not None:
+        raise wrong
     connection = None
     try:
         connection = _connect(path, "mode=rwc")
         # Before anything is changed: what is not ours, or newer, is left as it is.
-        schema.check(connection, str(path))
+        if schema.check(connection, str(path)) == 0:
+            # Takes effect on a file that is still empty: what is removed later can then be given back.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         connection.execute(f"PRAGMA journal_size_limit = {_MAX_WAL_BYTES}")
@@ -94,7 +98,31 @@ class ReadConnection:
         return [None if of is None else (of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns) for of in states]
 
 
-def open_to_read(path: Path) -> ReadConnection | None:
+def check_file(path: Path, *, timeout_s: float) -> None:
+    """Look whether the file can be read, as far as its first pages and its last trace tell.
+
+    A file that does not exist is fine, and so is one that another program keeps locked for longer than `timeout_s`.
+    Raises `StoreUnreadable` and `StoreTooNew`.
+    """
+    opened = None
+    try:
+        opened = open_to_read(path, timeout_s=timeout_s)
+        if opened is not None:
+            opened.connection.execute("SELECT * FROM traces ORDER BY started DESC, id DESC LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        told = explain(error, path, writing=False)
+        if isinstance(told, StoreUnreadable):
+            raise told from error
+    except (StoreUnreadable, StoreTooNew):
+        raise
+    except StoreError:  # it is locked: whoever needs it will wait for it
+        return
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def open_to_read(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> ReadConnection | None:
     """A connection that only reads; None when there is no database yet.
 
     Nothing is created beside the file that SQLite itself does not need. Where the folder may not be written, and a
@@ -102,12 +130,16 @@ def open_to_read(path: Path) -> ReadConnection | None:
     something, from a copy. Raises `StoreUnreadable` and `StoreTooNew`.
     """
     try:
-        if not path.exists():
-            return None
+        path.stat()
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise explain(error, path, writing=False) from error
+        raise _in_the_way(path, StoreUnreadable) or _not_readable(path, error.strerror or str(error)) from error
+    wrong = _in_the_way(path, StoreUnreadable)
+    if wrong is not None:
+        raise wrong
     try:
-        return _checked(path, path, "mode=ro")
+        return _checked(path, path, "mode=ro", timeout_s=timeout_s)
     except sqlite3.Error as error:
         if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
             raise explain(error, path, writing=False) from error
@@ -115,12 +147,12 @@ def open_to_read(path: Path) -> ReadConnection | None:
     try:
         wal = _stat(_wal_of(path))
         if wal is None or not wal.st_size:
-            return _checked(path, path, "mode=ro&immutable=1", frozen=True)
+            return _checked(path, path, "mode=ro&immutable=1", frozen=True, timeout_s=timeout_s)
         folder = tempfile.TemporaryDirectory(prefix="penguiflow-", ignore_cleanup_errors=True)
         copy = Path(folder.name) / "state.db"
         shutil.copyfile(path, copy)
         shutil.copyfile(_wal_of(path), _wal_of(copy))
-        return _checked(copy, path, "mode=ro", frozen=True, folder=folder)
+        return _checked(copy, path, "mode=ro", frozen=True, folder=folder, timeout_s=timeout_s)
     except BaseException as error:
         if folder is not None:
             folder.cleanup()
@@ -150,18 +182,15 @@ def explain(error: BaseException, path: Path, *, writing: bool) -> StoreError:
     if writing and code in _REFUSED:
         return _not_writable(path, str(error))
     if code in _REFUSED | _FULL or isinstance(error, OSError):
-        return StoreUnreadable(
-            f"cannot read {path}: {error}; check its permissions, or let PENGUIFLOW_HOME name another folder",
-            path=str(path),
-        )
+        return _not_readable(path, str(error))
     return StoreError(f"{path}: {error}", path=str(path))
 
 
-def _connect(path: Path, options: str) -> sqlite3.Connection:
+def _connect(path: Path, options: str, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     uri = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
     # Transactions are begun by name; a connection is used by one thread at a time, not always the same.
     return sqlite3.connect(
-        uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=64
     )
 
 
@@ -170,10 +199,11 @@ def _checked(
     path: Path,
     options: str,
     *,
+    timeout_s: float,
     frozen: bool = False,
     folder: tempfile.TemporaryDirectory[str] | None = None,
 ) -> ReadConnection | None:
-    connection = _connect(file, options)
+    connection = _connect(file, options, timeout_s)
     try:
         written = schema.check(connection, str(path)) > 0
         connection.create_function("fold", 1, str.casefold, deterministic=True)
@@ -211,6 +241,35 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
+
+
+def _in_the_way(path: Path, kind: type[StoreError]) -> StoreError | None:
+    """The error for what stands where the file, or a folder around it, should be; None when nothing does."""
+    for place in (path, *path.parents):
+        found = _stat(place)
+        if found is None:
+            continue
+        if place == path:
+            fits, what = stat.S_ISREG(found.st_mode), f"is {_sort(found)}, and no database"
+        else:
+            fits, what = stat.S_ISDIR(found.st_mode), f"is {_sort(found)}, and no folder that could hold {path.name}"
+        if fits:
+            return None
+        return kind(f"{place} {what}: move it aside, or let PENGUIFLOW_HOME name another folder", path=str(path))
+    return None
+
+
+def _sort(found: os.stat_result) -> str:
+    if stat.S_ISDIR(found.st_mode):
+        return "a folder"
+    return "a file" if stat.S_ISREG(found.st_mode) else "a pipe or a device"
+
+
+def _not_readable(path: Path, reason: str) -> StoreUnreadable:
+    return StoreUnreadable(
+        f"cannot read {path}: {reason}; check its permissions, or let PENGUIFLOW_HOME name another folder",
+        path=str(path),
+    )
 
 
 def _not_writable(path: Path, reason: str) -> StoreNotWritable:

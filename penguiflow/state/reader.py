@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from pydantic_core import from_json
 
 from penguiflow.recording.events import TraceEvent
-from penguiflow.recording.lines import line_with_trace, trace_field
+from penguiflow.recording.lines import event_line, trace_field
 from penguiflow.recording.text import clean_text
+from penguiflow.state.chunks import Chunk, unpack
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
 from penguiflow.state.files import ReadConnection, explain, open_to_read
 from penguiflow.state.liveness import dead_writers
@@ -177,9 +178,8 @@ def no_such_trace(trace_id: str, path: str) -> TraceNotFound:
     )
 
 
-def event_lines(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> Iterator[bytes]:
-    """Stored lines with `seq > after`, in order; reads no more chunks than it needs."""
-    rest = -1 if limit is None else max(0, limit)
+def stored_chunks(connection: sqlite3.Connection, trace_id: str, after: int = -1) -> Generator[tuple[int, Chunk], None, None]:
+    """Pieces that hold events with `seq > after`, in order, each with the `seq` of its first event."""
     rows = connection.execute(
         "SELECT first_seq, data FROM event_chunks"
         " WHERE trace = (SELECT id FROM traces WHERE trace_id = ?) AND last_seq > ? ORDER BY last_seq",
@@ -188,11 +188,23 @@ def event_lines(connection: sqlite3.Connection, trace_id: str, after: int, limit
     # A cursor that is dropped half-way holds on to its snapshot.
     with closing(rows):
         for first_seq, data in rows:
-            for line in data.split(b"\n")[max(0, after + 1 - first_seq) :]:
+            yield first_seq, unpack(data)
+
+
+def _positions(
+    connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None
+) -> Generator[tuple[Chunk, int, int], None, None]:
+    """Where each event with `seq > after` is: piece, index in it, `seq` of its first; reads no more than it needs."""
+    rest = -1 if limit is None else max(0, limit)
+    with closing(stored_chunks(connection, trace_id, after)) as chunks:
+        if rest == 0:
+            return
+        for first_seq, chunk in chunks:
+            for index in range(max(0, after + 1 - first_seq), len(chunk.kinds)):
+                yield chunk, index, first_seq
+                rest -= 1
                 if rest == 0:
                     return
-                rest -= 1
-                yield line
 
 
 def load_events(
@@ -200,25 +212,26 @@ def load_events(
 ) -> list[TraceEvent]:
     """Decoded events; `kinds` are exact, or beginnings followed by `*`."""
     if kinds is None:
-        return [_event(line, trace_id) for line in event_lines(connection, trace_id, after, limit)]
+        places = _positions(connection, trace_id, after, limit)
+        return [chunk.record(index, first_seq, trace_id).decode() for chunk, index, first_seq in places]
     events: list[TraceEvent] = []
     exact = {kind for kind in kinds if not kind.endswith("*")}
     beginnings = tuple(kind[:-1] for kind in kinds if kind.endswith("*"))
-    for line in event_lines(connection, trace_id, after, None):
-        if limit is not None and len(events) >= limit:
-            break
-        # The kind stands before the data, and has no character that JSON would escape: most lines need no decoding.
-        start = line.find(b'"kind":"') + 8
-        kind = line[start : line.find(b'"', start)].decode()
-        if kind in exact or kind.startswith(beginnings):
-            events.append(_event(line, trace_id))
+    with closing(_positions(connection, trace_id, after, None)) as found:
+        for chunk, index, first_seq in found:
+            if limit is not None and len(events) >= limit:
+                break
+            kind = chunk.kinds[index]
+            if kind in exact or kind.startswith(beginnings):
+                events.append(chunk.record(index, first_seq, trace_id).decode())
     return events
 
 
 def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> list[bytes]:
     """Events in their JSON shape."""
     trace = trace_field(trace_id)
-    return [line_with_trace(line, trace) for line in event_lines(connection, trace_id, after, limit)]
+    places = _positions(connection, trace_id, after, limit)
+    return [event_line(chunk.record(index, first_seq, trace_id), trace) for chunk, index, first_seq in places]
 
 
 def load_flow_events(connection: sqlite3.Connection, trace_id: str) -> list[StoredEvent]:
@@ -231,10 +244,6 @@ def load_flow_events(connection: sqlite3.Connection, trace_id: str) -> list[Stor
         StoredEvent(trace, ts, kind, node_name, node_id, from_json(payload))
         for trace, ts, kind, node_name, node_id, payload in rows
     ]
-
-
-def _event(line: bytes, trace_id: str) -> TraceEvent:
-    return TraceEvent(trace_id=trace_id, **from_json(line))
 
 
 def _summary(row: Sequence[Any], dead: Sequence[int]) -> TraceSummary:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.payloads import encode_data
-from penguiflow.state.batch import TraceRow, append_events
+from penguiflow.state.batch import append_events
+from penguiflow.state.chunks import unpack
 from penguiflow.state.liveness import dead_writers
+from penguiflow.state.rows import load_rows
 
 __all__ = ["close_trace", "recover"]
 
@@ -48,8 +48,7 @@ def close_trace(connection: sqlite3.Connection, trace_id: str, died: Mapping[str
         try:
             done = _position(connection, trace_id) == before
             if done:
-                row = TraceRow.load(connection, trace_id, last, writer)
-                assert row is not None
+                row = load_rows(connection, [last], writer)[trace_id]
                 row.logs = 1
                 append_events(connection, row, list(_closing_events(last, spans, died)))
             connection.execute("COMMIT")
@@ -71,29 +70,21 @@ def _position(connection: sqlite3.Connection, trace_id: str) -> tuple[int, str, 
 def _open_spans(connection: sqlite3.Connection, trace_id: str) -> tuple[EventRecord | None, list[EventRecord]]:
     """The trace's last event, and the starts of spans without an end, in order."""
     spans: dict[str, EventRecord] = {}
-    last = b""
+    last = None
     rows = connection.execute(
-        "SELECT data FROM event_chunks WHERE trace = (SELECT id FROM traces WHERE trace_id = ?) ORDER BY last_seq",
+        "SELECT first_seq, data FROM event_chunks WHERE trace = (SELECT id FROM traces WHERE trace_id = ?)"
+        " ORDER BY last_seq",
         (trace_id,),
     )
-    for (data,) in rows:
-        lines = data.split(b"\n")
-        last = lines[-1]
-        for line in lines:
-            # The kind stands before the data, where such bytes may occur too; decoding settles it.
-            if b'.start","name":' in line or b'.end","name":' in line:
-                event = _record(line, trace_id)
-                if event.kind.endswith(".start"):
-                    spans[event.span_id] = event
-                elif event.kind.endswith(".end"):
-                    spans.pop(event.span_id, None)
-    return (_record(last, trace_id) if last else None), list(spans.values())
-
-
-def _record(line: bytes, trace_id: str) -> EventRecord:
-    fields = from_json(line)
-    fields["data"] = b"{}"
-    return EventRecord(trace_id=trace_id, **fields)
+    for first_seq, data in rows:
+        chunk = unpack(data)
+        for index, kind in enumerate(chunk.kinds):
+            if kind.endswith(".start"):
+                spans[chunk.spans[index]] = chunk.record(index, first_seq, trace_id)
+            elif kind.endswith(".end"):
+                spans.pop(chunk.spans[index], None)
+        last = chunk.record(len(chunk.kinds) - 1, first_seq, trace_id)
+    return last, list(spans.values())
 
 
 def _closing_events(last: EventRecord, spans: list[EventRecord], died: Mapping[str, Any]) -> Iterator[EventRecord]:

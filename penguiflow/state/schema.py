@@ -59,7 +59,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             trace INTEGER NOT NULL,
             first_seq INTEGER NOT NULL,
             last_seq INTEGER NOT NULL,
-            data BLOB NOT NULL        -- events first_seq to last_seq, one JSON object a line, without their trace_id
+            data BLOB NOT NULL        -- events first_seq to last_seq: see chunks.py
         )
         """,
         "CREATE UNIQUE INDEX event_chunks_seq ON event_chunks (trace, last_seq)",
@@ -92,6 +92,87 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (trace_id, context_id, task_id)
         )
         """,
+    ),
+    # 2: what planners and sessions keep, artifacts, and the size of each trace. Chunks have a new form from here on; the
+    # old one is still read.
+    (
+        "ALTER TABLE traces ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",  # of its chunks
+        "UPDATE traces SET bytes ="
+        " (SELECT coalesce(sum(length(data)), 0) FROM event_chunks WHERE event_chunks.trace = traces.id)",
+        "CREATE INDEX remote_bindings_session ON remote_bindings (router_session_id)",
+        """
+        CREATE TABLE planner_states (
+            token TEXT PRIMARY KEY,
+            expires REAL NOT NULL,
+            payload BLOB NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE memory_states (
+            key TEXT PRIMARY KEY,
+            updated REAL NOT NULL,
+            state BLOB NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE tasks (
+            id INTEGER PRIMARY KEY,
+            session_id TEXT NOT NULL,
+            task_id TEXT NOT NULL,
+            saved REAL NOT NULL,
+            state BLOB NOT NULL,
+            UNIQUE (session_id, task_id)
+        )
+        """,
+        # Updates and steering events alike: what a session said, in order, each item once.
+        """
+        CREATE TABLE session_log (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            session_id TEXT NOT NULL,
+            key TEXT NOT NULL,
+            task_id TEXT NOT NULL,
+            saved REAL NOT NULL,
+            item BLOB NOT NULL,
+            UNIQUE (kind, session_id, key)
+        )
+        """,
+        "CREATE INDEX session_log_order ON session_log (kind, session_id, id)",
+        """
+        CREATE TABLE trajectories (
+            id INTEGER PRIMARY KEY,   -- of the last time it was saved
+            session_id TEXT NOT NULL,
+            trace_id TEXT NOT NULL,
+            saved REAL NOT NULL,
+            trajectory BLOB NOT NULL,
+            UNIQUE (session_id, trace_id)
+        )
+        """,
+        """
+        CREATE TABLE planner_events (
+            id INTEGER PRIMARY KEY,
+            trace_id TEXT NOT NULL,
+            saved REAL NOT NULL,
+            event BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX planner_events_trace ON planner_events (trace_id, id)",
+        """
+        CREATE TABLE artifacts (
+            id TEXT PRIMARY KEY,
+            identity TEXT NOT NULL UNIQUE,  -- whose, which namespace, which content
+            owner TEXT NOT NULL,            -- tenant, user and session as JSON
+            session_id TEXT NOT NULL,
+            trace_id TEXT,
+            size INTEGER NOT NULL,
+            stored REAL NOT NULL,
+            used REAL NOT NULL,
+            ref BLOB NOT NULL,              -- JSON
+            data BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX artifacts_owner ON artifacts (owner, trace_id)",
+        "CREATE INDEX artifacts_stored ON artifacts (stored)",
     ),
 )
 

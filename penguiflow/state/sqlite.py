@@ -64,7 +64,7 @@ class SQLiteStateStore:
         path: str | os.PathLike[str],
         *,
         read_only: bool = False,
-        durability: Literal["batched", "full"] = "batched",
+        durability: Literal["batched", "every_event"] = "batched",
     ) -> None:
         # Whoever changes the working directory later must not get another file.
         self.path = Path(path).absolute()

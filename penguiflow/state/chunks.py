@@ -1,0 +1,89 @@
+"""Events as they are stored: a run of one trace's in one piece, their heads as columns, the data of each as a line.
+
+The first line is a JSON array of the columns (epoch, span, parent, time, offset, kind, name); the others are the
+events' data, JSON objects, in order. Positions are counted and the trace is known. Columns are written and read in one
+go each, and whoever wants few of the events decodes the data of those alone. Databases of version 1 have a whole event
+in each line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from penguiflow.recording.events import EventRecord
+from penguiflow.recording.text import clean_text
+
+__all__ = ["Chunk", "pack", "unpack"]
+
+_OBJECT = b"{"
+
+
+class Chunk(NamedTuple):
+    """What a stored piece holds, column by column."""
+
+    epochs: Sequence[int]
+    spans: Sequence[str]
+    parents: Sequence[str | None]
+    times: Sequence[float]
+    offsets: Sequence[int]
+    kinds: Sequence[str]
+    names: Sequence[str]
+    data: Sequence[bytes]
+
+    def record(self, index: int, first_seq: int, trace_id: str) -> EventRecord:
+        """One of the events."""
+        return EventRecord(
+            first_seq + index,
+            self.epochs[index],
+            trace_id,
+            self.spans[index],
+            self.parents[index],
+            self.times[index],
+            self.offsets[index],
+            self.kinds[index],
+            self.names[index],
+            self.data[index],
+        )
+
+
+def pack(records: Sequence[EventRecord]) -> bytes:
+    """The bytes of events that follow each other in one trace.
+
+    Raises `ValueError` or `TypeError` for an event whose fields are not what they should be.
+    """
+    _, epochs, _, spans, parents, times, offsets, kinds, names, data = zip(*records, strict=True)
+    # What is no text or no number is found here, at the price of a loop in C.
+    for texts in (spans, kinds, names):
+        "".join(texts)
+    for numbers in (epochs, times, offsets):
+        sum(numbers)
+    epoch = epochs[0] if epochs.count(epochs[0]) == len(epochs) else epochs
+    try:
+        head = to_json((epoch, spans, parents, times, offsets, kinds, names))
+    except ValueError:  # text that is no Unicode
+        parents = tuple(None if parent is None else clean_text(parent) for parent in parents)
+        texts = (tuple(clean_text(text) for text in column) for column in (spans, kinds, names))
+        spans, kinds, names = texts
+        head = to_json((epoch, spans, parents, times, offsets, kinds, names))
+    return b"\n".join((head, *data))
+
+
+def unpack(data: bytes) -> Chunk:
+    """The events of a stored piece. Raises `ValueError` when it is none."""
+    if data.startswith(_OBJECT):
+        return _unpack_lines(data.split(b"\n"))
+    head, *rest = data.split(b"\n")
+    epochs, spans, parents, times, offsets, kinds, names = from_json(head, cache_strings="all")
+    if isinstance(epochs, int):
+        epochs = [epochs] * len(rest)
+    return Chunk(epochs, spans, parents, times, offsets, kinds, names, rest)
+
+
+def _unpack_lines(lines: list[bytes]) -> Chunk:
+    events: list[dict[str, Any]] = [from_json(line) for line in lines]
+    fields = ("epoch", "span_id", "parent_id", "ts", "offset_ns", "kind", "name")
+    columns = [[event[field] for event in events] for field in fields]
+    return Chunk(*columns, [to_json(event["data"]) for event in events])

@@ -1,0 +1,214 @@
+"""The row of a trace: what lists show of it, and how a log is fitted in behind what is stored."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from pydantic_core import from_json
+
+from penguiflow.recording.events import EventRecord
+from penguiflow.recording.text import clean_text
+
+__all__ = ["INSERT_TRACE", "UPDATE_TRACE", "TraceRow", "load_rows"]
+
+PREVIEW_CHARS = 200
+_PREVIEW_WINDOW = 2 * PREVIEW_CHARS
+_ERROR_CHARS = 500
+_NS = 1_000_000_000
+_PAYLOAD_FIRST = b'{"payload":{"type":"'
+_VALUE = b'","value":'
+_REMEMBERED_PAYLOADS = 4
+
+_COLUMNS = (
+    "flow", "target", "status", "started", "updated", "ended", "duration_s", "version", "session", "epoch", "events",
+    "error", "input", "output", "origin", "writer", "bytes",
+)  # fmt: skip
+_SELECT = " ".join(
+    ("SELECT trace_id, id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id IN (SELECT value FROM json_each(?))")
+)
+INSERT_TRACE = " ".join(
+    ("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES (?, ?", ", ?" * len(_COLUMNS), ")")
+)
+"""Takes id, trace id and `columns()`."""
+UPDATE_TRACE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
+"""Takes `columns()` and the id."""
+
+_decoder = json.JSONDecoder()
+_values = attrgetter(*_COLUMNS)
+
+
+class TraceRow:
+    """What a writer knows of a trace."""
+
+    __slots__ = (
+        *_COLUMNS, "trace_id", "id", "compared", "logs", "epoch_shift", "offset_shift", "prefix", "wants_input",
+        "payloads",
+    )  # fmt: skip
+
+    def __init__(self, trace_id: str, record: EventRecord, writer: int) -> None:
+        self.trace_id = clean_text(trace_id)
+        self.id: int | None = None
+        """None until it is inserted."""
+        self.flow: str | None = None
+        self.target: str | None = None
+        self.status = "running"
+        self.started = record.ts
+        self.updated = record.ts
+        self.ended: float | None = None
+        self.duration_s: float | None = None
+        self.version: str | None = None
+        self.session: str | None = None
+        self.epoch = record.epoch
+        self.events = 0
+        self.error: str | None = None
+        self.input: str | None = None
+        self.output: str | None = None
+        self.origin: str | None = None
+        self.writer = writer
+        self.bytes = 0
+        """Of its chunks."""
+        self.compared: int | None = None
+        """The `data_version` of the file at which the row was last the same as there."""
+        # The log: how many are open, and what is added to its epochs, offsets and span ids.
+        self.logs = 0
+        self.epoch_shift = 0
+        self.offset_shift = 0
+        self.prefix = ""
+        self.wants_input = True
+        self.payloads: deque[bytes] | None = None
+
+    def columns(self) -> tuple[Any, ...]:
+        """Values of the row's columns."""
+        values: tuple[Any, ...] = _values(self)
+        return values
+
+    def copy(self) -> TraceRow:
+        """The same, to be changed and perhaps dropped."""
+        twin = TraceRow.__new__(TraceRow)
+        for name in TraceRow.__slots__:
+            setattr(twin, name, getattr(self, name))
+        if self.payloads is not None:
+            twin.payloads = self.payloads.copy()
+        return twin
+
+    def begin(self, record: EventRecord, writer: int) -> None:
+        """Take in a `trace.start`: of a new trace, or of one that is opened again."""
+        if self.events:
+            if not self.logs:
+                self.epoch_shift = self.epoch + 1 - record.epoch
+                # A recorder that knows the trace goes on with its numbers; the spans of one that does not get a prefix.
+                knows = record.seq == self.events
+                self.prefix = "" if knows else f"{self.epoch + 1:x}."
+                self.offset_shift = 0 if knows else max(0, int((record.ts - self.started) * _NS) - record.offset_ns)
+            self.ended = self.duration_s = self.error = None
+        self.logs += 1
+        self.epoch = max(self.epoch, record.epoch + self.epoch_shift)
+        self.status = "running"
+        self.writer = writer
+        self.wants_input = True
+        data = _decoded(record.data)
+        for name in ("flow", "target", "version", "session"):
+            value = data.get(name)
+            if value is not None:
+                setattr(self, name, clean_text(str(value)))
+        if isinstance(data.get("origin"), dict):
+            self.origin = json.dumps(data["origin"])
+
+    def finish(self, record: EventRecord) -> None:
+        """Take in a `trace.end`; while another log of the trace is open, the trace runs on."""
+        self.logs = max(0, self.logs - 1)
+        if self.logs:
+            return
+        data = _decoded(record.data)
+        self.status = str(data.get("status", "ok"))
+        self.ended = record.ts
+        self.duration_s = record.offset_ns / _NS
+        self.error = _error_line(data.get("error"))
+        if isinstance(data.get("version"), str):
+            self.version = data["version"]
+
+    def message(self, record: EventRecord) -> None:
+        """Take in a `message.enqueued`: the first from OpenSea is the input, the last to Rookery the output."""
+        name, data = record[8], record[9]
+        carries = data.startswith(_PAYLOAD_FIRST)
+        if carries:
+            if self.payloads is None:
+                self.payloads = deque(maxlen=_REMEMBERED_PAYLOADS)
+            self.payloads.append(data)
+        if self.wants_input and name.startswith("OpenSea->"):
+            self.wants_input = False
+            if carries:
+                self.input = _preview(data)
+        if name.endswith("->Rookery"):
+            if not carries:
+                carrier = self._carrier(data)
+                if carrier is None:
+                    return
+                data = carrier
+            self.output = _preview(data)
+
+    def _carrier(self, data: bytes) -> bytes | None:
+        same_as = _decoded(data).get("same_as")
+        if not isinstance(same_as, str):
+            return None
+        mark = b'"message_id":"%b"' % same_as.encode()
+        return next((payload for payload in reversed(self.payloads or ()) if mark in payload), None)
+
+    def fit(self, record: EventRecord) -> EventRecord:
+        """The record as it follows what is stored."""
+        return record._replace(
+            seq=self.events,
+            epoch=record.epoch + self.epoch_shift,
+            span_id=self.prefix + record.span_id,
+            parent_id=None if record.parent_id is None else self.prefix + record.parent_id,
+            offset_ns=record.offset_ns + self.offset_shift,
+        )
+
+
+def load_rows(
+    connection: sqlite3.Connection, records: Sequence[EventRecord], writer: int
+) -> dict[str, TraceRow]:
+    """The stored rows of the traces that these events belong to, by trace id, as far as there are any."""
+    wanted = {clean_text(record.trace_id): record for record in records}
+    rows: dict[str, TraceRow] = {}
+    for trace_id, row_id, *values in connection.execute(_SELECT, (json.dumps(list(wanted)),)):
+        record = wanted[trace_id]
+        row = rows[record.trace_id] = TraceRow(trace_id, record, writer)
+        row.id = row_id
+        for name, value in zip(_COLUMNS, values, strict=True):
+            setattr(row, name, value)
+    return rows
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    value = from_json(data)
+    return value if isinstance(value, dict) else {}
+
+
+def _error_line(error: Any) -> str | None:
+    if not error:
+        return None
+    if not isinstance(error, dict):
+        text = str(error)
+    else:
+        kind = error.get("exception_type") or error.get("type") or error.get("code") or ""
+        message = str(error.get("message") or "")
+        text = f"{kind}: {message}" if kind and message else f"{kind or message}"
+    lines = text.strip().splitlines() or [""]
+    return clean_text(lines[0][:_ERROR_CHARS])
+
+
+def _preview(data: bytes) -> str:
+    """The beginning of a payload's value. The payload stands first in the data, and its type has no bare quote."""
+    start = data.find(_VALUE) + len(_VALUE)
+    window = data[start : start + _PREVIEW_WINDOW].decode("utf-8", "ignore")
+    try:
+        end = _decoder.raw_decode(window)[1]
+    except (ValueError, RecursionError):  # it is longer than the window
+        end = len(window)
+    return window[:end] if end <= PREVIEW_CHARS else window[:PREVIEW_CHARS] + "…"
