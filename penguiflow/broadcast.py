@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from penguiflow.context import Context
-from penguiflow.metrics import FlowEvent, StoredEvent
+from penguiflow.coroutines import raised, resume
+from penguiflow.metrics import NO_EXTRA, FlowEvent, StoredEvent, new_event
 from penguiflow.middlewares import Middleware
 from penguiflow.traces import Trace
 
@@ -37,7 +39,11 @@ class Broadcast:
 
     def wanted(self, level: int) -> bool:
         """Whether anybody wants an event of this level."""
-        return bool(self.middlewares) or self.store is not None or logger.isEnabledFor(level)
+        return bool(self.middlewares) or self.kept(level)
+
+    def kept(self, level: int) -> bool:
+        """Whether the store or the log takes an event of this level."""
+        return self.store is not None or logger.isEnabledFor(level)
 
     def event(
         self,
@@ -53,23 +59,54 @@ class Broadcast:
     ) -> FlowEvent:
         """The event, with queues and trace as they are now."""
         port = context._port
-        return FlowEvent(
-            event_type=event_type,
-            ts=time.time(),
-            node_name=port.name,
-            node_id=port.owner.node_id,
-            trace_id=trace_id if trace is None else trace.id,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            queue_depth_in=context.queue_depth_in(),
-            queue_depth_out=context.queue_depth_out(),
-            outgoing_edges=len(port.outgoing),
-            queue_maxsize=self.queue_maxsize,
-            trace_pending=None if trace is None else trace.pending,
-            trace_inflight=0 if trace is None else trace.inflight,
-            trace_cancelled=(trace is not None and trace.cancelled) if cancelled is None else cancelled,
-            extra=extra or {},
+        waiting = 0
+        for floe in port.outgoing:
+            waiting += floe.size
+        return new_event(
+            event_type,
+            time.time(),
+            port.name,
+            port.owner.node_id,
+            trace_id if trace is None else trace.id,
+            attempt,
+            latency_ms,
+            len(port.inbox.items),
+            waiting,
+            len(port.outgoing),
+            self.queue_maxsize,
+            None if trace is None else trace.queued + trace.inflight + trace.parked,
+            0 if trace is None else trace.inflight,
+            (trace is not None and trace.cancelled) if cancelled is None else cancelled,
+            MappingProxyType(dict(extra)) if extra else NO_EXTRA,
         )
+
+    def tell_now(
+        self, event_type: str, context: Context, trace: Trace | None, latency_ms: float
+    ) -> Coroutine[Any, Any, None] | None:
+        """Tell the middlewares of a first attempt. Where one of them waits: the rest of it."""
+        event = self.event(event_type, context, trace, latency_ms=latency_ms)
+        for position, middleware in enumerate(self.middlewares):
+            try:
+                telling = middleware(event).__await__()
+                pending = next(telling)
+            except StopIteration:
+                continue
+            except Exception as error:  # a failing listener must not stop the flow
+                self.failed("middleware_error", event.trace_id, error, event)
+            except BaseException as failure:  # the invocation ends with it, not its carrier
+                return raised(failure)
+            else:
+                return self._tell_rest(event, position, telling, pending)
+        return None
+
+    async def _tell_rest(
+        self, event: FlowEvent, position: int, telling: Generator[Any, Any, None], pending: Any
+    ) -> None:
+        try:
+            await resume(telling, pending)
+        except Exception as error:  # a failing listener must not stop the flow
+            self.failed("middleware_error", event.trace_id, error, event)
+        await self._tell_middlewares(event, position + 1)
 
     async def tell(
         self,
@@ -100,7 +137,10 @@ class Broadcast:
                 await self.store.save_event(StoredEvent.from_flow_event(event))
             except Exception as error:  # a failing store must not stop the flow
                 self.failed("state_store_save_failed", event.trace_id, error, event)
-        for middleware in self.middlewares:
+        await self._tell_middlewares(event, 0)
+
+    async def _tell_middlewares(self, event: FlowEvent, start: int) -> None:
+        for middleware in self.middlewares[start:]:
             try:
                 await middleware(event)
             except Exception as error:  # a failing listener must not stop the flow

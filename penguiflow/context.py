@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import ROOKERY, NOWHERE, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
+from penguiflow.channels import NOWHERE, ROOKERY, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
 from penguiflow.observer import Payload
 from penguiflow.traces import Trace, TraceCancelled
 from penguiflow.types import Message, StreamChunk
@@ -27,7 +27,7 @@ __all__ = ["Context", "Port"]
 class Port:
     """A node's (or endpoint's) edges: what all its contexts share."""
 
-    __slots__ = ("inbox", "incoming", "name", "outgoing", "owner", "runtime", "side_exit")
+    __slots__ = ("_successors", "inbox", "incoming", "name", "outgoing", "owner", "runtime", "side_exit")
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None, inbox: Inbox | None = None) -> None:
         self.owner = owner
@@ -38,6 +38,14 @@ class Port:
         self.side_exit: Floe | None = None
         """The way past the successors to Rookery, for answers that take it."""
         self.inbox = inbox or Inbox()
+        self._successors: dict[str, Node | Endpoint] = {}
+
+    @property
+    def successors(self) -> dict[str, Node | Endpoint]:
+        """Where the edges lead that begin here, by name."""
+        if len(self._successors) != len(self.outgoing):
+            self._successors = {str(floe.target.name): floe.target for floe in self.outgoing if floe.target is not None}
+        return self._successors
 
     def floes_to(self, targets: Targets) -> Sequence[Floe]:
         """The edges to the named targets; all of them for None. Raises `KeyError` for a stranger."""
@@ -46,7 +54,7 @@ class Port:
         chosen: list[Floe] = []
         for target in [targets] if not isinstance(targets, Sequence) else targets:
             for floe in self.outgoing:
-                if floe.target == target:
+                if floe.target is target or floe.target == target:
                     chosen.append(floe)
                     break
             else:
@@ -157,8 +165,10 @@ class Context:
             raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
         return self._trace.node_state(self._port.owner.node_id)
 
-    def hold_trace(self, why: str | None) -> None:
+    def hold_trace(self, why: str | Callable[[], str] | None) -> None:
         """Say that this node waits for more messages of the trace (and why), or no longer does (None).
+
+        `why` may be a function, which is asked when somebody wants to know.
 
         A trace that comes to rest meanwhile stays open for them; a caller who waits for it gets `FlowError` with `why`.
         """

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from penguiflow.errors import FlowErrorCode
 from penguiflow.types import WM, FinalAnswer, Message
-from penguiflow.validation import rewrap
+from penguiflow.validation import rewrap, with_hops
 
 __all__ = [
     "BUDGET_EXCEEDED_TEXT",
@@ -15,6 +15,7 @@ __all__ = [
     "DEADLINE_EXCEEDED_TEXT",
     "TOKEN_BUDGET_EXCEEDED_TEXT",
     "Step",
+    "next_round",
     "next_step",
     "snapshot",
 ]
@@ -50,8 +51,24 @@ def next_step(before: Any, result: Message) -> Step:
     if memory.budget_hops is not None and hops >= memory.budget_hops:
         return _end(result, BUDGET_EXCEEDED_TEXT, FlowErrorCode.HOP_BUDGET_EXHAUSTED)
     if hops != memory.hops:
-        result = rewrap(result, memory.model_copy(update={"hops": hops}))
+        result = rewrap(result, with_hops(memory, hops))
     return Step(result, unbounded=memory.budget_hops is None and memory.budget_tokens is None)
+
+
+def next_round(before: Any, result: Message) -> Message | None:
+    """The next round's message where that is all there is to do; None where `next_step` has to look."""
+    values = result.__dict__
+    memory = values["payload"]
+    if type(memory) is not WM or type(before) is not WM or values["deadline_s"] is not None:
+        return None
+    budgets = memory.__dict__
+    budget_hops, budget_tokens, hops = budgets["budget_hops"], budgets["budget_tokens"], budgets["hops"]
+    if budget_hops is None if budget_tokens is None else budgets["tokens_used"] >= budget_tokens:
+        return None
+    counted = before.__dict__["hops"] + 1
+    if budget_hops is not None and max(hops, counted) >= budget_hops:
+        return None
+    return result if hops >= counted else rewrap(result, with_hops(memory, counted))
 
 
 def snapshot(message: Message) -> Message:

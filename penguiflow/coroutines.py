@@ -7,7 +7,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
-__all__ = ["Closed", "resume", "resume_in"]
+__all__ = ["Closed", "raised", "resume", "resume_in", "returned"]
 
 
 class Closed(GeneratorExit):
@@ -15,7 +15,7 @@ class Closed(GeneratorExit):
 
 
 @types.coroutine
-def resume(coro: Coroutine[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
+def resume(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], pending: Any) -> Generator[Any, Any, Any]:
     """Go on with a coroutine that was started by hand and waits for `pending`."""
     while True:
         try:
@@ -54,3 +54,13 @@ def resume_in(context: contextvars.Context, coro: Coroutine[Any, Any, Any], pend
                 pending = context.run(coro.send, value)
             except StopIteration as stop:
                 return stop.value
+
+
+async def returned(value: Any) -> Any:
+    """A result that was there already."""
+    return value
+
+
+async def raised(failure: BaseException) -> Any:
+    """A failure that was there already."""
+    raise failure

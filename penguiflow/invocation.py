@@ -9,11 +9,11 @@ from collections.abc import Coroutine, Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import ROOKERY, UNCHANGED, Floe, Item, payload_of
+from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
-from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_step, snapshot
-from penguiflow.coroutines import Closed, resume_in
+from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_round, next_step, snapshot
+from penguiflow.coroutines import Closed, raised, resume_in, returned
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
 from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
@@ -44,12 +44,16 @@ class Invoker:
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
         self.watched = False
-        """Whether anybody must see every invocation."""
+        """Whether there is more to every invocation than its function and its listeners."""
+        self.listeners = False
+        """Whether middlewares are told of every invocation."""
 
     def refresh(self) -> None:
         """Notice who listens or intercepts, from now on."""
-        self.told = self.broadcast.wanted(logging.INFO)
-        self.watched = self.told or bool(self.interceptors) or self.flow._mirror is not None
+        broadcast = self.broadcast
+        self.told = broadcast.wanted(logging.INFO)
+        self.watched = bool(self.interceptors) or self.flow._mirror is not None or broadcast.kept(logging.INFO)
+        self.listeners = bool(broadcast.middlewares)
 
     def step(self, worker: Worker, item: Item) -> tuple[Context, Coroutine[Any, Any, None]] | None:  # noqa: C901
         """Handle one message without waiting. Where that does not do: the invocation, and what is left of it.
@@ -80,6 +84,8 @@ class Invoker:
                 value = context.message
         if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
             return context, self.activate(worker, context)
+        if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
+            return context, self.activate(worker, context, telling=telling)
         started = perf_counter()
         variables = self.base_context.copy()
         try:
@@ -88,11 +94,12 @@ class Invoker:
         except StopIteration as stop:
             result = stop.value
         except BaseException as failure:
-            return context, self.activate(worker, context, started, _raised(failure))
+            return context, self.activate(worker, context, started, raised(failure))
         else:
             first = self._await_function(worker, context, variables, coro, pending)
             return context, self.activate(worker, context, started, first)
         if result is not None:
+            outgoing = port.outgoing
             kind = type(result)
             if kind is worker.plain_out and envelope is not None:
                 message = envelope
@@ -102,22 +109,30 @@ class Invoker:
             ):
                 message = result
                 payload = UNCHANGED
+            elif kind is Message and worker.loop and (following := next_round(payload_of(*item[1:3]), result)):
+                message = following
+                payload = UNCHANGED
+                outgoing = worker.loop
             else:
-                return context, self.activate(worker, context, started, _returned(result))
+                return context, self.activate(worker, context, started, returned(result))
             if trace is not None and not trace.plain:
-                return context, self.activate(worker, context, started, _returned(result))
+                return context, self.activate(worker, context, started, returned(result))
             ready = self.engine.ready
-            position = 0
-            for floe in port.outgoing:
-                if 0 < floe.maxsize <= floe.size or (floe.is_exit and trace is not None and trace.sink is not None):
-                    unsent = (port.outgoing[position:], message, payload)
+            for position, floe in enumerate(outgoing):
+                if 0 < floe.maxsize <= floe.size:
+                    unsent = (outgoing[position:], message, payload)
                     return context, self.activate(worker, context, started, unsent=unsent)
-                position += 1
                 if trace is not None:
-                    if floe.is_exit:
-                        trace.parked += 1
-                    else:
+                    if not floe.is_exit:
                         trace.queued += 1
+                    elif trace.sink is None:
+                        trace.parked += 1
+                    elif trace.sink.full:
+                        unsent = (outgoing[position:], message, payload)
+                        return context, self.activate(worker, context, started, unsent=unsent)
+                    else:
+                        trace.sink.put(whole(message, payload))
+                        continue
                 floe.size += 1
                 inbox = floe.inbox
                 inbox.items.append((floe, message, payload, trace, ""))
@@ -128,6 +143,11 @@ class Invoker:
                     # A carrier is at it: nobody needs to be woken.
                     target.listed = True
                     ready.append(target)
+        if self.listeners:
+            latency_ms = (perf_counter() - started) * 1e3
+            telling = self.broadcast.tell_now("node_success", context, trace, latency_ms)
+            if telling is not None:
+                return context, self.activate(worker, context, started, unsent=((), None, None), telling=telling)
         if trace is not None:
             if context._held is not None:
                 self._release_held(context)
@@ -143,10 +163,12 @@ class Invoker:
         started: float = 0.0,
         first: Coroutine[Any, Any, Any] | None = None,
         unsent: tuple[Sequence[Floe], Any, Any] | None = None,
+        telling: Coroutine[Any, Any, None] | None = None,
     ) -> None:
         """Handle one message from beginning to end, or from where `step` left it. Raises nothing.
 
-        `first` is the rest of the first attempt, begun at `started`; `unsent` is what is left to be sent, and where.
+        `first` is the rest of the first attempt, begun at `started`; `unsent` is what is left to be sent, and where;
+        `telling` is what is left to be told of its start (or of its success, when nothing is left to be sent).
         """
         floe, message, payload, trace, message_id = context._item
         log = None
@@ -174,7 +196,10 @@ class Invoker:
                 if log is not None:
                     attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
                 try:
-                    if self.told:
+                    if telling is not None:
+                        untold, telling = telling, None
+                        await context._shield(untold)
+                    elif self.told and first is None:
                         await self.broadcast.tell(
                             "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
                         )
@@ -232,7 +257,13 @@ class Invoker:
                     await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
                 break
             if unsent is not None:
-                await context._send_to(*unsent, trace)
+                if unsent[0]:
+                    await context._send_to(*unsent, trace)
+                if telling is not None:
+                    await context._shield(telling)
+                elif self.told:
+                    latency_ms = (perf_counter() - started) * 1e3
+                    await self.broadcast.tell("node_success", context, attempt=0, latency_ms=latency_ms)
             status = "ok" if error is None else trace_status(error)
         except (asyncio.CancelledError, TraceCancelled):
             context._cancel_sent = True
@@ -480,21 +511,21 @@ def _expire(context: Context) -> None:
         context._task.cancel()
 
 
+_MAX_KNOWN_TYPES = 4096
+_steers_controller: dict[type, bool] = {}
+
+
 def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
     """Whether a result simply goes to the successors, in the trace that it was made in."""
     if type(result) is not Message:
         return not is_message(result) and trace_id_of(result) is None
-    if trace is None or result.trace_id != trace.id or result.deadline_s is not None:
+    values = result.__dict__
+    if trace is None or values["trace_id"] != trace.id or values["deadline_s"] is not None:
         return False
-    kind = type(result.payload)
-    if WM in kind.__mro__ or FinalAnswer in kind.__mro__:
-        return False
-    return worker.validators.check_out is None or kind is worker.validators.trusted_out
-
-
-async def _returned(result: Any) -> Any:
-    return result
-
-
-async def _raised(failure: BaseException) -> None:
-    raise failure
+    kind = type(values["payload"])
+    steers = _steers_controller.get(kind)
+    if steers is None:
+        if len(_steers_controller) >= _MAX_KNOWN_TYPES:
+            _steers_controller.clear()
+        steers = _steers_controller[kind] = WM in kind.__mro__ or FinalAnswer in kind.__mro__
+    return not steers and (worker.validators.check_out is None or kind is worker.validators.trusted_out)

@@ -95,7 +95,7 @@ def _successors(context: Context, route: RoutingDecisionType) -> list[Node | End
     if route is None:
         return []
     wanted = [route] if isinstance(route, Node | str) else list(route)
-    known = {str(floe.target.name): floe.target for floe in context._port.outgoing if floe.target is not None}
+    known = context._port.successors
     chosen: list[Node | Endpoint] = []
     for target in wanted:
         if not isinstance(target, Node | str):
@@ -175,12 +175,15 @@ def join_k(name: str, k: int) -> Node:
     async def join(message: Any, ctx: Context) -> Any:
         if ctx.trace_id is None:
             raise ValueError("join_k requires messages with trace_id")
-        bucket: list[Any] = ctx.trace_state.setdefault("bucket", [])
+        state = ctx.trace_state
+        bucket: list[Any] | None = state.get("bucket")
+        if bucket is None:
+            bucket = state["bucket"] = []
+            ctx.hold_trace(lambda: f"node '{name}' still waits: {len(bucket)} of {k} messages came")
         bucket.append(message)
         if len(bucket) < k:
-            ctx.hold_trace(f"node '{name}' still waits: {len(bucket)} of {k} messages came")
             return None
-        del ctx.trace_state["bucket"]
+        del state["bucket"]
         ctx.hold_trace(None)
         first = bucket[0]
         if isinstance(first, Message):

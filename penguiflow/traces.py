@@ -85,7 +85,7 @@ class Trace:
         """Messages that wait for a node."""
         self.inflight = 0
         """Invocations under way, and emits from outside that are not finished."""
-        self.holds: dict[str, str] | None = None
+        self.holds: dict[str, str | Callable[[], str]] | None = None
         """Why nodes wait for more messages, by node id."""
         self.last_hops: int | None = None
         """Hops of the last working memory that an unbounded controller delivered."""
@@ -148,7 +148,7 @@ class Trace:
             if not sender.done():
                 sender.set_exception(TraceCancelled(self.id))
 
-    def hold(self, node_id: str, why: str | None) -> None:
+    def hold(self, node_id: str, why: str | Callable[[], str] | None) -> None:
         """A node waits for more messages of this trace, or no longer does (None)."""
         if why is None:
             if self.holds is not None:
@@ -168,7 +168,10 @@ class Trace:
         """What the node keeps for this trace."""
         if self.state is None:
             self.state = {}
-        return self.state.setdefault(node_id, {})
+        state = self.state.get(node_id)
+        if state is None:
+            state = self.state[node_id] = {}
+        return state
 
     def next_chunk(self, node_id: str, stream_id: str, seq: int | None, done: bool) -> int:
         """The `seq` of the next chunk of a stream; an explicit one resets the count, a last one ends it."""
@@ -374,7 +377,7 @@ def held_error(trace: Trace) -> FlowError:
         trace_id=trace.id,
         node_name=None,
         code=FlowErrorCode.NODE_EXCEPTION,
-        message="; ".join((trace.holds or {}).values()),
+        message="; ".join(why if isinstance(why, str) else why() for why in (trace.holds or {}).values()),
     )
 
 

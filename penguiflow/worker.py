@@ -43,6 +43,7 @@ class Worker:
         "items",
         "limit",
         "listed",
+        "loop",
         "node",
         "plain_out",
         "policy",
@@ -62,6 +63,8 @@ class Worker:
         self.policy = node.policy
         self.limit = node.policy.max_concurrency
         self.items = port.inbox.items
+        self.loop = [floe for floe in port.outgoing if floe.target is node]
+        """The edge by which a controller sends to itself."""
         self.running = 0
         self.listed = False
         """Whether it stands in the queue of nodes that have work."""
@@ -165,7 +168,7 @@ class Engine:
         if all(task.cancelling() for task in asyncio.all_tasks()):
             self.stopping = True
 
-    async def _drain(self, task: asyncio.Task[None]) -> None:
+    async def _drain(self, task: asyncio.Task[None]) -> None:  # noqa: C901 - the hot loop, written out
         """Handle messages until none is left, or until another carrier has taken over."""
         ready = self.ready
         step = self.invoker.step

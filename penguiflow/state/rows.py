@@ -170,9 +170,7 @@ class TraceRow:
         )
 
 
-def load_rows(
-    connection: sqlite3.Connection, records: Sequence[EventRecord], writer: int
-) -> dict[str, TraceRow]:
+def load_rows(connection: sqlite3.Connection, records: Sequence[EventRecord], writer: int) -> dict[str, TraceRow]:
     """The stored rows of the traces that these events belong to, by trace id, as far as there are any."""
     wanted = {clean_text(record.trace_id): record for record in records}
     rows: dict[str, TraceRow] = {}

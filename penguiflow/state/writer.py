@@ -46,6 +46,7 @@ _UPKEEP_AT_LAST_S = 600.0
 Upkeep = Callable[[sqlite3.Connection], bool]
 """A bounded piece of work on the file when there is nothing to write; True when more of it is left."""
 
+
 class _Write(NamedTuple):
     """A statement that goes into the next transaction."""
 
