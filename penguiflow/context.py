@@ -147,7 +147,8 @@ class Context:
     @property
     def trace_id(self) -> str | None:
         """The trace of the message being handled; None for a bare payload that nobody records."""
-        return None if self._trace is None else self._trace.id
+        trace = self._item[3]
+        return None if trace is None else trace.id
 
     @property
     def message(self) -> Any:
@@ -161,9 +162,10 @@ class Context:
     @property
     def trace_state(self) -> dict[str, Any]:
         """A place for what this node must remember between the messages of one trace; dropped when the trace ends."""
-        if self._trace is None:
+        trace = self._item[3]
+        if trace is None:
             raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
-        return self._trace.node_state(self._port.owner.node_id)
+        return trace.node_state(self._port.owner.node_id)
 
     def hold_trace(self, why: str | Callable[[], str] | None) -> None:
         """Say that this node waits for more messages of the trace (and why), or no longer does (None).

@@ -15,7 +15,7 @@ __all__ = [
     "DEADLINE_EXCEEDED_TEXT",
     "TOKEN_BUDGET_EXCEEDED_TEXT",
     "Step",
-    "next_round",
+    "next_memory",
     "next_step",
     "snapshot",
 ]
@@ -55,20 +55,35 @@ def next_step(before: Any, result: Message) -> Step:
     return Step(result, unbounded=memory.budget_hops is None and memory.budget_tokens is None)
 
 
-def next_round(before: Any, result: Message) -> Message | None:
-    """The next round's message where that is all there is to do; None where `next_step` has to look."""
-    values = result.__dict__
-    memory = values["payload"]
-    if type(memory) is not WM or type(before) is not WM or values["deadline_s"] is not None:
+def next_memory(value: Any, result: Any, trace_id: str) -> WM | None:
+    """The working memory of the next round, where counting is all there is to do; None where `next_step` has to look.
+
+    `value` is what the controller got: a `Message` or, if it takes bare ones, a `WM`.
+    """
+    memory = result
+    before = value
+    if type(result) is Message:
+        if type(value) is not Message:
+            return None
+        around = result.__dict__
+        if around["deadline_s"] is not None or around["trace_id"] != trace_id:
+            return None
+        memory = around["payload"]
+        before = memory if value is result else value.__dict__["payload"]
+    if type(memory) is not WM or type(before) is not WM:
         return None
-    budgets = memory.__dict__
-    budget_hops, budget_tokens, hops = budgets["budget_hops"], budgets["budget_tokens"], budgets["hops"]
-    if budget_hops is None if budget_tokens is None else budgets["tokens_used"] >= budget_tokens:
+    values = memory.__dict__
+    hops = values["hops"]
+    counted = (hops if before is memory else before.__dict__["hops"]) + 1
+    budget_hops, budget_tokens = values["budget_hops"], values["budget_tokens"]
+    if budget_tokens is not None:
+        if values["tokens_used"] >= budget_tokens:
+            return None
+    elif budget_hops is None:
         return None
-    counted = before.__dict__["hops"] + 1
-    if budget_hops is not None and max(hops, counted) >= budget_hops:
+    if budget_hops is not None and (counted >= budget_hops or hops >= budget_hops):
         return None
-    return result if hops >= counted else rewrap(result, with_hops(memory, counted))
+    return memory if hops >= counted else with_hops(memory, counted)
 
 
 def snapshot(message: Message) -> Message:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
-from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_round, next_step, snapshot
+from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_memory, next_step, snapshot
 from penguiflow.coroutines import Closed, raised, resume_in, returned
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
@@ -81,7 +81,8 @@ class Invoker:
                 value = message.payload if payload is UNCHANGED else payload
                 kind = type(value)
             elif payload is not UNCHANGED:
-                value = context.message
+                value = rewrap(message, payload)
+                context._item = (item[0], value, UNCHANGED, trace, "")
         if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
             return context, self.activate(worker, context)
         if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
@@ -104,23 +105,33 @@ class Invoker:
             if kind is worker.plain_out and envelope is not None:
                 message = envelope
                 payload = result
+            elif (
+                worker.loop
+                and trace is not None
+                and (memory := next_memory(value, result, trace.id)) is not None
+                and (envelope is not None or kind is Message)
+            ):
+                # A round of a controller.
+                if envelope is not None:
+                    message = envelope
+                    payload = memory
+                else:
+                    message = rewrap(result, memory)
+                    payload = UNCHANGED
+                outgoing = worker.loop
             elif kind is worker.plain_out or (
                 (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
             ):
                 message = result
                 payload = UNCHANGED
-            elif kind is Message and worker.loop and (following := next_round(payload_of(*item[1:3]), result)):
-                message = following
-                payload = UNCHANGED
-                outgoing = worker.loop
             else:
                 return context, self.activate(worker, context, started, returned(result))
             if trace is not None and not trace.plain:
                 return context, self.activate(worker, context, started, returned(result))
             ready = self.engine.ready
-            for position, floe in enumerate(outgoing):
+            for floe in outgoing:
                 if 0 < floe.maxsize <= floe.size:
-                    unsent = (outgoing[position:], message, payload)
+                    unsent = (outgoing[outgoing.index(floe) :], message, payload)
                     return context, self.activate(worker, context, started, unsent=unsent)
                 if trace is not None:
                     if not floe.is_exit:
@@ -128,7 +139,7 @@ class Invoker:
                     elif trace.sink is None:
                         trace.parked += 1
                     elif trace.sink.full:
-                        unsent = (outgoing[position:], message, payload)
+                        unsent = (outgoing[outgoing.index(floe) :], message, payload)
                         return context, self.activate(worker, context, started, unsent=unsent)
                     else:
                         trace.sink.put(whole(message, payload))

@@ -37,7 +37,7 @@ def rewrap(envelope: Message, payload: Any) -> Message:
     values = envelope.__dict__.copy()
     values["payload"] = payload
     set_values(message, values)
-    set_given(message, envelope.__pydantic_fields_set__.copy())
+    set_given(message, envelope.__pydantic_fields_set__)
     set_extra(message, None)
     set_private(message, None)
     return message
@@ -56,7 +56,8 @@ def with_hops(memory: WM, hops: int) -> WM:
     values = memory.__dict__.copy()
     values["hops"] = hops
     set_values(copy, values)
-    set_given(copy, memory.__pydantic_fields_set__ | {"hops"})
+    given = memory.__pydantic_fields_set__
+    set_given(copy, given if "hops" in given else given | {"hops"})
     set_extra(copy, None)
     set_private(copy, None)
     return copy
