@@ -58,7 +58,7 @@ def resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 def fields_of(schema: dict[str, Any] | None) -> list[FormField]:
     """A field for each property; one field for everything when the input is no object."""
     if schema is None:
-        return [FormField("", "json", "any JSON", required=True)]
+        return [FormField("", "json", "any JSON", required=True, nullable=True, about="nothing is null")]
     top = resolve(schema, schema)
     properties = top.get("properties")
     if not isinstance(properties, dict) or not properties:
@@ -229,6 +229,15 @@ def initial(fields: Sequence[FormField], value: Any) -> dict[str, Any]:
             present = field.name in source or field.has_default
             shown[field.name] = show_value(field, given) if present else ""
     return shown
+
+
+def takes_null(schema: dict[str, Any] | None) -> bool:
+    """Whether a whole input may be null, and therefore left out."""
+    if schema is None:
+        return True
+    top = resolve(schema, schema)
+    options = [top, *(resolve(option, schema) for option in top.get("anyOf", ()) if isinstance(option, dict))]
+    return any(option.get("type") == "null" or not option for option in options)
 
 
 def ready_input(schema: dict[str, Any] | None, samples: Sequence[Any], recent: Sequence[Any]) -> tuple[Any] | None:
