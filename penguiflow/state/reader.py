@@ -178,7 +178,9 @@ def no_such_trace(trace_id: str, path: str) -> TraceNotFound:
     )
 
 
-def stored_chunks(connection: sqlite3.Connection, trace_id: str, after: int = -1) -> Generator[tuple[int, Chunk], None, None]:
+def stored_chunks(
+    connection: sqlite3.Connection, trace_id: str, after: int = -1
+) -> Generator[tuple[int, Chunk], None, None]:
     """Pieces that hold events with `seq > after`, in order, each with the `seq` of its first event."""
     rows = connection.execute(
         "SELECT first_seq, data FROM event_chunks"

@@ -93,12 +93,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
-    # 2: what planners and sessions keep, artifacts, and the size of each trace. Chunks have a new form from here on; the
-    # old one is still read.
+    # 2: what planners and sessions keep, artifacts, and the size of each trace. Chunks have a new form from here on;
+    # the old one is still read.
     (
         "ALTER TABLE traces ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",  # of its chunks
-        "UPDATE traces SET bytes ="
-        " (SELECT coalesce(sum(length(data)), 0) FROM event_chunks WHERE event_chunks.trace = traces.id)",
+        """
+        UPDATE traces SET bytes =
+            (SELECT coalesce(sum(length(data)), 0) FROM event_chunks WHERE event_chunks.trace = traces.id)
+        """,
         "CREATE INDEX remote_bindings_session ON remote_bindings (router_session_id)",
         """
         CREATE TABLE planner_states (

@@ -10,7 +10,6 @@ import asyncio
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -205,8 +204,7 @@ class SQLiteStateStore:
         return self._writer
 
     async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
-        future: Future[None] = self._writing().execute(sql, parameters)
-        await asyncio.wrap_future(future)
+        await self._writing().execute(sql, parameters)
 
 
 def _start_writer(path: Path, durability: str) -> Writer:
