@@ -150,6 +150,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UNIQUE (session_id, trace_id)
         )
         """,
+        "CREATE INDEX trajectories_trace ON trajectories (trace_id)",
         """
         CREATE TABLE planner_events (
             id INTEGER PRIMARY KEY,
@@ -164,7 +165,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT PRIMARY KEY,
             identity TEXT NOT NULL UNIQUE,  -- whose, which namespace, which content
             owner TEXT NOT NULL,            -- tenant, user and session as JSON
-            session_id TEXT NOT NULL,
             trace_id TEXT,
             size INTEGER NOT NULL,
             stored REAL NOT NULL,

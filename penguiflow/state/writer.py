@@ -356,7 +356,8 @@ class Writer:
         try:
             result = None if job.function is None else job.function(self._connection)
         except Exception as error:  # whatever it is, the one who asked must hear of it
-            _fail(job.future, explain(error, self._path, writing=True))
+            # A `ValueError` is about what was asked for, everything else about the file.
+            _fail(job.future, error if isinstance(error, ValueError) else explain(error, self._path, writing=True))
         else:
             _resolve(job.future, result)
         if job.function is not None:
@@ -414,6 +415,6 @@ def _resolve(future: Future[Any], result: Any) -> None:
         future.set_result(result)
 
 
-def _fail(future: Future[Any], error: StoreError) -> None:
+def _fail(future: Future[Any], error: Exception) -> None:
     if not future.done() and future.set_running_or_notify_cancel():
         future.set_exception(error)
