@@ -15,13 +15,17 @@ __all__ = ["TABLES", "main", "measure", "workloads_of"]
 Workload = Callable[[Run], Awaitable[None]]
 
 TABLES = {
-    "ours": ("flows", "OURS"),
-    "forerunner": ("flows", "FORERUNNER"),
-    "limit_a": ("limits", "LIMIT_A"),
-    "limit_b": ("limits", "LIMIT_B"),
-    "limit_c": ("limits", "LIMIT_C"),
+    "ours": [("flows", "OURS"), ("defects", "OURS")],
+    "forerunner": [("flows", "FORERUNNER"), ("defects", "FORERUNNER")],
+    "limit_a": [("limits", "LIMIT_A")],
+    "limit_b": [("limits", "LIMIT_B")],
+    "limit_c": [("limits", "LIMIT_C")],
+    "langgraph": [("on_langgraph", "WORKLOADS")],
+    "pydantic_graph": [("on_pydantic_graph", "WORKLOADS")],
+    "llama_index": [("on_llama_index", "WORKLOADS")],
+    "burr": [("on_burr", "WORKLOADS")],
 }
-"""The module and the name of each runtime's table of workloads."""
+"""The modules and names of each runtime's tables of workloads."""
 
 
 def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None) -> dict[str, float]:
@@ -46,15 +50,17 @@ def workloads_of(runtime: str) -> list[str]:
 
 
 def _table(runtime: str) -> Mapping[str, Workload]:
-    module, name = TABLES[runtime]
-    table: Mapping[str, Workload] = getattr(importlib.import_module(f"benchmarks.runtime.adapters.{module}"), name)
+    table: dict[str, Workload] = {}
+    for module, name in TABLES[runtime]:
+        table |= getattr(importlib.import_module(f"benchmarks.runtime.adapters.{module}"), name)
     return table
 
 
 def main() -> None:
-    """Measure what the arguments name: runtime, workload, seconds of CPU time."""
-    runtime, workload, cpu_s = sys.argv[1:4]
-    print(json.dumps(measure(runtime, workload, float(cpu_s))))
+    """List the workloads of a runtime, or measure one: `RUNTIME [WORKLOAD SECONDS]`."""
+    runtime, *rest = sys.argv[1:]
+    answer = measure(runtime, rest[0], float(rest[1])) if rest else workloads_of(runtime)
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

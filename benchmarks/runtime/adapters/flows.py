@@ -1,33 +1,20 @@
-"""The workloads as programs for penguiflow: they run on this version and on the forerunner, which has the same names."""
+"""The workloads as programs for penguiflow: they run on this version and on the forerunner."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
+import itertools
 import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from penguiflow import (
-    WM,
-    FinalAnswer,
-    Headers,
-    Message,
-    ModelRegistry,
-    Node,
-    NodePolicy,
-    PenguiFlow,
-    call_playbook,
-    create,
-    join_k,
-    predicate_router,
-)
-from penguiflow.core import ROOKERY
-
+from benchmarks.runtime.drivers import call_in_flight, keep_in_flight, one_at_a_time
 from benchmarks.runtime.faults import TIMEOUT_S, Flaky, Late
 from benchmarks.runtime.measure import (
     CHUNKS,
@@ -43,13 +30,26 @@ from benchmarks.runtime.measure import (
     Crowd,
     Payload,
     Run,
-    call_in_flight,
-    keep_in_flight,
-    one_at_a_time,
     payload,
     peak_rss_kb,
     rss_kb,
 )
+from penguiflow import (
+    WM,
+    FinalAnswer,
+    FlowEvent,
+    Headers,
+    Message,
+    ModelRegistry,
+    Node,
+    NodePolicy,
+    PenguiFlow,
+    call_playbook,
+    create,
+    join_k,
+    predicate_router,
+)
+from penguiflow.core import ROOKERY
 
 HEADERS = Headers(tenant="acme")
 NodeFunction = Callable[[Any, Any], Awaitable[Any]]
@@ -91,7 +91,7 @@ def counted(run: Run) -> NodeFunction:
 
 def line_of(nodes: Sequence[Node], **options: Any) -> PenguiFlow:
     """A flow in which each node is followed by the next."""
-    pairs = [node.to(after) for node, after in zip(nodes, nodes[1:], strict=False)]
+    pairs = [node.to(after) for node, after in itertools.pairwise(nodes)]
     return create(*pairs, nodes[-1].to(), **options)
 
 
@@ -187,11 +187,10 @@ async def w3_stream(run: Run) -> None:
         async def drive(count: int) -> None:
             for number in range(count):
                 begun, chunks = time.perf_counter(), 0
-                async for chunk in flow.stream(message(number)):
+                async for _ in flow.stream(message(number)):
                     if not chunks:
                         run.latencies.append(time.perf_counter() - begun)
                     chunks += 1
-                assert chunk.payload.done
                 assert chunks == CHUNKS
 
         await run.measure(drive, calls=1, smallest=4)
@@ -303,7 +302,7 @@ async def w7(run: Run, *, policy: Callable[[], NodePolicy]) -> None:
                 runs = not backlog and run.calls >= 1_000
                 begun = time.perf_counter()
                 assert await flow.cancel(trace_id)
-                while runs and trace_id not in seen:
+                while runs and trace_id not in seen:  # noqa: ASYNC110 - the next turn is what is measured
                     await asyncio.sleep(0)
                 latencies.append((seen[trace_id] if runs else time.perf_counter()) - begun)
             run.report_latencies(latencies, f"queued_{backlog}_" if backlog else "")
@@ -327,6 +326,24 @@ async def w8(run: Run, *, make: Make, model: type[Payload] | type[Message]) -> N
             run.figures["events"] = events / count
 
         await run.measure(drive, calls=NODES, smallest=IN_FLIGHT)
+
+
+async def w8_quiet(run: Run) -> None:
+    """The chain with nobody who listens: as W1, and how many events were made all the same."""
+    flow, nodes = chain_of(run)
+    async with started(flow, registry_of(nodes, Payload)):
+        await drive_flow(run, flow, message, calls=NODES)
+        made = 0
+        make = FlowEvent.__init__
+
+        def counting(self: FlowEvent, *args: Any, **fields: Any) -> None:
+            nonlocal made
+            made += 1
+            make(self, *args, **fields)
+
+        with mock.patch.object(FlowEvent, "__init__", counting):
+            await keep_in_flight(lambda number: flow.emit(message(number)), flow.fetch, IN_FLIGHT, IN_FLIGHT)
+        run.figures["events"] = made / IN_FLIGHT
 
 
 class PlainStore:
@@ -488,6 +505,11 @@ def at_once(count: int, **fields: Any) -> NodePolicy:
     return NodePolicy(max_concurrency=count, **fields)
 
 
+async def w10(run: Run) -> None:
+    """Importing and installing: measured from outside."""
+    raise AssertionError("W10 is not measured in a process of the benchmarks")
+
+
 _BOTH = {
     "W1.message": functools.partial(w1, model=Message, make=message),
     "W1.bare": functools.partial(w1, model=Payload, make=payload),
@@ -497,6 +519,7 @@ _BOTH = {
     "W3": w3,
     "W4": w4,
     "W11": functools.partial(w11, policy=NodePolicy),
+    "W10": w10,
     "W12": w12,
 }
 OURS = _BOTH | {
@@ -508,7 +531,7 @@ OURS = _BOTH | {
     "W6": functools.partial(w6, count=CROWD, policy=functools.partial(at_once, CROWD)),
     "W7": functools.partial(w7, policy=functools.partial(at_once, 1_000)),
     "W8": functools.partial(w8, make=message, model=Payload),
-    "W8.quiet": functools.partial(w1, model=Payload, make=message),
+    "W8.quiet": w8_quiet,
     "W9": functools.partial(w9, recording=True),
     "W9.events": functools.partial(w9, recording=False),
 }
