@@ -72,7 +72,7 @@ def fields_of(schema: dict[str, Any] | None) -> list[FormField]:
 def _field(name: str, sub: Any, root: dict[str, Any], *, required: bool) -> FormField:
     sub = resolve(sub if isinstance(sub, dict) else {}, root)
     about, default, has_default = sub.get("description", ""), sub.get("default"), "default" in sub
-    nullable = False
+    nullable = sub.get("type") == "null"
     options = sub.get("anyOf") or sub.get("oneOf")
     if isinstance(options, list):
         real = [
@@ -233,11 +233,8 @@ def initial(fields: Sequence[FormField], value: Any) -> dict[str, Any]:
 
 def takes_null(schema: dict[str, Any] | None) -> bool:
     """Whether a whole input may be null, and therefore left out."""
-    if schema is None:
-        return True
-    top = resolve(schema, schema)
-    options = [top, *(resolve(option, schema) for option in top.get("anyOf", ()) if isinstance(option, dict))]
-    return any(option.get("type") == "null" or not option for option in options)
+    fields = fields_of(schema)
+    return len(fields) == 1 and not fields[0].name and fields[0].nullable
 
 
 def ready_input(schema: dict[str, Any] | None, samples: Sequence[Any], recent: Sequence[Any]) -> tuple[Any] | None:

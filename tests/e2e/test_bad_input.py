@@ -83,6 +83,25 @@ def test_a_flow_with_a_cycle(pf: RunCommand, add_flow: AddFlow) -> None:
     one_message(pf("run", target, "--no-store"), 2, "flows/circle.py", "cycle", "first", "second")
 
 
+def test_a_flow_without_an_entry(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:
+    target = add_flow(
+        "round",
+        """
+        from penguiflow import Node, create
+
+        async def step(message, ctx):
+            return message
+
+        again = Node(step, name="again")
+        flow = create(again.to(again), allow_cycles=True)
+        """,
+    )
+
+    one_message(pf("run", target), 2, "flows/round.py", "no entry", "again")
+    one_message(pf("graph", target), 2, "flows/round.py", "no entry")
+    assert not (project / ".penguiflow").exists()
+
+
 def test_json_that_does_not_fit_names_the_field(pf: RunCommand, add_flow: AddFlow) -> None:
     target = add_flow("greet")
 
