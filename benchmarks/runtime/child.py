@@ -15,15 +15,15 @@ __all__ = ["TABLES", "main", "measure", "workloads_of"]
 Workload = Callable[[Run], Awaitable[None]]
 
 TABLES = {
-    "ours": [("flows", "OURS"), ("defects", "OURS")],
-    "forerunner": [("flows", "FORERUNNER"), ("defects", "FORERUNNER")],
-    "limit_a": [("limits", "LIMIT_A")],
-    "limit_b": [("limits", "LIMIT_B")],
-    "limit_c": [("limits", "LIMIT_C")],
-    "langgraph": [("on_langgraph", "WORKLOADS")],
-    "pydantic_graph": [("on_pydantic_graph", "WORKLOADS")],
-    "llama_index": [("on_llama_index", "WORKLOADS")],
-    "burr": [("on_burr", "WORKLOADS")],
+    "ours": [("adapters.flows", "OURS"), ("adapters.defects", "OURS")],
+    "forerunner": [("adapters.flows", "FORERUNNER"), ("adapters.defects", "FORERUNNER")],
+    "limit_a": [("adapters.limits", "LIMIT_A")],
+    "limit_b": [("adapters.limits", "LIMIT_B")],
+    "limit_c": [("adapters.limits", "LIMIT_C")],
+    "langgraph": [("peers.on_langgraph", "WORKLOADS")],
+    "pydantic_graph": [("peers.on_pydantic_graph", "WORKLOADS")],
+    "llama_index": [("peers.on_llama_index", "WORKLOADS")],
+    "burr": [("peers.on_burr", "WORKLOADS")],
 }
 """The modules and names of each runtime's tables of workloads."""
 
@@ -52,7 +52,7 @@ def workloads_of(runtime: str) -> list[str]:
 def _table(runtime: str) -> Mapping[str, Workload]:
     table: dict[str, Workload] = {}
     for module, name in TABLES[runtime]:
-        table |= getattr(importlib.import_module(f"benchmarks.runtime.adapters.{module}"), name)
+        table |= getattr(importlib.import_module(f"benchmarks.runtime.{module}"), name)
     return table
 
 

@@ -10,7 +10,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.runtime.adapters.flows import (
+from benchmarks.runtime.adapters.program import (
     HEADERS,
     at_once,
     chain_of,

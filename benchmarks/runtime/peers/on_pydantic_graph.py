@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
-from pydantic_graph import GraphBuilder, StepContext, TypeExpression, reduce_list_append, reduce_null
+from pydantic_graph import GraphBuilder, TypeExpression, reduce_list_append, reduce_null
 
 from benchmarks.runtime.drivers import measure_call_latency, measure_calls, measure_cancel, measure_crowd
 from benchmarks.runtime.measure import (
@@ -23,7 +23,8 @@ from benchmarks.runtime.measure import (
     payload,
 )
 
-Step = StepContext[Any, Any, Any]
+Step = Any
+"""The context that a step gets."""
 
 
 class Hop(NamedTuple):
