@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from benchmarks.runtime.measure import Run
 
-__all__ = ["TABLES", "main", "measure", "workloads_of"]
+__all__ = ["FORERUNNER_VERSION", "TABLES", "main", "measure", "workloads_of"]
 
 Workload = Callable[[Run], Awaitable[None]]
 
+FORERUNNER_VERSION = "3.11.2"
 TABLES = {
     "ours": [("adapters.flows", "OURS"), ("adapters.defects", "OURS")],
     "forerunner": [("adapters.flows", "FORERUNNER"), ("adapters.defects", "FORERUNNER")],
@@ -35,6 +36,7 @@ def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None)
     runtime does not have.
     """
     table = _table(runtime)
+    _check_version(runtime)
     run = Run(cpu_s, units)
 
     async def measured() -> None:
@@ -47,6 +49,15 @@ def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None)
 def workloads_of(runtime: str) -> list[str]:
     """The workloads that the runtime has."""
     return sorted(_table(runtime))
+
+
+def _check_version(runtime: str) -> None:
+    """That the forerunner is the forerunner, and this version is not."""
+    if runtime in ("ours", "forerunner"):
+        import penguiflow
+
+        if (penguiflow.__version__ == FORERUNNER_VERSION) != (runtime == "forerunner"):
+            raise ValueError(f"{runtime} is penguiflow {penguiflow.__version__} of {penguiflow.__path__[0]}")
 
 
 def _table(runtime: str) -> Mapping[str, Workload]:

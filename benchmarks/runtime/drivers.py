@@ -98,42 +98,40 @@ async def measure_call_latency(run: Run, call: Call, *, calls: float) -> None:
 
 
 async def measure_crowd(run: Run, call: Callable[[int, Nap], Awaitable[Any]], count: int = CROWD) -> None:
-    """For runtimes that are called: so many calls at once whose node takes a nap; seconds, KB a call, most at once.
+    """For runtimes that are called: so many calls whose nodes wait for each other, and take a nap when all are there.
 
-    `call` gets a number and the function that its node has to await.
+    Seconds, KB a call, and how many were there at most. `call` gets a number and what its node has to await.
     """
-    gate: asyncio.Event | None = None
+    gate = asyncio.Event()
     crowd = Crowd()
+
+    async def one() -> None:
+        run.calls += 1
 
     async def nap() -> None:
         run.calls += 1
         with crowd:
-            if gate is not None:
-                if crowd.now == count:
-                    gate.set()
-                await gate.wait()
+            if crowd.now == count:
+                gate.set()
+            await gate.wait()
             await asyncio.sleep(NAP_S)
 
-    await call(0, nap)
-    # The crowd first: what a process once had, its allocator keeps.
-    gate = asyncio.Event()
+    await call(0, one)
     gc.collect()
-    before = rss_kb()
+    run.calls, before = 0, rss_kb()
+    wall, cpu = time.perf_counter(), time.process_time()
     calls = [asyncio.ensure_future(call(number, nap)) for number in range(count)]
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(gate.wait(), 12 * GATHER_S)
     run.figures["most"] = crowd.most
     if gate.is_set():
         await asyncio.gather(*calls)
+        run.figures["wall_s"] = (time.perf_counter() - wall) * CROWD / count
+        run.figures["cpu_us"] = (time.process_time() - cpu) / count * 1e6
         run.figures["kb"] = (peak_rss_kb() - before) / count
     for each in calls:
         each.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-    gate, run.calls = None, 0
-    wall, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(call(number, nap) for number in range(count)))
-    run.figures["wall_s"] = (time.perf_counter() - wall) * CROWD / count
-    run.figures["cpu_us"] = (time.process_time() - cpu) / count * 1e6
     run.check(count)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bootstrap
+from benchmarks.runtime.child import FORERUNNER_VERSION
 
 __all__ = ["FORERUNNER", "ROOT", "Environment", "base_install", "describe", "ready", "whole_install"]
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".benchmarks"
 INSTALL_TIMEOUT_S = 900.0
 
-FORERUNNER = "penguiflow==3.11.2"
+FORERUNNER = f"penguiflow=={FORERUNNER_VERSION}"
 FORERUNNER_NEEDS = ["pyyaml==6.0.3", "jsonschema==4.26.0"]
 """What importing it needs beside pydantic. All that it asks for is another hundred packages that it does not import."""
 PEERS = {
@@ -44,7 +45,8 @@ class Environment(NamedTuple):
 
 def command(python: Path, *arguments: str) -> list[str]:
     """The command line of one measurement."""
-    return [str(python), "-P", "-c", _CHILD.format(root=str(ROOT)), *arguments]
+    # Isolated: a PYTHONPATH that leads to a checkout would make it the forerunner.
+    return [str(python), "-I", "-c", _CHILD.format(root=str(ROOT)), *arguments]
 
 
 def ready(runtime: str) -> Environment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["LINES", "NAMES", "SLOW", "WORKLOADS", "Line"]
+__all__ = ["LINES", "NAMES", "ONCE", "SLOW", "WORKLOADS", "Line"]
 
 NAMES = {
     "ours": "penguiflow",
@@ -81,3 +81,5 @@ LINES = [
 WORKLOADS = list(dict.fromkeys(line.workload for line in LINES))
 SLOW = frozenset({"memory"})
 """Measured only when they are named, or for the documentation."""
+ONCE = frozenset({(peer, "W6") for peer in ("langgraph", "pydantic_graph", "llama_index")} | {("ours", "memory")})
+"""Take so long, half a minute each, that they are measured in the first round only."""

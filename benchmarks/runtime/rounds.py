@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.runtime import environments
 from benchmarks.runtime.environments import Environment
+from benchmarks.runtime.lines import ONCE
 
 __all__ = ["Figures", "Job", "measure"]
 
@@ -40,7 +41,7 @@ def measure(
     installs = _Installs()
     for number in range(rounds):
         for position, job in enumerate(jobs):
-            if job in failures:
+            if job in failures or (number and job in ONCE):
                 continue
             _note(f"round {number + 1} of {rounds}, {position + 1} of {len(jobs)}: {job.workload} on {job.runtime}")
             place = places[job.runtime]
