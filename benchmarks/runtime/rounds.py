@@ -40,6 +40,8 @@ def measure(
     failures: dict[Job, str] = {}
     installs = _Installs()
     for number in range(rounds):
+        if not sys.stderr.isatty():
+            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for position, job in enumerate(jobs):
             if job in failures or (number and job in ONCE):
                 continue
