@@ -52,7 +52,7 @@ CHUNK_LINES = 20
 class Source(BaseModel):
     """What to digest."""
 
-    path: str = Field(".", description="A directory; relative to where the run was started.")
+    path: str = Field(".", min_length=1, description="A directory; relative to where the run was started.")
 
 
 class Task(BaseModel):

@@ -193,7 +193,7 @@ class LiveSource:
 
     def cannot_record(self, problem: StoreProblem) -> None:
         """Say that runs are not kept."""
-        self.inbox.notices.append(Notice(f"runs are not recorded: {problem.message}", "warning"))
+        self.inbox.not_recorded = problem.message
 
     def died(self, worker: Worker, death: Death) -> None:
         """End what the worker had under way."""
@@ -243,6 +243,8 @@ class LiveSource:
         frame = decode(data)
         if isinstance(frame, Result):
             self._running.pop(frame.trace_id, None)
+            if self._supervisor.records:
+                self.inbox.not_recorded = frame.not_recorded or ""
             self.inbox.results.append(frame)
         elif isinstance(frame, Logs):
             self.inbox.logs.extend(line for line in frame.lines if line.source not in PRINTED)

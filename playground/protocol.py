@@ -159,6 +159,8 @@ class Result(BaseFrame):
     error: dict[str, Any] | None = None
     """`FlowError.to_payload()`, or `{code, message}`."""
     version: str | None = None
+    not_recorded: str | None = None
+    """Why the store does not have the run, or not all of it, although it was to be recorded."""
 
 
 class Cancel(BaseFrame):

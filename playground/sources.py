@@ -48,6 +48,8 @@ class Inbox:
         self.results: deque[Result] = deque()
         self.logs: deque[LogLine] = deque()
         self.notices: deque[Notice] = deque()
+        self.not_recorded: str | None = None
+        """News of the store: why the last run is not in it; empty when it is in it again."""
         self.dropped = 0
         """Stream chunks and log lines that did not fit, since the start."""
 

@@ -10,18 +10,23 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from benchmarks.runtime.measure import Run
 
-__all__ = ["TABLES", "main", "measure", "workloads_of"]
+__all__ = ["FORERUNNER_VERSION", "TABLES", "main", "measure", "workloads_of"]
 
 Workload = Callable[[Run], Awaitable[None]]
 
+FORERUNNER_VERSION = "3.11.2"
 TABLES = {
-    "ours": ("flows", "OURS"),
-    "forerunner": ("flows", "FORERUNNER"),
-    "limit_a": ("limits", "LIMIT_A"),
-    "limit_b": ("limits", "LIMIT_B"),
-    "limit_c": ("limits", "LIMIT_C"),
+    "ours": [("adapters.flows", "OURS"), ("adapters.defects", "OURS")],
+    "forerunner": [("adapters.flows", "FORERUNNER"), ("adapters.defects", "FORERUNNER")],
+    "limit_a": [("adapters.limits", "LIMIT_A")],
+    "limit_b": [("adapters.limits", "LIMIT_B")],
+    "limit_c": [("adapters.limits", "LIMIT_C")],
+    "langgraph": [("peers.on_langgraph", "WORKLOADS")],
+    "pydantic_graph": [("peers.on_pydantic_graph", "WORKLOADS")],
+    "llama_index": [("peers.on_llama_index", "WORKLOADS")],
+    "burr": [("peers.on_burr", "WORKLOADS")],
 }
-"""The module and the name of each runtime's table of workloads."""
+"""The modules and names of each runtime's tables of workloads."""
 
 
 def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None) -> dict[str, float]:
@@ -31,6 +36,7 @@ def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None)
     runtime does not have.
     """
     table = _table(runtime)
+    _check_version(runtime)
     run = Run(cpu_s, units)
 
     async def measured() -> None:
@@ -45,16 +51,27 @@ def workloads_of(runtime: str) -> list[str]:
     return sorted(_table(runtime))
 
 
+def _check_version(runtime: str) -> None:
+    """That the forerunner is the forerunner, and this version is not."""
+    if runtime in ("ours", "forerunner"):
+        import penguiflow
+
+        if (penguiflow.__version__ == FORERUNNER_VERSION) != (runtime == "forerunner"):
+            raise ValueError(f"{runtime} is penguiflow {penguiflow.__version__} of {penguiflow.__path__[0]}")
+
+
 def _table(runtime: str) -> Mapping[str, Workload]:
-    module, name = TABLES[runtime]
-    table: Mapping[str, Workload] = getattr(importlib.import_module(f"benchmarks.runtime.adapters.{module}"), name)
+    table: dict[str, Workload] = {}
+    for module, name in TABLES[runtime]:
+        table |= getattr(importlib.import_module(f"benchmarks.runtime.{module}"), name)
     return table
 
 
 def main() -> None:
-    """Measure what the arguments name: runtime, workload, seconds of CPU time."""
-    runtime, workload, cpu_s = sys.argv[1:4]
-    print(json.dumps(measure(runtime, workload, float(cpu_s))))
+    """List the workloads of a runtime, or measure one: `RUNTIME [WORKLOAD SECONDS]`."""
+    runtime, *rest = sys.argv[1:]
+    answer = measure(runtime, rest[0], float(rest[1])) if rest else workloads_of(runtime)
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

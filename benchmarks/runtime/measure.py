@@ -5,14 +5,11 @@ This runs in the environments of other runtimes too: it may import nothing but p
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import resource
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -30,13 +27,9 @@ __all__ = [
     "Chunk",
     "Crowd",
     "Payload",
+    "Nap",
     "Run",
     "SkippedWork",
-    "call_in_flight",
-    "keep_in_flight",
-    "one_at_a_time",
-    "measure_cancel",
-    "measure_crowd",
     "payload",
     "peak_rss_kb",
     "percentile",
@@ -177,110 +170,3 @@ class Run:
         started = time.process_time()
         await drive(count)
         return max(time.process_time() - started, 1e-6)
-
-
-async def keep_in_flight(
-    send: Callable[[int], Awaitable[Any]], receive: Callable[[], Awaitable[Any]], count: int, in_flight: int
-) -> None:
-    """Keep that many units outstanding: send one for each that is received."""
-    first = min(in_flight, count)
-    for number in range(first):
-        await send(number)
-    for number in range(first, count):
-        await receive()
-        await send(number)
-    for _ in range(first):
-        await receive()
-
-
-async def call_in_flight(call: Callable[[int], Awaitable[Any]], count: int, in_flight: int) -> None:
-    """The same for runtimes that are called: as many callers, each with one unit at a time."""
-    numbers = iter(range(count))
-
-    async def caller() -> None:
-        for number in numbers:
-            await call(number)
-
-    async with asyncio.TaskGroup() as callers:
-        for _ in range(min(in_flight, count)):
-            callers.create_task(caller())
-
-
-async def one_at_a_time(
-    send: Callable[[int], Awaitable[Any]], receive: Callable[[], Awaitable[Any]], count: int, latencies: list[float]
-) -> None:
-    """Send one, receive it, and note how long that took."""
-    for number in range(count):
-        started = time.perf_counter()
-        await send(number)
-        await receive()
-        latencies.append(time.perf_counter() - started)
-
-
-async def measure_crowd(run: Run, call: Callable[[int, Nap], Awaitable[Any]], count: int = CROWD) -> None:
-    """For runtimes that are called: so many calls at once whose node takes a nap; seconds, KB a call, most at once.
-
-    `call` gets a number and the function that its node has to await.
-    """
-    gate: asyncio.Event | None = None
-    crowd = Crowd()
-
-    async def nap() -> None:
-        run.calls += 1
-        with crowd:
-            if gate is not None:
-                if crowd.now == count:
-                    gate.set()
-                await gate.wait()
-            await asyncio.sleep(NAP_S)
-
-    await call(0, nap)
-    # The crowd first: what a process once had, its allocator keeps.
-    gate = asyncio.Event()
-    gc.collect()
-    before = rss_kb()
-    calls = [asyncio.ensure_future(call(number, nap)) for number in range(count)]
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(gate.wait(), 60)
-    run.figures["most"] = crowd.most
-    if gate.is_set():
-        await asyncio.gather(*calls)
-        run.figures["kb"] = (peak_rss_kb() - before) / count
-    for each in calls:
-        each.cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
-    gate, run.calls = None, 0
-    wall, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(call(number, nap) for number in range(count)))
-    run.figures["wall_s"] = (time.perf_counter() - wall) * CROWD / count
-    run.figures["cpu_us"] = (time.process_time() - cpu) / count * 1e6
-    run.check(count)
-
-
-async def measure_cancel(run: Run, call: Callable[[int, Nap], Awaitable[Any]], count: int = 1_000) -> None:
-    """For runtimes that are called: cancel one of so many calls; until its node has seen it."""
-    seen = 0.0
-
-    async def nap() -> None:
-        nonlocal seen
-        run.calls += 1
-        try:
-            await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            seen = time.perf_counter()
-            raise
-
-    tasks = [asyncio.ensure_future(call(number, nap)) for number in range(count)]
-    async with asyncio.timeout(60):
-        while run.calls < count:  # noqa: ASYNC110 - whatever the runtime is, its nodes only count themselves
-            await asyncio.sleep(0.01)
-    for task in tasks[::5]:
-        seen = 0.0
-        started = time.perf_counter()
-        task.cancel()
-        await asyncio.wait({task})
-        run.latencies.append(seen - started)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    run.report_latencies(run.latencies)

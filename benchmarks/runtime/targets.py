@@ -86,7 +86,9 @@ TARGETS: list[Target] = [
     Target("W6 10,000 traces: memory", "W6", "kb", 9.0, 6.0, unit="KB a trace"),
     *_pair("W7 cancel one of 1,000, p50", "W7", ("W7", 1 / 10), None, "p50_us"),
     Target("W7 cancel one of 1,000, p50", "W7", "p50_us", None, 20.0, unit="µs"),
-    Target("W7 100,000 queued against 1,000", "W7", "queued_100000_p50_us", 1.5, None, ("ours", "W7", "queued_1000_p50_us")),
+    Target(
+        "W7 100,000 queued against 1,000", "W7", "queued_100000_p50_us", 1.5, None, ("ours", "W7", "queued_1000_p50_us")
+    ),
     Target("W8 an event to a middleware", "W8", "event_us", 1.2, 0.5, unit="µs"),
     Target("W8 nobody listens: events made", "W8.quiet", "events", 0, unit="a message"),
     Target("W8 nobody listens, against W1 (A/A)", "W8.quiet", "cpu_us", 1.1, None, ("ours", "W1", "cpu_us")),
@@ -98,6 +100,17 @@ TARGETS: list[Target] = [
     Target("W10 with the names of a first flow", "W10", "names_ms", 30.0, 10.0, unit="ms"),
     Target("W10 base install, distributions", "W10", "distributions", 7, 6),
     Target("W10 base install, size", "W10", "megabytes", 12.0, unit="MB"),
+    Target("D9 20 messages that wait 50 ms", "D9", "wall_s", 0.1, unit="s"),
+    Target("D27 kept of a finished roundtrip", "D27", "kept_bytes", 32, unit="bytes"),
+    Target("D28 asyncio tasks a message, chain of 5", "D28", "tasks", 0.5),
+    Target("D29 fan-in of 100 edges against 1", "D29", "fan_100_us", 1.5, None, ("ours", "D29", "fan_1_us")),
+    Target("D30 message, with a store that takes 10 ms an event", "D30", "wall_ms", 2.0, unit="ms"),
+    *_pair("D31 hop without budgets, 1,000 facts", "D31", ("D31", 1 / 2), None, "facts_1000_us"),
+    *_pair("D32 event to the store in memory", "D32", ("D32", 1 / 2), None, "event_us"),
+    Target("D32 growth beyond 10,000 traces", "D32", "trace_kb", 0.1, unit="KB a trace"),
+    *_pair("D33 import", "W10", ("W10", 1 / 5), None, "names_ms"),
+    *_pair("D34 distributions of a plain install", "W10", ("W10", 1 / 10), None, "distributions"),
+    Target("memory, a million traces against 10,000", "memory", "grown_mb", 5.0, unit="MB"),
     *_pair("W11 one retry and one timeout", "W11", ("W11", 1.0), ("W11", 1.0, 1.0)),
     *_pair("W12 playbook of two nodes", "W12", ("W12", 1.0), ("W12", 1.0, 1.0)),
 ]  # fmt: skip

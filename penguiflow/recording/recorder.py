@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter_ns, time, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,10 @@ class Recorder:
         """Return once the store has room again."""
         if self._store is not None:
             await self._store.wait_ready()
+
+    def durable(self) -> Awaitable[None] | None:
+        """What to await before a result is given out, so that the store keeps its events; None for nothing."""
+        return None if self._store is None else self._store.durable()
 
     async def flush(self) -> None:
         """Return once the store has committed all of this. Raises `StoreError` if it cannot."""

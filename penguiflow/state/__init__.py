@@ -33,12 +33,15 @@ if TYPE_CHECKING:
         missing_capabilities,
         require_capabilities,
     )
+    from penguiflow.state.retention import Pruned, Retention
     from penguiflow.state.sqlite import SQLiteStateStore
 
 _HOMES = {
     "InMemoryStateStore": "in_memory",
     "PlaygroundArtifactStore": "in_memory",
+    "Pruned": "retention",
     "RemoteBinding": "models",
+    "Retention": "retention",
     "SQLiteStateStore": "sqlite",
     "StateStore": "protocol",
     "StateUpdate": "models",
@@ -66,7 +69,9 @@ _HOMES = {
 __all__ = [
     "InMemoryStateStore",
     "PlaygroundArtifactStore",
+    "Pruned",
     "RemoteBinding",
+    "Retention",
     "SQLiteStateStore",
     "StateStore",
     "StateUpdate",

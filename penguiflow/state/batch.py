@@ -6,6 +6,8 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -20,8 +22,9 @@ logger = logging.getLogger("penguiflow.state")
 
 CHUNK_EVENTS = 256
 CHUNK_BYTES = 256 * 1024
-_YIELD_EVERY = 200
-_INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES (?, ?, ?, ?)"
+_YIELD_EVERY = 1000
+_INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
+_ROWS_AT_ONCE = 32
 
 
 class _Draft:
@@ -39,7 +42,8 @@ class _Draft:
         events = row.events
         fitted: list[EventRecord] = []
         size = 0
-        for record in records:
+        for given in records:
+            record = given
             kind = record[7]
             if kind == "trace.start":
                 row.events = events
@@ -122,11 +126,10 @@ class Batch:
                 inserts.append((row.id, row.trace_id, *row.columns()))
             else:
                 updates.append((*row.columns(), row.id))
-            for chunk in draft.chunks:
-                chunks.append((row.id, *chunk))
-        self._connection.executemany(INSERT_TRACE, inserts)
+            chunks += [(row.id, *chunk) for chunk in draft.chunks]
+        _insert(self._connection, INSERT_TRACE, inserts)
         self._connection.executemany(UPDATE_TRACE, updates)
-        self._connection.executemany(_INSERT_CHUNK, chunks)
+        _insert(self._connection, _INSERT_CHUNK, chunks)
 
     def committed(self) -> None:
         """Remember the rows of the traces that are still open, forget the others."""
@@ -201,7 +204,15 @@ def append_events(connection: sqlite3.Connection, row: TraceRow, records: list[E
     draft = _Draft(row)
     draft.take(records, row.writer)
     connection.execute(UPDATE_TRACE, (*row.columns(), row.id))
-    connection.executemany(_INSERT_CHUNK, [(row.id, *chunk) for chunk in draft.chunks])
+    _insert(connection, _INSERT_CHUNK, [(row.id, *chunk) for chunk in draft.chunks])
+
+
+def _insert(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, many in one statement: between two, the interpreter's lock changes hands, which costs more."""
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        places = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+        connection.execute(f"{sql} {places}", tuple(chain.from_iterable(some)))
 
 
 def _is_sound(record: EventRecord) -> bool:

@@ -65,8 +65,7 @@ def pack(records: Sequence[EventRecord]) -> bytes:
         head = to_json((epoch, spans, parents, times, offsets, kinds, names))
     except ValueError:  # text that is no Unicode
         parents = tuple(None if parent is None else clean_text(parent) for parent in parents)
-        texts = (tuple(clean_text(text) for text in column) for column in (spans, kinds, names))
-        spans, kinds, names = texts
+        spans, kinds, names = (tuple(clean_text(text) for text in column) for column in (spans, kinds, names))
         head = to_json((epoch, spans, parents, times, offsets, kinds, names))
     return b"\n".join((head, *data))
 
@@ -86,4 +85,4 @@ def _unpack_lines(lines: list[bytes]) -> Chunk:
     events: list[dict[str, Any]] = [from_json(line) for line in lines]
     fields = ("epoch", "span_id", "parent_id", "ts", "offset_ns", "kind", "name")
     columns = [[event[field] for event in events] for field in fields]
-    return Chunk(*columns, [to_json(event["data"]) for event in events])
+    return Chunk._make([*columns, [to_json(event["data"]) for event in events]])

@@ -12,6 +12,8 @@ from typing import Any
 from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
 from penguiflow.artifacts.sessions import PlaygroundArtifactStore
 from penguiflow.state.bounded import EventLog, KeyedLog, Recent
+from penguiflow.state.history import stored_events
+from penguiflow.state.memory_log import MAX_LOG_BYTES, MemoryLog
 from penguiflow.state.models import (
     GLOBAL_TRACE,
     RemoteBinding,
@@ -20,6 +22,7 @@ from penguiflow.state.models import (
     StoredEvent,
     TaskState,
 )
+from penguiflow.state.retention import Retention
 from penguiflow.steering.payloads import sanitize_steering_event
 
 __all__ = ["InMemoryStateStore", "PlaygroundArtifactStore"]
@@ -31,11 +34,15 @@ MAX_TASKS = 10_000
 PLANNER_STATE_TTL_S = 3600.0
 
 
-class InMemoryStateStore:
-    """Everything that the contract's protocols ask of a store.
+class InMemoryStateStore(MemoryLog):
+    """Everything that the contract's protocols ask of a store, and a `TraceStore`.
 
     Beyond `max_traces` traces and `max_sessions` sessions those that nothing was saved of for the longest time are
-    forgotten; inside one, the oldest events, updates and tasks are.
+    forgotten; inside one, the oldest events, updates and tasks are. Of recorded traces, at most `max_log_bytes` are
+    kept.
+
+    As `state_store` of a flow it gets the flow events. For the whole log, give the flow a recorder:
+    `flow.run(recorder=Recorder(store=store))`.
     """
 
     def __init__(
@@ -48,8 +55,10 @@ class InMemoryStateStore:
         artifact_retention: ArtifactRetentionConfig | None = None,
         max_traces: int = MAX_TRACES,
         max_sessions: int = MAX_SESSIONS,
+        max_log_bytes: int = MAX_LOG_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(Retention(max_traces=max_traces, max_bytes=max_log_bytes))
         self._max_events = max_events_per_trace
         self._max_updates = max_updates_per_session
         self._max_steering = max_steering_events_per_session
@@ -75,9 +84,11 @@ class InMemoryStateStore:
         self._events.ensure(trace_id, lambda: EventLog(self._max_events)).add(event)
 
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
-        """The events of a trace in ascending order of time; empty for an unknown one."""
+        """What was saved of a trace and what was recorded, in ascending order of time; empty for an unknown one."""
         log = self._events.get(trace_id)
-        return [] if log is None else log.items()
+        saved = [] if log is None else log.items()
+        recorded = stored_events(await self.load_events(trace_id))
+        return sorted([*saved, *recorded], key=lambda event: event.ts) if recorded else saved
 
     # Remote bindings
 
@@ -228,9 +239,10 @@ class InMemoryStateStore:
         for session in (self._tasks, self._updates, self._steering, self._trajectories):
             session.clear()
         self._artifacts.clear()
+        self._forget_logs()
 
     def clear_session(self, session_id: str) -> None:
-        """Forget a session: tasks, updates, steering, trajectories with their events, bindings, artifacts."""
+        """Forget a session: tasks, updates, steering, trajectories with their events, bindings, artifacts, traces."""
         for trace_id in self._trajectories.pop(session_id, ()):
             self._planner_events.pop(trace_id, None)
         for kept in (self._tasks, self._updates, self._steering):
@@ -239,3 +251,4 @@ class InMemoryStateStore:
             if binding.router_session_id == session_id:
                 del self._bindings[key]
         self._artifacts.clear_session(session_id)
+        self._forget_logs(session_id)

@@ -27,7 +27,7 @@ __all__ = ["Reader"]
 T = TypeVar("T")
 
 _MAX_IDLE = 4
-_MAX_CANDIDATES = 10
+MAX_CANDIDATES = 10
 _LAST_CHARACTER = "\U0010ffff"
 
 _SUMMARY = (
@@ -152,15 +152,20 @@ def resolve_trace(connection: sqlite3.Connection, prefix: str, path: str) -> str
         if not wanted
         else connection.execute(
             "SELECT trace_id FROM traces WHERE trace_id >= ? AND trace_id < ? ORDER BY trace_id LIMIT ?",
-            (wanted, wanted + _LAST_CHARACTER, _MAX_CANDIDATES + 1),
+            (wanted, wanted + _LAST_CHARACTER, MAX_CANDIDATES + 1),
         ).fetchall()
     )
+    return the_only([trace_id for (trace_id,) in found], prefix, path)
+
+
+def the_only(found: Sequence[str], prefix: str, path: str) -> str:
+    """The trace id that begins with the prefix. Raises `TraceNotFound` and `AmbiguousTrace`."""
     if not found:
         raise no_such_trace(prefix, path)
     if len(found) == 1:
-        return str(found[0][0])
-    candidates = [trace_id for (trace_id,) in found[:_MAX_CANDIDATES]]
-    more = ", …" if len(found) > _MAX_CANDIDATES else ""
+        return found[0]
+    candidates = found[:MAX_CANDIDATES]
+    more = ", …" if len(found) > MAX_CANDIDATES else ""
     raise AmbiguousTrace(
         f"several traces begin with {prefix}: {', '.join(candidates)}{more}; give more of the id",
         prefix=prefix,
@@ -217,16 +222,21 @@ def load_events(
         places = _positions(connection, trace_id, after, limit)
         return [chunk.record(index, first_seq, trace_id).decode() for chunk, index, first_seq in places]
     events: list[TraceEvent] = []
-    exact = {kind for kind in kinds if not kind.endswith("*")}
-    beginnings = tuple(kind[:-1] for kind in kinds if kind.endswith("*"))
+    wanted = kind_filter(kinds)
     with closing(_positions(connection, trace_id, after, None)) as found:
         for chunk, index, first_seq in found:
             if limit is not None and len(events) >= limit:
                 break
-            kind = chunk.kinds[index]
-            if kind in exact or kind.startswith(beginnings):
+            if wanted(chunk.kinds[index]):
                 events.append(chunk.record(index, first_seq, trace_id).decode())
     return events
+
+
+def kind_filter(kinds: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a kind is among these, which are exact, or beginnings followed by `*`."""
+    exact = {kind for kind in kinds if not kind.endswith("*")}
+    beginnings = tuple(kind[:-1] for kind in kinds if kind.endswith("*"))
+    return lambda kind: kind in exact or kind.startswith(beginnings)
 
 
 def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> list[bytes]:

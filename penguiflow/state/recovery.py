@@ -14,7 +14,7 @@ from penguiflow.state.chunks import unpack
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.rows import load_rows
 
-__all__ = ["close_trace", "recover"]
+__all__ = ["close_trace", "closing_events", "recover"]
 
 
 def recover(connection: sqlite3.Connection, died: Mapping[str, Any]) -> list[str]:
@@ -50,7 +50,7 @@ def close_trace(connection: sqlite3.Connection, trace_id: str, died: Mapping[str
             if done:
                 row = load_rows(connection, [last], writer)[trace_id]
                 row.logs = 1
-                append_events(connection, row, list(_closing_events(last, spans, died)))
+                append_events(connection, row, list(closing_events(last, spans, died)))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -87,7 +87,8 @@ def _open_spans(connection: sqlite3.Connection, trace_id: str) -> tuple[EventRec
     return last, list(spans.values())
 
 
-def _closing_events(last: EventRecord, spans: list[EventRecord], died: Mapping[str, Any]) -> Iterator[EventRecord]:
+def closing_events(last: EventRecord, spans: list[EventRecord], died: Mapping[str, Any]) -> Iterator[EventRecord]:
+    """What is written behind the last event of a trace that did not come to its end."""
     root = next((span for span in spans if span.parent_id is None), last)
     ends = sorted(spans, key=lambda span: (span.parent_id is None, -span.seq))
     about = {"exit_code": None, "signal": None, "noticed": time.time(), **died}

@@ -31,10 +31,8 @@ _COLUMNS = (
 _SELECT = " ".join(
     ("SELECT trace_id, id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id IN (SELECT value FROM json_each(?))")
 )
-INSERT_TRACE = " ".join(
-    ("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES (?, ?", ", ?" * len(_COLUMNS), ")")
-)
-"""Takes id, trace id and `columns()`."""
+INSERT_TRACE = " ".join(("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES"))
+"""Rows of id, trace id and `columns()` follow."""
 UPDATE_TRACE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
 """Takes `columns()` and the id."""
 

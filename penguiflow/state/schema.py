@@ -93,12 +93,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
-    # 2: what planners and sessions keep, artifacts, and the size of each trace. Chunks have a new form from here on; the
-    # old one is still read.
+    # 2: what planners and sessions keep, artifacts, and the size of each trace. Chunks have a new form from here on;
+    # the old one is still read.
     (
         "ALTER TABLE traces ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",  # of its chunks
-        "UPDATE traces SET bytes ="
-        " (SELECT coalesce(sum(length(data)), 0) FROM event_chunks WHERE event_chunks.trace = traces.id)",
+        """
+        UPDATE traces SET bytes =
+            (SELECT coalesce(sum(length(data)), 0) FROM event_chunks WHERE event_chunks.trace = traces.id)
+        """,
         "CREATE INDEX remote_bindings_session ON remote_bindings (router_session_id)",
         """
         CREATE TABLE planner_states (
@@ -148,6 +150,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UNIQUE (session_id, trace_id)
         )
         """,
+        "CREATE INDEX trajectories_trace ON trajectories (trace_id)",
         """
         CREATE TABLE planner_events (
             id INTEGER PRIMARY KEY,
@@ -162,7 +165,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT PRIMARY KEY,
             identity TEXT NOT NULL UNIQUE,  -- whose, which namespace, which content
             owner TEXT NOT NULL,            -- tenant, user and session as JSON
-            session_id TEXT NOT NULL,
             trace_id TEXT,
             size INTEGER NOT NULL,
             stored REAL NOT NULL,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from penguiflow.recording.events import EventSink, TraceEvent
 from penguiflow.recording.payloads import encode_data
@@ -22,11 +23,18 @@ from penguiflow.recording.text import clean_text
 from penguiflow.state import reader, recovery
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.files import explain, open_to_write
+from penguiflow.state.follow import follow
 from penguiflow.state.history import stored_events
+from penguiflow.state.kept import KeepsState
 from penguiflow.state.liveness import register
-from penguiflow.state.models import GLOBAL_TRACE, RemoteBinding, StoredEvent
+from penguiflow.state.models import GLOBAL_TRACE, StoredEvent
+from penguiflow.state.retention import Pruned, Retention, prune, shrink
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from penguiflow.state.writer import Writer
+
+if TYPE_CHECKING:
+    from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
+    from penguiflow.state.artifacts import SQLiteArtifactStore
 
 __all__ = ["SQLiteStateStore"]
 
@@ -37,21 +45,22 @@ _SAVE_EVENT = (
     "INSERT OR IGNORE INTO flow_events (trace_id, ts, kind, node_name, node_id, payload, fingerprint)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_SAVE_BINDING = (
-    "INSERT OR REPLACE INTO remote_bindings (trace_id, context_id, task_id, agent_url, router_session_id,"
-    " remote_skill, tenant_id, user_id, last_remote_task_id, is_terminal, metadata)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+T = TypeVar("T")
 
 
-class SQLiteStateStore:
-    """A `TraceStore` and a `StateStore` in one file.
+class SQLiteStateStore(KeepsState):
+    """A `TraceStore` and a `StateStore` with all its capabilities, in one file.
 
     Args:
         path: The database's file; it and its folder are made when missing (not with `read_only`).
         read_only: Only read. A file that does not exist (yet) has no traces, and is not made.
-        durability: `batched`: a commit survives the process; after a power cut the last ones may be missing.
-            `full`: a commit survives a power cut too, and takes longer.
+        durability: `batched`: events are committed in groups, every 20 ms. A process that is killed loses those of its
+            last 20 ms and of the commit under way; where the disk is slower than the flow, what waits for it: at most
+            100,000 events or 64 MB. A power cut may take the last commits too.
+            `every_event`: a result is given out when the events of its trace up to it are committed and on the disk:
+            neither a kill nor a power cut takes an event that a result rests on.
+        retention: What to forget, looked after when there is nothing to write. Everything is kept by default.
+        artifact_retention: How long and how much the artifact store keeps.
 
     Raises:
         StoreNotWritable: The folder or file cannot be written.
@@ -65,11 +74,18 @@ class SQLiteStateStore:
         *,
         read_only: bool = False,
         durability: Literal["batched", "every_event"] = "batched",
+        retention: Retention | None = None,
+        artifact_retention: ArtifactRetentionConfig | None = None,
     ) -> None:
+        if durability not in ("batched", "every_event"):
+            raise ValueError(f"durability is 'batched' or 'every_event', not {durability!r}")
         # Whoever changes the working directory later must not get another file.
         self.path = Path(path).absolute()
+        self._every_event = durability == "every_event"
+        self._artifact_retention = artifact_retention
+        self._artifacts: SQLiteArtifactStore | None = None
         self._reader = reader.Reader(self.path)
-        self._writer = None if read_only else _start_writer(self.path, durability)
+        self._writer = None if read_only else _start_writer(self.path, durability, retention or Retention())
         # For those who forget to close: events of the last moments are still written when the interpreter exits.
         self._forgotten = weakref.finalize(self, _let_go, self._writer, self._reader)
 
@@ -97,6 +113,13 @@ class SQLiteStateStore:
     def dropped(self) -> int:
         """Events that were lost because the file could not be written."""
         return 0 if self._writer is None else self._writer.dropped
+
+    def durable(self) -> Awaitable[None] | None:
+        """What to await before a result is given out; None when there is nothing to wait for.
+
+        Never raises: while nothing can be written, which is logged and told by `flush`, nobody is held up.
+        """
+        return self._writer.durable() if self._every_event and self._writer is not None else None
 
     async def wait_ready(self) -> None:
         """Return once the writer has room again."""
@@ -133,14 +156,20 @@ class SQLiteStateStore:
         fingerprint = sha256(identity + payload).digest()
         await self._execute(_SAVE_EVENT, (trace_id, float(event.ts), *names, payload, fingerprint))
 
-    async def save_remote_binding(self, binding: RemoteBinding) -> None:
-        """Keep one binding, committed on return; the same trace, context and task again replaces it."""
-        texts = (
-            binding.trace_id, binding.context_id or "", binding.task_id, binding.agent_url, binding.router_session_id,
-            binding.remote_skill, binding.tenant_id, binding.user_id, binding.last_remote_task_id,
-        )  # fmt: skip
-        values = [None if text is None else clean_text(text) for text in texts]
-        await self._execute(_SAVE_BINDING, (*values, bool(binding.is_terminal), encode_data(binding.metadata)))
+    async def prune(self, retention: Retention, *, dry_run: bool = False) -> Pruned:
+        """Forget what is beyond the limits, the oldest first, and give the space back; tells what was removed.
+
+        Running traces stay. With `dry_run` nothing is changed.
+        """
+        removed = Pruned()
+        while True:
+            some, more = await self._job(lambda connection: prune(connection, retention, dry_run=dry_run))
+            removed.add(some)
+            if dry_run or not (more or (retention.max_bytes is not None and some.traces)):
+                break
+        if not dry_run:
+            await self._job(lambda connection: shrink(connection, rewrite=True))
+        return removed
 
     async def recover(self, died: Mapping[str, Any] | None = None) -> list[str]:
         """Close running traces whose writer is gone as `interrupted`; returns their ids, oldest first.
@@ -149,10 +178,7 @@ class SQLiteStateStore:
         writers that are alive are left alone. Until somebody calls this, readers see such traces as interrupted too.
         """
         about = dict(died or {})
-        ids: list[str] = await asyncio.wrap_future(
-            self._writing().submit(lambda connection: recovery.recover(connection, about))
-        )
-        return ids
+        return await self._job(lambda connection: recovery.recover(connection, about))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -197,6 +223,19 @@ class SQLiteStateStore:
         recorded = stored_events(await self.load_events(trace_id))
         return sorted([*saved, *recorded], key=lambda event: event.ts)
 
+    def follow(self, trace_id: str, *, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
+        """Committed events with `seq > after`, and those to come, until the trace is over. An unknown one has none."""
+        return follow(self, trace_id, after)
+
+    @property
+    def artifact_store(self) -> ArtifactStore:
+        """Where artifacts are kept, by session."""
+        if self._artifacts is None:
+            from penguiflow.state.artifacts import SQLiteArtifactStore
+
+            self._artifacts = SQLiteArtifactStore(self, self._artifact_retention)
+        return self._artifacts
+
     # -- within --------------------------------------------------------------------------------------------------------
 
     def _writing(self) -> Writer:
@@ -205,11 +244,33 @@ class SQLiteStateStore:
         return self._writer
 
     async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
-        future: Future[None] = self._writing().execute(sql, parameters)
-        await asyncio.wrap_future(future)
+        await self._writing().execute(sql, parameters)
+
+    async def _job(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        future: Future[T] = self._writing().submit(work)
+        return await asyncio.wrap_future(future)
+
+    async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._job(lambda connection: _in_transaction(connection, work))
+
+    async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        nothing: list[Any] = []
+        return await self._reader.ask(lambda connection: connection.execute(sql, parameters).fetchall(), nothing)
 
 
-def _start_writer(path: Path, durability: str) -> Writer:
+def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _start_writer(path: Path, durability: str, retention: Retention) -> Writer:
     connection = open_to_write(path, durability)
     try:
         # Entering the writer is also the proof that the file can be written.
@@ -219,7 +280,14 @@ def _start_writer(path: Path, durability: str) -> Writer:
         if isinstance(error, Exception) and not isinstance(error, StoreError):
             raise explain(error, path, writing=True) from error
         raise
-    return Writer(connection, path, writer_id)
+
+    def upkeep(connection: sqlite3.Connection) -> bool:
+        removed, more = prune(connection, retention)
+        if removed.traces and not more:
+            shrink(connection)
+        return more
+
+    return Writer(connection, path, writer_id, upkeep=None if retention.keeps_everything else upkeep)
 
 
 def _let_go(writer: Writer | None, reading: reader.Reader) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-__all__ = ["Tickets"]
+__all__ = ["Ticket", "Tickets", "settle"]
+
+
+class Ticket(NamedTuple):
+    """Somebody who waits."""
+
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
 
 
 class Tickets:
-    """Futures that are done once a count, which only grows, has reached what stood on them.
+    """Gives out futures on the loop's thread, and settles them from the thread that commits.
 
     Args:
         kick: Called on the loop's thread, after whatever else is ready there, when somebody waits.
@@ -20,39 +28,52 @@ class Tickets:
         self._kick = kick
         self._kicked: asyncio.AbstractEventLoop | None = None
         """The loop that is about to kick."""
-        self._waiting: deque[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, Ticket]] = deque()
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def take(self, target: int) -> asyncio.Future[None]:
-        """A future for the count `target`, which is not below that of any other; on the loop's thread."""
+    def issue(self) -> Ticket:
+        """A ticket to be settled by name."""
         loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._waiting.append((target, loop, future))
         if self._kicked is not loop:
             self._kicked = loop
             # Not at once: those who are about to wait too go into the same commit.
             loop.call_soon(self._now)
-        return future
+        return Ticket(loop, loop.create_future())
+
+    def wait(self, target: int) -> asyncio.Future[None]:
+        """A future that is done once the count, which only grows, is `target`; targets never go down."""
+        ticket = self.issue()
+        self._waiting.append((target, ticket))
+        return ticket.future
 
     def reached(self, count: int | None = None) -> None:
-        """Let those go on whose count is reached (None: everybody); on the thread that commits."""
-        ready: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        """Let those go on whose count is reached (None: everybody)."""
+        ready = []
         waiting = self._waiting
         while waiting and (count is None or waiting[0][0] <= count):
-            _, loop, future = waiting.popleft()
-            ready.setdefault(loop, []).append(future)
-        for loop, futures in ready.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_release, futures)
+            ready.append(waiting.popleft()[1])
+        settle(ready)
 
     def _now(self) -> None:
         self._kicked = None
         self._kick()
 
 
-def _release(futures: Iterable[asyncio.Future[None]]) -> None:
+def settle(tickets: Iterable[Ticket], error: Exception | None = None) -> None:
+    """Wake those who wait, with an error if there is one; from any thread."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for loop, future in tickets:
+        by_loop.setdefault(loop, []).append(future)
+    for loop, futures in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_release, futures, error)
+
+
+def _release(futures: Iterable[asyncio.Future[None]], error: Exception | None) -> None:
     for future in futures:
-        if not future.done():
+        # One that was cancelled, or answered before, has nobody who waits.
+        if future.done():
+            continue
+        if error is None:
             future.set_result(None)
+        else:
+            future.set_exception(error)

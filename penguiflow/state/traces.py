@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -80,6 +80,10 @@ class TraceStore(Protocol):
         """Return once the writer has room again."""
         ...
 
+    def durable(self) -> Awaitable[None] | None:
+        """What to await before a result is given out, so that its events are kept; None when nothing is."""
+        ...
+
     async def flush(self) -> None:
         """Return once all that was written so far is committed. Raises `StoreError` if that is impossible."""
         ...
@@ -111,6 +115,10 @@ class TraceStore(Protocol):
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """As `load_events`, each event still as JSON bytes: for readers that decode only what they show."""
+        ...
+
+    def follow(self, trace_id: str, *, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
+        """Committed events with `seq > after`, and those to come, until the trace is over."""
         ...
 
     async def recover(self) -> list[str]:

@@ -20,7 +20,7 @@ from penguiflow.state.files import explain
 from penguiflow.state.liveness import SIGN_OF_LIFE_S, sign_off
 from penguiflow.state.recovery import close_trace
 from penguiflow.state.rows import TraceRow
-from penguiflow.state.tickets import Tickets
+from penguiflow.state.tickets import Ticket, Tickets, settle
 
 __all__ = ["Writer"]
 
@@ -52,7 +52,7 @@ class _Write(NamedTuple):
 
     sql: str
     parameters: Sequence[Any]
-    future: Future[None]
+    ticket: Ticket
 
 
 class _Job(NamedTuple):
@@ -137,13 +137,13 @@ class Writer:
         """
         if self._bytes_out >= self._bytes_in or self._failure is not None or self._closing:
             return None
-        return self._tickets.take(self._bytes_in)
+        return self._tickets.wait(self._bytes_in)
 
-    def execute(self, sql: str, parameters: Sequence[Any]) -> Future[None]:
-        """Put a statement into the next transaction; the future is done when that is committed."""
-        future: Future[None] = Future()
-        self._put(_Write(sql, parameters, future))
-        return future
+    def execute(self, sql: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
+        """Put a statement into the next transaction; the future is done when that is committed. On a loop's thread."""
+        ticket = self._tickets.issue()
+        self._put(_Write(sql, parameters, ticket))
+        return ticket.future
 
     def submit(self, function: Callable[[sqlite3.Connection], Any] | None) -> Future[Any]:
         """Commit what was written so far, then call the function with the connection."""
@@ -296,13 +296,8 @@ class Writer:
         batch.committed()
         del self._pending[: len(items)]
         self._recovered()
-        size = 0
-        for item in items:
-            if type(item) is EventRecord:
-                size += len(item[9]) + _EVENT_OVERHEAD
-            elif isinstance(item, _Write):
-                _resolve(item.future, None)
-        self._bytes_out += size
+        self._bytes_out += sum(len(item[9]) + _EVENT_OVERHEAD for item in items if isinstance(item, EventRecord))
+        settle(item.ticket for item in items if isinstance(item, _Write))
 
     def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
         connection = self._connection
@@ -336,13 +331,8 @@ class Writer:
         self._failure = error
         self._guarded = True
         self._compare_again()
-        kept: list[EventRecord | _Write] = []
-        for item in self._pending:
-            if isinstance(item, EventRecord):
-                kept.append(item)
-            else:
-                _fail(item.future, error)
-        self._pending = kept
+        settle((item.ticket for item in self._pending if isinstance(item, _Write)), error)
+        self._pending = [item for item in self._pending if isinstance(item, EventRecord)]
 
     def _recovered(self) -> None:
         """Something was written: if that was impossible before, tell."""
@@ -366,7 +356,8 @@ class Writer:
         try:
             result = None if job.function is None else job.function(self._connection)
         except Exception as error:  # whatever it is, the one who asked must hear of it
-            _fail(job.future, explain(error, self._path, writing=True))
+            # A `ValueError` is about what was asked for, everything else about the file.
+            _fail(job.future, error if isinstance(error, ValueError) else explain(error, self._path, writing=True))
         else:
             _resolve(job.future, result)
         if job.function is not None:
@@ -408,9 +399,11 @@ class Writer:
 
     def _give_up(self) -> None:
         error = self._failure or StoreError(f"{self._path}: the store is closed", path=str(self._path))
-        for item in [*self._pending, *self._jobs, *self._queue]:
-            if isinstance(item, _Write | _Job):
+        left = [*self._pending, *self._jobs, *self._queue]
+        for item in left:
+            if isinstance(item, _Job):
                 _fail(item.future, error)
+        settle((item.ticket for item in left if isinstance(item, _Write)), error)
         while self._waiting:
             _resolve(self._waiting.popleft(), None)
         self._tickets.reached()
@@ -422,6 +415,6 @@ def _resolve(future: Future[Any], result: Any) -> None:
         future.set_result(result)
 
 
-def _fail(future: Future[Any], error: StoreError) -> None:
+def _fail(future: Future[Any], error: Exception) -> None:
     if not future.done() and future.set_running_or_notify_cancel():
         future.set_exception(error)

@@ -119,6 +119,25 @@ def graph(
     return lambda: show_graph(target, choose_format(mermaid=mermaid, dot=dot, json=json))
 
 
+@app.command(short_help="Forget old runs.")
+def prune(
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Those whose last event is older: 12h, 7d, 4w.")
+    ] = None,
+    keep: Annotated[int | None, typer.Option(metavar="N", help="All but the newest N.")] = None,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="The oldest, until the store is no larger: 500MB, 2GB.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as one object.")] = False,
+) -> Command:
+    """Remove old runs for good and give their space back. Runs that are going on stay."""
+    from playground.cli.prune import PruneOptions, prune_traces
+
+    options = PruneOptions(older_than=older_than, keep=keep, max_size=max_size, dry_run=dry_run, json=json)
+    return lambda: prune_traces(options)
+
+
 @app.command(short_help="Open the dashboard.")
 def tui(
     paths: Annotated[

@@ -30,6 +30,8 @@ class RunOutput(_Output):
     """`code`, `message`, and what else is known of the failure."""
     version: str | None
     """Hash of the code that ran."""
+    not_recorded: str | None = None
+    """Why the store does not have the run, or not all of it. Left out when it has, and with `--no-store`."""
 
 
 class TracesOutput(_Output):

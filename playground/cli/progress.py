@@ -15,6 +15,9 @@ __all__ = ["Progress"]
 
 SILENT_S = 1.0
 """A run that takes longer than this shows a line of progress, and a stalled loop is named."""
+_TOLD_BETTER = ("penguiflow.core:", "penguiflow.state: events are ")
+"""Log lines left out: what befalls nodes is told by their events, without the runtime's own traceback; what befalls the
+store is told with the run's result."""
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -53,8 +56,7 @@ class Progress:
         """Take one frame of the host."""
         if isinstance(frame, Logs):
             for line in frame.lines:
-                # What the runtime logs of nodes is told by their events, in one line and without its own traceback.
-                if line.source != "log" or not line.text.startswith("penguiflow.core:"):
+                if line.source != "log" or not line.text.startswith(_TOLD_BETTER):
                     self._tell(many_lines(line.text.rstrip("\n")))
             if frame.dropped:
                 self._tell(f"({frame.dropped} lines of output left out)", role="dim")

@@ -17,6 +17,7 @@ from playground.cli.outputs import RunOutput
 from playground.cli.progress import Progress
 from playground.cli.stores import close_abandoned
 from playground.cli.targets import check_target
+from playground.dashboard.form import takes_null
 from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
 from playground.project import Project, find_project
 from playground.protocol import FlowInfo, Result, Run
@@ -146,6 +147,7 @@ class _Runner:
                 output=result.output,
                 error=result.error,
                 version=result.version or accepted.version,
+                not_recorded=result.not_recorded,
             )
         return self._report(output)
 
@@ -199,19 +201,17 @@ class _Runner:
             self._write_result(output)
         except BrokenPipeError:
             self.console.abandon()
-        if output.status in ("ok", "paused"):
-            code = ExitCode.DONE
-            self._sum_up(output)
-        else:
-            failure = failure or self._failure(output)
-            code = failure.code
+        failure = failure or self._failure(output)
+        if failure is not None:
             self.console.fail(failure)
-            self._sum_up(output)
-        return ExitCode.INTERRUPTED if self.interrupted.is_set() else code
+        self._sum_up(output)
+        if self.interrupted.is_set():
+            return ExitCode.INTERRUPTED
+        return ExitCode.DONE if failure is None else failure.code
 
     def _write_result(self, output: RunOutput) -> None:
         if self.options.json:
-            self.console.json(output.model_dump(mode="json"))
+            self.console.json(output.model_dump(mode="json", exclude=None if output.not_recorded else {"not_recorded"}))
         elif output.status in ("ok", "paused") and output.output is not None:
             if self.progress.streamed and self.console.out_terminal:
                 self.console.line()
@@ -231,8 +231,16 @@ class _Runner:
             self.console.flush()
             self.progress.note("(folded for the terminal: --json, a pipe or a file gets all of it)", role="dim")
 
-    def _failure(self, output: RunOutput) -> Failure:
-        """What to say about a run that did not end well."""
+    def _failure(self, output: RunOutput) -> Failure | None:
+        """What to say about a run that did not end well, or is not in the store."""
+        lost = [] if output.not_recorded is None else [f"the run was not recorded: {output.not_recorded}"]
+        if output.status in ("ok", "paused"):
+            return Failure(lost[0], ExitCode.STORE) if lost else None
+        failure = self._why(output)
+        failure.details += lost
+        return failure
+
+    def _why(self, output: RunOutput) -> Failure:
         error = output.error or {}
         node = error.get("node_name")
         where = f" in {node}" if node else ""
@@ -259,7 +267,7 @@ class _Runner:
     def _sum_up(self, output: RunOutput) -> None:
         glyph, role = GLYPHS.get(output.status, "?"), output.status
         parts = [f"{self.console.err_paint(role, f'{glyph} {output.status}')} in {duration(self.progress.elapsed)}"]
-        if self.options.record:
+        if self.options.record and output.not_recorded is None:
             short = output.trace_id[:12] if _MADE_UP.fullmatch(output.trace_id) else output.trace_id
             parts.append(f"pf inspect {shlex.quote(one_line(short))}")
         self.progress.note(" · ".join(parts))
@@ -268,7 +276,7 @@ class _Runner:
 def _default_input(flow: FlowInfo, target: str) -> Any:
     """The input of a flow that needs none. Raises `Failure` for one that does, with an example."""
     schema = flow.input_schema
-    if schema is None:
+    if schema is None or takes_null(schema):
         return None
     if schema.get("type") == "object" and not schema.get("required"):
         return {}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from playground import protocol
 from playground.cli.outputs import EventOutput, GraphOutput, InspectOutput, RunOutput, TracesOutput
+from playground.cli.prune import PruneOutput
 
 __all__ = ["main", "schemas"]
 
@@ -20,6 +21,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "traces": TracesOutput,
     "inspect": InspectOutput,
     "graph": GraphOutput,
+    "prune": PruneOutput,
     "trace_event": EventOutput,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["TuiOptions", "open_dashboard"]
 
 
+STORE_CHECK_S = 0.1
+"""How long to wait for a store that another program has locked."""
+
+
 class TuiOptions(NamedTuple):
     """What `pf tui` was asked for, as it was typed."""
 
@@ -44,6 +48,7 @@ def open_dashboard(options: TuiOptions) -> int:
     for path in options.paths:
         check_target(path)
     project = find_project(options.paths)
+    _check_store(project.database)
     try:
         # The worker warms up on another core while Textual is imported on this one.
         prestarted = prestart(port)
@@ -86,6 +91,13 @@ def _need_packages() -> None:
     for name in ("textual", "watchfiles", "websockets"):
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def _check_store(database: Path) -> None:
+    """Raise what is wrong with the traces while there is no screen yet. A look that would delay it is not taken."""
+    from penguiflow.state.files import check_file
+
+    check_file(database, timeout_s=STORE_CHECK_S)
 
 
 def _port(port: int | None) -> int:

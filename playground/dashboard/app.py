@@ -1,10 +1,9 @@
-"""The dashboard's app: it drains the source once per frame and redraws what changed."""
+"""The dashboard's app: one screen, its panes, and what the keys do."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -13,17 +12,16 @@ from textual.binding import BindingType
 
 from playground.dashboard import keys
 from playground.dashboard.bars import KeyBar, StatusBar
-from playground.dashboard.collector import Collector
 from playground.dashboard.control import Control
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
+from playground.dashboard.frames import Frames
 from playground.dashboard.inspector import Inspector
 from playground.dashboard.launcher import Launcher
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
 from playground.dashboard.model import Workspace
 from playground.dashboard.palette import Palette
 from playground.dashboard.pane import Pane
-from playground.dashboard.status import status_rows
 from playground.dashboard.text import one_line
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
@@ -39,10 +37,6 @@ if TYPE_CHECKING:
 
     from playground.sources import Source
 
-FRAMES_PER_SECOND = 20
-CLOCK_EVERY = 4
-"""Frames between two redraws of what only time changes."""
-RUNS_EVERY_S = 5.0
 OUTWARD = {FLOWS: FLOWS, RUNS: FLOWS, TRACE: RUNS, INSPECT: TRACE, OUTPUT: TRACE}
 """Where escape leads."""
 Severity = Literal["information", "warning", "error"]
@@ -79,7 +73,6 @@ class DashboardApp(App[int]):
         self.workspace = Workspace()
         self.project_name = project
         self.zoomed = False
-        self._told: tuple[object, object] = (None, None)
         self.failure = ""
         """Why there is no source, if there is none."""
         self._given = source
@@ -87,9 +80,7 @@ class DashboardApp(App[int]):
         self._live = live
         self._palettes: dict[str, Palette] = {}
         self._last_pane = FLOWS
-        self.frames = 0
-        self._collector = Collector()
-        self._runs_due = 0.0
+        self.frames = Frames(self, collect=live)
         if state.theme is not None and state.theme in self.available_themes:
             self.theme = state.theme
         self.flows = FlowsView()
@@ -152,11 +143,11 @@ class DashboardApp(App[int]):
         if self._live:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
-        self._refresh_bars()
+        self.frames.refresh_bars()
         self.call_after_refresh(self._after_paint)
 
     def _after_paint(self) -> None:
-        self.set_interval(1 / FRAMES_PER_SECOND, self._frame)
+        self.frames.start()
         self._spawn(self._open_source(), "source")
 
     async def _open_source(self) -> None:
@@ -169,7 +160,6 @@ class DashboardApp(App[int]):
         except Exception as error:
             self.failure = f"cannot start: {error}"
             self.say(self.failure, "error")
-            return
 
     async def on_unmount(self) -> None:
         """End what the source began, and remember the layout."""
@@ -185,101 +175,6 @@ class DashboardApp(App[int]):
     def say(self, message: str, severity: str = "information") -> None:
         """Tell people once; without markup, for the text may be anybody's."""
         self.notify(one_line(message)[:400], severity=cast("Severity", severity), markup=False)
-
-    # -- the frame ------------------------------------------------------------------------------------------------
-
-    def _frame(self) -> None:
-        source = self.control.source
-        self.frames += 1
-        moved = False
-        # Boundary: whatever a payload or a source does, one frame is lost at most.
-        try:
-            if source is not None:
-                moved = self.workspace.drain(source.inbox)
-            self._take_up()
-            self._redraw()
-        except Exception as error:
-            self.say(f"one frame failed: {type(error).__name__}: {error}", "error")
-        if self._live:
-            self._collector.frame(moved)
-
-    def _take_up(self) -> None:
-        workspace = self.workspace
-        while workspace.notices:
-            notice = workspace.notices.popleft()
-            self.say(notice.text, notice.severity)
-        if workspace.modules_changed:
-            workspace.modules_changed = False
-            before = len(self.flows)
-            self.flows.show(workspace.modules)
-            if len(self.flows) != before:
-                self.relayout()
-            if self.pane.id == FLOWS:
-                self.inspector.show_flow(self.flows.module, self.flows.flow)
-        if workspace.broke:
-            for module in workspace.broke:
-                if module.error is not None:
-                    where = f"{module.error.file or module.path}:{module.error.line or '?'}"
-                    self.say(f"{where} {module.error.message}", "error")
-            self.inspector.show_module(workspace.broke[-1])
-            workspace.broke.clear()
-        if workspace.newest is not None:
-            newest, workspace.newest = workspace.newest, None
-            if self.run_rows.follow_newest or self.control.wanted == newest:
-                self.control.select(newest)
-        if workspace.logs:
-            lines = list(workspace.logs)
-            workspace.logs.clear()
-            self.logs.add(cast("Any", lines))
-        now = time.monotonic()
-        if self.control.source is not None and now >= self._runs_due:
-            self._runs_due = now + RUNS_EVERY_S
-            self.control.refresh_runs()
-
-    def _redraw(self) -> None:
-        running: dict[str, int] = {}
-        for line in self.workspace.runs.running():
-            if line.target:
-                running[line.target] = running.get(line.target, 0) + 1
-        if running != self.flows.running:
-            self.flows.running = running
-            self.flows.touch()
-        self.run_rows.sync()
-        self.spans.sync()
-        self.event_rows.sync()
-        self.stream.sync()
-        host, modules = self.workspace.host, self.workspace.modules
-        if host is not self._told[0] or modules is not self._told[1]:
-            self._told = host, modules
-            self._refresh_bars()
-        if self.frames % CLOCK_EVERY == 0:
-            if running:
-                self.run_rows.touch()
-            trace = self.workspace.current
-            if trace is not None and not trace.over:
-                self.spans.touch()
-            self._refresh_bars()
-        self.inspector.sync()
-        if len(self.screen_stack) == 1:
-            for pane in self.panes.values():
-                pane.redraw_if_changed()
-
-    def _refresh_bars(self) -> None:
-        bars = self.query_one("#status", StatusBar), self.query_one("#keys", KeyBar)
-        rows = status_rows(self.project_name, self.workspace, self.flows, self.size.width)
-        bars[0].set_rows(*rows)
-        pane = self.pane
-        trace = self.workspace.current
-        bars[1].set_keys(
-            keys.footer(
-                pane.id or FLOWS,
-                running=trace is not None and not trace.over,
-                tab=pane.current,
-                zoomed=self.zoomed,
-                can_run=self.control.source is None or self.control.source.can_run,
-                broken=self.flows.flow is None and self.flows.module is not None,
-            )
-        )
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
@@ -306,7 +201,7 @@ class DashboardApp(App[int]):
     def on_pane_moved(self, message: Pane.Moved) -> None:
         """The inspector shows what the cursor is on."""
         self.inspect(message.pane)
-        self._refresh_bars()
+        self.frames.refresh_bars()
 
     def inspect(self, pane: Pane) -> None:
         trace = self.workspace.current
@@ -341,7 +236,7 @@ class DashboardApp(App[int]):
         if trace is not None and index is not None:
             self.inspector.show_event(trace, index, whole=whole)
             self.panes[INSPECT].show_view(self.detail)
-            self._refresh_bars()
+            self.frames.refresh_bars()
 
     def on_descendant_focus(self) -> None:
         """Another pane: other keys, and in a small terminal another picture."""
@@ -351,7 +246,7 @@ class DashboardApp(App[int]):
             self.relayout()
             if pane.id in {FLOWS, TRACE}:
                 self.inspect(pane)
-        self._refresh_bars()
+        self.frames.refresh_bars()
 
     # -- actions --------------------------------------------------------------------------------------------------
 
@@ -392,7 +287,7 @@ class DashboardApp(App[int]):
         """One pane, or all."""
         self.zoomed = not self.zoomed
         self.relayout()
-        self._refresh_bars()
+        self.frames.refresh_bars()
 
     async def action_back(self) -> None:
         """One step outward: the filter, the zoom, then towards the flows."""
@@ -410,7 +305,7 @@ class DashboardApp(App[int]):
             self.action_focus_pane(
                 {RUNS: FLOWS, TRACE: RUNS}.get(pane.id or FLOWS, FLOWS if pane.id == FLOWS else TRACE)
             )
-        self._refresh_bars()
+        self.frames.refresh_bars()
 
     def action_copy(self) -> None:
         """Copy what the cursor is on."""

@@ -37,20 +37,40 @@ class Control:
         self._spawn = spawn
         self._notify = notify
         self._show = show
+        self._store_fails_at: set[str] = set()
+        """What did not work when it was last tried."""
         self.wanted: str | None = None
         """The trace that is to be shown; loading of others is dropped."""
         self.refused: Callable[[FlowInfo, Any, str, list[dict[str, Any]]], None] = lambda *_: None
         """Called when the host would not start a run: flow, input, message, details by field."""
 
     def _start(self, work: Coroutine[Any, Any, None], group: str) -> None:
-        self._spawn(self._guarded(work), group)
+        self._spawn(self._guarded(work, group), group)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None], group: str) -> None:
         # Boundary to the host and the store: whatever goes wrong there, the screen goes on and says so.
         try:
             await work
         except Exception as error:
-            self._notify(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, "error")
+            if _is_of_the_store(error):
+                self._store_fails(group, str(error))
+            else:
+                self._notify(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, "error")
+        else:
+            self._store_fails_at.discard(group)
+
+    def not_recorded(self, why: str) -> None:
+        """News of the runs: why they are not recorded; empty when they are again."""
+        if why:
+            self._store_fails("record", f"runs are not recorded: {why}")
+        else:
+            self._store_fails_at.discard("record")
+
+    def _store_fails(self, doing: str, message: str) -> None:
+        """Say it once: a broken store is met again with every run, and with every look at the list."""
+        if not self._store_fails_at:
+            self._notify(message, "error")
+        self._store_fails_at.add(doing)
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
@@ -147,6 +167,12 @@ class Control:
                 return
             tries += 1
             await asyncio.sleep(GAP_WAIT_S)
+
+
+def _is_of_the_store(error: Exception) -> bool:
+    from penguiflow.state.errors import StoreError
+
+    return isinstance(error, StoreError)
 
 
 def run_options(flow: FlowInfo) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 def fields_of(schema: dict[str, Any] | None) -> list[FormField]:
     """A field for each property; one field for everything when the input is no object."""
     if schema is None:
-        return [FormField("", "json", "any JSON", required=True)]
+        return [FormField("", "json", "any JSON", required=True, nullable=True, about="nothing is null")]
     top = resolve(schema, schema)
     properties = top.get("properties")
     if not isinstance(properties, dict) or not properties:
@@ -72,7 +72,7 @@ def fields_of(schema: dict[str, Any] | None) -> list[FormField]:
 def _field(name: str, sub: Any, root: dict[str, Any], *, required: bool) -> FormField:
     sub = resolve(sub if isinstance(sub, dict) else {}, root)
     about, default, has_default = sub.get("description", ""), sub.get("default"), "default" in sub
-    nullable = False
+    nullable = sub.get("type") == "null"
     options = sub.get("anyOf") or sub.get("oneOf")
     if isinstance(options, list):
         real = [
@@ -229,6 +229,12 @@ def initial(fields: Sequence[FormField], value: Any) -> dict[str, Any]:
             present = field.name in source or field.has_default
             shown[field.name] = show_value(field, given) if present else ""
     return shown
+
+
+def takes_null(schema: dict[str, Any] | None) -> bool:
+    """Whether a whole input may be null, and therefore left out."""
+    fields = fields_of(schema)
+    return len(fields) == 1 and not fields[0].name and fields[0].nullable
 
 
 def ready_input(schema: dict[str, Any] | None, samples: Sequence[Any], recent: Sequence[Any]) -> tuple[Any] | None:

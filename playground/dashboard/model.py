@@ -49,6 +49,8 @@ class Workspace:
         self.logs: deque[object] = deque(maxlen=20_000)
         """Log lines not yet taken by their view."""
         self.notices: deque[Notice] = deque(maxlen=20)
+        self.not_recorded: str | None = None
+        """As in the inbox, until it is taken."""
         self.broke: list[ModuleInfo] = []
         """Modules that broke while we looked, since this was last emptied."""
         self.modules_changed = False
@@ -76,6 +78,9 @@ class Workspace:
             self.logs.append(inbox.logs.popleft())
         while inbox.notices:
             self.notices.append(inbox.notices.popleft())
+        if inbox.not_recorded is not None:
+            self.not_recorded, inbox.not_recorded = inbox.not_recorded, None
+            moved = True
         self.dropped = inbox.dropped
         events, deadline, taken = inbox.events, self._clock() + budget_s, 0
         while events:

@@ -100,7 +100,7 @@ class Loaded(BaseModel):
     """Modules of folders that offer nothing because others import them."""
     ms: float
     store_problem: StoreProblem | None = None
-    """User code was not loaded because runs are to be recorded and cannot be."""
+    """Runs are to be recorded and cannot be. Without modules, it was found before any user code was loaded."""
 
 
 class Imported(BaseModel):

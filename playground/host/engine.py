@@ -12,9 +12,9 @@ from typing import Any
 from penguiflow.ids import new_id
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.host.clients import Client, Hub
 from playground.host.control import Imported, Load, Loaded
+from playground.host.records import Records
 from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire, stall_data
@@ -32,14 +32,14 @@ FLOW_STOP_S = 0.6
 class Engine:
     """Runs what a loader found, for whoever asks through the wire."""
 
-    def __init__(self, order: Load, loader: ProjectLoader, wire: Wire, store: SQLiteStateStore | None) -> None:
+    def __init__(self, order: Load, loader: ProjectLoader, wire: Wire, records: Records) -> None:
         self.loop = asyncio.get_running_loop()
         self.modules: list[ModuleInfo] = []
         self.running = 0
         self._order = order
         self._loader = loader
         self._wire = wire
-        self._store = store
+        self._records = records
         self._runnables: dict[str, Runnable] = {}
         self._recorders: dict[int, RunRecorder] = {}
         self._traces: dict[str, Runnable] = {}
@@ -47,7 +47,8 @@ class Engine:
         """Runs whose result is not known yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = False
-        self._warned = False
+        self._not_recorded: str | None = None
+        """What clients were told of a store that cannot be written."""
         self._stopping = asyncio.Event()
 
     async def serve(self, loaded_ms: Callable[[], float]) -> None:
@@ -61,10 +62,15 @@ class Engine:
             for flow in module.flows:
                 flow.generation = self._order.generation
         self._runnables = self._loader.runnables
+        problem = self._records.complete() if self._runnables else None
+        if self._records.store is not None:
+            self._wire.hub.read = self._records.read
         self._wire.attach(self, Path(self._order.root))
         self._wire.post(self._announce)
         files, helpers = self._loader.sources.files, self._loader.helpers
-        self._wire.control.send(Loaded(modules=self.modules, files=files, helpers=helpers, ms=loaded_ms()))
+        self._wire.control.send(
+            Loaded(modules=self.modules, files=files, helpers=helpers, ms=loaded_ms(), store_problem=problem)
+        )
         await self._stopping.wait()
         await self._shut_down()
 
@@ -154,7 +160,7 @@ class Engine:
         if id(runnable) in self._recorders:
             return
         data = {"flow": runnable.info.name, "target": runnable.info.target}
-        inner = Recorder(self._wire, store=self._store, name=runnable.info.name, data=data)
+        inner = Recorder(self._wire, store=self._records.store, name=runnable.info.name, data=data)
         recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
         runnable.flow.run(registry=runnable.registry, recorder=recorder)
         self._recorders[id(runnable)] = recorder
@@ -180,7 +186,7 @@ class Engine:
         try:
             await recorder.flush()
         except StoreError as error:
-            self._warn(error)
+            result.not_recorded = self._not_recorded = str(error)
         self._tell_result(result)
         self._traces.pop(trace_id, None)
         self.running = len(self._traces)
@@ -205,10 +211,9 @@ class Engine:
         self._wire.control.send(Imported(versions=versions, files=self._loader.sources.files))
 
     def _warn(self, error: StoreError) -> None:
-        """Say, once, that events are lost."""
-        if not self._warned:
-            self._warned = True
-            line = LogLine(ts=time.time(), source="log", level="ERROR", text=f"runs are not recorded: {error}")
+        """Say that the last events are lost, unless a result has said so."""
+        if self._not_recorded is None:
+            line = LogLine(ts=time.time(), source="log", level="ERROR", text=f"not all is recorded: {error}")
             self._wire.post(lambda hub: hub.add_line(line))
 
     def _announce(self, hub: Hub) -> None:
@@ -253,10 +258,12 @@ class Engine:
         for recorder in self._recorders.values():
             for trace_id in recorder.close_all():
                 error = {"code": "HOST_ENDED", "message": "the host ended before the run did"}
-                self._tell_result(Result(trace_id=trace_id, status="interrupted", error=error))
-        if self._store is not None:
+                result = Result(trace_id=trace_id, status="interrupted", error=error)
+                result.not_recorded = self._not_recorded
+                self._tell_result(result)
+        if self._records.store is not None:
             try:
-                await self._store.close()
+                await self._records.store.close()
             except StoreError as error:
                 self._warn(error)
         self._wire.finish()

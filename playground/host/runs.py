@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -209,19 +210,29 @@ def cancelled(trace_id: str) -> Result:
 
 
 def jsonable(value: Any) -> Any:
-    """Any value as JSON can say it; what it cannot is shown by its repr."""
-    try:
-        plain = pydantic_core.to_jsonable_python(value, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
-        return _spell_numbers(plain) if _holds_long_number(plain) else plain
-    except Exception as failure:  # a payload's own serializers and __repr__ are user code
-        return f"<{type(value).__qualname__}: cannot be shown as JSON ({type(failure).__name__})>"
+    """Any value as JSON can say it; NaN and infinities as recorded payloads have them, what has no JSON by its repr."""
+    for convert in (_by_way_of_text, _with_care):
+        with contextlib.suppress(Exception):  # a payload's own serializers and __repr__ are user code
+            plain = convert(value)
+            return _spell_numbers(plain) if _holds_odd_number(plain) else plain
+    return f"<{type(value).__qualname__}: cannot be shown as JSON>"
+
+
+def _by_way_of_text(value: Any) -> Any:
+    text = pydantic_core.to_json(value, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
+    return pydantic_core.from_json(text)
+
+
+def _with_care(value: Any) -> Any:
+    """Takes what text cannot hold: strings that are no Unicode, integers of any length."""
+    return pydantic_core.to_jsonable_python(value, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
 
 
 LONG_BITS = 8192
 """Of an integer that readers of JSON may refuse: they have limits of some thousand digits."""
 
 
-def _holds_long_number(plain: Any) -> bool:
+def _holds_odd_number(plain: Any) -> bool:
     pending = [plain]
     while pending:
         value = pending.pop()
@@ -229,7 +240,7 @@ def _holds_long_number(plain: Any) -> bool:
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)
-        elif isinstance(value, int) and value.bit_length() > LONG_BITS:
+        elif _spell(value) is not value:
             return True
     return False
 
@@ -239,4 +250,13 @@ def _spell_numbers(plain: Any) -> Any:
         return {key: _spell_numbers(value) for key, value in plain.items()}
     if isinstance(plain, list):
         return [_spell_numbers(value) for value in plain]
-    return hex(plain) if isinstance(plain, int) and plain.bit_length() > LONG_BITS else plain
+    return _spell(plain)
+
+
+def _spell(value: Any) -> Any:
+    """A number that JSON does not have, or that its readers refuse, as text."""
+    if isinstance(value, int) and value.bit_length() > LONG_BITS:
+        return hex(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

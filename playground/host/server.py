@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.http11 import Request, Response
 
 from playground.host.clients import Client, Hub
@@ -42,6 +42,8 @@ from playground.protocol import (
 MAX_CLIENTS = 64
 OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 0.5
+HANGING_UP = (WebSocketException, OSError, AssertionError)
+"""How a connection may end: the library asserts states that a transport which breaks just then does not keep to."""
 
 
 class Host(Protocol):
@@ -130,8 +132,8 @@ class WebSocketServer:
                         await asyncio.wait_for(client.drained(), CLOSE_TIMEOUT_S)
                     await connection.close(1002, "protocol")
                     return
-        except ConnectionClosed:
-            pass
+        except HANGING_UP:
+            connection.transport.abort()
         finally:
             self._hub.remove(client)
             sending.cancel()

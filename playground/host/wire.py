@@ -207,10 +207,16 @@ class Wire:
         self._scheduled = False
         for _ in range(len(self._queue)):
             item = self._queue.popleft()
-            if isinstance(item, EventRecord):
-                self.hub.add_record(item)
-            else:
-                item(self.hub)
+            # Boundary: whatever is in a payload or a result, the others go out, and it is said which did not.
+            try:
+                if isinstance(item, EventRecord):
+                    self.hub.add_record(item)
+                else:
+                    item(self.hub)
+            except Exception as error:
+                what = f"event {item.seq} of trace {item.trace_id}" if isinstance(item, EventRecord) else "a frame"
+                text = f"{what} was not sent: {type(error).__name__}: {error}"
+                self.hub.add_line(LogLine(ts=time.time(), source="log", text=text, level="ERROR"))
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
         """Do what the supervisor says until it is gone; however it went, this process goes too."""

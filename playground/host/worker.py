@@ -16,11 +16,10 @@ from types import ModuleType
 
 import penguiflow
 from penguiflow import Headers, Message, ModelRegistry, Node, create
-from penguiflow.state.errors import StoreError, StoreTooNew
-from penguiflow.state.sqlite import SQLiteStateStore
-from playground.host.control import Load, Loaded, Loading, Ready, StoreProblem
+from playground.host.control import Load, Loaded, Loading, Ready
 from playground.host.engine import Engine
 from playground.host.logs import WireHandler
+from playground.host.records import Records
 from playground.host.wire import Wire
 from playground.loader.project_loader import ProjectLoader
 from playground.project import Project
@@ -70,24 +69,18 @@ async def warm_up() -> None:
     Message.model_json_schema()
 
 
-def _wait_for_order(wire: Wire) -> tuple[Load, SQLiteStateStore | None]:
-    """The order to load, with the open store. An order whose store cannot be written is refused before it is begun."""
+def _wait_for_order(wire: Wire) -> tuple[Load, Records]:
+    """The order to load, with the store. An order whose store cannot be written is refused before it is begun."""
     while True:
         order = wire.load.get()
-        if not order.record:
-            return order, None
-        project = Project(Path(order.root), Path(order.home))
-        try:
-            return order, SQLiteStateStore(project.database)
-        except StoreError as error:
-            found, supported = (error.found, error.supported) if isinstance(error, StoreTooNew) else (0, 0)
-            problem = StoreProblem(
-                kind=type(error).__name__, message=str(error), path=error.path, found=found, supported=supported
-            )
-            wire.control.send(Loaded(modules=[], files={}, ms=0.0, store_problem=problem))
+        records = Records(Project(Path(order.root), Path(order.home)).database if order.record else None)
+        problem = records.prepare()
+        if problem is None:
+            return order, records
+        wire.control.send(Loaded(modules=[], files={}, ms=0.0, store_problem=problem))
 
 
-def _serve(order: Load, store: SQLiteStateStore | None, wire: Wire) -> None:
+def _serve(order: Load, records: Records, wire: Wire) -> None:
     project = Project(Path(order.root), Path(order.home))
     started = time.perf_counter()
 
@@ -107,9 +100,7 @@ def _serve(order: Load, store: SQLiteStateStore | None, wire: Wire) -> None:
     _add_python_path(order.python_path)
 
     async def run() -> None:
-        engine = Engine(order, loader, wire, store)
-        if store is not None:
-            wire.hub.read = lambda trace_id, after, limit: store.load_event_bytes(trace_id, after=after, limit=limit)
+        engine = Engine(order, loader, wire, records)
         await engine.serve(lambda: (time.perf_counter() - started) * 1e3)
 
     with asyncio.Runner() as runner:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 from penguiflow import ModelRegistry, PenguiFlow
 from playground.loader.errors import LoadProblem
+from playground.loader.factories import has_execute, makes_flow, required_parameters, returns_flow
 from playground.protocol import CodeError
 
-FACTORY_NAMES = ("build_flow", "create_flow", "make_flow", "build")
 SETTINGS_NAME = "__flow__"
 SETTING_TYPES: dict[str, type] = {"title": str, "samples": list, "defaults": dict, "functions": list}
 
@@ -65,7 +64,7 @@ def _discovered(module: ModuleType, names: Sequence[str], settings: dict[str, An
         elif inspect.isfunction(value):
             if name in marked or isinstance(getattr(value, SETTINGS_NAME, None), dict):
                 kind = "function"
-            elif value.__module__ == module.__name__ and _makes_flow(value):
+            elif value.__module__ == module.__name__ and makes_flow(value):
                 kind, is_factory = "flow", True
         elif _is_orchestrator(value) and type(value).__module__.partition(".")[0] not in ("penguiflow", "playground"):
             kind = "orchestrator"
@@ -85,9 +84,9 @@ def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -
         return Offer(attribute, "flow", value, its_settings)
     if _is_orchestrator(value):
         return Offer(attribute, "orchestrator", value, its_settings)
-    if inspect.iscoroutinefunction(value) and not _makes_flow(value):
+    if inspect.iscoroutinefunction(value) and not makes_flow(value) and not returns_flow(value):
         return Offer(attribute, "function", value, its_settings)
-    if callable(value) and not _required_parameters(value):
+    if callable(value) and not required_parameters(value):
         return Offer(attribute, "flow", value, its_settings, is_factory=True)
     message = f"{attribute!r} is {_kind_of(value)}, which cannot be run"
     hint = (
@@ -139,36 +138,8 @@ async def build(offer: Offer) -> tuple[Any, ModelRegistry | None]:
     raise LoadProblem(CodeError(kind="factory", message=message, hint=hint))
 
 
-def _makes_flow(function: Callable[..., Any]) -> bool:
-    """A factory says so by what it returns, or by its name; it needs no arguments."""
-    if _required_parameters(function):
-        return False
-    try:
-        returned = typing.get_type_hints(function).get("return")
-    except Exception:  # an annotation is user code that may not resolve
-        written = str(function.__annotations__.get("return", ""))
-        return "PenguiFlow" in written or function.__name__ in FACTORY_NAMES
-    if returned is None:
-        return function.__name__ in FACTORY_NAMES
-    parts = (returned, *typing.get_args(returned))
-    return any(isinstance(part, type) and (issubclass(part, PenguiFlow) or _has_execute(part)) for part in parts)
-
-
-def _required_parameters(function: Callable[..., Any]) -> list[str]:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return ["?"]
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
-
-
 def _is_orchestrator(value: Any) -> bool:
-    return not isinstance(value, type | ModuleType) and _has_execute(type(value))
-
-
-def _has_execute(cls: type) -> bool:
-    return inspect.iscoroutinefunction(inspect.getattr_static(cls, "execute", None))
+    return not isinstance(value, type | ModuleType) and has_execute(type(value))
 
 
 def _is_callable(value: Any) -> bool:
@@ -179,7 +150,7 @@ def _kind_of(value: Any) -> str:
     if value is None:
         return "None"
     if inspect.isfunction(value):
-        needed = _required_parameters(value)
+        needed = required_parameters(value)
         return f"a function that needs {', '.join(needed)}" if needed else "a function"
     return f"a class ({value.__name__})" if isinstance(value, type) else f"of type {type(value).__name__}"
 

@@ -11,9 +11,10 @@ from typing import Any
 import pydantic_core
 
 from penguiflow import Message, ModelRegistry, Node, NodePolicy, PenguiFlow, create
+from playground.loader.errors import LoadProblem
 from playground.loader.inputs import Input, first_annotation, flow_input, function_input, return_annotation
 from playground.loader.offers import Offer, Settings, build, find_registry
-from playground.protocol import FlowInfo, NodeInfo
+from playground.protocol import CodeError, FlowInfo, NodeInfo
 
 
 class Runnable:
@@ -38,6 +39,7 @@ async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnab
     function = None
     if isinstance(value, PenguiFlow):
         flow = value
+        _refuse_no_entry(flow)
         registry = registry or find_registry(module, flow, offer.attribute)
         takes = flow_input(flow, registry)
     else:
@@ -61,6 +63,14 @@ def same_shape(one: Runnable, other: Runnable) -> bool:
     return one.info.edges == other.info.edges and [n.name for n in one.info.nodes] == [n.name for n in other.info.nodes]
 
 
+def _refuse_no_entry(flow: PenguiFlow) -> None:
+    if flow.nodes and not flow.ingress:
+        names = ", ".join(str(node.name) for node in flow.nodes)
+        message = f"the flow has no entry: each of its nodes is the successor of one of them ({names})"
+        hint = "Begin with a node that no other sends to; one that sends to itself needs Node(…, allow_cycle=True)."
+        raise LoadProblem(CodeError(kind="cycle", message=message, hint=hint))
+
+
 def _flow_around(function: Callable[..., Any], takes: Input, name: str) -> PenguiFlow:
     """A function as a flow of one node, so that it is recorded, bounded and cancelled like any other."""
 
@@ -71,6 +81,8 @@ def _flow_around(function: Callable[..., Any], takes: Input, name: str) -> Pengu
             result = await function(**arguments)
         else:
             result = await function(value)
+        if isinstance(result, PenguiFlow):
+            raise TypeError(f"{name}() returned a flow: to have that flow run, annotate the function `-> PenguiFlow`")
         return None if result is None else message.model_copy(update={"payload": result})
 
     node = Node(call, name=name, policy=NodePolicy(validate="none"))

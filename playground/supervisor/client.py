@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from playground.protocol import MAX_FRAME_BYTES, BaseFrame, Error, Hello, Subscribe, decode, encode
 
@@ -18,6 +18,8 @@ REPLY_TIMEOUT_S = 60.0
 CLIENT_NAME = "pf"
 LOST_S = 1.0
 REPLY_HEAD = b'{"reply_to":'
+HANGING_UP = (WebSocketException, OSError, AssertionError)
+"""What closing may raise: the library asserts states that a transport which breaks just then does not keep to."""
 MIB = 1024 * 1024
 TOO_LARGE = "the request is too large for the host: {:.1f} MiB, at most {} MiB (let the flow read a file instead)"
 
@@ -93,9 +95,12 @@ class Connection:
                 await self.closed.wait()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Hang up. A peer that did so before, even in the middle of what we sent, is no error."""
         if self._socket is not None:
-            await self._socket.close()
+            try:
+                await self._socket.close()
+            except HANGING_UP:
+                self._socket.transport.abort()
         if self._reading is not None:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -129,6 +129,11 @@ class Supervisor:
         return f"ws://127.0.0.1:{self._listening.getsockname()[1]}/"
 
     @property
+    def records(self) -> bool:
+        """Whether runs are recorded, as far as is known."""
+        return self._record
+
+    @property
     def spare_pid(self) -> int | None:
         """The worker that waits for the next save."""
         return self._spare.pid if self._spare is not None else None
@@ -292,7 +297,8 @@ class Supervisor:
             if loaded is not None and loaded.store_problem is not None:
                 self._record = False
                 self._listener.cannot_record(loaded.store_problem)
-                loaded = await self._load_in(worker, targets)
+                if not loaded.modules:
+                    loaded = await self._load_in(worker, targets)
             if loaded is not None:
                 await self._settle(worker, loaded, force=force)
                 return

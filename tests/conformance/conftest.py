@@ -1,20 +1,45 @@
-"""One fixture for each backend, under the id that its tests carry."""
+"""One fixture for each backend, under the id that its tests carry, and what the tests of stores share."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
-from penguiflow.state import SQLiteStateStore
+from penguiflow.recording import EventRecord, Recorder, TraceEvent
+from penguiflow.state import InMemoryStateStore, SQLiteStateStore
 
-Open = Callable[[], SQLiteStateStore]
-"""Opens the same store once more."""
+Open = Callable[[], Any]
+"""Opens the same store once more, as another process would."""
+
+
+class Sink:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[EventRecord] = []
+
+    def write(self, record: EventRecord) -> None:
+        self.records.append(record)
+
+    def events(self) -> list[TraceEvent]:
+        """What was written."""
+        return [each.decode() for each in self.records]
+
+
+class Record(Protocol):
+    """Records a trace of `events` events between its start and its end; returns what was recorded."""
+
+    def __call__(
+        self, store: Any, trace_id: str, *, events: int = 0, status: str | None = "ok", **data: Any
+    ) -> list[TraceEvent]: ...
 
 
 @pytest.fixture(params=["sqlite"])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+    """For what only those can do that outlive their process."""
     opened: list[SQLiteStateStore] = []
 
     def open_sqlite() -> SQLiteStateStore:
@@ -26,6 +51,27 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         await store.close()
 
 
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    made: Any = InMemoryStateStore() if request.param == "memory" else SQLiteStateStore(tmp_path / "state.db")
+    yield made
+    await made.close()
+
+
 @pytest.fixture
-def store(open_store: Open) -> SQLiteStateStore:
-    return open_store()
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def record() -> Record:
+    def one(store: Any, trace_id: str, *, events: int = 0, status: str | None = "ok", **data: Any) -> list[TraceEvent]:
+        seen = Sink()
+        log = Recorder(seen, store=store, name=data.get("flow", "flow"), data=data).open(trace_id)
+        for number in range(events):
+            log.event("node.retry" if number % 2 else "stall", "n", log.root, {"n": number, "text": "ü\n\0"})
+        if status is not None:
+            log.close(status)
+        return seen.events()
+
+    return one

@@ -1,9 +1,8 @@
-"""What every store of traces does, whatever is behind it."""
+"""What every store does, whatever is behind it: traces, and the contract's history."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,35 +11,15 @@ from pydantic_core import from_json
 
 from penguiflow import Node, NodePolicy, create
 from penguiflow.observer import Payload
-from penguiflow.recording import EventRecord, Recorder, TraceEvent
-from penguiflow.state import RemoteBinding, StateStore, StoredEvent
-from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
+from penguiflow.recording import Recorder, TraceEvent
+from penguiflow.state import StateStore, StoredEvent
+from penguiflow.state.errors import AmbiguousTrace, TraceNotFound
+from penguiflow.state.retention import Retention
 from penguiflow.state.traces import TraceQuery, TraceStatus, TraceStore
-
-Open = Callable[[], Any]
 
 
 class Question(BaseModel):
     text: str
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.records: list[EventRecord] = []
-
-    def write(self, record: EventRecord) -> None:
-        self.records.append(record)
-
-
-def record(store: Any, trace_id: str, *, events: int = 0, status: str | None = "ok", **data: Any) -> list[TraceEvent]:
-    """Record a trace of `events` events between its start and its end; returns what was recorded."""
-    sink = Sink()
-    log = Recorder(sink, store=store, name=data.get("flow", "flow"), data=data).open(trace_id)
-    for number in range(events):
-        log.event("node.retry" if number % 2 else "stall", "n", log.root, {"n": number, "text": "ü\n\0"})
-    if status is not None:
-        log.close(status)
-    return [each.decode() for each in sink.records]
 
 
 def test_it_is_a_store_of_both_kinds(store: Any) -> None:
@@ -48,7 +27,7 @@ def test_it_is_a_store_of_both_kinds(store: Any) -> None:
     assert isinstance(store, StateStore)
 
 
-async def test_what_was_recorded_is_read_back(store: Any) -> None:
+async def test_what_was_recorded_is_read_back(store: Any, record: Any) -> None:
     recorded = record(store, "t", events=1000)
     await store.flush()
     assert await store.load_events("t") == recorded
@@ -58,7 +37,7 @@ async def test_what_was_recorded_is_read_back(store: Any) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 7, 255, 256, 257, 10_000])
-async def test_pages_join_without_a_seam(store: Any, page: int) -> None:
+async def test_pages_join_without_a_seam(store: Any, page: int, record: Any) -> None:
     recorded = record(store, "t", events=600)
     await store.flush()
     found: list[TraceEvent] = []
@@ -76,7 +55,7 @@ async def test_pages_join_without_a_seam(store: Any, page: int) -> None:
     assert [from_json(line)["seq"] for line in raw] == [event.seq for event in found]
 
 
-async def test_kinds_are_exact_or_begin(store: Any) -> None:
+async def test_kinds_are_exact_or_begin(store: Any, record: Any) -> None:
     recorded = record(store, "t", events=30)
     await store.flush()
 
@@ -91,7 +70,7 @@ async def test_kinds_are_exact_or_begin(store: Any) -> None:
     assert await seqs("stal") == []
 
 
-async def test_nothing_is_found_where_nothing_is(store: Any) -> None:
+async def test_nothing_is_found_where_nothing_is(store: Any, record: Any) -> None:
     assert await store.find_traces() == []
     assert await store.get_trace("t") is None
     assert await store.load_events("t") == []
@@ -103,7 +82,7 @@ async def test_nothing_is_found_where_nothing_is(store: Any) -> None:
     assert await store.load_events("t", limit=0) == []
 
 
-async def test_a_summary_follows_the_trace(store: Any) -> None:
+async def test_a_summary_follows_the_trace(store: Any, record: Any) -> None:
     recorder = Recorder(store=store, name="qa", data={"target": "flows/qa.py", "version": "v1"})
     log = recorder.open("t", {"session": "s", "origin": {"trace_id": "o", "seq": 4}})
     log.event("message.enqueued", "OpenSea->a", log.root, {"message_id": "1", "payload": Payload(Question(text="why"))})
@@ -135,7 +114,7 @@ async def test_a_summary_follows_the_trace(store: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["ok", "error", "timeout", "cancelled", "interrupted"])
-async def test_every_status_is_kept_and_found(store: Any, status: TraceStatus) -> None:
+async def test_every_status_is_kept_and_found(store: Any, status: TraceStatus, record: Any) -> None:
     record(store, "t", status=status)
     record(store, "other", status="ok" if status != "ok" else "error")
     await store.flush()
@@ -143,7 +122,7 @@ async def test_every_status_is_kept_and_found(store: Any, status: TraceStatus) -
     assert [summary.trace_id for summary in found] == ["t"]
 
 
-async def test_traces_are_found_newest_first(store: Any) -> None:
+async def test_traces_are_found_newest_first(store: Any, record: Any) -> None:
     for name in ("a", "b", "c"):
         record(store, name)
     await store.flush()
@@ -155,7 +134,7 @@ async def test_traces_are_found_newest_first(store: Any) -> None:
     assert [summary.trace_id for summary in await store.find_traces(TraceQuery(before=middle))] == ["a"]
 
 
-async def test_traces_are_found_by_flow_session_and_text(store: Any) -> None:
+async def test_traces_are_found_by_flow_session_and_text(store: Any, record: Any) -> None:
     record(store, "one", flow="Grüße", session="s1")
     record(store, "two", flow="percent 100%_", session="s2")
     log = Recorder(store=store).open("three")
@@ -177,7 +156,7 @@ async def test_traces_are_found_by_flow_session_and_text(store: Any) -> None:
     assert await ids(text="_") == ["two"]
 
 
-async def test_an_id_is_resolved_by_its_beginning(store: Any) -> None:
+async def test_an_id_is_resolved_by_its_beginning(store: Any, record: Any) -> None:
     with pytest.raises(TraceNotFound):
         await store.resolve_trace("last")
     for name in ("abc1", "abc2", "b%", "abc10"):
@@ -196,145 +175,7 @@ async def test_an_id_is_resolved_by_its_beginning(store: Any) -> None:
             await store.resolve_trace(unknown)
 
 
-async def test_a_trace_opened_again_goes_on(store: Any) -> None:
-    recorder = Recorder(store=store)
-    recorder.open("t").close("error", {"error": {"code": "X", "message": "first"}})
-    log = recorder.open("t")
-    await store.flush()
-    summary = await store.get_trace("t")
-    assert (summary.status, summary.ended, summary.error, summary.epoch) == ("running", None, None, 1)
-    log.close("ok")
-    await store.flush()
-    assert [event.epoch for event in await store.load_events("t")] == [0, 0, 1, 1]
-    assert (await store.get_trace("t")).status == "ok"
-
-
-@pytest.mark.parametrize("prepared", [False, True])
-async def test_a_trace_of_an_earlier_process_goes_on(open_store: Open, prepared: bool) -> None:
-    first = open_store()
-    record(first, "t", events=3)
-    await first.close()
-    second = open_store()
-    for _ in range(2):
-        sink = Sink()
-        # A recorder that never saw the trace, as in a new process.
-        recorder = Recorder(sink, store=second)
-        if prepared:
-            await recorder.prepare("t")
-        log = recorder.open("t")
-        node = log.start("node", "a", log.root)
-        log.end("node", "a", node, log.root, "ok")
-        log.close("ok")
-        await second.flush()
-        if prepared:
-            seen = [each.decode() for each in sink.records]
-            assert seen == await second.load_events("t", after=seen[0].seq - 1)
-    events = await second.load_events("t")
-    assert [event.seq for event in events] == list(range(5 + 4 + 4))
-    assert [event.epoch for event in events] == [0] * 5 + [1] * 4 + [2] * 4
-    starts = [event.span_id for event in events if event.kind.endswith(".start")]
-    assert len(set(starts)) == len(starts)
-    ends = [event.span_id for event in events if event.kind.endswith(".end")]
-    assert sorted(starts) == sorted(ends)
-    offsets = [event.offset_ns for event in events]
-    assert offsets == sorted(offsets)
-    summary = await second.get_trace("t")
-    assert (summary.epoch, summary.events, summary.status) == (2, 13, "ok")
-
-
-async def test_two_stores_that_write_one_trace_keep_it_gapless(open_store: Open) -> None:
-    first, second = open_store(), open_store()
-    one, two = Recorder(store=first).open("t"), Recorder(store=second).open("t")
-    for number in range(6):
-        for log, store in ((one, first), (two, second)):
-            log.event("stall", "n", log.root, {"n": number})
-            await store.flush()
-    one.close("ok")
-    await first.flush()
-    two.close("ok")
-    await second.flush()
-    events = await first.load_events("t")
-    assert [event.seq for event in events] == list(range(16))
-    for prefix in ("", "1."):
-        numbers = [event.data["n"] for event in events if event.kind == "stall" and event.span_id == f"{prefix}0"]
-        assert numbers == list(range(6))
-
-
-async def test_everyone_sees_what_is_committed(open_store: Open) -> None:
-    writer, reader = open_store(), open_store()
-    record(writer, "t")
-    await writer.flush()
-    assert await reader.resolve_trace("last") == "t"
-    record(reader, "u")
-    await reader.flush()
-    assert [summary.trace_id for summary in await writer.find_traces()] == ["u", "t"]
-
-
-async def test_a_living_writers_traces_are_left_alone(open_store: Open) -> None:
-    store, other = open_store(), open_store()
-    record(store, "t", status=None)
-    await store.flush()
-    assert await other.recover() == []
-    assert (await other.get_trace("t")).status == "running"
-
-
-async def test_a_writer_that_is_gone_leaves_interrupted_traces(open_store: Open) -> None:
-    store = open_store()
-    log = Recorder(store=store).open("t")
-    node = log.start("node", "a", log.root)
-    log.start("attempt", "a", node, {"attempt": 0})
-    record(store, "done")
-    await store.close()
-    other = open_store()
-    assert (await other.get_trace("t")).status == "interrupted"
-    assert [each.trace_id for each in await other.find_traces(TraceQuery(status="interrupted"))] == ["t"]
-    assert await other.find_traces(TraceQuery(status="running")) == []
-    assert await other.recover() == ["t"]
-    assert await other.recover() == []
-    events = await other.load_events("t")
-    assert [event.seq for event in events] == list(range(7))
-    assert [(event.kind, event.span_id) for event in events[3:]] == [
-        ("host.died", "0"),
-        ("attempt.end", "2"),
-        ("node.end", "1"),
-        ("trace.end", "0"),
-    ]
-    assert {event.data["status"] for event in events[4:]} == {"interrupted"}
-    assert [event.parent_id for event in events[4:]] == ["1", "0", None]
-    summary = await other.get_trace("t")
-    assert (summary.status, summary.events) == ("interrupted", 7)
-    assert summary.ended is not None
-
-
-async def test_an_interrupted_trace_can_be_taken_up_again(open_store: Open) -> None:
-    store = open_store()
-    record(store, "t", status=None)
-    await store.close()
-    other = open_store()
-    await other.recover()
-    record(other, "t")
-    await other.flush()
-    assert [(event.kind, event.epoch) for event in await other.load_events("t")] == [
-        ("trace.start", 0), ("host.died", 0), ("trace.end", 0), ("trace.start", 1), ("trace.end", 1),
-    ]  # fmt: skip
-    assert (await other.get_trace("t")).status == "ok"
-
-
-async def test_closing_commits_and_ends(store: Any, open_store: Open) -> None:
-    recorded = record(store, "t", events=300)
-    await store.close()
-    await store.close()
-    with pytest.raises(StoreError):
-        await store.flush()
-    with pytest.raises(StoreError):
-        await store.find_traces()
-    record(store, "late")
-    other = open_store()
-    assert await other.load_events("t") == recorded
-    assert await other.get_trace("late") is None
-
-
-async def test_strange_names_are_kept_apart(store: Any) -> None:
+async def test_strange_names_are_kept_apart(store: Any, record: Any) -> None:
     names = ["a b", "\0", "'; DROP TABLE traces; --", "é", "x\ud800", '"', "a\nb"]
     for name in names:
         record(store, name, events=1)
@@ -368,7 +209,7 @@ async def test_recorded_events_are_history_too(store: Any) -> None:
         return text.upper()
 
     flow = create(Node(shout, name="shout", policy=NodePolicy(validate="none")).to())
-    flow.run(state_store=store)
+    flow.run(recorder=Recorder(store=store))
     assert await flow.call("hi", trace_id="t") == "HI"
     await flow.stop()
     await store.flush()
@@ -384,8 +225,75 @@ async def test_recorded_events_are_history_too(store: Any) -> None:
     assert (summary.status, summary.input, summary.output) == ("ok", '"hi"', '"HI"')
 
 
-async def test_a_binding_is_kept(store: Any) -> None:
-    binding = RemoteBinding("t", None, "task", "http://127.0.0.1", metadata={"a": [1]})
-    await store.save_remote_binding(binding)
-    binding.is_terminal = True
-    await store.save_remote_binding(binding)
+async def test_a_trace_is_followed_to_its_end(store: Any, record: Any) -> None:
+    log = Recorder(store=store).open("t")
+    log.event("stall", "n", log.root, {"n": 0})
+    await store.flush()
+    seen: list[TraceEvent] = []
+    found = asyncio.Event()
+
+    async def watch() -> None:
+        async for event in store.follow("t", after=0):
+            seen.append(event)
+            found.set()
+
+    watching = asyncio.create_task(watch())
+    async with asyncio.timeout(30):
+        await found.wait()
+        assert [event.seq for event in seen] == [1]
+        for number in range(300):
+            log.event("stall", "n", log.root, {"n": number})
+        log.close("ok")
+        await watching
+    assert [event.seq for event in seen] == list(range(1, 303))
+    assert [event.seq async for event in store.follow("t", after=300)] == [301, 302]
+    assert [event async for event in store.follow("unknown")] == []
+
+
+async def test_a_follower_may_leave(store: Any) -> None:
+    Recorder(store=store).open("t")
+    await store.flush()
+    following = store.follow("t")
+    assert (await anext(following)).kind == "trace.start"
+    await following.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(following)
+
+
+async def test_old_traces_are_forgotten_and_running_ones_never(store: Any, record: Any) -> None:
+    record(store, "running", events=5, status=None)
+    for number in range(6):
+        record(store, f"t{number}", events=10)
+    await store.flush()
+    sizes = (await store.prune(Retention(max_traces=0), dry_run=True)).bytes
+    assert sizes > 0
+    planned = await store.prune(Retention(max_traces=3), dry_run=True)
+    assert len(await store.find_traces()) == 7
+    removed = await store.prune(Retention(max_traces=3))
+    assert planned == removed
+    assert (removed.traces, removed.events) == (4, 48)
+    # The running one is among the three that were to be kept, though it is the oldest.
+    assert [trace.trace_id for trace in await store.find_traces()] == ["t5", "t4", "running"]
+    assert await store.load_events("t0") == []
+    assert len(await store.load_events("t5")) == 12
+    assert (await store.prune(Retention(max_age_s=3600))).traces == 0
+    assert (await store.prune(Retention(max_age_s=0))).traces == 2
+    assert (await store.prune(Retention(max_bytes=0))).traces == 0
+    assert [trace.trace_id for trace in await store.find_traces()] == ["running"]
+    assert len(await store.load_events("running")) == 6
+
+
+async def test_a_forgotten_trace_may_begin_again(store: Any, record: Any) -> None:
+    record(store, "t", events=5)
+    await store.flush()
+    await store.prune(Retention(max_traces=0))
+    assert await store.get_trace("t") is None
+    recorded = record(store, "t", events=2)
+    await store.flush()
+    assert await store.load_events("t") == recorded
+
+
+@pytest.mark.parametrize("limits", [{"max_age_s": -1}, {"max_traces": -1}, {"max_bytes": -1}])
+def test_limits_are_not_negative(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        Retention(**limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import sqlite3
@@ -82,6 +83,25 @@ def test_a_flow_with_a_cycle(pf: RunCommand, add_flow: AddFlow) -> None:
     one_message(pf("run", target, "--no-store"), 2, "flows/circle.py", "cycle", "first", "second")
 
 
+def test_a_flow_without_an_entry(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:
+    target = add_flow(
+        "round",
+        """
+        from penguiflow import Node, create
+
+        async def step(message, ctx):
+            return message
+
+        again = Node(step, name="again")
+        flow = create(again.to(again), allow_cycles=True)
+        """,
+    )
+
+    one_message(pf("run", target), 2, "flows/round.py", "no entry", "again")
+    one_message(pf("graph", target), 2, "flows/round.py", "no entry")
+    assert not (project / ".penguiflow").exists()
+
+
 def test_json_that_does_not_fit_names_the_field(pf: RunCommand, add_flow: AddFlow) -> None:
     target = add_flow("greet")
 
@@ -145,9 +165,10 @@ def test_a_corrupt_database_is_left_alone(pf: RunCommand, add_flow: AddFlow, pro
 
 def obey_permissions() -> None:
     """Let a child process of root find closed what everybody else finds closed; others are bound anyway."""
-    drop_from_bounding_set, dac_override = 24, 1
-    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override, 0, 0, 0) != 0:
-        os._exit(99)
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+    for capability in (dac_override, dac_read_search):
+        if os.geteuid() == 0 and ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) != 0:
+            os._exit(99)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root can be bound by permissions on Linux only")
@@ -185,6 +206,168 @@ def test_a_read_only_directory(add_flow: AddFlow, project: Path, tmp_path: Path)
     one_message(result, 5, str(project))
     assert not ran.exists()
     assert sorted(path.name for path in project.iterdir()) == ["flows", "pyproject.toml"]
+
+
+@pytest.fixture
+def recorded(pf: RunCommand, add_flow: AddFlow, project: Path) -> Path:
+    """A database with some runs in it."""
+    target = add_flow("greet")
+    for number in range(3):
+        record_run(pf, target, f"run-{number}")
+    return project / ".penguiflow" / "state.db"
+
+
+def damage(database: Path, *names: str) -> None:
+    """Overwrite the first page of tables and indexes, or of all of them."""
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    roots: dict[str, int] = dict(connection.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0"))
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with database.open("r+b") as file:
+        for name in names or roots:
+            file.seek((roots[name] - 1) * size)
+            file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize("table", ["traces_started", "sqlite_autoindex_traces_1", "event_chunks"])
+def test_a_run_that_cannot_be_recorded_says_so_once_and_loses_nothing(
+    pf: RunCommand, recorded: Path, table: str
+) -> None:
+    damage(recorded, table)
+
+    result = pf("run", "flows/greet.py", "--input", '{"name": "Pip"}')
+
+    assert result.returncode == 5
+    assert json.loads(result.stdout) == {"text": "hello Pip"}
+    assert result.stderr.count("damaged") == 1
+    assert result.stderr.startswith(f"pf: the run was not recorded: {recorded} is damaged")
+    assert "pf inspect" not in result.stderr
+
+
+def test_the_json_of_a_run_that_cannot_be_recorded_tells_it(pf: RunCommand, recorded: Path) -> None:
+    keys = {"trace_id", "status", "output", "error", "version"}
+    before = json.loads(pf("run", "flows/greet.py", "--input", '{"name": "Pip"}', "--json").stdout)
+    damage(recorded, "traces_started")
+
+    result = pf("run", "flows/greet.py", "--input", '{"name": "Pip"}', "--json", "--quiet")
+
+    assert set(before) == keys
+    output = json.loads(result.stdout)
+    assert set(output) == {*keys, "not_recorded"}
+    assert (output["status"], output["output"]) == ("ok", {"text": "hello Pip"})
+    assert str(recorded) in output["not_recorded"]
+    one_error(result, 5, "damaged")
+
+
+def test_a_flow_that_fails_and_cannot_be_recorded_is_first_of_all_a_flow_that_fails(
+    pf: RunCommand, add_flow: AddFlow, recorded: Path
+) -> None:
+    target = add_flow("fails", FAILS)
+    damage(recorded, "traces_started")
+
+    result = pf("run", target, "--input", "1")
+
+    one_error(result, 1, "LookupError: no such fish", "the run was not recorded", "damaged")
+    assert "pf inspect" not in result.stderr
+
+
+FAILS = """
+    from penguiflow import Node, create
+
+    async def step(message: int, ctx):
+        raise LookupError("no such fish")
+
+    flow = create(Node(step, name="step").to())
+"""
+
+
+def one_error(result: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+    """One message on stderr, whatever stands on stdout."""
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count("pf: ") == 1
+    for words in said:
+        assert result.stderr.count(words) == 1, result.stderr
+
+
+COMMANDS = {
+    "run": ["run", "flows/greet.py", "--input", '{"name": "Pip"}'],
+    "traces": ["traces"],
+    "inspect": ["inspect", "last"],
+    "tui": ["tui", "--screenshot", "screen.svg"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("harm", ["middle", "half", "text", "folder", "home", "newer"])
+def test_a_store_that_is_no_store(pf: RunCommand, recorded: Path, project: Path, command: str, harm: str) -> None:
+    code, words = 5, str(recorded)
+    if harm == "middle":
+        damage(recorded)
+    elif harm == "half":
+        os.truncate(recorded, recorded.stat().st_size // 2)
+    elif harm == "text":
+        recorded.write_text("my notes\n" * 100)
+    elif harm == "newer":
+        code, words = 2, "newer penguiflow"
+        connection = sqlite3.connect(recorded)
+        connection.execute("PRAGMA user_version = 999")
+        connection.close()
+    else:
+        recorded.unlink()
+        if harm == "folder":
+            words = f"{recorded} is a folder, and no database: move it aside"
+            recorded.mkdir()
+        else:
+            words = f"{recorded.parent} is a file, and no folder that could hold state.db: move it aside"
+            recorded.parent.rmdir()
+            recorded.parent.write_text("not a folder")
+
+    one_message(pf(*COMMANDS[command]), code, words)
+    assert not (project / "screen.svg").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root can be bound by permissions on Linux only")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_store_without_permission(recorded: Path, project: Path, command: str) -> None:
+    recorded.chmod(0)
+    result = subprocess.run(
+        [sys.executable, "-m", "playground", *COMMANDS[command]],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=obey_permissions,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    one_message(result, 5, str(recorded), "permissions")
+
+
+def test_an_empty_file_becomes_a_database(pf: RunCommand, add_flow: AddFlow, project: Path) -> None:
+    target = add_flow("greet")
+    database = project / ".penguiflow" / "state.db"
+    database.parent.mkdir()
+    database.touch()
+
+    assert pf("traces").returncode == 0
+    one_message(pf("inspect", "last"), 3, "no trace is recorded")
+    record_run(pf, target, "one")
+    assert pf("inspect", "one").returncode == 0
+
+
+@pytest.mark.parametrize("target", ["nosuch", "nosuch.deeper", "flows/empty.py", "flows/broken.py"])
+def test_nothing_is_left_behind_where_nothing_runs(
+    pf: RunCommand, add_flow: AddFlow, project: Path, target: str
+) -> None:
+    add_flow("empty", "VALUE = 1\n")
+    add_flow("broken", "x = (\n")
+    before = sorted(project.iterdir())
+
+    code = 3 if target.startswith("nosuch") else 2
+    one_message(pf("run", target, "--input", "1"), code, target.removeprefix("flows/"))
+    assert sorted(project.iterdir()) == before
 
 
 @pytest.mark.parametrize("module", ["typer", "websockets"])

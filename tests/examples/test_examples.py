@@ -30,6 +30,17 @@ LINES = {
     "routing_policy": ["acme: small", "initech: large", "spam-co: nobody", "acme after the change: large"],
     "fanout_join": ["timeouts in docs; timeouts in issues; timeouts in wiki"],
     "map_concurrent": ["readme: 600 bytes", "api: 300 bytes", "at most 4 at once"],
+    "controller_multihop": [
+        "enough: Why does the egg not freeze? Because fathers keep the egg, it lies on their feet, skin covers it.",
+        "two hops: Hop budget exhausted",
+        "100 tokens: Token budget exhausted",
+        "no time: Deadline exceeded",
+    ],
+    "playbook_retrieval": [
+        "what do penguins eat? Krill is what most penguins eat. Some penguins dive deep for squid.",
+        "who won? Nobody knows.",
+        "penguins slowly? NODE_EXCEPTION in research: TimeoutError",
+    ],
     "streaming_llm": ["data: You asked: can penguins fly?", 'data: {"model": "scripted"}', "event: done", "(4 tokens)"],
     "metadata_propagation": ["request_id: r-17", "summarizer: scripted", "tenant: acme, same trace: True"],
     "reliability_middleware": [
@@ -66,7 +77,7 @@ HANG_S = 10.0
 
 
 def test_each_example_has_its_lines() -> None:
-    assert set(LINES) <= set(NAMES)
+    assert set(LINES) == set(NAMES)
 
 
 @pytest.mark.usefixtures("untouched_logging")

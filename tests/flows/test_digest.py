@@ -113,6 +113,11 @@ async def test_a_path_that_is_no_directory_is_one_clear_error(
     assert (caught.value.node_name, caught.value.exception_type) == ("walk", error)
 
 
+async def test_an_empty_path_names_the_field(run_flow: RunFlow) -> None:
+    with pytest.raises(FlowError, match="at least 1 character"):
+        await run_flow(digest, {"path": ""})
+
+
 async def test_links_are_not_followed_and_are_named(run_flow: RunFlow, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import tempfile
 import time
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from benchmarks.runtime.drivers import keep_in_flight, measure_cancel, measure_crowd, one_at_a_time
 from benchmarks.runtime.measure import (
     CHUNKS,
     FAN,
@@ -27,10 +29,6 @@ from benchmarks.runtime.measure import (
     Chunk,
     Payload,
     Run,
-    keep_in_flight,
-    measure_cancel,
-    measure_crowd,
-    one_at_a_time,
     payload,
 )
 
@@ -86,7 +84,7 @@ class Pipeline:
     def chain(self, nodes: int = NODES) -> tuple[Queue, Queue]:
         """Queues at the ends of a chain of nodes that run."""
         queues = [self.queue() for _ in range(nodes + 1)]
-        for source, target in zip(queues, queues[1:], strict=False):
+        for source, target in itertools.pairwise(queues):
             self.start(self.node(source, target, self.step))
         return queues[0], queues[-1]
 
@@ -392,7 +390,7 @@ async def w12(run: Run, validating: bool) -> None:
 
 def _chain_of(pipeline: Pipeline, func: NodeFunction) -> tuple[Queue, Queue]:
     queues = [pipeline.queue() for _ in range(NODES + 1)]
-    for source, target in zip(queues, queues[1:], strict=False):
+    for source, target in itertools.pairwise(queues):
         pipeline.start(pipeline.node(source, target, func))
     return queues[0], queues[-1]
 

@@ -17,6 +17,7 @@ import pytest
 from penguiflow.recording import Recorder
 from penguiflow.state import SQLiteStateStore, schema
 from penguiflow.state.errors import StoreError, StoreNotWritable, StoreTooNew, StoreUnreadable, TraceNotFound
+from penguiflow.state.files import check_file
 
 
 async def fill(path: Path, *, events: int = 1000) -> None:
@@ -146,6 +147,38 @@ async def test_a_truncated_file_is_reported(tmp_path: Path, open_store: Any) -> 
     with pytest.raises(StoreUnreadable):
         await reader.load_events("t")
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "home"])
+async def test_what_stands_in_the_way_is_named(tmp_path: Path, open_store: Any, kind: str) -> None:
+    path = tmp_path / "home" / "state.db"
+    blocking = path.parent if kind == "home" else path
+    if kind == "home":
+        path.parent.write_text("no folder")
+    else:
+        path.parent.mkdir()
+        path.mkdir() if kind == "folder" else os.mkfifo(path)
+    reader = open_store(path, read_only=True)
+    with pytest.raises(StoreUnreadable, match="move it aside") as unread:
+        await reader.find_traces()
+    with pytest.raises(StoreNotWritable, match="move it aside") as unwritten:
+        SQLiteStateStore(path)
+    with pytest.raises(StoreUnreadable):
+        check_file(path, timeout_s=0.1)
+    assert str(unread.value) == str(unwritten.value)
+    assert str(unread.value).startswith(f"{blocking} is a ")
+
+
+async def test_a_look_at_the_file_waits_for_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    check_file(path, timeout_s=0.1)
+    assert not path.exists()
+    await fill(path)
+    check_file(path, timeout_s=0.1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        check_file(path, timeout_s=0.01)
 
 
 async def test_a_newer_database_is_left_as_it_is(tmp_path: Path, open_store: Any) -> None:

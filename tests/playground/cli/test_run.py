@@ -119,6 +119,52 @@ def test_a_missing_input_is_shown_by_an_example(pf: Capture, target: str) -> Non
     assert """pf run flows/obey.py --input '{"do":"…","times":1}'""" in pf.err.replace('": ', '":').replace(", ", ",")
 
 
+def test_an_input_that_may_be_null_is_null_when_it_is_left_out(pf: Capture, project: Path) -> None:
+    (project / "bare.py").write_text(
+        dedent("""
+        from penguiflow import Node, create
+
+        async def maybe(number: int | None, ctx):
+            return {"got": number}
+
+        async def surely(number: int, ctx):
+            return {"got": number}
+
+        maybe_flow, surely_flow = create(Node(maybe).to()), create(Node(surely).to())
+        """)
+    )
+
+    assert pf("run", "bare.py:maybe_flow", "--json", "-q") == 0
+    assert pf.result.output == {"got": None}
+    assert pf("run", "bare.py:surely_flow") == 2
+    assert "bare.py:surely_flow needs an input: int" in pf.err
+    assert pf("run", "bare.py:surely_flow", "--input", "null") == 2
+
+
+def test_what_a_function_gives_back_is_no_flow_unless_it_says_so(pf: Capture, project: Path) -> None:
+    (project / "made.py").write_text(
+        dedent("""
+        from penguiflow import Node, NodePolicy, create
+
+        async def step(message, ctx):
+            return 3
+
+        flows = [create(Node(step, policy=NodePolicy(validate="none")).to())]
+
+        async def plainly():
+            return create(Node(step, policy=NodePolicy(validate="none")).to())
+
+        async def hidden():
+            return flows[0]
+        """)
+    )
+
+    assert pf("run", "made.py:plainly", "-q", "--no-store") == 0
+    assert pf.out == "3\n"
+    assert pf("run", "made.py:hidden", "--no-store") == 1
+    assert "annotate the function `-> PenguiFlow`" in pf.err
+
+
 def test_surrogates_in_what_is_logged_and_in_settings(pf: Capture, target: str) -> None:
     source = Path(target)
     source.write_text(

@@ -306,10 +306,10 @@ class Desk:
 
     async def frame(self) -> None:
         """At least one whole frame: drained, drawn."""
-        before = self.app.frames
+        before = self.app.frames.count
         for _ in range(int(WAIT_S / 0.005)):
             await self.pilot.pause(0.005)
-            if self.app.frames >= before + 2:
+            if self.app.frames.count >= before + 2:
                 return
 
     async def press(self, *keys: str) -> None:
@@ -347,7 +347,7 @@ def modules() -> Callable[[], list[ModuleInfo]]:
 def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`async with open_desk(size=(80, 24)) as desk`."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
-    monkeypatch.setattr("playground.dashboard.app.FRAMES_PER_SECOND", 40)
+    monkeypatch.setattr("playground.dashboard.frames.FRAMES_PER_SECOND", 40)
 
     @asynccontextmanager
     async def opened(size: tuple[int, int] = (120, 40), state: UiState | None = None) -> AsyncIterator[Desk]:

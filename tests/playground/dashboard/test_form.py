@@ -4,9 +4,9 @@ from enum import Enum
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
-from playground.dashboard.form import Invalid, collect, fields_of, initial, parse, ready_input
+from playground.dashboard.form import Invalid, collect, fields_of, initial, parse, ready_input, takes_null
 
 
 class Color(Enum):
@@ -91,6 +91,20 @@ def test_required_fields_must_be_there() -> None:
 )
 def test_inputs_that_are_no_objects_are_one_field(schema: dict[str, Any] | None, text: str, value: Any) -> None:
     assert collect(fields_of(schema), {"": text}) == (value, {})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "nullable"),
+    [(Any, True), (int | None, True), (Inner | None, True), (None, True), (int, False), (Inner, False), (list, False)],
+)
+def test_nothing_is_null_where_the_model_allows_it(annotation: Any, nullable: bool) -> None:
+    schema = None if annotation is Any else TypeAdapter(annotation).json_schema()
+    assert takes_null(schema) is nullable
+    value, errors = collect(fields_of(schema), {})
+    if nullable:
+        assert (value, errors) == (None, {})
+    else:
+        assert errors or value is not None
 
 
 def test_models_that_refer_to_themselves_end() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from penguiflow.state.errors import StoreUnreadable
 from playground.dashboard.layout import PANES, UiState
 from playground.protocol import LogLine
 from playground.sources import HostState, Notice, RunRefused
@@ -361,6 +362,43 @@ async def test_a_source_that_fails_is_a_notice(
     monkeypatch.setattr(source, "find_traces", broken)
     async with open_desk() as desk:
         await desk.until(lambda: "the database is gone" in desk.text(), "the notice")
+
+
+async def test_a_store_that_breaks_is_one_notice_in_plain_words(
+    open_desk: OpenDesk, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(query: object) -> list[object]:
+        source.queries.append(query)
+        raise StoreUnreadable("state.db is damaged; move it aside")
+
+    said: list[str] = []
+    monkeypatch.setattr("playground.dashboard.frames.RUNS_EVERY_S", 0.0)
+    async with open_desk() as desk:
+        monkeypatch.setattr(desk.app, "notify", lambda message, **_: said.append(message))
+        monkeypatch.setattr(source, "find_traces", broken)
+        asked = len(source.queries)
+        source.inbox.not_recorded = "state.db is damaged; move it aside"
+        await desk.until(lambda: len(source.queries) > asked + 3, "several looks at the list")
+        assert len(said) == 1
+        assert "StoreUnreadable" not in said[0]
+        assert said[0].endswith("state.db is damaged; move it aside")
+
+        monkeypatch.undo()
+        source.inbox.not_recorded = ""
+        asked = len(source.queries)
+        await desk.until(lambda: len(source.queries) > asked, "a look that works")
+
+
+async def test_a_store_that_breaks_again_is_news(
+    open_desk: OpenDesk, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    async with open_desk() as desk:
+        monkeypatch.setattr(desk.app, "notify", lambda message, **_: said.append(message))
+        for news in ("the disk is full", "the disk is full", "", "the disk is full"):
+            source.inbox.not_recorded = news
+            await desk.frame()
+    assert said == ["runs are not recorded: the disk is full"] * 2
 
 
 async def test_thousands_of_events_a_second_leave_the_keys_quick(open_desk: OpenDesk, script: Any) -> None:

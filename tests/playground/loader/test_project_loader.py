@@ -240,6 +240,26 @@ class TestErrors:
         error = sandbox.error("cycle.py")
         assert (error.kind, error.file, error.line) == ("cycle", "cycle.py", 8)
 
+    def test_a_flow_without_an_entry(self, sandbox: Sandbox) -> None:
+        sandbox.write(
+            {
+                "round.py": """
+                from penguiflow import Node, create
+
+                async def step(message: object, ctx: object) -> object:
+                    return message
+
+                again = Node(step, name="again")
+                flow = create(again.to(again), allow_cycles=True)
+                """
+            }
+        )
+        error = sandbox.error("round.py")
+        assert (error.kind, error.file) == ("cycle", "round.py")
+        assert "no entry" in error.message
+        assert "again" in error.message
+        assert "allow_cycle=True" in str(error.hint)
+
     def test_an_exception_that_cannot_be_shown(self, sandbox: Sandbox) -> None:
         sandbox.write(
             {

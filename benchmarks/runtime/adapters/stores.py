@@ -1,0 +1,125 @@
+"""W9 as programs for penguiflow: every event is kept before anybody gets the result."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.runtime.adapters.program import chain_of, message, registry_of, started
+from benchmarks.runtime.drivers import call_in_flight, keep_in_flight
+from benchmarks.runtime.measure import IN_FLIGHT, NODES, Run
+from penguiflow import Message
+
+
+class PlainStore:
+    """A state store as one would write it for the forerunner: a commit for each event."""
+
+    def __init__(self, path: Path) -> None:
+        self.events = 0
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(
+            "CREATE TABLE events (id INTEGER PRIMARY KEY, trace TEXT, ts REAL, kind TEXT, node TEXT, payload BLOB)"
+        )
+
+    async def save_event(self, event: Any) -> None:
+        """Keep one event, committed on return."""
+        import pydantic_core
+
+        self.events += 1
+        row = (event.trace_id, event.ts, event.kind, event.node_name, pydantic_core.to_json(dict(event.payload)))
+        self._connection.execute("INSERT INTO events (trace, ts, kind, node, payload) VALUES (?, ?, ?, ?, ?)", row)
+
+    async def load_history(self, trace_id: str) -> list[Any]:
+        """Nobody asks here."""
+        return []
+
+    async def save_remote_binding(self, binding: Any) -> None:
+        """There are none."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
+async def w9_plain(run: Run) -> None:
+    """The chain, with a store that commits each event."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(PlainStore(Path(folder, "events.db"))) as store:
+        flow, nodes = chain_of(run, state_store=store)
+        async with started(flow, registry_of(nodes, Message)):
+
+            async def drive(count: int) -> None:
+                store.events = 0
+                await keep_in_flight(lambda number: flow.emit(message(number)), flow.fetch, count, IN_FLIGHT)
+                run.figures["events"] = store.events / count
+
+            await run.measure(drive, calls=NODES, smallest=IN_FLIGHT)
+
+
+class EventsOnly:
+    """Of this version's store the part that keeps flow events, and not its recorder."""
+
+    def __init__(self, store: Any) -> None:
+        self.events = 0
+        self._store = store
+
+    async def save_event(self, event: Any) -> None:
+        """Keep one event, committed on return."""
+        self.events += 1
+        await self._store.save_event(event)
+
+    async def load_history(self, trace_id: str) -> Sequence[Any]:
+        """What was kept."""
+        history: Sequence[Any] = await self._store.load_history(trace_id)
+        return history
+
+
+class Counting:
+    """A sink beside the store that counts what is recorded."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+    def write(self, record: Any) -> None:
+        """Take one event."""
+        self.events += 1
+
+
+async def w9(run: Run, *, recording: bool) -> None:
+    """The chain, with every event in this version's store before its caller gets the result.
+
+    `recording`: all that the recorder tells, with payloads. Otherwise the flow events, as the forerunner's stores.
+    """
+    from penguiflow.state import SQLiteStateStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = SQLiteStateStore(Path(folder, "state.db"))
+        flow, nodes = chain_of(run)
+        counting: Counting | EventsOnly
+        if recording:
+            counting = Counting()
+            flow.run(registry=registry_of(nodes, Message), recorder=store.recorder(counting))
+        else:
+            counting = EventsOnly(store)
+            for node in nodes:
+                node.policy.max_concurrency = IN_FLIGHT
+            flow.run(registry=registry_of(nodes, Message), state_store=counting)
+
+        async def call(number: int) -> None:
+            await flow.call(message(number))
+            if recording:
+                await store.flush()
+
+        async def drive(count: int) -> None:
+            counting.events = 0
+            await call_in_flight(call, count, IN_FLIGHT)
+            run.figures["events"] = counting.events / count
+
+        await run.measure(drive, calls=NODES, smallest=IN_FLIGHT)
+        await flow.stop()
+        await store.close()

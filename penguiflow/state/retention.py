@@ -1,0 +1,204 @@
+"""Forgetting old traces, and giving their space back."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from penguiflow.state.liveness import dead_writers
+
+__all__ = ["Pruned", "Retention", "prune", "shrink"]
+
+_TRACES_AT_ONCE = 100
+_BYTES_AT_ONCE = 64 * 1024 * 1024
+"""Removed in one transaction: others must be able to write in between."""
+_PAGES_AT_ONCE = 4096
+_OVERHEAD_BYTES = 512
+"""What a trace takes beside its chunks, roughly."""
+_SELECT = "SELECT id, trace_id, events, bytes, updated FROM traces"
+_DELETE = "DELETE FROM traces WHERE id = ? AND updated = ? AND events = ?"
+_ORPHANED = "NOT EXISTS (SELECT 1 FROM traces WHERE traces.trace_id = {0}.trace_id)"
+_OTHERS = {
+    "flow_events": f"ts < ?1 AND {_ORPHANED.format('flow_events')}",
+    "planner_events": f"saved < ?1 AND {_ORPHANED.format('planner_events')}",
+    "trajectories": f"saved < ?1 AND {_ORPHANED.format('trajectories')}",
+    "session_log": "saved < ?1",
+    "tasks": (
+        "saved < ?1 AND json_extract(CAST(state AS TEXT), '$.value.status') IN ('COMPLETE', 'FAILED', 'CANCELLED')"
+    ),
+}
+"""What belongs to no trace that is kept and has had its time, by table. Memories belong to nobody and are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What a store keeps. Whatever is beyond a limit is forgotten, the oldest first; a running trace never is."""
+
+    max_age_s: float | None = None
+    """Seconds since the last event of a trace."""
+    max_traces: int | None = None
+    max_bytes: int | None = None
+    """Of the database's file, after it was shrunk."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_age_s", "max_traces", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be negative")
+
+    @property
+    def keeps_everything(self) -> bool:
+        """Whether there is no limit."""
+        return self.max_age_s is None and self.max_traces is None and self.max_bytes is None
+
+
+class _Victim(NamedTuple):
+    id: int
+    trace_id: str
+    events: int
+    bytes: int
+    updated: float
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What was removed."""
+
+    traces: int = 0
+    events: int = 0
+    bytes: int = 0
+    """Of events, as they were stored."""
+
+    def add(self, other: Pruned) -> None:
+        """Count another piece of work in."""
+        self.traces += other.traces
+        self.events += other.events
+        self.bytes += other.bytes
+
+
+def prune(
+    connection: sqlite3.Connection, retention: Retention, *, now: float | None = None, dry_run: bool = False
+) -> tuple[Pruned, bool]:
+    """Remove one transaction's worth of what is beyond the limits; also says whether more of it is left.
+
+    With `dry_run` all of it is found, in one go, and nothing is changed.
+    """
+    now = time.time() if now is None else now
+    # Looked for without keeping others out.
+    victims = _victims(connection, retention, now)
+    some = victims if dry_run else _first(victims)
+    removed = Pruned(len(some), sum(victim.events for victim in some), sum(victim.bytes for victim in some))
+    if dry_run:
+        return removed, False
+    more = len(some) < len(victims)
+    if some or (retention.max_age_s is not None and _has_others(connection, now - retention.max_age_s)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            removed = _remove(connection, some)
+            if retention.max_age_s is not None and not more:
+                _remove_others(connection, now - retention.max_age_s)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    return removed, more
+
+
+def shrink(connection: sqlite3.Connection, *, rewrite: bool = False) -> bool:
+    """Give free pages back to the disk; False when some stay: others read the file, or an old version made it.
+
+    With `rewrite` the file of an old version is written anew once, which needs room for a second copy and keeps others
+    out meanwhile. Does not wait for others.
+    """
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if not mode:
+        if not rewrite:
+            return False
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+    while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+        # Each step of the cursor gives one page back.
+        connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
+    return not busy
+
+
+def _victims(connection: sqlite3.Connection, retention: Retention, now: float) -> list[_Victim]:
+    """The traces to be removed, oldest first."""
+    excess_traces = excess_bytes = 0
+    if retention.max_traces is not None:
+        excess_traces = connection.execute("SELECT count(*) FROM traces").fetchone()[0] - retention.max_traces
+    if retention.max_bytes is not None:
+        excess_bytes = _used_bytes(connection) - retention.max_bytes
+    too_old = -math.inf if retention.max_age_s is None else now - retention.max_age_s
+    victims: list[_Victim] = []
+    # Without too many, only old ones are looked at.
+    started_before = math.inf if excess_traces > 0 or excess_bytes > 0 else too_old
+    rows = connection.execute(
+        " ".join((_SELECT, "WHERE started < ? AND", _removable(connection), "ORDER BY started, id")),
+        (started_before,),
+    )
+    for row in rows:
+        victim = _Victim(*row)
+        if victim.updated < too_old or excess_traces > 0 or excess_bytes > 0:
+            victims.append(victim)
+            excess_traces -= 1
+            excess_bytes -= victim.bytes + _OVERHEAD_BYTES
+    return victims
+
+
+def _removable(connection: sqlite3.Connection) -> str:
+    """The condition under which nobody writes to a trace any more."""
+    return f"(status <> 'running' OR writer IN ({', '.join(str(writer) for writer in dead_writers(connection))}))"
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def _first(victims: Sequence[_Victim]) -> Sequence[_Victim]:
+    total = 0
+    for count, victim in enumerate(victims[:_TRACES_AT_ONCE]):
+        if count and total + victim.bytes > _BYTES_AT_ONCE:
+            return victims[:count]
+        total += victim.bytes
+    return victims[:_TRACES_AT_ONCE]
+
+
+def _remove(connection: sqlite3.Connection, victims: Sequence[_Victim]) -> Pruned:
+    """Remove those to which nobody has written since they were chosen."""
+    removed = Pruned()
+    delete = " ".join((_DELETE, "AND", _removable(connection)))
+    for victim in victims:
+        if not connection.execute(delete, (victim.id, victim.updated, victim.events)).rowcount:
+            continue
+        connection.execute("DELETE FROM event_chunks WHERE trace = ?", (victim.id,))
+        for table in ("flow_events", "planner_events", "trajectories", "remote_bindings"):
+            connection.execute(" ".join(("DELETE FROM", table, "WHERE trace_id = ?")), (victim.trace_id,))
+        removed.add(Pruned(1, victim.events, victim.bytes))
+    return removed
+
+
+def _has_others(connection: sqlite3.Connection, before: float) -> bool:
+    return any(
+        connection.execute(" ".join(("SELECT 1 FROM", table, "WHERE", where, "LIMIT 1")), (before,)).fetchone()
+        for table, where in _OTHERS.items()
+    )
+
+
+def _remove_others(connection: sqlite3.Connection, before: float) -> None:
+    for table, where in _OTHERS.items():
+        connection.execute(" ".join(("DELETE FROM", table, "WHERE", where)), (before,))

@@ -1,0 +1,135 @@
+"""The dashboard's beat: once per frame, take what arrived and redraw what it changed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from playground.dashboard import keys
+from playground.dashboard.bars import KeyBar, StatusBar
+from playground.dashboard.collector import Collector
+from playground.dashboard.layout import FLOWS
+from playground.dashboard.status import status_rows
+
+if TYPE_CHECKING:
+    from playground.dashboard.app import DashboardApp
+
+FRAMES_PER_SECOND = 20
+CLOCK_EVERY = 4
+"""Frames between two redraws of what only time changes."""
+RUNS_EVERY_S = 5.0
+
+
+class Frames:
+    """Empties the source's inbox into the views, so that however much arrives, the screen is drawn at a steady rate."""
+
+    def __init__(self, app: DashboardApp, *, collect: bool) -> None:
+        """`collect`: look after the garbage of this process too."""
+        self.count = 0
+        self._app = app
+        self._collector = Collector() if collect else None
+        self._told: tuple[object, object] = (None, None)
+        """The host and the modules that the bars show."""
+        self._runs_due = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._app.set_interval(1 / FRAMES_PER_SECOND, self._step)
+
+    def _step(self) -> None:
+        app = self._app
+        source = app.control.source
+        self.count += 1
+        moved = False
+        # Boundary: whatever a payload or a source does, one frame is lost at most.
+        try:
+            if source is not None:
+                moved = app.workspace.drain(source.inbox)
+            self._take_up()
+            self._redraw()
+        except Exception as error:
+            app.say(f"one frame failed: {type(error).__name__}: {error}", "error")
+        if self._collector is not None:
+            self._collector.frame(moved)
+
+    def _take_up(self) -> None:
+        app, workspace = self._app, self._app.workspace
+        while workspace.notices:
+            notice = workspace.notices.popleft()
+            app.say(notice.text, notice.severity)
+        if workspace.not_recorded is not None:
+            why, workspace.not_recorded = workspace.not_recorded, None
+            app.control.not_recorded(why)
+        if workspace.modules_changed:
+            workspace.modules_changed = False
+            before = len(app.flows)
+            app.flows.show(workspace.modules)
+            if len(app.flows) != before:
+                app.relayout()
+            if app.pane.id == FLOWS:
+                app.inspector.show_flow(app.flows.module, app.flows.flow)
+        if workspace.broke:
+            for module in workspace.broke:
+                if module.error is not None:
+                    where = f"{module.error.file or module.path}:{module.error.line or '?'}"
+                    app.say(f"{where} {module.error.message}", "error")
+            app.inspector.show_module(workspace.broke[-1])
+            workspace.broke.clear()
+        if workspace.newest is not None:
+            newest, workspace.newest = workspace.newest, None
+            if app.run_rows.follow_newest or app.control.wanted == newest:
+                app.control.select(newest)
+        if workspace.logs:
+            lines = list(workspace.logs)
+            workspace.logs.clear()
+            app.logs.add(cast("Any", lines))
+        now = time.monotonic()
+        if app.control.source is not None and now >= self._runs_due:
+            self._runs_due = now + RUNS_EVERY_S
+            app.control.refresh_runs()
+
+    def _redraw(self) -> None:
+        app = self._app
+        running: dict[str, int] = {}
+        for line in app.workspace.runs.running():
+            if line.target:
+                running[line.target] = running.get(line.target, 0) + 1
+        if running != app.flows.running:
+            app.flows.running = running
+            app.flows.touch()
+        app.run_rows.sync()
+        app.spans.sync()
+        app.event_rows.sync()
+        app.stream.sync()
+        host, modules = app.workspace.host, app.workspace.modules
+        if host is not self._told[0] or modules is not self._told[1]:
+            self._told = host, modules
+            self.refresh_bars()
+        if self.count % CLOCK_EVERY == 0:
+            if running:
+                app.run_rows.touch()
+            trace = app.workspace.current
+            if trace is not None and not trace.over:
+                app.spans.touch()
+            self.refresh_bars()
+        app.inspector.sync()
+        if len(app.screen_stack) == 1:
+            for pane in app.panes.values():
+                pane.redraw_if_changed()
+
+    def refresh_bars(self) -> None:
+        """Say how everything is, and which keys do something here."""
+        app = self._app
+        status, footer = app.query_one("#status", StatusBar), app.query_one("#keys", KeyBar)
+        status.set_rows(*status_rows(app.project_name, app.workspace, app.flows, app.size.width))
+        pane, trace = app.pane, app.workspace.current
+        footer.set_keys(
+            keys.footer(
+                pane.id or FLOWS,
+                running=trace is not None and not trace.over,
+                tab=pane.current,
+                zoomed=app.zoomed,
+                can_run=app.control.source is None or app.control.source.can_run,
+                broken=app.flows.flow is None and app.flows.module is not None,
+            )
+        )
