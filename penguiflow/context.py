@@ -165,7 +165,9 @@ class Context:
         trace = self._item[3]
         if trace is None:
             raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
-        return trace.node_state(self._port.owner.node_id)
+        node_id = self._port.owner.node_id
+        state = None if trace.state is None else trace.state.get(node_id)
+        return trace.node_state(node_id) if state is None else state
 
     def hold_trace(self, why: str | Callable[[], str] | None) -> None:
         """Say that this node waits for more messages of the trace (and why), or no longer does (None).

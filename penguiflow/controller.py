@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 import time
+from sys import getrefcount
 from typing import Any, NamedTuple
 
 from penguiflow.errors import FlowErrorCode
@@ -15,7 +18,7 @@ __all__ = [
     "DEADLINE_EXCEEDED_TEXT",
     "TOKEN_BUDGET_EXCEEDED_TEXT",
     "Step",
-    "next_memory",
+    "next_round",
     "next_step",
     "snapshot",
 ]
@@ -55,13 +58,14 @@ def next_step(before: Any, result: Message) -> Step:
     return Step(result, unbounded=memory.budget_hops is None and memory.budget_tokens is None)
 
 
-def next_memory(value: Any, result: Any, trace_id: str) -> WM | None:
-    """The working memory of the next round, where counting is all there is to do; None where `next_step` has to look.
+def next_round(context: Any, value: Any, result: Any, trace_id: str) -> Any:
+    """The next round's `Message` (or bare `WM`) where counting is all there is to do; None: `next_step` has to look.
 
-    `value` is what the controller got: a `Message` or, if it takes bare ones, a `WM`.
+    Like a string that is appended to, message and memory are used again where nobody else can see it: where no
+    reference to them, or to the context, is left but those of `Invoker.step` and of this function.
     """
-    memory = result
-    before = value
+    memory, before = result, value
+    around: dict[str, Any] | None = None
     if type(result) is Message:
         if type(value) is not Message:
             return None
@@ -74,16 +78,45 @@ def next_memory(value: Any, result: Any, trace_id: str) -> WM | None:
         return None
     values = memory.__dict__
     hops = values["hops"]
-    counted = (hops if before is memory else before.__dict__["hops"]) + 1
+    counted = hops + 1
+    if before is not memory:
+        counted = max(hops, before.__dict__["hops"] + 1)
     budget_hops, budget_tokens = values["budget_hops"], values["budget_tokens"]
     if budget_tokens is not None:
         if values["tokens_used"] >= budget_tokens:
             return None
     elif budget_hops is None:
         return None
-    if budget_hops is not None and (counted >= budget_hops or hops >= budget_hops):
+    if budget_hops is not None and counted >= budget_hops:
         return None
-    return memory if hops >= counted else with_hops(memory, counted)
+    if counted == hops:
+        return result
+    if around is None:
+        return with_hops(memory, counted)
+    if (
+        before is memory
+        and getrefcount(memory) == _OWN_TO_MEMORY
+        and getrefcount(result) == _OWN_TO_MESSAGE
+        and getrefcount(context) == _OWN_TO_CONTEXT
+    ):
+        values["hops"] = counted
+        memory.__pydantic_fields_set__.add("hops")
+        return result
+    return rewrap(result, with_hops(memory, counted))
+
+
+def _count_references() -> tuple[int, int, int]:
+    """How many references `next_round` sees where the runtime's are the only ones; 0 where that cannot be told."""
+    # From 3.14 on a local variable may be borrowed, and a free-threaded interpreter counts otherwise.
+    countable = sys.implementation.name == "cpython" and sys.version_info < (3, 14)
+    if not countable or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return 0, 0, 0
+    # The memory: its message, `memory`, `before`. The message: its edge's item, `message`, `value`, `result` of `step`;
+    # `value`, `result` here. The context: `context` there and here. And each time the argument of `getrefcount`.
+    return 4, 7, 3
+
+
+_OWN_TO_MEMORY, _OWN_TO_MESSAGE, _OWN_TO_CONTEXT = _count_references()
 
 
 def snapshot(message: Message) -> Message:

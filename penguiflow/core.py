@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
@@ -13,10 +13,10 @@ from penguiflow.channels import NOWHERE, OPEN_SEA, ROOKERY, UNCHANGED, Endpoint,
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
+from penguiflow.egress import Egress
 from penguiflow.graph import CycleError, Graph
 from penguiflow.ids import new_id
 from penguiflow.leftovers import adopt
-from penguiflow.metrics import StoredEvent
 from penguiflow.middlewares import Middleware
 from penguiflow.mirror import Mirror
 from penguiflow.node import Node
@@ -24,6 +24,7 @@ from penguiflow.observer import TraceRecorder
 from penguiflow.playbooks import call_playbook
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.roundtrips import Roundtrips, with_trace
+from penguiflow.services import FlowServices
 from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
 from penguiflow.types import WM, Message, StreamChunk
 from penguiflow.worker import Engine
@@ -50,9 +51,11 @@ __all__ = [
     "create",
 ]
 
+logger = logging.getLogger("penguiflow.core")
 DEFAULT_QUEUE_MAXSIZE = 64
 """Messages that wait on one edge before its sender has to."""
 
+STOPPING = "PenguiFlow is stopping: it takes no more messages"
 NO_ENTRY = "the flow has no entry: every node is the successor of another one"
 
 
@@ -63,7 +66,7 @@ class _Started:
         yield from ()
 
 
-class PenguiFlow:
+class PenguiFlow(FlowServices):
     """A graph of nodes. `run` it inside an event loop, `call` or `stream` it (or `emit` and `fetch`), `stop` it."""
 
     def __init__(
@@ -77,26 +80,24 @@ class PenguiFlow:
         message_bus: MessageBus | None = None,
         interceptors: Sequence[Interceptor] | None = None,
     ) -> None:
+        super().__init__(Broadcast(middlewares or (), queue_maxsize), TraceTable(), state_store)
         self._graph = Graph(adjacencies, maxsize=queue_maxsize, allow_cycles=allow_cycles)
         self._queue_maxsize = queue_maxsize
         self._emit_errors_to_rookery = emit_errors_to_rookery
-        self._state_store = state_store
-        self._active_store = state_store
         self._message_bus = message_bus
         self._mirror: Mirror | None = None
         self._interceptors: list[Interceptor] = list(interceptors or ())
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
-        self._external: set[asyncio.Future[Any]] = set()
-        self._broadcast = Broadcast(middlewares or (), queue_maxsize)
-        self._table = TraceTable()
         self._table.errors_are_results = emit_errors_to_rookery
         self._table.on_end = self._cancel_finished
         self._ports: dict[Node | Endpoint, Port] = {owner: self._port(owner) for owner in self._graph.inboxes}
         self._open_sea = self._ports[OPEN_SEA]
         self._rookery = self._ports[ROOKERY]
         self._results_maxsize = queue_maxsize * max(1, len(self._graph.egress))
-        self._roundtrips = Roundtrips(self._table, self._rookery, self._results_maxsize)
+        self._egress = Egress(self._rookery)
+        self._roundtrips = Roundtrips(self._table, self._egress, self._results_maxsize)
+        self._draining = False
 
     def _port(self, owner: Node | Endpoint) -> Port:
         port = Port(owner, self, self._graph.inboxes[owner])
@@ -177,19 +178,24 @@ class PenguiFlow:
             else:
                 self._broadcast.store = self._active_store
         self._table.recorder = recorder
+        # A store may want results held back until the events behind them are committed.
+        self._egress.durable = None if recorder is None else recorder.durable
         adopt(self._ports, self._table)
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()
         return _Started()
 
-    async def stop(self) -> None:
+    async def stop(self, *, drain: bool = False, timeout: float | None = None) -> None:
         """Cancel what is under way, answer whoever waits, and return when nothing runs any more.
 
-        Messages that wait on an edge stay there and are handled after a later `run`.
+        Messages that wait on an edge stay there and are handled after a later `run`. With `drain` the flow first takes
+        no more messages (`RuntimeError`) and finishes those that it has, for at most `timeout` seconds.
         """
         engine = self._engine
         if engine is None:
             return
+        if drain:
+            await self._drain(engine, timeout)
         self._table.condemn_all("the flow was stopped")
         for task in list(self._external):
             task.cancel()
@@ -201,7 +207,22 @@ class PenguiFlow:
         self._engine = None
         self._table.end_all("the flow was stopped")
         self._roundtrips.clear()
+        self._draining = False
         await self._broadcast.settle()
+
+    async def _drain(self, engine: Engine, timeout: float | None) -> None:
+        if asyncio.current_task() in engine.carriers:
+            raise RuntimeError("a node cannot wait until its own flow is drained")
+        self._draining = True
+        try:
+            async with asyncio.timeout(timeout):
+                await engine.quiet()
+        except TimeoutError:
+            left = sum(trace.pending for trace in self._table.traces.values())
+            logger.warning("drain_timeout", extra={"event": "drain_timeout", "timeout_s": timeout, "pending": left})
+        except BaseException:
+            self._draining = False
+            raise
 
     # In and out
 
@@ -211,6 +232,8 @@ class PenguiFlow:
         With `trace_id` the message joins that trace, and `fetch(trace_id=…)` gives its result: a second emit for
         the same trace waits until that was fetched.
         """
+        if self._draining:
+            raise RuntimeError(STOPPING)
         if trace_id is None and self._table.recorder is None and self._mirror is None and self._admit(msg, to):
             return
         if self._is_echo(msg):
@@ -234,6 +257,8 @@ class PenguiFlow:
         """As `emit`, without waiting: raises `asyncio.QueueFull`."""
         if trace_id is not None:
             raise RuntimeError("emit_nowait(trace_id=...) is not supported; use await emit(..., trace_id=...)")
+        if self._draining:
+            raise RuntimeError(STOPPING)
         if any(floe.full() for floe in self._open_sea.floes_to(to)):
             raise asyncio.QueueFull
         context = self._sender(msg, to)
@@ -252,6 +277,8 @@ class PenguiFlow:
         to: NodeTargets = None,
     ) -> StreamChunk:
         """Send one piece of a stream in from outside."""
+        if self._draining:
+            raise RuntimeError(STOPPING)
         context = Context._of(self._open_sea)
         return await context.emit_chunk(
             parent=parent, text=text, stream_id=stream_id, seq=seq, done=done, meta=meta, to=to
@@ -269,8 +296,9 @@ class PenguiFlow:
             return await self._roundtrips.fetch(trace_id)
         if from_ is not None and self._roundtrips.enabled:
             raise RuntimeError("fetch(from_=...) is not supported once trace-scoped fetching is enabled")
-        while (item := self._rookery.take(from_)) is None:
-            await self._rookery.wait_arrival(from_)
+        item = self._rookery.take(from_) if self._egress.durable is None else None
+        if item is None:
+            item = await self._egress.take(from_)
         floe, message, payload, trace, message_id = item
         if trace is not None:
             if trace.log is not None:
@@ -303,6 +331,7 @@ class PenguiFlow:
         finally:
             self._end(trace, sink)
             sink.close()
+        await self._egress.kept()
         return sink.result
 
     async def stream(
@@ -318,7 +347,7 @@ class PenguiFlow:
             await self._submit(message, trace, to)
             while True:
                 try:
-                    result = await sink.get()
+                    result = await sink.get(self._egress.durable)
                 except StopAsyncIteration:
                     return
                 yield result
@@ -350,48 +379,6 @@ class PenguiFlow:
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that is set when the trace is cancelled."""
         return self._table.cancel_event(trace_id)
-
-    # What remote calls and state stores need
-
-    async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
-        """The stored events of a trace. Raises `RuntimeError` without a state store."""
-        if self._active_store is None:
-            raise RuntimeError("PenguiFlow was created without a state_store")
-        history: Sequence[StoredEvent] = await self._active_store.load_history(trace_id)
-        return history
-
-    def register_external_task(self, trace_id: str, task: asyncio.Future[Any]) -> None:
-        """Have `stop` cancel a task that works for a trace; the trace's cancellation is told to it by its event."""
-        self._external.add(task)
-        task.add_done_callback(self._external.discard)
-
-    async def save_remote_binding(self, binding: Any) -> None:
-        """Keep which remote task belongs to a trace; without a store a no-op, and a failure is only logged."""
-        if self._active_store is None:
-            return
-        try:
-            await self._active_store.save_remote_binding(binding)
-        except Exception as error:  # a failing store must not stop the flow
-            self._broadcast.failed("state_store_binding_failed", binding.trace_id, error)
-
-    async def record_remote_event(
-        self,
-        *,
-        event: str,
-        node: Node,
-        context: Context,
-        trace_id: str | None,
-        latency_ms: float | None,
-        level: int = logging.INFO,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Publish an event of a remote call."""
-        if not self._broadcast.wanted(level):
-            return
-        trace = None if trace_id is None else self._table.traces.get(trace_id)
-        await self._broadcast.publish(
-            self._broadcast.event(event, context, trace, latency_ms=latency_ms, extra=extra, trace_id=trace_id), level
-        )
 
     # Between the parts
 
@@ -446,6 +433,8 @@ class PenguiFlow:
     def _begin(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
+        if self._draining:
+            raise RuntimeError(STOPPING)
         own_id = trace_id_of(message)
         if trace_id is not None and own_id is not None and own_id != trace_id:
             raise ValueError("trace_id differs from the message's own; give one of them")
@@ -486,6 +475,7 @@ class PenguiFlow:
                         trace.passed_over(item)
             trace.backlog_logged = True
         if trace.parked:
+            self._egress.forget()
             items = self._rookery.inbox.items
             kept = [item for item in items if item[3] is not trace]
             for item in items:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
-from penguiflow.controller import CONTROLLER_PAYLOADS, DEADLINE_EXCEEDED_TEXT, next_memory, next_step, snapshot
-from penguiflow.coroutines import Closed, raised, resume_in, returned
-from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
-from penguiflow.traces import TraceCancelled, cancelled_error, trace_id_of, trace_status
+from penguiflow.controller import CONTROLLER_PAYLOADS, next_round, next_step, snapshot
+from penguiflow.coroutines import raised, resume_in, returned
+from penguiflow.endings import Endings, forget_timeout
+from penguiflow.errors import FlowError
+from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
+from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
 from penguiflow.turns import take_turn
 from penguiflow.types import WM, FinalAnswer, Message
 from penguiflow.validation import is_message, rewrap
@@ -41,6 +42,7 @@ class Invoker:
         self.base_context = contextvars.copy_context()
         """What every invocation's context variables begin with."""
         self.interceptors = flow._interceptors
+        self.endings = Endings(flow)
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
         self.watched = False
@@ -100,6 +102,8 @@ class Invoker:
             first = self._await_function(worker, context, variables, coro, pending)
             return context, self.activate(worker, context, started, first)
         if result is not None:
+            if trace is not None and not trace.plain:
+                return context, self.activate(worker, context, started, returned(result))
             outgoing = port.outgoing
             kind = type(result)
             if kind is worker.plain_out and envelope is not None:
@@ -108,16 +112,11 @@ class Invoker:
             elif (
                 worker.loop
                 and trace is not None
-                and (memory := next_memory(value, result, trace.id)) is not None
-                and (envelope is not None or kind is Message)
+                and (kind is Message or envelope is not None)
+                and (following := next_round(context, value, result, trace.id)) is not None
             ):
-                # A round of a controller.
-                if envelope is not None:
-                    message = envelope
-                    payload = memory
-                else:
-                    message = rewrap(result, memory)
-                    payload = UNCHANGED
+                message = following if envelope is None else envelope
+                payload = UNCHANGED if envelope is None else following
                 outgoing = worker.loop
             elif kind is worker.plain_out or (
                 (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
@@ -125,8 +124,6 @@ class Invoker:
                 message = result
                 payload = UNCHANGED
             else:
-                return context, self.activate(worker, context, started, returned(result))
-            if trace is not None and not trace.plain:
                 return context, self.activate(worker, context, started, returned(result))
             ready = self.engine.ready
             for floe in outgoing:
@@ -200,7 +197,7 @@ class Invoker:
         try:
             while unsent is None:
                 if expiring and message.deadline_s <= time():
-                    error = await self._expired(worker, context, context.message)
+                    error = await self.endings.expired(worker, context, context.message)
                     break
                 if first is None:
                     started = perf_counter()
@@ -247,7 +244,7 @@ class Invoker:
                     elif result is not None:
                         result = validators.finish(result, envelope)
                 except BaseException as failure:
-                    error = await self._attempt_failed(worker, context, failure, attempt, attempt_span, started)
+                    error = await self.endings.attempt_failed(worker, context, failure, attempt, attempt_span, started)
                     if error is not None:
                         break
                     attempt += 1
@@ -332,7 +329,7 @@ class Invoker:
                     return decision.value
                 if decision.action not in ("retry", "edit"):
                     raise
-                self._forget_timeout(context)
+                forget_timeout(context)
                 value = decision.value if decision.action == "edit" else value
                 continue
             decision = await self._consult("after_node", worker, context, result)
@@ -368,13 +365,6 @@ class Invoker:
             raise TraceCancelled(trace.id)
         return decision
 
-    def _forget_timeout(self, context: Context) -> None:
-        """An attempt that ran out of time is over: what was done to end it is taken back."""
-        if context._timed_out and context._task is not None:
-            context._task.uncancel()
-            context._cancels -= 1
-            context._timed_out = False
-
     async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
         """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
         if not is_message(result) or not isinstance(result.payload, CONTROLLER_PAYLOADS):
@@ -385,7 +375,7 @@ class Invoker:
             return None
         step = next_step(payload_of(*context._item[1:3]), result)
         if step.code is not None:
-            return await self._stopped(worker, context, step.message, step.code)
+            return await self.endings.stopped(worker, context, step.message, step.code)
         itself = [floe.target for floe in worker.port.outgoing if floe.target == worker.node and floe.target]
         await context.emit(step.message, to=itself or None)
         if step.unbounded and itself and context._trace is not None:
@@ -416,103 +406,6 @@ class Invoker:
             raise
         finally:
             timer.cancel()
-
-    async def _attempt_failed(
-        self, worker: Worker, context: Context, failure: BaseException, attempt: int, span: str, started: float
-    ) -> FlowError | None:
-        """Report a failed attempt and wait for the next one (None), or give up (the error)."""
-        latency_ms = (perf_counter() - started) * 1e3
-        trace = context._trace
-        log = None if trace is None else trace.log
-        cancelled = context._cancel_reason is not None or (
-            isinstance(failure, TraceCancelled) and trace is not None and trace.cancelled
-        )
-        timed_out = isinstance(failure, NodeTimeout | DeadlinePassed)
-        shown = text_of(failure, repr)
-        if log is not None:
-            status = "cancelled" if cancelled else "timeout" if timed_out else "error"
-            late = "the trace's deadline" if isinstance(failure, DeadlinePassed) else f"{worker.policy.timeout_s} s"
-            cause = TimeoutError(f"no answer within {late}") if timed_out else failure
-            data = {"latency_ms": latency_ms, "error": log.describe(cause)}
-            log.end("attempt", worker.port.name, span, context._span, status, data)
-        if cancelled or isinstance(failure, Closed | KeyboardInterrupt):
-            raise failure
-        task = context._task
-        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:
-            # Not by us: the loop is shutting down, or the node cancelled its own task.
-            if trace is not None and trace.error is None:
-                trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
-            raise failure
-        self._forget_timeout(context)
-        if isinstance(failure, DeadlinePassed):
-            return await self._expired(worker, context, context.message)
-        event = "node_timeout" if timed_out else "node_error"
-        await self.broadcast.tell(
-            event,
-            context,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            level=logging.WARNING if timed_out else logging.ERROR,
-            extra={"exception": shown},
-            exc=failure,
-        )
-        may_retry = worker.policy.retries(failure) and not isinstance(failure, InterceptorFailed)
-        if attempt < worker.policy.max_retries and may_retry:
-            delay = worker.policy.backoff(attempt + 1)
-            retry = {"sleep_s": delay, "exception": shown}
-            if log is not None:
-                about = {"attempt": attempt + 1, "sleep_s": delay, "error": shown}
-                log.event("node.retry", worker.port.name, context._span, about)
-            await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
-            await asyncio.sleep(delay)
-            return None
-        error = flow_error(worker.node, context.trace_id, failure, attempt, latency_ms)
-        if trace is not None and trace.error is None:
-            trace.error = error
-        await self.broadcast.tell(
-            "node_failed",
-            context,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            level=logging.ERROR,
-            extra={"exception": shown, "flow_error": error.to_payload()},
-            exc=failure,
-        )
-        if self.table.errors_are_results:
-            await self.flow._to_rookery(context, error)
-        return error
-
-    async def _expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
-        """The trace's time is up: answer in the node's place."""
-        answer = message
-        if not isinstance(message.payload, FinalAnswer):
-            answer = rewrap(message, FinalAnswer(text=DEADLINE_EXCEEDED_TEXT))
-        return await self._stopped(worker, context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
-
-    async def _stopped(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
-        """A deadline or budget ends the trace with an answer."""
-        trace = context._trace
-        about: dict[str, Any] = {"deadline_s": answer.deadline_s}
-        event, kind = "deadline_skip", "deadline.exceeded"
-        if code is not FlowErrorCode.DEADLINE_EXCEEDED:
-            event, kind, about = "budget_exhausted", "budget.exhausted", {}
-        error = FlowError(
-            trace_id=context.trace_id,
-            node_name=worker.port.name,
-            node_id=worker.node.node_id,
-            code=code,
-            message=answer.payload.text,
-            metadata=about,
-        )
-        if trace is not None:
-            trace.error = trace.error or error
-            trace.stopped = True
-            if trace.log is not None:
-                logged = {"message_id": context._item[4], "code": error.code, **about}
-                trace.log.event(kind, worker.port.name, context._span, logged)
-        await self.broadcast.tell(event, context, extra={**about, "flow_error": error.to_payload()})
-        await self.flow._to_rookery(context, answer)
-        return error
 
 
 def _expire(context: Context) -> None:

@@ -6,7 +6,7 @@ them; with no recorder installed the cost is one `is None` for each place that w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Payload", "TraceLog", "TraceRecorder"]
@@ -65,4 +65,8 @@ class TraceRecorder(Protocol):
 
     async def flush(self) -> None:
         """Return once everything reported so far is durable."""
+        ...
+
+    def durable(self) -> Awaitable[None] | None:
+        """What to await before a result is given out, so that the events behind it are durable; None for nothing."""
         ...

@@ -173,9 +173,10 @@ def join_k(name: str, k: int) -> Node:
         raise ValueError("k must be positive")
 
     async def join(message: Any, ctx: Context) -> Any:
-        if ctx.trace_id is None:
-            raise ValueError("join_k requires messages with trace_id")
-        state = ctx.trace_state
+        try:
+            state = ctx.trace_state
+        except RuntimeError:
+            raise ValueError("join_k requires messages with trace_id") from None
         bucket: list[Any] | None = state.get("bucket")
         if bucket is None:
             bucket = state["bucket"] = []

@@ -40,6 +40,9 @@ class _Nested:
     async def flush(self) -> None:
         """The caller's recorder does that."""
 
+    def durable(self) -> None:
+        """What a playbook gives stays inside the caller's trace."""
+
 
 class _NestedLog:
     """The caller's log, seen from the playbook's span."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
+from penguiflow.egress import Durable
 from penguiflow.errors import FlowError
 from penguiflow.types import Message, StreamChunk
 
@@ -79,9 +80,16 @@ class ResultQueue:
         self.error = error
         self._notify()
 
-    async def get(self) -> Any:
-        """The next result. Once there is none left: raises the trace's error, or `StopAsyncIteration`."""
-        while not self.results:
+    async def get(self, durable: Durable | None = None) -> Any:
+        """The next result. Once there is none left: raises the trace's error, or `StopAsyncIteration`.
+
+        With `durable` not before the events behind it are committed.
+        """
+        while True:
+            if self.results and durable is not None and (commit := durable()) is not None:
+                await commit
+            if self.results:
+                break
             if self.finished:
                 if self.error is not None:
                     raise self.error

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from penguiflow.channels import UNCHANGED, whole
-from penguiflow.context import Port
+from penguiflow.egress import Egress
 from penguiflow.errors import FlowError
 from penguiflow.results import ResultQueue
 from penguiflow.traces import TraceTable
@@ -32,9 +32,10 @@ def with_trace(msg: Any, trace_id: str) -> Any:
 class Roundtrips:
     """Who waits for the result of which trace."""
 
-    def __init__(self, table: TraceTable, rookery: Port, maxsize: int) -> None:
+    def __init__(self, table: TraceTable, egress: Egress, maxsize: int) -> None:
         self.table = table
-        self.rookery = rookery
+        self.egress = egress
+        self.rookery = egress.rookery
         self.maxsize = maxsize
         self.enabled = False
         """Whether anything was ever emitted for a named trace."""
@@ -57,18 +58,21 @@ class Roundtrips:
 
     async def fetch(self, trace_id: str) -> Any:
         """The next result of the trace. Raises its `FlowError`; None when it ended without a result."""
-        items = self.rookery.inbox.items
-        for position, item in enumerate(items):
-            floe, message, payload, trace, _ = item
-            if trace is not None and trace.id == trace_id and not trace.cancelled:
-                del items[position]
-                floe.release()
+        if self._position(trace_id) is not None:
+            await self.egress.kept()
+        # Somebody else may have been faster meanwhile.
+        if (position := self._position(trace_id)) is not None:
+            floe, message, payload, trace, _ = self.rookery.inbox.items[position]
+            del self.rookery.inbox.items[position]
+            self.egress.forget()
+            floe.release()
+            if trace is not None:
                 self.table.collected(trace)
-                self._end(trace_id)
-                return whole(message, payload)
+            self._end(trace_id)
+            return whole(message, payload)
         queue = self._subscribe(trace_id)
         try:
-            result = await queue.get()
+            result = await queue.get(self.egress.durable)
         except asyncio.CancelledError:
             # The result is kept for a fetch that is repeated. A new emit for the trace need not wait for this one.
             self._end(trace_id)
@@ -83,6 +87,14 @@ class Roundtrips:
             raise
         self._unsubscribe(trace_id, queue)
         return result
+
+    def _position(self, trace_id: str) -> int | None:
+        """Where in the common queue a result of the trace is."""
+        for position, item in enumerate(self.rookery.inbox.items):
+            trace = item[3]
+            if trace is not None and trace.id == trace_id and not trace.cancelled:
+                return position
+        return None
 
     def clear(self) -> None:
         """Let everybody go on who waits for a turn."""

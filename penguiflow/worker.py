@@ -90,6 +90,8 @@ class Engine:
         self.carriers: set[asyncio.Task[None]] = set()
         self.suspended: set[Context] = set()
         self.stopping = False
+        self.awaited_quiet: list[asyncio.Future[None]] = []
+        """Who waits until nothing is left to do."""
         for worker in self.workers:
             worker.port.inbox.worker = worker
             worker.port.inbox.engine = self
@@ -123,6 +125,34 @@ class Engine:
                 context._deliver_cancel()
         if waiting:
             await asyncio.wait(waiting)
+
+    async def quiet(self) -> None:
+        """Return once no message waits for a node, none is being handled, and no sender from outside waits for room."""
+        calm = False
+        while True:
+            if not self._is_quiet():
+                calm = False
+                waiter = self.loop.create_future()
+                self.awaited_quiet.append(waiter)
+                await waiter
+            elif calm:
+                return
+            else:
+                # A sender whose turn has come may not have run yet.
+                calm = True
+                await asyncio.sleep(0)
+
+    def _is_quiet(self) -> bool:
+        if self.drainer is not None or self.ready or self.suspended:
+            return False
+        return not any(worker.items or floe.putters for worker in self.workers for floe in worker.port.incoming)
+
+    def _came_to_rest(self) -> None:
+        """Have those look again who wait for quiet."""
+        for waiter in self.awaited_quiet:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.awaited_quiet.clear()
 
     def list_worker(self, worker: Worker) -> None:
         """The node has work."""
@@ -179,9 +209,10 @@ class Engine:
             worker = ready.popleft()
             items = worker.items
             rest: tuple[Context, Coroutine[Any, Any, None]] | None = None
+            broken = False
             if worker.running < worker.limit:
                 # It stays listed meanwhile, so that what it sends to itself does not list it again.
-                for _ in range(min(len(items), BURST)):
+                while items:
                     item = items.popleft()
                     floe = item[0]
                     floe.size -= 1
@@ -191,7 +222,12 @@ class Engine:
                     trace = item[3]
                     if trace is not None and trace.cancelled:
                         trace.passed_over(item)
-                    elif (rest := step(worker, item)) is not None or self.stopping or cancelling():
+                    elif (rest := step(worker, item)) is not None:
+                        break
+                    elif cancelling() or self.stopping:
+                        broken = True
+                        break
+                    if not handled % BURST:
                         break
             worker.listed = False
             if rest is not None:
@@ -202,13 +238,14 @@ class Engine:
                     await self._go_on(worker, task, *rest)
                 finally:
                     worker.running -= 1
-            if cancelling():
+                broken = cancelling() > 0
+            if broken and cancelling():
                 self._notice_shutdown()
             if items and not worker.listed and worker.running < worker.limit and not self.stopping:
                 self.list_worker(worker)
-            if cancelling():
+            if broken and cancelling():
                 return
-            if self.drainer is not task:
+            if rest is not None and self.drainer is not task:
                 if self.drainer is not None:
                     return
                 self.drainer = task
@@ -218,6 +255,8 @@ class Engine:
                 self.invoker.refresh()
         if self.drainer is task:
             self.drainer = None
+            if self.awaited_quiet:
+                self._came_to_rest()
 
     async def _go_on(
         self, worker: Worker, task: asyncio.Task[None], context: Context, activation: Coroutine[Any, Any, None]

@@ -139,6 +139,7 @@ class MemoryRecorder:
 
     def __init__(self) -> None:
         self.logs: list[RecordedTrace] = []
+        self.commit: Callable[[], Awaitable[None] | None] | None = None
         self.ready = asyncio.Event()
         self.ready.set()
 
@@ -158,6 +159,9 @@ class MemoryRecorder:
 
     async def flush(self) -> None:
         """Everything is there already."""
+
+    def durable(self) -> Awaitable[None] | None:
+        return self.commit() if self.commit is not None else None
 
     def only(self) -> RecordedTrace:
         """The log of the one trace there was."""

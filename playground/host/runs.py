@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
@@ -102,6 +102,10 @@ class RunRecorder:
     async def flush(self) -> None:
         """As the recorder behind it."""
         await self._inner.flush()
+
+    def durable(self) -> Awaitable[None] | None:
+        """As the recorder behind it."""
+        return self._inner.durable()
 
     def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> RunLog:
         """Begin the log of a trace."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from penguiflow import WM, Context, FinalAnswer, Headers, Message, Node, create
+from penguiflow import WM, Context, FinalAnswer, Headers, Message, Node, NodePolicy, create
 from penguiflow.core import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.metrics import FlowEvent
+from penguiflow.validation import rewrap
 
 
 def memory(**values: Any) -> Message:
@@ -148,3 +150,44 @@ async def test_a_node_may_send_to_itself_more_than_its_edge_is_wide() -> None:
     await flow.call(0, timeout=5)
     assert handled == [0, 1, 2, 3, 4, 5]
     await flow.stop()
+
+
+@pytest.mark.parametrize("kept", ["messages", "memories", "contexts", "nothing"])
+async def test_what_a_node_keeps_of_earlier_rounds_stays_as_it_was(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are used again from round to round, but only where nobody can see it."""
+    seen: list[Any] = []
+    copies: list[int] = []
+
+    def counted(envelope: Message, payload: Any) -> Message:
+        copies.append(payload.hops)
+        return rewrap(envelope, payload)
+
+    monkeypatch.setattr("penguiflow.controller.rewrap", counted)
+    before: list[int] = []
+
+    async def look(message: Message, ctx: Context) -> Message:
+        if message.payload.hops == 9:
+            return message.model_copy(update={"payload": FinalAnswer(text="done")})
+        before.append(message.payload.hops)
+        seen.append({"messages": message, "memories": message.payload, "contexts": ctx}.get(kept))
+        return message
+
+    node = Node(look, name="look", policy=NodePolicy(validate="none"), allow_cycle=True)
+    flow = create(node.to(node))
+    flow.run()
+    mine = memory(budget_hops=20)
+    my_memory = mine.payload
+    assert (await flow.call(mine)).payload.text == "done"
+    await flow.stop()
+    assert before == list(range(9))
+    assert my_memory.hops == 0
+    assert mine.payload is my_memory
+    shown = {
+        "messages": lambda item: item.payload.hops,
+        "memories": lambda item: item.hops,
+        "contexts": lambda item: item.message.payload.hops,
+    }
+    # The first round's message is the caller's.
+    assert len(copies) == (9 if kept in shown or sys.version_info >= (3, 14) else 1)
+    if kept in shown:
+        assert [shown[kept](item) for item in seen] == before

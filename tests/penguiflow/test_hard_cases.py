@@ -58,6 +58,9 @@ class Slow:
     async def flush(self) -> None:
         return
 
+    def durable(self) -> None:
+        return
+
 
 async def test_a_node_that_sends_much_waits_for_the_recorder(recorder: Any) -> None:
     async def fan_out(message: Any, ctx: Context) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 EXAMPLES = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 HEADERS = Headers(tenant="acme")
 TOKENS_A_ROUND = 10
-CONCURRENCIES = [1]
+CONCURRENCIES = [1, 2, 3]
 
 
 @dataclass(frozen=True)

@@ -280,3 +280,92 @@ async def test_a_sender_that_had_just_been_let_in_is_answered_too(
     await asyncio.create_task(flow.stop())
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     assert [getattr(outcome, "code", outcome) for outcome in outcomes] == [FlowErrorCode.TRACE_CANCELLED] * 3
+
+
+async def test_a_drain_finishes_what_is_there_and_takes_no_more(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
+) -> None:
+    gate = asyncio.Event()
+    done: list[Any] = []
+
+    async def work(message: Message, ctx: Context) -> None:
+        await gate.wait()
+        done.append(message.payload)
+
+    flow = start(create(make_node(work).to(make_node(name="next")), queue_maxsize=2))
+    senders = [asyncio.create_task(flow.emit(make_message(number))) for number in range(5)]
+    call = asyncio.create_task(flow.call(make_message("called")))
+    await until(lambda: flow._engine is not None and bool(flow._engine.suspended))
+    stopping = asyncio.create_task(flow.stop(drain=True))
+    await asyncio.sleep(0)
+    for refused in (flow.emit(make_message("late")), flow.call(make_message("late"))):
+        with pytest.raises(RuntimeError, match="takes no more messages"):
+            await refused
+    with pytest.raises(RuntimeError, match="takes no more messages"):
+        flow.emit_nowait(make_message("late"))
+    assert not stopping.done()
+    gate.set()
+    await stopping
+    assert done == [0, 1, 2, 3, 4, "called"]
+    assert await call is None
+    await asyncio.gather(*senders)
+    assert not flow.running
+    flow.run()
+    await flow.emit(make_message("again"))
+    await until(lambda: done[-1] == "again")
+    await flow.stop()
+
+
+async def test_results_of_a_drained_flow_can_still_be_fetched(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    flow = start(create(make_node().to()))
+    for number in range(3):
+        await flow.emit(make_message(number))
+    await flow.stop(drain=True)
+    assert [(await flow.fetch()).payload for _ in range(3)] == [0, 1, 2]
+
+
+async def test_a_drain_that_takes_too_long_is_given_up(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def never(message: Message, ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    flow = start(create(make_node(never).to()))
+    caller = asyncio.create_task(flow.call(make_message("x")))
+    await asyncio.sleep(0)
+    with caplog.at_level(logging.WARNING, "penguiflow.core"):
+        await flow.stop(drain=True, timeout=0.01)
+    assert [(record.message, record.__dict__["pending"]) for record in caplog.records] == [("drain_timeout", 1)]
+    with pytest.raises(FlowError):
+        await caller
+
+
+async def test_a_drain_whose_caller_gives_up_leaves_the_flow_running(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    gate = asyncio.Event()
+
+    async def work(message: Message, ctx: Context) -> Message:
+        await gate.wait()
+        return message
+
+    flow = start(create(make_node(work).to()))
+    await flow.emit(make_message("x"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(flow.stop(drain=True), 0.01)
+    gate.set()
+    assert flow.running
+    await flow.emit(make_message("y"))
+    assert [(await flow.fetch()).payload for _ in range(2)] == ["x", "y"]
+
+
+async def test_a_node_cannot_drain_its_own_flow(start: Start, make_node: MakeNode, make_message: MakeMessage) -> None:
+    async def stops(message: Message, ctx: Context) -> None:
+        assert ctx.runtime is not None
+        await ctx.runtime.stop(drain=True)
+
+    flow = start(create(make_node(stops).to()))
+    with pytest.raises(FlowError, match="its own flow"):
+        await flow.call(make_message("x"))

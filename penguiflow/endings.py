@@ -1,0 +1,137 @@
+"""How an attempt ends that did not succeed: tried again, given up, out of time, out of budget."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.controller import DEADLINE_EXCEEDED_TEXT
+from penguiflow.coroutines import Closed
+from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
+from penguiflow.traces import TraceCancelled, cancelled_error
+from penguiflow.types import FinalAnswer, Message
+from penguiflow.validation import rewrap
+
+if TYPE_CHECKING:
+    from penguiflow.context import Context
+    from penguiflow.core import PenguiFlow
+    from penguiflow.worker import Worker
+
+__all__ = ["Endings", "forget_timeout"]
+
+
+class Endings:
+    """Reports failures and says how to go on."""
+
+    def __init__(self, flow: PenguiFlow) -> None:
+        self.flow = flow
+        self.broadcast = flow._broadcast
+        self.table = flow._table
+
+    async def attempt_failed(
+        self, worker: Worker, context: Context, failure: BaseException, attempt: int, span: str, started: float
+    ) -> FlowError | None:
+        """Report a failed attempt and wait for the next one (None), or give up (the error)."""
+        latency_ms = (perf_counter() - started) * 1e3
+        trace = context._trace
+        log = None if trace is None else trace.log
+        cancelled = context._cancel_reason is not None or (
+            isinstance(failure, TraceCancelled) and trace is not None and trace.cancelled
+        )
+        timed_out = isinstance(failure, NodeTimeout | DeadlinePassed)
+        shown = text_of(failure, repr)
+        if log is not None:
+            status = "cancelled" if cancelled else "timeout" if timed_out else "error"
+            late = "the trace's deadline" if isinstance(failure, DeadlinePassed) else f"{worker.policy.timeout_s} s"
+            cause = TimeoutError(f"no answer within {late}") if timed_out else failure
+            data = {"latency_ms": latency_ms, "error": log.describe(cause)}
+            log.end("attempt", worker.port.name, span, context._span, status, data)
+        if cancelled or isinstance(failure, Closed | KeyboardInterrupt):
+            raise failure
+        task = context._task
+        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:
+            # Not by us: the loop is shutting down, or the node cancelled its own task.
+            if trace is not None and trace.error is None:
+                trace.error = cancelled_error(trace, f"the task of node '{worker.port.name}' was cancelled")
+            raise failure
+        forget_timeout(context)
+        if isinstance(failure, DeadlinePassed):
+            return await self.expired(worker, context, context.message)
+        event = "node_timeout" if timed_out else "node_error"
+        await self.broadcast.tell(
+            event,
+            context,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            level=logging.WARNING if timed_out else logging.ERROR,
+            extra={"exception": shown},
+            exc=failure,
+        )
+        may_retry = worker.policy.retries(failure) and not isinstance(failure, InterceptorFailed)
+        if attempt < worker.policy.max_retries and may_retry:
+            delay = worker.policy.backoff(attempt + 1)
+            retry = {"sleep_s": delay, "exception": shown}
+            if log is not None:
+                about = {"attempt": attempt + 1, "sleep_s": delay, "error": shown}
+                log.event("node.retry", worker.port.name, context._span, about)
+            await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
+            await asyncio.sleep(delay)
+            return None
+        error = flow_error(worker.node, context.trace_id, failure, attempt, latency_ms)
+        if trace is not None and trace.error is None:
+            trace.error = error
+        await self.broadcast.tell(
+            "node_failed",
+            context,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            level=logging.ERROR,
+            extra={"exception": shown, "flow_error": error.to_payload()},
+            exc=failure,
+        )
+        if self.table.errors_are_results:
+            await self.flow._to_rookery(context, error)
+        return error
+
+    async def expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
+        """The trace's time is up: answer in the node's place."""
+        answer = message
+        if not isinstance(message.payload, FinalAnswer):
+            answer = rewrap(message, FinalAnswer(text=DEADLINE_EXCEEDED_TEXT))
+        return await self.stopped(worker, context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
+
+    async def stopped(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
+        """A deadline or budget ends the trace with an answer."""
+        trace = context._trace
+        about: dict[str, Any] = {"deadline_s": answer.deadline_s}
+        event, kind = "deadline_skip", "deadline.exceeded"
+        if code is not FlowErrorCode.DEADLINE_EXCEEDED:
+            event, kind, about = "budget_exhausted", "budget.exhausted", {}
+        error = FlowError(
+            trace_id=context.trace_id,
+            node_name=worker.port.name,
+            node_id=worker.node.node_id,
+            code=code,
+            message=answer.payload.text,
+            metadata=about,
+        )
+        if trace is not None:
+            trace.error = trace.error or error
+            trace.stopped = True
+            if trace.log is not None:
+                logged = {"message_id": context._item[4], "code": error.code, **about}
+                trace.log.event(kind, worker.port.name, context._span, logged)
+        await self.broadcast.tell(event, context, extra={**about, "flow_error": error.to_payload()})
+        await self.flow._to_rookery(context, answer)
+        return error
+
+
+def forget_timeout(context: Context) -> None:
+    """An attempt that ran out of time is over: what was done to end it is taken back."""
+    if context._timed_out and context._task is not None:
+        context._task.uncancel()
+        context._cancels -= 1
+        context._timed_out = False
