@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 
-__all__ = ["Chunk", "pack", "unpack"]
+__all__ = ["Chunk", "columns", "pack", "unpack"]
 
 _OBJECT = b"{"
 
@@ -47,6 +47,12 @@ class Chunk(NamedTuple):
             self.names[index],
             self.data[index],
         )
+
+
+def columns(records: Sequence[EventRecord]) -> Chunk:
+    """Events, at least one, column by column."""
+    _, epochs, _, *others = zip(*records, strict=True)
+    return Chunk._make((epochs, *others))
 
 
 def pack(records: Sequence[EventRecord]) -> bytes:

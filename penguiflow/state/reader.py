@@ -14,12 +14,14 @@ from pydantic_core import from_json
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.lines import event_line, trace_field
+from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import Chunk, unpack
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
 from penguiflow.state.files import ReadConnection, explain, open_to_read
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.models import StoredEvent
+from penguiflow.state.overview import span_tree
 from penguiflow.state.traces import TraceQuery, TraceSummary
 
 __all__ = ["Reader"]
@@ -244,6 +246,11 @@ def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, 
     trace = trace_field(trace_id)
     places = _positions(connection, trace_id, after, limit)
     return [event_line(chunk.record(index, first_seq, trace_id), trace) for chunk, index, first_seq in places]
+
+
+def load_spans(connection: sqlite3.Connection, trace_id: str, fold: bool) -> list[Span]:
+    """The tree of a trace; with `fold`, of many siblings alike only some."""
+    return span_tree(stored_chunks(connection, trace_id), trace_id, fold=fold)
 
 
 def load_flow_events(connection: sqlite3.Connection, trace_id: str) -> list[StoredEvent]:

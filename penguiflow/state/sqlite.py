@@ -34,6 +34,7 @@ from penguiflow.state.writer import Writer
 
 if TYPE_CHECKING:
     from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
+    from penguiflow.recording.spans import Span
     from penguiflow.state.artifacts import SQLiteArtifactStore
 
 __all__ = ["SQLiteStateStore"]
@@ -215,6 +216,11 @@ class SQLiteStateStore(KeepsState):
         return await self._reader.ask(
             lambda connection: reader.load_event_bytes(connection, trace_id, after, limit), []
         )
+
+    async def load_spans(self, trace_id: str, *, fold: bool = False) -> list[Span]:
+        """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""
+        nothing: list[Span] = []
+        return await self._reader.ask(lambda connection: reader.load_spans(connection, trace_id, fold), nothing)
 
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
         """What `save_event` kept and what was recorded, ascending in time; empty for an unknown trace."""
