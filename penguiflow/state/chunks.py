@@ -8,6 +8,7 @@ in each line.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 
-__all__ = ["Chunk", "columns", "pack", "unpack"]
+__all__ = ["Chunk", "columns", "damaged", "pack", "unpack"]
 
 _OBJECT = b"{"
 
@@ -77,14 +78,25 @@ def pack(records: Sequence[EventRecord]) -> bytes:
 
 
 def unpack(data: bytes) -> Chunk:
-    """The events of a stored piece. Raises `ValueError` when it is none."""
-    if data.startswith(_OBJECT):
-        return _unpack_lines(data.split(b"\n"))
-    head, *rest = data.split(b"\n")
-    epochs, spans, parents, times, offsets, kinds, names = from_json(head, cache_strings="all")
-    if isinstance(epochs, int):
-        epochs = [epochs] * len(rest)
-    return Chunk(epochs, spans, parents, times, offsets, kinds, names, rest)
+    """The events of a stored piece. Raises `sqlite3.DatabaseError` (corrupt) when it is none."""
+    try:
+        if data.startswith(_OBJECT):
+            return _unpack_lines(data.split(b"\n"))
+        head, *rest = data.split(b"\n")
+        epochs, *others = from_json(head, cache_strings="all")
+        chunk = Chunk._make(([epochs] * len(rest) if isinstance(epochs, int) else epochs, *others, rest))
+        if any(len(column) != len(rest) for column in chunk):
+            raise ValueError("columns of different length")
+    except (ValueError, TypeError, KeyError) as error:
+        raise damaged(f"events cannot be read: {error}") from error
+    return chunk
+
+
+def damaged(what: str) -> sqlite3.DatabaseError:
+    """The error that sqlite3 itself raises for a file that is not what was written."""
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _unpack_lines(lines: list[bytes]) -> Chunk:

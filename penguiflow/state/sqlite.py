@@ -20,7 +20,7 @@ from penguiflow.recording.events import EventSink, TraceEvent
 from penguiflow.recording.payloads import encode_data
 from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.text import clean_text
-from penguiflow.state import reader, recovery
+from penguiflow.state import reader, recovery, schema
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.files import explain, open_to_write
 from penguiflow.state.follow import follow
@@ -261,7 +261,17 @@ class SQLiteStateStore(KeepsState):
 
     async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         nothing: list[Any] = []
-        return await self._reader.ask(lambda connection: connection.execute(sql, parameters).fetchall(), nothing)
+
+        def ask(connection: sqlite3.Connection) -> list[Any]:
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                # A file of an earlier version that nobody has written to since.
+                if schema.is_missing_table(error):
+                    return nothing
+                raise
+
+        return await self._reader.ask(ask, nothing)
 
 
 def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
