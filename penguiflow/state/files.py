@@ -41,7 +41,7 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
         raise wrong
     connection = None
     try:
-        connection = _connect(path, "mode=rwc")
+        connection = _connect(path, "mode=rwc", BUSY_TIMEOUT_S)
         # Before anything is changed: what is not ours, or newer, is left as it is.
         if schema.check(connection, str(path)) == 0:
             # Takes effect on a file that is still empty: what is removed later can then be given back.
@@ -186,7 +186,7 @@ def explain(error: BaseException, path: Path, *, writing: bool) -> StoreError:
     return StoreError(f"{path}: {error}", path=str(path))
 
 
-def _connect(path: Path, options: str, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def _connect(path: Path, options: str, timeout_s: float) -> sqlite3.Connection:
     uri = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
     # Transactions are begun by name; a connection is used by one thread at a time, not always the same.
     return sqlite3.connect(
