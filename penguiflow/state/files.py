@@ -18,6 +18,8 @@ __all__ = ["ReadConnection", "check_file", "explain", "open_to_read", "open_to_w
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for other processes that write to the same file."""
+_CHECKPOINT_PAGES = 4000
+"""Pages that gather in the log before they go into the database: pages that change again and again go there once."""
 _MAX_WAL_BYTES = 64 * 1024 * 1024
 _SYNCHRONOUS = {"batched": "NORMAL", "every_event": "FULL"}
 
@@ -48,6 +50,7 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_MAX_WAL_BYTES}")
         schema.migrate(connection, str(path))
     except BaseException as error:
