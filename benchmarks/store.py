@@ -4,8 +4,10 @@
 
 Each message is one trace of a chain of five nodes, as the runtime reports it. Compared, in rounds that take turns:
 
-- `bare`: a thread that commits the same lines in groups, one row a chunk, and knows nothing of traces;
-- `rows`: the same with a row for each event, found by (trace, seq), as chunks are found by (trace, last seq);
+- `one by one`: a bare group-commit writer: a thread that is handed each event's JSON as it happens, and commits a row
+  for each in groups;
+- `in bulk`: the same, handed a trace at a time;
+- `as stored`: the same, handed the very rows that the store makes of a trace, ready-made: what SQLite itself costs;
 - `store`: the recorder and the SQLite store, from the first event to the flush;
 - `recorder`: the recorder alone, with a sink that takes events and drops them: what the loop's thread pays.
 
@@ -32,9 +34,15 @@ from penguiflow.observer import Payload, TraceRecorder
 from penguiflow.recording import EventRecord, Recorder
 from penguiflow.recording.lines import event_line
 from penguiflow.state import SQLiteStateStore
+from penguiflow.state.chunks import pack
 
 NODES = 5
 LINGER_S = 0.02
+GROUP = 4_000
+"""Rows of a commit."""
+
+Row = tuple[int, int, bytes]
+"""Trace, seq and what is stored."""
 
 
 class Body(BaseModel):
@@ -138,52 +146,41 @@ async def run_store(messages: int, path: Path) -> tuple[Cost, Cost]:
     return reported, committed
 
 
-def run_bare(chunks: list[list[bytes]], path: Path, *, row_per_event: bool = False) -> Cost:
-    """A thread that commits the same lines in groups."""
+def run_bare(items: list[list[Row]], path: Path) -> Cost:
+    """A thread that commits rows in groups; each item is what it is handed at once."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"):
         connection.execute(statement)
     connection.execute("CREATE TABLE lines (id INTEGER PRIMARY KEY, trace INTEGER, seq INTEGER, data BLOB NOT NULL)")
     connection.execute("CREATE UNIQUE INDEX lines_seq ON lines (trace, seq)")
-    waiting: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
-    traces = 0
+    waiting: queue.SimpleQueue[list[Row] | None] = queue.SimpleQueue()
 
-    def rows_of(group: list[list[bytes]]) -> list[tuple[int, int, bytes]]:
-        nonlocal traces
-        rows = []
-        for chunk in group:
-            traces += 1
-            if row_per_event:
-                rows += [(traces, seq, line) for seq, line in enumerate(chunk)]
-            else:
-                rows.append((traces, len(chunk) - 1, b"\n".join(chunk)))
-        return rows
+    def gather() -> tuple[list[Row], bool]:
+        group: list[Row] = []
+        deadline = time.perf_counter() + LINGER_S
+        while len(group) < GROUP:
+            try:
+                item = waiting.get(timeout=max(0.0, deadline - time.perf_counter())) if group else waiting.get()
+            except queue.Empty:
+                break
+            if item is None:
+                return group, True
+            group += item
+        return group, False
 
     def commit_groups() -> None:
-        while (first := waiting.get()) is not None:
-            group = [first]
-            deadline = time.perf_counter() + LINGER_S
-            ended = False
-            while len(group) < 200 and (rest := deadline - time.perf_counter()) > 0:
-                try:
-                    chunk = waiting.get(timeout=rest)
-                except queue.Empty:
-                    break
-                if chunk is None:
-                    ended = True
-                    break
-                group.append(chunk)
+        ended = False
+        while not ended:
+            group, ended = gather()
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO lines (trace, seq, data) VALUES (?, ?, ?)", rows_of(group))
+            connection.executemany("INSERT INTO lines (trace, seq, data) VALUES (?, ?, ?)", group)
             connection.execute("COMMIT")
-            if ended:
-                return
 
     def work() -> None:
         thread = threading.Thread(target=commit_groups)
         thread.start()
-        for chunk in chunks:
-            waiting.put(chunk)
+        for item in items:
+            waiting.put(item)
         waiting.put(None)
         thread.join()
 
@@ -192,16 +189,16 @@ def run_bare(chunks: list[list[bytes]], path: Path, *, row_per_event: bool = Fal
     return cost
 
 
-def lines_of(messages: int) -> list[list[bytes]]:
-    """The lines that the store writes for them, one list a trace."""
+def traces_of(messages: int) -> list[list[EventRecord]]:
+    """The events that the recorder makes of them, one list a trace."""
     sink = Keep()
     recorder = Recorder(sink)
-    chunks = []
+    traces = []
     for number in range(messages):
         sink.records = []
         record_message(recorder, number, "b")
-        chunks.append([event_line(record) for record in sink.records])
-    return chunks
+        traces.append(sink.records)
+    return traces
 
 
 def main() -> None:
@@ -210,49 +207,49 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    chunks = lines_of(options.messages)
-    events = sum(map(len, chunks))
-    size = sum(len(line) + 1 for chunk in chunks for line in chunk)
-    bare, rows, alone, reported, committed, grown = [], [], [], [], [], []
+    traces = traces_of(options.messages)
+    in_bulk = [[(number, record.seq, event_line(record)) for record in trace] for number, trace in enumerate(traces)]
+    bare = {
+        "one by one": [[row] for rows in in_bulk for row in rows],
+        "in bulk": in_bulk,
+        "as stored": [[(number, trace[-1].seq, pack(trace))] for number, trace in enumerate(traces)],
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in (*bare, "recorder", "reported", "store")}
+    grown = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
-            bare.append(run_bare(chunks, Path(folder, f"bare{number}.db")))
-            rows.append(run_bare(chunks, Path(folder, f"rows{number}.db"), row_per_event=True))
-            alone.append(run_recorder(options.messages))
+            for name, items in bare.items():
+                costs[name].append(run_bare(items, Path(folder, f"{name}{number}.db")))
+            costs["recorder"].append(run_recorder(options.messages))
             path = Path(folder, f"store{number}.db")
-            costs = asyncio.run(run_store(options.messages, path))
-            reported.append(costs[0])
-            committed.append(costs[1])
+            reported, committed = asyncio.run(run_store(options.messages, path))
+            costs["reported"].append(reported)
+            costs["store"].append(committed)
             grown.append(path.stat().st_size)
+    size = sum(len(line) + 1 for rows in in_bulk for _, _, line in rows)
+    report(costs, list(bare), sum(map(len, traces)), size, statistics.median(grown))
 
-    def middle(costs: list[Cost], field: str) -> float:
-        return statistics.median([float(getattr(cost, field)) for cost in costs])
 
-    def per_event(costs: list[Cost], field: str) -> float:
-        return middle(costs, field) / events * 1e6
+def report(costs: dict[str, list[Cost]], bare: list[str], events: int, size: int, file_size: float) -> None:
+    """Print medians and ratios."""
 
-    store_s, bare_s = middle(committed, "wall_s"), middle(bare, "wall_s")
-    file_size = statistics.median(grown)
-    print(f"{options.messages} messages, {events} events, {size / events:.0f} bytes an event, {options.rounds} rounds")
-    print(f"bare group commit      {events / bare_s:>10,.0f} events/s")
-    rows_s = middle(rows, "wall_s")
-    print(f"  a row for each event {events / rows_s:>10,.0f} events/s   {rows_s / bare_s:.2f} x the bare time")
-    print(f"recorder and store     {events / store_s:>10,.0f} events/s   {store_s / bare_s:.2f} x the bare time")
-    print(f"CPU, bare              {per_event(bare, 'cpu_s'):>10.2f} us/event")
+    def middle(name: str, field: str) -> float:
+        return statistics.median([float(getattr(cost, field)) for cost in costs[name]])
+
+    print(f"{events} events, {size / events:.0f} bytes an event, {len(costs['store'])} rounds")
+    store = middle("store", "wall_s"), middle("store", "cpu_s")
+    print(f"{'recorder and store':<28}{events / store[0]:>10,.0f} events/s {store[1] / events * 1e6:>7.2f} us CPU")
+    for name in bare:
+        wall, cpu = middle(name, "wall_s"), middle(name, "cpu_s")
+        print(
+            f"{'bare, ' + name:<28}{events / wall:>10,.0f} events/s {cpu / events * 1e6:>7.2f} us CPU"
+            f"   recording reaches {wall / store[0]:.2f} of it"
+        )
+    alone, beside = middle("recorder", "loop_cpu_s"), middle("reported", "loop_cpu_s")
     print(
-        f"  a row for each event {per_event(rows, 'cpu_s'):>10.2f} us/event   "
-        f"{middle(rows, 'cpu_s') / middle(bare, 'cpu_s'):.2f} x bare"
+        f"loop's thread: {alone / events * 1e6:.2f} us an event alone, {beside / events * 1e6:.2f} us beside the writer"
     )
-    print(
-        f"CPU, recorder + store  {per_event(committed, 'cpu_s'):>10.2f} us/event   "
-        f"{middle(committed, 'cpu_s') / middle(bare, 'cpu_s'):.2f} x bare"
-    )
-    print(f"loop's thread, alone   {per_event(alone, 'loop_cpu_s'):>10.2f} us/event")
-    print(
-        f"loop's thread, storing {per_event(reported, 'loop_cpu_s'):>10.2f} us/event   "
-        f"{middle(reported, 'loop_cpu_s') / middle(alone, 'loop_cpu_s'):.2f} x the recorder alone"
-    )
-    print(f"file                   {file_size / size:>10.2f} bytes for each byte of events")
+    print(f"file: {file_size / size:.2f} bytes for each byte of events as JSON")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.runtime.rounds import Figures, Job, measure
 def main() -> None:
     """Measure, print the tables and, if asked to, write them into the documentation."""
     options = parse()
-    if options.figures is not None and options.figures.exists() and options.rounds == 0:
+    if options.rounds == 0:
         figures: Figures = {Job(*key): each for *key, each in json.loads(options.figures.read_text())}
         failures: list[str] = []
     else:
@@ -53,8 +53,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def parse() -> argparse.Namespace:
-    """The options, with lists where names are given."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, with lists where names are given; exits with a message when they make no sense."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime", description="The runtime side by side.")
     parser.add_argument("--workloads", default="", help="W1,W3: these and their variants; default: all but `memory`")
     parser.add_argument("--runtimes", default="", help=f"some of {','.join(lines.NAMES)}; default: all")
@@ -62,7 +62,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--write", action="store_true", help="measure all, write tables and plot to the documentation")
     parser.add_argument("--figures", type=Path, help="keep the figures of all rounds in this JSON file")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.write and (options.workloads or options.runtimes):
+        parser.error("--write is for all workloads and runtimes")
+    if options.rounds < 0 or (options.rounds == 0 and (options.figures is None or not options.figures.exists())):
+        parser.error("--rounds has to be at least 1, or 0 with a file of --figures that exists")
     options.runtimes = options.runtimes.split(",") if options.runtimes else list(lines.NAMES)
     options.workloads = options.workloads.split(",") if options.workloads else []
     unknown = [each for each in options.runtimes if each not in lines.NAMES]

@@ -56,33 +56,39 @@ def encode_data(data: Mapping[str, Any] | None) -> bytes:
     """An event's data as a JSON object, its `Payload` values (of the top level) first, in their stored form."""
     if not data:
         return b"{}"
-    simple = True
-    payloads = False
     for value in data.values():
-        kind = type(value)
-        if kind not in _scalars:
-            simple = False
-            if kind is Payload:
-                payloads = True
-    if simple:
-        try:
-            encoded = to_json(data, inf_nan_mode="strings")
-        except ValueError:  # text that is no Unicode
-            return _encode_object(data)
-        if len(encoded) <= _LONGEST_INT or _is_readable(encoded):
-            return encoded
-    if not payloads:
-        return _encode_object(data)
+        if type(value) not in _scalars:
+            break
+    else:
+        return _encode_flat(data)
     parts = []
     rest: dict[str, Any] = {}
+    flat = True
     for key, value in data.items():
-        if type(value) is Payload:
+        kind = type(value)
+        if kind is Payload:
             parts.append(b"%b:%b" % (to_json(key), encode_payload(value.value)))
-        else:
-            rest[key] = value
+            continue
+        rest[key] = value
+        if kind not in _scalars and flat:
+            flat = kind is dict and _scalars.issuperset(map(type, value.values()))
+    encoded = _encode_flat(rest) if flat else b""
+    if not encoded or len(encoded) > MAX_PAYLOAD_BYTES:
+        encoded = _encode_object(rest)
+    if not parts:
+        return encoded
     if rest:
-        parts.append(_encode_object(rest)[1:-1])
+        parts.append(encoded[1:-1])
     return b"{%b}" % b",".join(parts)
+
+
+def _encode_flat(data: Mapping[str, Any]) -> bytes:
+    """An object of scalars, and of objects of scalars."""
+    try:
+        encoded = to_json(data, inf_nan_mode="strings")
+    except ValueError:  # text that is no Unicode
+        return _encode_object(data)
+    return encoded if len(encoded) <= _LONGEST_INT or _is_readable(encoded) else _encode_object(data)
 
 
 def encode_payload(value: Any) -> bytes:

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
 
-__all__ = ["Span", "SpanTree", "build_spans", "find_message"]
+__all__ = ["Crowd", "Span", "SpanTree", "build_spans", "find_message"]
+
+
+class Crowd:
+    """Siblings of one kind and name of which only this is known."""
+
+    __slots__ = ("durations", "kind", "last_seq", "name", "statuses")
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.durations = array("q")
+        """Nanoseconds."""
+        self.statuses: Counter[str] = Counter()
+        self.last_seq = 0
+        """Where the last of them started."""
+
+    def add(self, start_seq: int, duration_ns: int, status: str) -> None:
+        """Count one more."""
+        self.durations.append(max(0, duration_ns))
+        self.statuses[status] += 1
+        self.last_seq = max(self.last_seq, start_seq)
+
+    def merge(self, other: Crowd) -> None:
+        """Count others in."""
+        self.durations.extend(other.durations)
+        self.statuses.update(other.statuses)
+        self.last_seq = max(self.last_seq, other.last_seq)
 
 
 class Span:
     """Something that began and, unless it still runs, ended: the trace, a node's work on a message, an attempt."""
 
     __slots__ = (
-        "attempt", "children", "end_ns", "end_seq", "epoch", "error", "input_id", "kind", "name", "output_ids",
-        "parent_id", "span_id", "start_ns", "start_seq", "started", "status",
+        "attempt", "children", "crowds", "end_ns", "end_seq", "epoch", "error", "input_id", "kind", "name",
+        "output_ids", "parent_id", "span_id", "start_ns", "start_seq", "started", "status",
     )  # fmt: skip
 
     def __init__(self, event: TraceEvent) -> None:
@@ -44,11 +73,22 @@ class Span:
         self.output_ids: list[str] = []
         """Message ids of what it sent, chunks of streams left out."""
         self.children: list[Span] = []
+        self.crowds: list[Crowd] = []
+        """Children that were counted and not kept."""
 
     @property
     def duration_ns(self) -> int | None:
         """None while it is running."""
         return None if self.end_ns is None else max(0, self.end_ns - self.start_ns)
+
+    def finish(self, event: TraceEvent) -> None:
+        """Take in its end."""
+        self.status = str(event.data.get("status", "ok"))
+        self.end_ns = event.offset_ns
+        self.end_seq = event.seq
+        error = event.data.get("error")
+        if error is not None:
+            self.error = error if isinstance(error, dict) else {"message": str(error)}
 
 
 class SpanTree:
@@ -69,7 +109,8 @@ class SpanTree:
         if span is None:
             return None
         if kind == span.kind + ".end":
-            return self._end(span, event.data, event)
+            span.finish(event)
+            return span
         if kind == "message.enqueued":
             message_id = event.data.get("message_id")
             if isinstance(message_id, str) and "stream_id" not in event.data:
@@ -82,15 +123,6 @@ class SpanTree:
         parent = None if event.parent_id is None else self.spans.get(event.parent_id)
         (self.roots if parent is None else parent.children).append(span)
         self.spans[span.span_id] = span
-        return span
-
-    def _end(self, span: Span, data: dict[str, Any], event: TraceEvent) -> Span:
-        span.status = str(data.get("status", "ok"))
-        span.end_ns = event.offset_ns
-        span.end_seq = event.seq
-        error = data.get("error")
-        if error is not None:
-            span.error = error if isinstance(error, dict) else {"message": str(error)}
         return span
 
 

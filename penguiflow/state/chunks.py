@@ -8,6 +8,7 @@ in each line.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 
-__all__ = ["Chunk", "pack", "unpack"]
+__all__ = ["Chunk", "columns", "damaged", "pack", "pack_columns", "unpack"]
 
 _OBJECT = b"{"
 
@@ -49,12 +50,23 @@ class Chunk(NamedTuple):
         )
 
 
+def columns(records: Sequence[EventRecord]) -> Chunk:
+    """Events, at least one, column by column."""
+    _, epochs, _, *others = zip(*records, strict=True)
+    return Chunk._make((epochs, *others))
+
+
 def pack(records: Sequence[EventRecord]) -> bytes:
     """The bytes of events that follow each other in one trace.
 
     Raises `ValueError` or `TypeError` for an event whose fields are not what they should be.
     """
-    _, epochs, _, spans, parents, times, offsets, kinds, names, data = zip(*records, strict=True)
+    return pack_columns(tuple(zip(*records, strict=True)))
+
+
+def pack_columns(fields: Sequence[tuple[Any, ...]]) -> bytes:
+    """As `pack`, of events that are columns already: one for each field of an `EventRecord`."""
+    _, epochs, _, spans, parents, times, offsets, kinds, names, data = fields
     # What is no text or no number is found here, at the price of a loop in C.
     for texts in (spans, kinds, names):
         "".join(texts)
@@ -71,14 +83,25 @@ def pack(records: Sequence[EventRecord]) -> bytes:
 
 
 def unpack(data: bytes) -> Chunk:
-    """The events of a stored piece. Raises `ValueError` when it is none."""
-    if data.startswith(_OBJECT):
-        return _unpack_lines(data.split(b"\n"))
-    head, *rest = data.split(b"\n")
-    epochs, spans, parents, times, offsets, kinds, names = from_json(head, cache_strings="all")
-    if isinstance(epochs, int):
-        epochs = [epochs] * len(rest)
-    return Chunk(epochs, spans, parents, times, offsets, kinds, names, rest)
+    """The events of a stored piece. Raises `sqlite3.DatabaseError` (corrupt) when it is none."""
+    try:
+        if data.startswith(_OBJECT):
+            return _unpack_lines(data.split(b"\n"))
+        head, *rest = data.split(b"\n")
+        epochs, *others = from_json(head, cache_strings="all")
+        chunk = Chunk._make(([epochs] * len(rest) if isinstance(epochs, int) else epochs, *others, rest))
+        if any(len(column) != len(rest) for column in chunk):
+            raise ValueError("columns of different length")
+    except (ValueError, TypeError, KeyError) as error:
+        raise damaged(f"events cannot be read: {error}") from error
+    return chunk
+
+
+def damaged(what: str) -> sqlite3.DatabaseError:
+    """The error that sqlite3 itself raises for a file that is not what was written."""
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _unpack_lines(lines: list[bytes]) -> Chunk:

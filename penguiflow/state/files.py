@@ -18,6 +18,8 @@ __all__ = ["ReadConnection", "check_file", "explain", "open_to_read", "open_to_w
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for other processes that write to the same file."""
+_CHECKPOINT_PAGES = 4000
+"""Pages that gather in the log before they go into the database: pages that change again and again go there once."""
 _MAX_WAL_BYTES = 64 * 1024 * 1024
 _SYNCHRONOUS = {"batched": "NORMAL", "every_event": "FULL"}
 
@@ -41,13 +43,14 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
         raise wrong
     connection = None
     try:
-        connection = _connect(path, "mode=rwc")
+        connection = _connect(path, "mode=rwc", BUSY_TIMEOUT_S)
         # Before anything is changed: what is not ours, or newer, is left as it is.
         if schema.check(connection, str(path)) == 0:
             # Takes effect on a file that is still empty: what is removed later can then be given back.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_MAX_WAL_BYTES}")
         schema.migrate(connection, str(path))
     except BaseException as error:
@@ -186,7 +189,7 @@ def explain(error: BaseException, path: Path, *, writing: bool) -> StoreError:
     return StoreError(f"{path}: {error}", path=str(path))
 
 
-def _connect(path: Path, options: str, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def _connect(path: Path, options: str, timeout_s: float) -> sqlite3.Connection:
     uri = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
     # Transactions are begun by name; a connection is used by one thread at a time, not always the same.
     return sqlite3.connect(

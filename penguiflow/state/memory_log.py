@@ -9,8 +9,11 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequen
 from typing import Any
 
 from penguiflow.recording.events import EventRecord, EventSink, TraceEvent
+from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
+from penguiflow.state.chunks import columns
 from penguiflow.state.follow import follow
+from penguiflow.state.overview import span_tree
 from penguiflow.state.reader import MAX_CANDIDATES, kind_filter, no_such_trace, the_only
 from penguiflow.state.recovery import closing_events
 from penguiflow.state.retention import Pruned, Retention
@@ -150,6 +153,11 @@ class MemoryLog:
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """As `load_events`, each event as JSON bytes."""
         return [record.to_json() for record in _first(self._after(trace_id, after), limit)]
+
+    async def load_spans(self, trace_id: str, *, fold: bool = False) -> list[Span]:
+        """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""
+        records = self._after(trace_id, -1)
+        return span_tree([(0, columns(records))] if records else [], trace_id, fold=fold)
 
     def follow(self, trace_id: str, *, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
         """Events with `seq > after`, and those to come, until the trace is over. An unknown one has none."""

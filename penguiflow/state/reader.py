@@ -14,12 +14,14 @@ from pydantic_core import from_json
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.lines import event_line, trace_field
+from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
-from penguiflow.state.chunks import Chunk, unpack
+from penguiflow.state.chunks import Chunk, damaged, unpack
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
 from penguiflow.state.files import ReadConnection, explain, open_to_read
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.models import StoredEvent
+from penguiflow.state.overview import span_tree
 from penguiflow.state.traces import TraceQuery, TraceSummary
 
 __all__ = ["Reader"]
@@ -69,6 +71,8 @@ class Reader:
                 return otherwise if connection is None else question(connection)
         except sqlite3.Error as error:
             raise explain(error, self._path, writing=False) from error
+        except ValueError as error:  # JSON that is none any more
+            raise explain(damaged(f"events cannot be read: {error}"), self._path, writing=False) from error
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection | None]:
@@ -219,8 +223,8 @@ def load_events(
 ) -> list[TraceEvent]:
     """Decoded events; `kinds` are exact, or beginnings followed by `*`."""
     if kinds is None:
-        places = _positions(connection, trace_id, after, limit)
-        return [chunk.record(index, first_seq, trace_id).decode() for chunk, index, first_seq in places]
+        with closing(_positions(connection, trace_id, after, limit)) as places:
+            return [chunk.record(index, first_seq, trace_id).decode() for chunk, index, first_seq in places]
     events: list[TraceEvent] = []
     wanted = kind_filter(kinds)
     with closing(_positions(connection, trace_id, after, None)) as found:
@@ -242,8 +246,14 @@ def kind_filter(kinds: Sequence[str]) -> Callable[[str], bool]:
 def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> list[bytes]:
     """Events in their JSON shape."""
     trace = trace_field(trace_id)
-    places = _positions(connection, trace_id, after, limit)
-    return [event_line(chunk.record(index, first_seq, trace_id), trace) for chunk, index, first_seq in places]
+    with closing(_positions(connection, trace_id, after, limit)) as places:
+        return [event_line(chunk.record(index, first_seq, trace_id), trace) for chunk, index, first_seq in places]
+
+
+def load_spans(connection: sqlite3.Connection, trace_id: str, fold: bool) -> list[Span]:
+    """The tree of a trace; with `fold`, of many siblings alike only some."""
+    with closing(stored_chunks(connection, trace_id)) as chunks:
+        return span_tree(chunks, trace_id, fold=fold)
 
 
 def load_flow_events(connection: sqlite3.Connection, trace_id: str) -> list[StoredEvent]:

@@ -6,7 +6,7 @@ import sqlite3
 
 from penguiflow.state.errors import StoreTooNew, StoreUnreadable
 
-__all__ = ["APPLICATION_ID", "VERSION", "check", "migrate"]
+__all__ = ["APPLICATION_ID", "VERSION", "check", "is_missing_table", "migrate"]
 
 APPLICATION_ID = 0x50464C57
 """`PFLW`: tells that an SQLite file is one of ours."""
@@ -208,6 +208,11 @@ def check(connection: sqlite3.Connection, path: str) -> int:
             path=path,
         )
     return 0
+
+
+def is_missing_table(error: sqlite3.OperationalError) -> bool:
+    """Whether a statement failed because the database, of an earlier version, has no such table yet."""
+    return str(error).startswith("no such table: ")
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -20,7 +20,7 @@ from penguiflow.recording.events import EventSink, TraceEvent
 from penguiflow.recording.payloads import encode_data
 from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.text import clean_text
-from penguiflow.state import reader, recovery
+from penguiflow.state import reader, recovery, schema
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.files import explain, open_to_write
 from penguiflow.state.follow import follow
@@ -34,6 +34,7 @@ from penguiflow.state.writer import Writer
 
 if TYPE_CHECKING:
     from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
+    from penguiflow.recording.spans import Span
     from penguiflow.state.artifacts import SQLiteArtifactStore
 
 __all__ = ["SQLiteStateStore"]
@@ -216,6 +217,11 @@ class SQLiteStateStore(KeepsState):
             lambda connection: reader.load_event_bytes(connection, trace_id, after, limit), []
         )
 
+    async def load_spans(self, trace_id: str, *, fold: bool = False) -> list[Span]:
+        """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""
+        nothing: list[Span] = []
+        return await self._reader.ask(lambda connection: reader.load_spans(connection, trace_id, fold), nothing)
+
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
         """What `save_event` kept and what was recorded, ascending in time; empty for an unknown trace."""
         nothing: list[StoredEvent] = []
@@ -255,7 +261,17 @@ class SQLiteStateStore(KeepsState):
 
     async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         nothing: list[Any] = []
-        return await self._reader.ask(lambda connection: connection.execute(sql, parameters).fetchall(), nothing)
+
+        def ask(connection: sqlite3.Connection) -> list[Any]:
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                # A file of an earlier version that nobody has written to since.
+                if schema.is_missing_table(error):
+                    return nothing
+                raise
+
+        return await self._reader.ask(ask, nothing)
 
 
 def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

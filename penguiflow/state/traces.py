@@ -8,6 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from penguiflow.recording.events import EventSink, TraceEvent
+from penguiflow.recording.spans import Span
 
 __all__ = ["TraceQuery", "TraceStatus", "TraceStore", "TraceSummary"]
 
@@ -115,6 +116,10 @@ class TraceStore(Protocol):
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """As `load_events`, each event still as JSON bytes: for readers that decode only what they show."""
+        ...
+
+    async def load_spans(self, trace_id: str, *, fold: bool = False) -> list[Span]:
+        """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""
         ...
 
     def follow(self, trace_id: str, *, after: int = -1) -> AsyncGenerator[TraceEvent, None]:

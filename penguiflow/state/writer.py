@@ -275,12 +275,16 @@ class Writer:
         While nothing can be written all are taken: whoever waits for one is told.
         """
         failing = self._failure is not None
-        while self._queue and (failing or (not self._jobs and len(self._pending) < MAX_BATCH_EVENTS)):
-            item = self._queue.popleft()
-            if isinstance(item, _Job | _Closing):
-                self._jobs.append(item)
-            else:
-                self._pending.append(item)
+        queue, pending, jobs = self._queue, self._pending, self._jobs
+        room = MAX_BATCH_EVENTS - len(pending)
+        while queue and (failing or (not jobs and room > 0)):
+            item = queue.popleft()
+            room -= 1
+            # What stands first is what there is most of.
+            if type(item) is EventRecord or type(item) is _Write:
+                pending.append(item)
+            elif isinstance(item, _Job | _Closing):
+                jobs.append(item)
 
     def _commit(self) -> None:
         """Commit a transaction's worth of what is pending."""
@@ -296,7 +300,8 @@ class Writer:
         batch.committed()
         del self._pending[: len(items)]
         self._recovered()
-        self._bytes_out += sum(len(item[9]) + _EVENT_OVERHEAD for item in items if isinstance(item, EventRecord))
+        records = [item for item in items if type(item) is EventRecord]
+        self._bytes_out += sum([len(item[9]) for item in records]) + len(records) * _EVENT_OVERHEAD
         settle(item.ticket for item in items if isinstance(item, _Write))
 
     def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
@@ -305,12 +310,11 @@ class Writer:
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             batch = Batch(connection, self._id, self._known, version=version)
-            records = []
-            for item in items:
-                if type(item) is EventRecord:
-                    records.append(item)
-                elif isinstance(item, _Write):
-                    connection.execute(item.sql, item.parameters)
+            records = [item for item in items if type(item) is EventRecord]
+            if len(records) < len(items):
+                for item in items:
+                    if isinstance(item, _Write):
+                        connection.execute(item.sql, item.parameters)
             lost = batch.add(records)
             batch.write()
             if time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2:

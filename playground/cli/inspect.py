@@ -81,14 +81,12 @@ async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
 
 
 async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSummary, full: bool) -> None:
-    tree = SpanTree()
-    async for event in _events(store, trace.trace_id):
-        tree.add(event)
+    roots = await store.load_spans(trace.trace_id, fold=not full)
     paint, width = console.out_paint, console.width
     for line in heading_lines(trace, paint=paint, width=width):
         console.line(line)
     console.line()
-    for line in tree_lines(tree.roots, paint=paint, width=width, full=full):
+    for line in tree_lines(roots, paint=paint, width=width, full=full):
         console.line(line)
 
 

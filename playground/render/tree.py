@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
-from penguiflow.recording.spans import Span
+from penguiflow.recording.spans import Crowd, Span
 from penguiflow.state.traces import TraceSummary
 from playground.dashboard.text import GLYPHS, bar, cells, clip, duration, one_line, pad, when
 from playground.render.failure import describe_error
@@ -87,7 +88,7 @@ def _line(row: _Row, name_width: int, bar_width: int, total: int, paint: Paint, 
 
 def _rows(roots: Sequence[Span], *, full: bool) -> Iterator[_Row]:
     """Depth first, without recursion: the depth of a trace is the user's."""
-    stack: list[tuple[Iterator[Span | str], str, bool]] = [(_members(roots, full=full), "", True)]
+    stack: list[tuple[Iterator[Span | str], str, bool]] = [(_members(roots, (), full=full), "", True)]
     pending: list[Span | str | None] = [next(stack[0][0], None)]
     while stack:
         members, indent, top = stack[-1]
@@ -103,7 +104,8 @@ def _rows(roots: Sequence[Span], *, full: bool) -> Iterator[_Row]:
         if isinstance(current, str):
             yield _Row(prefix, current, None, under)
             continue
-        children = _members(_children(current), full=full)
+        around = _around(current)
+        children = _members(around.children, around.crowds, full=full)
         first = next(children, None)
         below = under + ("│ " if first is not None else "  ")
         yield _Row(prefix, _title(current), current, below)
@@ -112,47 +114,52 @@ def _rows(roots: Sequence[Span], *, full: bool) -> Iterator[_Row]:
             pending.append(first)
 
 
-def _members(spans: Sequence[Span], *, full: bool) -> Iterator[Span | str]:
+def _members(spans: Sequence[Span], folded: Sequence[Crowd], *, full: bool) -> Iterator[Span | str]:
     """The spans to show of these siblings, and a line for those of a crowd that are not."""
-    crowds = {key for key, number in Counter(_key(span) for span in spans).items() if number > CROWD and not full}
+    sizes = Counter(_key(span) for span in spans)
+    for crowd in folded:
+        sizes[crowd.kind, crowd.name] += len(crowd.durations)
+    crowds = {key for key, number in sizes.items() if number > CROWD and not full}
     if not crowds:
         yield from spans
         return
-    last = {_key(span): index for index, span in enumerate(spans)}
-    hidden: dict[tuple[str, str], list[Span]] = {key: [] for key in crowds}
+    hidden = {key: Crowd(*key) for key in crowds}
+    for crowd in folded:
+        hidden[crowd.kind, crowd.name].merge(crowd)
+    last = {key: crowd.last_seq for key, crowd in hidden.items()}
     shown: Counter[tuple[tuple[str, str], bool]] = Counter()
-    for index, span in enumerate(spans):
+    found: list[tuple[int, int, Span | Crowd]] = []
+    for span in spans:
         key = _key(span)
-        if key not in crowds:
-            yield span
-            continue
         good = span.status == "ok"
-        if shown[key, good] < (_SHOWN if good else _FAILED_SHOWN):
+        if key in crowds:
+            last[key] = max(last[key], span.start_seq)
+            if shown[key, good] >= (_SHOWN if good else _FAILED_SHOWN):
+                hidden[key].add(span.start_seq, span.duration_ns or 0, span.status)
+                continue
             shown[key, good] += 1
-            yield span
-        else:
-            hidden[key].append(span)
-        if index == last[key] and hidden[key]:
-            yield _sum_up(key[1], hidden[key])
+        found.append((span.start_seq, 0, span))
+    found += [(last[key], 1, crowd) for key, crowd in hidden.items() if crowd.durations]
+    for _, _, item in sorted(found, key=itemgetter(0, 1)):
+        yield _sum_up(item) if isinstance(item, Crowd) else item
 
 
 def _key(span: Span) -> tuple[str, str]:
     return span.kind, span.name
 
 
-def _sum_up(name: str, spans: Sequence[Span]) -> str:
-    took = sorted(span.duration_ns or 0 for span in spans)
-    counts = Counter(span.status for span in spans)
-    statuses = ", ".join(f"{number:,} {status}" for status, number in counts.most_common())
+def _sum_up(crowd: Crowd) -> str:
+    took = sorted(crowd.durations)
+    statuses = ", ".join(f"{number:,} {status}" for status, number in crowd.statuses.most_common())
     fastest, middle, slowest = (duration(took[index] / 1e9) for index in (0, len(took) // 2, -1))
-    return f"… {len(spans):,} more {one_line(name)}: {statuses}; {fastest} to {slowest}, median {middle}"
+    return f"… {len(took):,} more {one_line(crowd.name)}: {statuses}; {fastest} to {slowest}, median {middle}"
 
 
-def _children(span: Span) -> Sequence[Span]:
-    """A node that succeeded at once is shown without its attempt, but with what ran in it."""
+def _around(span: Span) -> Span:
+    """Whose children to show: a node that succeeded at once is shown without its attempt, but with what ran in it."""
     if len(span.children) == 1 and span.children[0].kind == "attempt" and span.children[0].status == "ok":
-        return span.children[0].children
-    return span.children
+        return span.children[0]
+    return span
 
 
 def _title(span: Span) -> str:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks.runtime import child, document, environments, lines, report, rounds
-from benchmarks.runtime.__main__ import wanted
+from benchmarks.runtime.__main__ import parse, wanted
 from benchmarks.runtime.environments import Environment
 from benchmarks.runtime.measure import Run, SkippedWork
 from benchmarks.runtime.rounds import Job
@@ -151,6 +151,24 @@ def test_a_name_means_its_variants_too_and_nothing_else() -> None:
     assert {"W10", "W2", "D29"}.isdisjoint(chosen)
     assert not wanted("memory", [])
     assert wanted("memory", [], everything=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--runtimes", "ours,asyncio"], "there is no asyncio"),
+        (["--workloads", "W1,W99"], "there is no W99"),
+        (["--rounds", "0"], "--rounds has to be at least 1"),
+        (["--rounds", "-1"], "--rounds has to be at least 1"),
+        (["--rounds", "0", "--figures", "there-is-no-such-file.json"], "--rounds has to be at least 1"),
+        (["--write", "--workloads", "W1"], "--write is for all"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments)
+
+    assert reason in capsys.readouterr().err
 
 
 def test_tables_find_their_place_in_the_document() -> None:

@@ -64,6 +64,8 @@ async def test_d1_a_spent_budget_ends_the_loop_once(
         nonlocal calls
         calls += 1
         wm = message.payload
+        if spent == "deadline":
+            await asyncio.sleep(0.03)
         return message.model_copy(update={"payload": wm.model_copy(update={"tokens_used": wm.tokens_used + 10})})
 
     node = make_node(think, allow_cycle=True)
@@ -71,12 +73,12 @@ async def test_d1_a_spent_budget_ends_the_loop_once(
     budgets: dict[str, Any] = {"budget_hops": 3 if spent == "hops" else 50, "budget_tokens": 30}
     if spent != "tokens":
         budgets["budget_tokens"] = None
-    deadline_s = time.time() - 1 if spent == "deadline" else None
+    deadline_s = time.time() + 0.02 if spent == "deadline" else None
     await flow.emit(make_message(WM(query="why?", **budgets), deadline_s=deadline_s))
     assert isinstance((await flow.fetch()).payload, FinalAnswer)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(flow.fetch(), 0.005)
-    assert calls == (0 if spent == "deadline" else 3)
+    assert calls == (1 if spent == "deadline" else 3)
 
 
 @pytest.mark.parametrize("given_up", ["running", "failed"])
@@ -190,13 +192,45 @@ async def test_d16_a_repeated_round_does_not_leave_its_fetch_without_an_answer(
     await flow.emit(make_message(WM(query="why?", budget_hops=None), trace_id="t"), trace_id="t")
     delivered = await flow.fetch(trace_id="t")
     answers: list[Any] = []
+    last = delivered
     async with asyncio.timeout(3):
         while not isinstance(delivered.payload, FinalAnswer):
+            last = delivered
             await flow.emit(delivered, trace_id="t")
             delivered = await flow.fetch(trace_id="t")
             answers.append(delivered.payload)
-    assert [getattr(answer, "hops", "answer") for answer in answers] == [2, 3, "answer"]
+        assert [getattr(answer, "hops", "answer") for answer in answers] == [2, 3, "answer"]
+        # When the loop is over, the same round is a question.
+        await until(lambda: not flow._traces)
+        await flow.emit(last, trace_id="t")
+        assert (await flow.fetch(trace_id="t")).payload == FinalAnswer(text="done")
     await until(lambda: not flow._traces)
+
+
+@pytest.mark.parametrize("fetches", ["before the end"])
+async def test_d16_a_repeated_round_of_a_loop_that_ends_without_an_answer(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until, fetches: str
+) -> None:
+    gate = asyncio.Event()
+
+    async def think(message: Message, ctx: Context) -> Message | None:
+        if message.payload.hops == 1:
+            await gate.wait()
+            return None
+        return message
+
+    node = make_node(think, allow_cycle=True)
+    flow = start(create(node.to(node)))
+    await flow.emit(make_message(WM(query="why?", budget_hops=None), trace_id="t"), trace_id="t")
+    delivered = await flow.fetch(trace_id="t")
+    await flow.emit(delivered, trace_id="t")
+    if fetches == "after the end":
+        gate.set()
+        await until(lambda: not flow._traces)
+    fetching = asyncio.create_task(flow.fetch(trace_id="t"))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.wait_for(fetching, 2) is None
 
 
 async def test_d22_every_code_is_produced(

@@ -33,7 +33,7 @@ Path = tuple[int, ...]
 """What a message carries: its number, then the nodes it went through."""
 
 EXAMPLES = settings(
-    max_examples=60,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     database=None,

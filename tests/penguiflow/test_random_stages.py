@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penguiflow import (
@@ -35,10 +35,17 @@ from penguiflow import (
 from penguiflow.core import DEADLINE_EXCEEDED_TEXT, TraceCancelled
 
 if TYPE_CHECKING:
+    from tests.conftest import MemoryRecorder
     from tests.penguiflow.conftest import RunVirtually, Wait
 
 pytestmark = pytest.mark.usefixtures("quiet")
-EXAMPLES = settings(max_examples=120, deadline=None, derandomize=True, database=None)
+EXAMPLES = settings(
+    max_examples=120,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 MAX_TURNS = 3000
 FAULTS: list[str] = ["", "flaky", "hangs once", "raises", "hangs", "stray cancel", "own timeout", "exits", "drops"]
 PASSING: set[str] = {"", "flaky", "hangs once"}
@@ -398,10 +405,10 @@ async def settle(flow: PenguiFlow) -> None:
     await asyncio.gather(taking, return_exceptions=True)
 
 
-async def run_and_cut(plan: Plan, some_time: Wait) -> None:
+async def run_and_cut(plan: Plan, some_time: Wait, recorder: MemoryRecorder | None) -> None:
     watch = Watch()
     flow = plan.flow(watch)
-    flow.run()
+    flow.run(recorder=recorder)
     callers = [asyncio.create_task(ask(flow, plan, number)) for number in range(plan.messages)]
 
     async def cancel(number: int, cut: Cut) -> None:
@@ -461,7 +468,17 @@ async def run_and_stop(plan: Plan, some_time: Wait) -> None:
 @EXAMPLES
 @given(plan=plans())
 def test_any_pipeline_does_what_its_plan_says(plan: Plan, run_virtually: RunVirtually, some_time: Wait) -> None:
-    run_virtually(run_and_cut(plan, some_time))
+    run_virtually(run_and_cut(plan, some_time, None))
+
+
+@EXAMPLES
+@given(plan=plans())
+def test_any_pipeline_is_recorded_as_it_was(
+    plan: Plan, run_virtually: RunVirtually, some_time: Wait, recorder: MemoryRecorder
+) -> None:
+    recorder.logs.clear()
+    run_virtually(run_and_cut(plan, some_time, recorder))
+    recorder.check()
 
 
 @EXAMPLES

@@ -61,6 +61,32 @@ RECORD_MANY = """
     asyncio.run(main())
 """
 
+READ_WHILE_OTHERS_WRITE = """
+    import asyncio, sys
+    from penguiflow.state import SQLiteStateStore
+
+    async def main():
+        store = SQLiteStateStore(sys.argv[1], read_only=True)
+        print("ready", flush=True)
+        looks, most = 0, 0
+        while True:
+            for trace in await store.find_traces():
+                events = await store.load_events(trace.trace_id)
+                assert [event.seq for event in events] == list(range(len(events)))
+                assert len(events) >= trace.events, (len(events), trace.events)
+                if trace.status == "ok" and trace.trace_id != "shared":
+                    assert len(events) == 52
+            looks += 1
+            summary = await store.get_trace("shared")
+            most = max(most, summary.events if summary else 0)
+            if most == 2 * 40 * 52:
+                break
+        await store.close()
+        print(looks)
+
+    asyncio.run(main())
+"""
+
 FORGET_TO_CLOSE = """
     import asyncio, sys
     from penguiflow.recording import Recorder
@@ -140,6 +166,21 @@ async def test_processes_that_write_at_once_lose_nothing(tmp_path: Path, open_st
         steps = [event.data["n"] for event in shared if event.data.get("by") == name]
         assert steps == list(range(50)) * 40
     assert (await store.get_trace("shared")).status == "ok"
+
+
+async def test_a_reader_sees_whole_traces_while_two_others_write(tmp_path: Path, start_child: Any) -> None:
+    path = tmp_path / "state.db"
+    reader = start_child(READ_WHILE_OTHERS_WRITE, str(path))
+    writers = [start_child(RECORD_MANY, str(path), name) for name in ("a", "b")]
+    for child in (reader, *writers):
+        assert await asyncio.to_thread(child.line) == "ready"
+    for child in writers:
+        child.say()
+    for child in writers:
+        assert await asyncio.to_thread(child.finish) == (0, "", "")
+    code, out, err = await asyncio.to_thread(reader.finish)
+    assert (code, err) == (0, "")
+    assert int(out) > 0
 
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("raise", 3)])
