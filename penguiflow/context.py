@@ -120,6 +120,7 @@ class Context:
     _cancel_sent = False
     _cancels = 0  # `Task.cancel` calls of ours that are not yet taken back; others' must stay
     _timed_out = False
+    _give_up: asyncio.TimerHandle | None = None  # fires when the function does not end after its timeout
     _shielded = False
     _forced = False  # cancelled out of a listener that does not return: tell it no more
     _held: list[Trace] | None = None

@@ -14,6 +14,7 @@ from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.egress import Egress
+from penguiflow.errors import FlowError
 from penguiflow.graph import CycleError, Graph
 from penguiflow.ids import new_id
 from penguiflow.leftovers import adopt
@@ -55,7 +56,6 @@ logger = logging.getLogger("penguiflow.core")
 DEFAULT_QUEUE_MAXSIZE = 64
 """Messages that wait on one edge before its sender has to."""
 
-STOPPING = "PenguiFlow is stopping: it takes no more messages"
 NO_ENTRY = "the flow has no entry: every node is the successor of another one"
 
 
@@ -233,10 +233,12 @@ class PenguiFlow(FlowServices):
         the same trace waits until that was fetched.
         """
         if self._draining:
-            raise RuntimeError(STOPPING)
+            self._refuse_if_draining()
         if trace_id is None and self._table.recorder is None and self._mirror is None and self._admit(msg, to):
             return
         if self._is_echo(msg):
+            if trace_id is not None:
+                self._roundtrips.rejoin(trace_id)
             return
         if trace_id is not None:
             if self._engine is None:
@@ -257,8 +259,7 @@ class PenguiFlow(FlowServices):
         """As `emit`, without waiting: raises `asyncio.QueueFull`."""
         if trace_id is not None:
             raise RuntimeError("emit_nowait(trace_id=...) is not supported; use await emit(..., trace_id=...)")
-        if self._draining:
-            raise RuntimeError(STOPPING)
+        self._refuse_if_draining()
         if any(floe.full() for floe in self._open_sea.floes_to(to)):
             raise asyncio.QueueFull
         context = self._sender(msg, to)
@@ -277,8 +278,7 @@ class PenguiFlow(FlowServices):
         to: NodeTargets = None,
     ) -> StreamChunk:
         """Send one piece of a stream in from outside."""
-        if self._draining:
-            raise RuntimeError(STOPPING)
+        self._refuse_if_draining()
         context = Context._of(self._open_sea)
         return await context.emit_chunk(
             parent=parent, text=text, stream_id=stream_id, seq=seq, done=done, meta=meta, to=to
@@ -382,6 +382,10 @@ class PenguiFlow(FlowServices):
 
     # Between the parts
 
+    def _refuse_if_draining(self) -> None:
+        if self._draining:
+            raise RuntimeError("PenguiFlow is stopping: it takes no more messages")
+
     def _admit(self, msg: Any, to: NodeTargets) -> bool:
         """Take in a message that nobody records if there is room for it; what most emits are."""
         floes = self._open_sea.outgoing if to is None else self._open_sea.floes_to(to)
@@ -433,8 +437,7 @@ class PenguiFlow(FlowServices):
     def _begin(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
-        if self._draining:
-            raise RuntimeError(STOPPING)
+        self._refuse_if_draining()
         own_id = trace_id_of(message)
         if trace_id is not None and own_id is not None and own_id != trace_id:
             raise ValueError("trace_id differs from the message's own; give one of them")
@@ -467,7 +470,7 @@ class PenguiFlow(FlowServices):
         if not trace.ended and not trace.cancelled:
             self._cancel(trace, "the caller stopped waiting")
 
-    def _cancel(self, trace: Trace, reason: str) -> None:
+    def _cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None:
         if trace.log is not None:
             for port in self._ports.values():
                 for item in port.inbox.items:
@@ -483,7 +486,7 @@ class PenguiFlow(FlowServices):
                     item[0].release()
             items.clear()
             items.extend(kept)
-        self._table.cancel(trace, reason)
+        self._table.cancel(trace, reason, error)
 
     def _cancel_finished(self, trace: Trace) -> None:
         context = Context._of(self._rookery)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Endings", "forget_timeout"]
 
+logger = logging.getLogger("penguiflow.core")
+
 
 class Endings:
     """Reports failures and says how to go on."""
@@ -98,18 +100,21 @@ class Endings:
 
     async def expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
         """The trace's time is up: answer in the node's place."""
-        answer = message
-        if not isinstance(message.payload, FinalAnswer):
-            answer = rewrap(message, FinalAnswer(text=DEADLINE_EXCEEDED_TEXT))
-        return await self.stopped(worker, context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
+        return await self.stopped(worker, context, _late_answer(message), FlowErrorCode.DEADLINE_EXCEEDED)
 
     async def stopped(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
         """A deadline or budget ends the trace with an answer."""
+        error = self._end_trace(worker, context, answer, code)
+        event = "deadline_skip" if code is FlowErrorCode.DEADLINE_EXCEEDED else "budget_exhausted"
+        extra = {**error.metadata, "flow_error": error.to_payload()}
+        await self.broadcast.tell(event, context, extra=extra)
+        await self.flow._to_rookery(context, answer)
+        return error
+
+    def _end_trace(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
         trace = context._trace
-        about: dict[str, Any] = {"deadline_s": answer.deadline_s}
-        event, kind = "deadline_skip", "deadline.exceeded"
-        if code is not FlowErrorCode.DEADLINE_EXCEEDED:
-            event, kind, about = "budget_exhausted", "budget.exhausted", {}
+        late = code is FlowErrorCode.DEADLINE_EXCEEDED
+        about: dict[str, Any] = {"deadline_s": answer.deadline_s} if late else {}
         error = FlowError(
             trace_id=context.trace_id,
             node_name=worker.port.name,
@@ -123,10 +128,25 @@ class Endings:
             trace.stopped = True
             if trace.log is not None:
                 logged = {"message_id": context._item[4], "code": error.code, **about}
+                kind = "deadline.exceeded" if late else "budget.exhausted"
                 trace.log.event(kind, worker.port.name, context._span, logged)
-        await self.broadcast.tell(event, context, extra={**about, "flow_error": error.to_payload()})
-        await self.flow._to_rookery(context, answer)
         return error
+
+    def give_up(self, worker: Worker, context: Context, too_late: type[Exception]) -> None:
+        """A function goes on after its time is over and it was cancelled: nobody waits for it any longer."""
+        about = {"event": "node_ignores_cancellation", "node_name": worker.port.name, "trace_id": context.trace_id}
+        logger.error("node_ignores_cancellation", extra=about)
+        trace = context._trace
+        if trace is None or trace.cancelled:
+            return
+        if too_late is NodeTimeout:
+            error = flow_error(worker.node, trace.id, NodeTimeout(), 0, 0.0)
+        else:
+            answer = _late_answer(context.message)
+            error = self._end_trace(worker, context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
+            if trace.sink is not None:
+                trace.sink.put(answer)
+        self.flow._cancel(trace, error.message, error)
 
 
 def forget_timeout(context: Context) -> None:
@@ -135,3 +155,9 @@ def forget_timeout(context: Context) -> None:
         context._task.uncancel()
         context._cancels -= 1
         context._timed_out = False
+
+
+def _late_answer(message: Message) -> Message:
+    if isinstance(message.payload, FinalAnswer):
+        return message
+    return rewrap(message, FinalAnswer(text=DEADLINE_EXCEEDED_TEXT))

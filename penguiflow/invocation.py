@@ -17,7 +17,7 @@ from penguiflow.coroutines import raised, resume_in, returned
 from penguiflow.endings import Endings, forget_timeout
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
-from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
+from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_id_of, trace_status
 from penguiflow.turns import take_turn
 from penguiflow.types import WM, FinalAnswer, Message
 from penguiflow.validation import is_message, rewrap
@@ -397,7 +397,7 @@ class Invoker:
         rest = resume_in(variables, coro, pending)
         if bound is None:
             return await rest
-        timer = self.engine.loop.call_later(bound, _expire, context)
+        timer = self.engine.loop.call_later(bound, self._expire, worker, context, too_late)
         try:
             return await rest
         except asyncio.CancelledError:
@@ -406,13 +406,18 @@ class Invoker:
             raise
         finally:
             timer.cancel()
+            if context._give_up is not None:
+                context._give_up.cancel()
 
-
-def _expire(context: Context) -> None:
-    context._timed_out = True
-    if context._task is not None:
-        context._cancels += 1
-        context._task.cancel()
+    def _expire(self, worker: Worker, context: Context, too_late: type[Exception]) -> None:
+        """The time of an attempt is over."""
+        context._timed_out = True
+        if context._task is not None:
+            context._cancels += 1
+            context._task.cancel()
+            context._give_up = self.engine.loop.call_later(
+                STUBBORN_GRACE_S, self.endings.give_up, worker, context, too_late
+            )
 
 
 _MAX_KNOWN_TYPES = 4096

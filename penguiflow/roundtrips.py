@@ -51,6 +51,11 @@ class Roundtrips:
         self._forget_finished(trace_id)
         self._subscribe(trace_id)
 
+    def rejoin(self, trace_id: str) -> None:
+        """Whoever asks goes on waiting for a trace that goes on by itself."""
+        self.enabled = True
+        self._subscribe(trace_id)
+
     def abandon(self, trace_id: str) -> None:
         """The message of this roundtrip could not be sent."""
         self._end(trace_id)

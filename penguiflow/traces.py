@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from penguiflow.observer import TraceLog, TraceRecorder
     from penguiflow.turns import Turn
 
-__all__ = ["ResultSink", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
+__all__ = ["STUBBORN_GRACE_S", "ResultSink", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
+
+
+STUBBORN_GRACE_S = 1.0
+"""How long a node may take to end once it was told to, in seconds, before its callers are answered without it."""
 
 
 class TraceCancelled(Exception):
@@ -299,9 +303,7 @@ class TraceTable:
                 log.event("cancel.done", "", log.root)
             log.close(status, None if error is None else {"error": error.to_payload()})
         if trace.sink is not None:
-            # A deadline's answer, and errors that are delivered as results, are no exceptions to whoever waits.
-            delivered = trace.stopped or (self.errors_are_results and status != "cancelled")
-            trace.sink.finish(None if delivered else error)
+            trace.sink.finish(self._told(trace))
         if trace.cancelled and not self.ending:
             self.on_end(trace)
         if trace.parked:
@@ -315,11 +317,14 @@ class TraceTable:
         if trace.ended and not trace.parked and self.traces.get(trace.id) is trace:
             del self.traces[trace.id]
 
-    def cancel(self, trace: Trace, reason: str) -> None:
-        """Stop what runs, pass over what waits; the same price whatever the backlog."""
+    def cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None:
+        """Stop what runs, pass over what waits; the same price whatever the backlog.
+
+        Callers get `error` (else that it was cancelled) once nothing runs any more, or after `STUBBORN_GRACE_S`.
+        """
         trace.cancelled = True
         trace.plain = False
-        trace.error = cancelled_error(trace, reason)
+        trace.error = error or cancelled_error(trace, reason)
         if trace.cancel_event is not None:
             trace.cancel_event.set()
         if trace.log is not None:
@@ -331,9 +336,22 @@ class TraceTable:
             context._cancel("cancel")
         if not trace.ended and trace.idle:
             self.finish(trace)
+        elif not trace.ended and trace.sink is not None:
+            asyncio.get_running_loop().call_later(STUBBORN_GRACE_S, self.answer, trace)
         elif trace.ended:
             self.on_end(trace)
             self.traces.pop(trace.id, None)
+
+    def answer(self, trace: Trace) -> None:
+        """Answer who waits for a trace whose nodes do not end."""
+        if trace.sink is not None and not trace.ended:
+            trace.sink.finish(self._told(trace))
+
+    def _told(self, trace: Trace) -> FlowError | None:
+        """The error that whoever waits for the trace is to get."""
+        # A deadline's answer, and errors that are delivered as results, are no exceptions to whoever waits.
+        failed = trace.error is None or trace_status(trace.error) != "cancelled"
+        return None if trace.stopped or (self.errors_are_results and failed) else trace.error
 
     def cancel_event(self, trace_id: str) -> asyncio.Event:
         """The event that is set when the trace is cancelled."""

@@ -11,6 +11,7 @@ Timers and the registration for cancellation are paid only by invocations that r
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from penguiflow.context import Context, Port
 from penguiflow.coroutines import resume
 from penguiflow.invocation import Invoker
+from penguiflow.traces import STUBBORN_GRACE_S
 from penguiflow.turns import take_turn
 from penguiflow.validation import NodeValidators
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
     from penguiflow.registry import ModelRegistry
+
+logger = logging.getLogger("penguiflow.core")
 
 FAIRNESS = 64
 """Messages that a carrier handles before it lets the rest of the loop run."""
@@ -103,7 +107,10 @@ class Engine:
                 self.list_worker(worker)
 
     async def stop(self) -> None:
-        """Cancel what is under way and wait for it. Messages that wait for a node stay where they are."""
+        """Cancel what is under way and wait for it. Messages that wait for a node stay where they are.
+
+        A node that goes on in spite of its cancellation is left behind after a while.
+        """
         self.stopping = True
         for worker in self.workers:
             worker.port.inbox.worker = worker.port.inbox.engine = None
@@ -124,7 +131,14 @@ class Engine:
                 context._forced = True
                 context._deliver_cancel()
         if waiting:
-            await asyncio.wait(waiting)
+            _, waiting = await asyncio.wait(waiting, timeout=STUBBORN_GRACE_S)
+        for context in list(self.suspended):
+            if context._task in waiting:
+                # It cannot be ended. Whoever waits for it is answered, and the flow goes on without it.
+                about = {"event": "node_ignores_cancellation", "node_name": context._port.name}
+                logger.error("node_ignores_cancellation", extra={**about, "trace_id": context.trace_id})
+                if context._trace is not None:
+                    self.invoker.table.answer(context._trace)
 
     async def quiet(self) -> None:
         """Return once no message waits for a node, none is being handled, and no sender from outside waits for room."""

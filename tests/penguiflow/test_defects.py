@@ -207,7 +207,7 @@ async def test_d16_a_repeated_round_does_not_leave_its_fetch_without_an_answer(
     await until(lambda: not flow._traces)
 
 
-@pytest.mark.parametrize("fetches", ["before the end"])
+@pytest.mark.parametrize("fetches", ["before the end", "after the end"])
 async def test_d16_a_repeated_round_of_a_loop_that_ends_without_an_answer(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until, fetches: str
 ) -> None:

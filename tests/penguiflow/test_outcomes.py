@@ -357,3 +357,44 @@ async def test_a_fetch_that_timed_out_can_be_repeated(
         with pytest.raises(FlowError, match="no luck"):
             await flow.fetch(trace_id="t")
     await still_well(flow)
+
+
+@pytest.mark.parametrize("end", ["timeout", "deadline", "cancel", "stop"])
+async def test_a_node_that_ignores_its_end(
+    make_node: MakeNode, make_message: MakeMessage, until: Until, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It cannot be ended, but nobody waits for it."""
+    for module in ("worker", "traces", "invocation"):
+        monkeypatch.setattr(f"penguiflow.{module}.STUBBORN_GRACE_S", 0.02)
+    monkeypatch.setattr("penguiflow.worker.LISTENER_GRACE_S", 0.02)
+    release = asyncio.Event()
+
+    async def stubborn(message: Message, ctx: Context) -> Message:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return message
+
+    flow = create(make_node(stubborn, timeout_s=0.01 if end == "timeout" else None, max_concurrency=2).to())
+    flow.run()
+    deadline_s = time.time() + 0.05 if end == "deadline" else None
+    calling = asyncio.create_task(flow.call(make_message("bad", trace_id="t", deadline_s=deadline_s)))
+    try:
+        await until(lambda: flow._engine is not None and flow._engine.suspended)
+        if end == "cancel":
+            assert await flow.cancel("t")
+        elif end == "stop":
+            await asyncio.wait_for(flow.stop(), 3)
+        if end == "deadline":
+            answer = await asyncio.wait_for(asyncio.shield(calling), 3)
+            assert answer.payload.text == "Deadline exceeded"
+            return
+        with pytest.raises(FlowError) as caught:
+            await asyncio.wait_for(asyncio.shield(calling), 3)
+        assert caught.value.code == ("NODE_TIMEOUT" if end == "timeout" else "TRACE_CANCELLED")
+    finally:
+        release.set()
+        await asyncio.gather(calling, return_exceptions=True)
+        await flow.stop()
