@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import sysconfig
 import time
@@ -105,6 +106,9 @@ def next_round(context: Any, value: Any, result: Any, trace_id: str) -> Any:
     return rewrap(result, with_hops(memory, counted))
 
 
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, type(None)})
+
+
 def _count_references() -> tuple[int, int, int]:
     """How many references `next_round` sees where the runtime's are the only ones; 0 where that cannot be told."""
     # From 3.14 on a local variable may be borrowed, and a free-threaded interpreter counts otherwise.
@@ -121,7 +125,14 @@ _OWN_TO_MEMORY, _OWN_TO_MESSAGE, _OWN_TO_CONTEXT = _count_references()
 
 def snapshot(message: Message) -> Message:
     """The message as it is now, whatever the loop does to its working memory afterwards."""
-    return rewrap(message, message.payload.model_copy(deep=True))
+    memory: WM = message.payload
+    memo: dict[int, Any] = {}
+    # Most facts are texts and numbers, which need no copy; there may be thousands, and this is done every round.
+    facts = [fact if type(fact) in _IMMUTABLE else copy.deepcopy(fact, memo) for fact in memory.facts]
+    if type(memory) is WM:
+        return rewrap(message, memory.model_copy(update={"facts": facts}))
+    others = memory.model_copy(update={"facts": []}).model_copy(deep=True)
+    return rewrap(message, others.model_copy(update={"facts": facts}))
 
 
 def _end(result: Message, text: str, code: FlowErrorCode) -> Step:

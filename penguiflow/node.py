@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.failures import NodeTimeout
@@ -83,6 +84,15 @@ def _name_of(func: Callable[..., Any]) -> str:
     return str(getattr(func, "__name__", type(func).__name__))
 
 
+def _plainly_takes_two(func: Any) -> bool:
+    """Whether it is a plain function of two positional parameters, told without `inspect.signature`, which is slow."""
+    if type(func) is not FunctionType or func.__dict__:
+        return False
+    code = func.__code__
+    variable = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return code.co_argcount == 2 and not code.co_kwonlyargcount and not variable
+
+
 @dataclass(eq=False)
 class Node:
     """An async function `(message, ctx) -> result` that a flow can run."""
@@ -99,6 +109,8 @@ class Node:
             raise TypeError("Node function must be declared with async def")
         if self.name is None:
             self.name = _name_of(self.func)
+        if _plainly_takes_two(self.func):
+            return
         parameters = list(inspect.signature(self.func).parameters.values())
         if len(parameters) != 2:
             raise ValueError(

@@ -80,6 +80,8 @@ async def call_playbook(
     watched = None if runtime is None or trace_id is None else runtime.ensure_trace_event(trace_id)
     if watched is not None and watched.is_set():
         raise TraceCancelled(trace_id)
+    if context is not None and context.trace_id == trace_id:
+        watched = None  # the invocation that waits for the playbook is cancelled itself
     flow, registry = playbook()
     log = None if context is None or context._trace is None else context._trace.log
     span, name, parent = "", getattr(playbook, "__name__", "playbook"), ""
@@ -105,25 +107,36 @@ async def call_playbook(
             raise TraceCancelled(trace_id) from error
         raise
     finally:
-        stopping = asyncio.ensure_future(flow.stop())
         try:
-            await asyncio.shield(stopping)
-        except asyncio.CancelledError:
-            await stopping
-            raise
+            await _stop(flow)
         finally:
             if log is not None:
                 log.end("playbook", name, span, parent, status)
     return result.payload if isinstance(result, Message) else result
 
 
+async def _stop(flow: PenguiFlow) -> None:
+    """Stop it, however often the caller is cancelled meanwhile; that is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while flow.running:
+        try:
+            await flow.stop()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
 async def _first_result(flow: PenguiFlow, message: Message, watched: asyncio.Event | None) -> Any:
     """The first thing that the flow delivers; None when it ends without. Ends early when `watched` is set."""
     results = flow.stream(message)
+    if watched is None:
+        try:
+            return await anext(results, None)
+        finally:
+            await results.aclose()
     first = asyncio.ensure_future(anext(results, None))
-    waiting: set[asyncio.Future[Any]] = {first}
-    if watched is not None:
-        waiting.add(asyncio.ensure_future(watched.wait()))
+    waiting: set[asyncio.Future[Any]] = {first, asyncio.ensure_future(watched.wait())}
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if first.done():

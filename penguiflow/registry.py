@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -10,14 +11,22 @@ from pydantic import BaseModel, TypeAdapter
 __all__ = ["ModelRegistry"]
 
 
-@dataclass(slots=True)
+@dataclass
 class RegistryEntry:
-    """A node's models with their adapters, built once."""
+    """A node's models with their adapters, each built once, when it is asked for."""
 
-    in_adapter: TypeAdapter[Any]
-    out_adapter: TypeAdapter[Any]
     in_model: type[BaseModel]
     out_model: type[BaseModel]
+
+    @cached_property
+    def in_adapter(self) -> TypeAdapter[Any]:
+        """Checks what the node takes."""
+        return TypeAdapter(self.in_model)
+
+    @cached_property
+    def out_adapter(self) -> TypeAdapter[Any]:
+        """Checks what the node gives."""
+        return TypeAdapter(self.out_model)
 
 
 class ModelRegistry:
@@ -36,7 +45,7 @@ class ModelRegistry:
         for model in (in_model, out_model):
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise TypeError("Models must inherit from pydantic.BaseModel")
-        self._entries[node_name] = RegistryEntry(TypeAdapter(in_model), TypeAdapter(out_model), in_model, out_model)
+        self._entries[node_name] = RegistryEntry(in_model, out_model)
 
     def has(self, node_name: str) -> bool:
         """Whether the node is registered."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import SchemaValidator
 
 from penguiflow.types import (
     WM,
@@ -77,10 +78,14 @@ def new_chunk(stream_id: str, seq: int, text: str, done: bool, meta: dict[str, A
     return chunk
 
 
-def _checker(adapter: TypeAdapter[Any], model: type[BaseModel]) -> tuple[Callable[[Any], Any], type | None]:
+def _checker(model: type[BaseModel]) -> tuple[Callable[[Any], Any], type | None]:
     """The bound validator, and the exact type whose instances need no check (pydantic would hand them back as is)."""
     trusted = model if model.model_config.get("revalidate_instances", "never") == "never" else None
-    return adapter.validator.validate_python, trusted
+    validator = model.__pydantic_validator__
+    if not isinstance(validator, SchemaValidator):
+        # A model that names others which did not exist yet.
+        validator = TypeAdapter(model).validator
+    return validator.validate_python, trusted
 
 
 class NodeValidators:
@@ -110,16 +115,15 @@ class NodeValidators:
         mode = node.policy.validate
         if registry is None or mode == "none":
             return
-        in_adapter, out_adapter = registry.adapters(self.name)
         in_model, out_model = registry.models(self.name)
         self.unwraps = not issubclass(in_model, Message)
         self.expects_message = issubclass(in_model, Message) and issubclass(out_model, Message)
         if mode in ("both", "in"):
-            self.check_in, self.trusted_in = _checker(in_adapter, in_model)
+            self.check_in, self.trusted_in = _checker(in_model)
             if not self.unwraps and in_model is not Message:
                 self.trusted_in = None
         if mode in ("both", "out") and not self.expects_message:
-            self.check_out, self.trusted_out = _checker(out_adapter, out_model)
+            self.check_out, self.trusted_out = _checker(out_model)
         if self.trusted_out is not None and not issubclass(out_model, Message | WM | FinalAnswer):
             self.plain_out = None if "trace_id" in out_model.model_fields else self.trusted_out
 

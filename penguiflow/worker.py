@@ -124,6 +124,10 @@ class Engine:
         self.idle.clear()
         waiting = {task for task in self.carriers if task is not current}
         if waiting:
+            # Carriers that had nothing to do end in their next step.
+            await asyncio.sleep(0)
+            waiting = {task for task in waiting if not task.done()}
+        if waiting:
             _, waiting = await asyncio.wait(waiting, timeout=LISTENER_GRACE_S)
         for context in list(self.suspended):
             if context._task in waiting and context._shielded:
