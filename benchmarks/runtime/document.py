@@ -72,7 +72,7 @@ def _against_limit(rounds: Rounds, runtime: str, theirs: str, workload: str) -> 
     return values[len(values) // 2] if values else None
 
 
-_WIDTH, _LEFT, _ROW, _TOP, _DECADES = 860, 120, 13, 56, 3.0
+_WIDTH, _LEFT, _ROW, _TOP, _DECADES = 860, 120, 13, 66, 3.0
 _LOWEST = 0.5
 
 

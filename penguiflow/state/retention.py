@@ -110,17 +110,20 @@ def prune(
 
 
 def shrink(connection: sqlite3.Connection, *, rewrite: bool = False) -> bool:
-    """Give free pages back to the disk; False when some stay: others read the file, or an old version made it.
+    """Give free pages back to the disk; False when some stay: others use the file, or an old version made it.
 
     With `rewrite` the file of an old version is written anew once, which needs room for a second copy and keeps others
-    out meanwhile. Does not wait for others.
+    out meanwhile.
     """
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
     if not mode:
         if not rewrite:
             return False
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("VACUUM")
+        try:
+            connection.execute("VACUUM")
+        except sqlite3.OperationalError:  # others are writing, or the disk has no room for the copy: another time
+            return False
     while connection.execute("PRAGMA freelist_count").fetchone()[0]:
         # Each step of the cursor gives one page back.
         connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()

@@ -11,36 +11,31 @@ from typing import Any
 
 import pytest
 
+from penguiflow import Headers, Message, Node, NodePolicy, create
 from penguiflow.recording import Recorder
 from penguiflow.state import SQLiteStateStore, StoredEvent, writer
+from penguiflow.state.chunks import unpack
 from penguiflow.state.errors import StoreNotWritable
 from penguiflow.state.tickets import Tickets
 
 GIVE_OUT_RESULTS = """
     import asyncio, sys
-    from penguiflow.recording import Recorder
+    from penguiflow import Node, NodePolicy, create
     from penguiflow.state import SQLiteStateStore
 
+    async def double(number, ctx):
+        return 2 * number
+
     async def main():
-        store = SQLiteStateStore(sys.argv[1], durability=sys.argv[2])
-        recorder = Recorder(store=store)
+        store = SQLiteStateStore(sys.argv[1], durability="every_event")
+        flow = create(Node(double, policy=NodePolicy(validate="none")).to())
+        flow.run(state_store=store)
 
-        async def one(number):
-            log = recorder.open(f"t{number}")
-            node = log.start("node", "n", log.root, {"number": number})
-            log.end("node", "n", node, log.root, "ok")
-            log.close("ok")
-            kept = recorder.durable()
-            if kept is not None:
-                await kept
-            print(number, flush=True)
-
-        async def forever(first):
-            number = first
+        async def forever(number):
             while True:
-                await one(number)
+                result = await flow.call(number, trace_id=f"t{number}")
+                print(result // 2, flush=True)
                 number += 8
-                await asyncio.sleep(0)
 
         await asyncio.gather(*(forever(first) for first in range(8)))
 
@@ -55,17 +50,65 @@ def committed(path: Path) -> dict[str, tuple[str, int]]:
     return {trace_id: (status, events) for trace_id, status, events in rows}
 
 
-async def test_no_result_is_given_out_before_its_events_are_committed(tmp_path: Path, start_child: Any) -> None:
+async def test_no_result_is_given_out_before_its_events_are_committed(
+    tmp_path: Path, start_child: Any, open_store: Any
+) -> None:
     path = tmp_path / "state.db"
-    child = start_child(GIVE_OUT_RESULTS, str(path), "every_event")
+    child = start_child(GIVE_OUT_RESULTS, str(path))
     given = [await asyncio.to_thread(child.line) for _ in range(50)]
     child.process.kill()
-    _, rest, _ = await asyncio.to_thread(child.finish)
+    rest = await asyncio.to_thread(child.process.stdout.readlines)
     # A line that the kill cut off was not given out.
-    given += [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    given += [line for line in rest if line.endswith("\n")]
     kept = committed(path)
-    for number in given:
-        assert kept[f"t{int(number)}"] == ("ok", 4)
+    store = open_store(path, read_only=True)
+    for number in map(int, given):
+        status, events = kept[f"t{number}"]
+        assert status == "ok"
+        assert [event.seq for event in await store.load_events(f"t{number}")] == list(range(events))
+        assert (await store.get_trace(f"t{number}")).output == str(2 * number)
+
+
+async def test_each_way_to_get_a_result_waits_for_its_events(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LINGER_S", 60.0)
+    store = open_store(durability="every_event")
+
+    async def speak(message: Message, ctx: Any) -> Message:
+        for number in range(3):
+            await ctx.emit_chunk(parent=message, text=str(number), done=number == 2)
+        return message
+
+    flow = create(Node(speak, policy=NodePolicy(validate="none")).to())
+    flow.run(state_store=store)
+
+    def kept(kind: str, trace_id: str) -> int:
+        with closing(sqlite3.connect(store.path)) as connection:
+            chunks = connection.execute(
+                "SELECT data FROM event_chunks JOIN traces ON traces.id = trace WHERE trace_id = ?", (trace_id,)
+            )
+            return sum(unpack(data).kinds.count(kind) for (data,) in chunks)
+
+    async with asyncio.timeout(30):
+        called = Message(payload="called", headers=Headers(tenant="acme"))
+        await flow.call(called)
+        assert committed(store.path)[called.trace_id][0] == "ok"
+        streamed = Message(payload="streamed", headers=Headers(tenant="acme"))
+        seen = 0
+        async for _ in flow.stream(streamed):
+            seen += 1
+            assert kept("message.enqueued", streamed.trace_id) > seen
+        assert seen == 4
+        assert committed(store.path)[streamed.trace_id][0] == "ok"
+        fetched = Message(payload="fetched", headers=Headers(tenant="acme"))
+        await flow.emit(fetched)
+        for number in range(4):
+            await flow.fetch()
+            assert kept("message.enqueued", fetched.trace_id) > number + 1
+        asked = Message(payload="asked", headers=Headers(tenant="acme"))
+        await flow.emit(asked, trace_id="asked")
+        await flow.fetch(trace_id="asked")
+        assert kept("message.enqueued", "asked") > 1
+    await flow.stop()
 
 
 async def test_events_wait_for_nothing_when_results_do_not(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from penguiflow.recording import Recorder, build_spans
-from penguiflow.state import RemoteBinding, Retention, SQLiteStateStore, StoredEvent, schema
+from penguiflow.state import RemoteBinding, Retention, SQLiteStateStore, StoredEvent, retention, schema
 from penguiflow.state.errors import StoreTooNew
 
 VERSION_1 = Path(__file__).with_name("version_1.sql")
@@ -136,3 +136,33 @@ async def test_the_earlier_version_refuses_the_new_file(old: Path, monkeypatch: 
     with pytest.raises(StoreTooNew) as refused:
         SQLiteStateStore(old)
     assert (refused.value.found, refused.value.supported) == (2, 1)
+
+
+async def test_an_old_file_that_others_write_to_is_pruned_and_shrinks_another_time(
+    old: Path, open_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penguiflow.state.files.BUSY_TIMEOUT_S", 0.05)
+    store = open_store(old)
+    big = Recorder(store=store).open("big")
+    big.event("stall", "n", big.root, {"text": "x" * 50_000})
+    big.close("ok")
+    Recorder(store=store).open("newest").close("ok")
+    await store.flush()
+    with closing(sqlite3.connect(old, isolation_level=None, check_same_thread=False)) as other:
+
+        def shrink(connection: sqlite3.Connection, *, rewrite: bool) -> bool:
+            other.execute("BEGIN IMMEDIATE")
+            try:
+                assert not retention.shrink(connection, rewrite=rewrite)
+            finally:
+                other.execute("ROLLBACK")
+            return False
+
+        with monkeypatch.context() as patched:
+            patched.setattr("penguiflow.state.sqlite.shrink", shrink)
+            assert (await store.prune(Retention(max_traces=1))).traces == 3
+        assert other.execute("PRAGMA freelist_count").fetchone() > (0,)
+    await store.prune(Retention(max_traces=1))
+    with closing(sqlite3.connect(old)) as connection:
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
+    assert [trace.trace_id for trace in await store.find_traces()] == ["newest"]

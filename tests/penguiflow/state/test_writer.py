@@ -359,6 +359,25 @@ async def test_an_event_that_cannot_be_understood_harms_only_itself(
     assert "cannot be stored" in caplog.text
 
 
+async def test_a_malformed_event_takes_nothing_with_it(open_store: Any, caplog: pytest.LogCaptureFixture) -> None:
+    store = open_store()
+    log = Recorder(store=store).open("t")
+    fill(log, 2)
+    await store.flush()
+    fill(log, 2, first=2)
+    for name in (None, 3):
+        store.sink.write(EventRecord(5, 0, "t", "0", None, 1.0, 0, "stall", name, b"{}"))  # type: ignore[arg-type]
+    fill(log, 2, first=4)
+    log.close("ok")
+    await store.flush()
+    events = await store.load_events("t")
+    assert [event.seq for event in events] == list(range(8))
+    assert numbers(events) == list(range(6))
+    assert store.dropped == 2
+    assert (await store.get_trace("t")).status == "ok"
+    assert "cannot be stored" in caplog.text
+
+
 async def test_a_job_that_fails_tells_who_asked(open_store: Any) -> None:
     store = open_store()
     with pytest.raises(StoreError, match="division"):
