@@ -296,11 +296,15 @@ def _start_writer(path: Path, durability: str, retention: Retention) -> Writer:
         if isinstance(error, Exception) and not isinstance(error, StoreError):
             raise explain(error, path, writing=True) from error
         raise
+    # A reader may be in the way of giving space back: then it is tried again the next time.
+    unshrunk = False
 
     def upkeep(connection: sqlite3.Connection) -> bool:
+        nonlocal unshrunk
         removed, more = prune(connection, retention)
-        if removed.traces and not more:
-            shrink(connection)
+        unshrunk = unshrunk or removed.traces > 0
+        if unshrunk and not more:
+            unshrunk = not shrink(connection)
         return more
 
     return Writer(connection, path, writer_id, upkeep=None if retention.keeps_everything else upkeep)

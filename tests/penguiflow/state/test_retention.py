@@ -52,6 +52,10 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> None:
     raise AssertionError("it did not happen")
 
 
+def path_size(path: Path) -> int:
+    return path.stat().st_size
+
+
 def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.parent.iterdir() if file.name.startswith(path.name))
 
@@ -71,13 +75,42 @@ async def test_a_store_forgets_by_itself(tmp_path: Path, open_store: Any, monkey
     assert await ids(store) == ["t9", "t8", "running"]
 
     async def small() -> bool:
-        return size_of(tmp_path / "state.db") < 200_000 + 64_000
+        return size_of(tmp_path / "state.db") < 300_000
 
     await until(small)
     # And it still writes.
     fill(store, "after")
     await store.flush()
     assert (await ids(store))[0] == "after"
+
+
+async def test_space_that_a_reader_kept_comes_back_later(
+    tmp_path: Path, open_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "UPKEEP_EVERY_S", 0.01)
+    shrunk: list[bool] = []
+    shrink = retention.shrink
+
+    def note(connection: sqlite3.Connection) -> bool:
+        shrunk.append(shrink(connection))
+        return shrunk[-1]
+
+    monkeypatch.setattr("penguiflow.state.sqlite.shrink", note)
+    path = tmp_path / "state.db"
+    first = open_store()
+    for number in range(10):
+        fill(first, f"t{number}", size=50_000)
+    await first.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as reading:
+        reading.execute("BEGIN")
+        assert reading.execute("SELECT count(*) FROM traces").fetchone() == (10,)
+        open_store(retention=Retention(max_traces=1))
+        await until(lambda: asyncio.sleep(0.001, len(shrunk) > 1))
+        assert not any(shrunk)
+        assert size_of(path) > 500_000
+        reading.execute("COMMIT")
+    await until(lambda: asyncio.sleep(0.001, any(shrunk)))
+    assert path_size(path) < 250_000
 
 
 async def test_a_store_without_limits_forgets_nothing(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
