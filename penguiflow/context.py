@@ -409,7 +409,7 @@ class Context:
         assert trace.log is not None
         # The same invocation of the same message gives the same ids again: that is what resume and replay go by.
         # A trace that is taken up again has another root: what is sent in then is something else.
-        origin = self._item[4] or f"{trace.id}/{trace.log.root}"
+        origin = self._item[4] or trace.log.root
         key = f"{self._port.name}|{origin}|{floe.name}|{self._ordinal}"
         self._ordinal += 1
         message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
