@@ -91,7 +91,7 @@ async def test_a_payload_is_told_once_for_all_its_edges(
 async def test_the_same_run_has_the_same_message_ids(
     start: Start, make_node: MakeNode, make_message: MakeMessage, recorder: MemoryRecorder
 ) -> None:
-    """Also where branches overtake each other; another input or trace id has others."""
+    """Also where branches overtake each other, and in a trace of another name."""
     ids: list[dict[str, list[str]]] = []
     for trace_id, delays in (("t", (0, 0)), ("t", (0, 0)), ("t", (3, 0)), ("t", (0, 3)), ("other", (0, 0))):
         recorder.logs.clear()
@@ -107,9 +107,8 @@ async def test_the_same_run_has_the_same_message_ids(
     # What follows the join depends on which branch came last; before it nothing does.
     before = [edge for edge in ids[0] if not edge.startswith(("join", "answer"))]
     assert len(before) == 5
-    for again in ids[2:4]:
+    for again in ids[2:]:
         assert {edge: again[edge] for edge in before} == {edge: ids[0][edge] for edge in before}
-    assert not {each for edge in ids[0].values() for each in edge} & {each for edge in ids[4].values() for each in edge}
 
 
 async def test_message_ids_differ_within_a_trace(
