@@ -7,25 +7,18 @@ import logging
 import time
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from penguiflow.context import Context
 from penguiflow.coroutines import raised, resume
 from penguiflow.metrics import NO_EXTRA, FlowEvent, StoredEvent, new_event
 from penguiflow.middlewares import Middleware
+from penguiflow.store_feed import EventStore, StoreFeed
 from penguiflow.traces import Trace
 
-__all__ = ["Broadcast", "EventStore"]
+__all__ = ["Broadcast"]
 
 logger = logging.getLogger("penguiflow.core")
-
-
-class EventStore(Protocol):
-    """The part of a state store that events go to."""
-
-    async def save_event(self, event: StoredEvent) -> None:
-        """Keep one event."""
-        ...
 
 
 class Broadcast:
@@ -33,7 +26,7 @@ class Broadcast:
 
     def __init__(self, middlewares: Sequence[Middleware], queue_maxsize: int) -> None:
         self.middlewares = list(middlewares)
-        self.store: EventStore | None = None
+        self.feed: StoreFeed | None = None
         self.queue_maxsize = queue_maxsize
         self.background: set[asyncio.Task[None]] = set()
 
@@ -43,7 +36,7 @@ class Broadcast:
 
     def kept(self, level: int) -> bool:
         """Whether the store or the log takes an event of this level."""
-        return self.store is not None or logger.isEnabledFor(level)
+        return self.feed is not None or logger.isEnabledFor(level)
 
     def event(
         self,
@@ -132,11 +125,8 @@ class Broadcast:
         """Log an event and hand it to the store and the middlewares, one after the other."""
         if logger.isEnabledFor(level):
             logger.log(level, event.event_type, extra=event.to_payload(), exc_info=exc)
-        if self.store is not None:
-            try:
-                await self.store.save_event(StoredEvent.from_flow_event(event))
-            except Exception as error:  # a failing store must not stop the flow
-                self.failed("state_store_save_failed", event.trace_id, error, event)
+        if self.feed is not None:
+            await self.feed.put(StoredEvent.from_flow_event(event))
         await self._tell_middlewares(event, 0)
 
     async def _tell_middlewares(self, event: FlowEvent, start: int) -> None:
@@ -161,6 +151,17 @@ class Broadcast:
         """Return once everything was told."""
         while self.background:
             await asyncio.wait(self.background)
+        if self.feed is not None:
+            await self.feed.close()
+
+    def use_store(self, store: EventStore | None) -> None:
+        """Have the events kept by `store` from now on."""
+        self.feed = None if store is None else StoreFeed(store, self._not_kept)
+
+    def _not_kept(self, event: StoredEvent, error: Exception) -> None:
+        about = {"event": "state_store_save_failed", "trace_id": event.trace_id, "exception": repr(error)}
+        more = {"kind": event.kind, "node_name": event.node_name, "node_id": event.node_id}
+        logger.error("state_store_save_failed", extra={**about, **more}, exc_info=error)
 
     def failed(
         self, what: str, trace_id: str | None, error: Exception, event: FlowEvent | None = None, **more: Any

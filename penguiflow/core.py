@@ -171,12 +171,12 @@ class PenguiFlow(FlowServices):
         self._active_store = self._state_store if state_store is None else state_store
         bus = self._message_bus if message_bus is None else message_bus
         self._mirror = None if bus is None else Mirror(bus, self._broadcast)
-        self._broadcast.store = None
+        self._broadcast.use_store(None)
         if recorder is None and self._active_store is not None:
             if hasattr(self._active_store, "recorder"):
                 recorder = self._active_store.recorder()
             else:
-                self._broadcast.store = self._active_store
+                self._broadcast.use_store(self._active_store)
         self._table.recorder = recorder
         # A store may want results held back until the events behind them are committed.
         self._egress.durable = None if recorder is None else recorder.durable

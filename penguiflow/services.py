@@ -32,6 +32,8 @@ class FlowServices:
         """The stored events of a trace. Raises `RuntimeError` without a state store."""
         if self._active_store is None:
             raise RuntimeError("PenguiFlow was created without a state_store")
+        if self._broadcast.feed is not None:
+            await self._broadcast.feed.flush()
         history: Sequence[StoredEvent] = await self._active_store.load_history(trace_id)
         return history
 
