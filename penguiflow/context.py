@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import NOWHERE, ROOKERY, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
-from penguiflow.observer import Payload
 from penguiflow.traces import Trace, TraceCancelled
 from penguiflow.types import Message, StreamChunk
 from penguiflow.validation import is_message, new_chunk
@@ -413,20 +412,19 @@ class Context:
         key = f"{self._port.name}|{origin}|{floe.name}|{self._ordinal}"
         self._ordinal += 1
         message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        content = payload_of(message, payload)
+        chunk = StreamChunk in type(content).__mro__
+        if not chunk and not same_as:
+            envelope = message if is_message(message) else None
+            trace.log.put(floe.name, self._span or trace.log.root, message_id, content, envelope)
+            return message_id
         source, target = floe.name.split("->", 1)
         data: dict[str, Any] = {"message_id": message_id, "source": source, "target": target}
-        content = payload_of(message, payload)
-        if isinstance(content, StreamChunk):
+        if chunk:
             data["stream_id"] = content.stream_id
             data["chunk_seq"] = content.seq
-        elif same_as:
-            data["same_as"] = same_as
         else:
-            data["payload"] = Payload(content)
-            if is_message(message):
-                data["headers"] = message.headers.model_dump()
-                data["meta"] = message.meta
-                data["deadline_s"] = message.deadline_s
+            data["same_as"] = same_as
         trace.log.event("message.enqueued", floe.name, self._span or trace.log.root, data)
         return message_id
 

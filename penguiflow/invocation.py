@@ -180,28 +180,33 @@ class Invoker:
         """
         floe, message, payload, trace, message_id = context._item
         log = None
+        attempt_span = ""
+        expiring = is_message(message) and message.deadline_s is not None
+        late = expiring and message.deadline_s <= time()
         if trace is not None:
             log = trace.log
             if trace.turns is not None and worker.limit > 1:
                 context._turn = take_turn(trace, worker.node.node_id)
             if log is not None:
-                log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
-                about = {"message_id": message_id, "node_id": worker.node.node_id}
-                context._span = log.start("node", worker.port.name, log.root, about)
+                name, node_id = worker.port.name, worker.node.node_id
+                if late:
+                    log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
+                    about = {"message_id": message_id, "node_id": node_id}
+                    context._span = log.start("node", name, log.root, about)
+                else:
+                    context._span, attempt_span = log.taken(floe.name, log.root, message_id, name, node_id)
         validators = worker.validators
         status = "cancelled"
         error: FlowError | None = None
         attempt = 0
-        attempt_span = ""
-        expiring = is_message(message) and message.deadline_s is not None
         try:
             while unsent is None:
-                if expiring and message.deadline_s <= time():
+                if late:
                     error = await self.endings.expired(worker, context, context.message)
                     break
                 if first is None:
                     started = perf_counter()
-                if log is not None:
+                if log is not None and attempt:
                     attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
                 try:
                     if telling is not None:
@@ -248,6 +253,7 @@ class Invoker:
                     if error is not None:
                         break
                     attempt += 1
+                    late = expiring and message.deadline_s <= time()
                     continue
                 if log is not None and (log := trace.log) is not None:  # type: ignore[union-attr]
                     latency_ms = (perf_counter() - started) * 1e3

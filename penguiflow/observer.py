@@ -7,7 +7,10 @@ them; with no recorder installed the cost is one `is None` for each place that w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from penguiflow.types import Message
 
 __all__ = ["Payload", "TraceLog", "TraceRecorder"]
 
@@ -36,6 +39,19 @@ class TraceLog(Protocol):
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write one event that belongs to `span`."""
+        ...
+
+    # What happens at every hop, as `event` and `start` would write it, in one go.
+
+    def put(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
+        """Write `message.enqueued` of a message with its payload; `envelope` has its headers, meta and deadline."""
+        ...
+
+    def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
+        """Write `message.dequeued`, and the starts of the node's span (in `parent`) and of its first attempt.
+
+        Returns the ids of both spans.
+        """
         ...
 
     def describe(self, error: BaseException) -> Mapping[str, Any]:

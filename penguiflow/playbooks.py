@@ -52,6 +52,8 @@ class _NestedLog:
         self.start = log.start
         self.end = log.end
         self.event = log.event
+        self.put = log.put
+        self.taken = log.taken
         self.describe = log.describe
 
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:

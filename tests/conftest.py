@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
+from penguiflow.observer import Payload
 
 RUNTIME_TESTS = Path(__file__).parent / "penguiflow"
 HANG_S = 5.0
@@ -90,6 +91,20 @@ class RecordedTrace:
             if its_parent == span:
                 self.problems.append(f"{kind}.end {name} before the end of its {child_kind} {child}")
         self._write(Recorded(f"{kind}.end", name, span, parent, dict(data or {}), status))
+
+    def put(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
+        source, target = edge.split("->", 1)
+        data = {"message_id": message_id, "source": source, "target": target, "payload": Payload(content)}
+        if envelope is not None:
+            data["headers"] = envelope.headers.model_dump()
+            data["meta"] = envelope.meta
+            data["deadline_s"] = envelope.deadline_s
+        self.event("message.enqueued", edge, span, data)
+
+    def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
+        self.event("message.dequeued", edge, parent, {"message_id": message_id})
+        span = self.start("node", node, parent, {"message_id": message_id, "node_id": node_id})
+        return span, self.start("attempt", node, span, {"attempt": 0})
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         if span != self.root and span not in self._open:

@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter_ns, time, time_ns
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
-from penguiflow.recording.payloads import encode_data
+from penguiflow.recording.payloads import encode_data, encode_payload
 
 if TYPE_CHECKING:
     from penguiflow.observer import TraceLog
     from penguiflow.state.traces import TraceStore
+    from penguiflow.types import Headers, Message
 
 __all__ = ["Recorder"]
 
@@ -31,6 +34,10 @@ _ENDS = {kind: f"{kind}.end" for kind in _STARTS}
 _STATUS_ONLY = {
     status: encode_data({"status": status}) for status in ("ok", "error", "timeout", "cancelled", "interrupted")
 }
+_FIRST_ATTEMPT = encode_data({"attempt": 0})
+_MAX_REMEMBERED = 4096
+_edges: dict[str, bytes] = {}
+_node_ids: dict[str, bytes] = {}
 _new_tuple = tuple.__new__
 
 
@@ -163,10 +170,37 @@ class Recorder:
             logger.exception("a sink of recorder %r does not take events; the flow goes on without it", self.name)
 
 
+def _remember_edge(edge: str) -> bytes:
+    """The two ends of an edge as members of a JSON object."""
+    if len(_edges) >= _MAX_REMEMBERED:
+        _edges.clear()
+    source, target = edge.split("->", 1)
+    ends = _edges[edge] = encode_data({"source": source, "target": target})[1:-1]
+    return ends
+
+
+def _remember_node(node_id: str) -> bytes:
+    if len(_node_ids) >= _MAX_REMEMBERED:
+        _node_ids.clear()
+    encoded = _node_ids[node_id] = encode_data({"": node_id})[4:-1]
+    return encoded
+
+
 class _Log:
     """The log of one trace, from `open` to `close`."""
 
-    __slots__ = ("_closed", "_epoch", "_name", "_recorder", "_send", "_spans", "_trace_id", "_track", "root")
+    __slots__ = (
+        "_closed",
+        "_epoch",
+        "_headers",
+        "_name",
+        "_recorder",
+        "_send",
+        "_spans",
+        "_trace_id",
+        "_track",
+        "root",
+    )
 
     def __init__(self, recorder: Recorder, trace_id: str, track: _Track, data: Mapping[str, Any]) -> None:
         self._recorder = recorder
@@ -176,6 +210,8 @@ class _Log:
         self._name = recorder.name
         self._send = recorder._send
         self._closed = False
+        self._headers: tuple[Headers | None, bytes] = (None, b"")
+        """Those of the last message, encoded: most messages of a trace have the same."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
         """Open spans in the order of their start: parent, kind, name."""
         self.root = f"{track.next_seq:x}"
@@ -196,9 +232,12 @@ class _Log:
     ) -> None:
         """Close a span; one that is not open (any more) is left as it is."""
         if self._spans.pop(span, None) is not None:
-            encoded = encode_data({"status": status, **data}) if data else _STATUS_ONLY.get(status)
-            if encoded is None:
-                encoded = encode_data({"status": status})
+            if not data:
+                encoded = _STATUS_ONLY.get(status) or encode_data({"status": status})
+            elif status == "ok" and len(data) == 1 and type(latency_ms := data.get("latency_ms")) is float:
+                encoded = b'{"status":"ok","latency_ms":%b}' % to_json(latency_ms)
+            else:
+                encoded = encode_data({"status": status, **data})
             self._write(_ENDS.get(kind) or f"{kind}.end", name, span, parent or self.root, encoded)
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
@@ -208,6 +247,63 @@ class _Log:
             if known is None:
                 span, known = self.root, self._spans[self.root]
             self._write(kind, name, span, known[0], encode_data(data))
+
+    def put(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
+        """Write `message.enqueued` with its payload."""
+        if self._closed:
+            return
+        ends = _edges.get(edge) or _remember_edge(edge)
+        payload = encode_payload(content)
+        if envelope is None:
+            data = b'{"payload":%b,"message_id":"%b",%b}' % (payload, message_id.encode(), ends)
+        else:
+            headers = envelope.headers
+            if headers is not self._headers[0]:
+                self._headers = (headers, encode_data(headers.model_dump()))
+            meta, deadline_s = envelope.meta, envelope.deadline_s
+            data = b'{"payload":%b,"message_id":"%b",%b,"headers":%b,"meta":%b,"deadline_s":%b}' % (
+                payload,
+                message_id.encode(),
+                ends,
+                self._headers[1],
+                encode_data(meta) if meta else b"{}",
+                b"null" if deadline_s is None else to_json(deadline_s),
+            )
+        known = self._spans.get(span)
+        if known is None:
+            span, known = self.root, self._spans[self.root]
+        self._write("message.enqueued", edge, span, known[0], data)
+
+    def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
+        """Write `message.dequeued`, and the starts of the node's span and of its first attempt."""
+        track = self._track
+        seq = track.next_seq
+        span, attempt = f"{seq + 1:x}", f"{seq + 2:x}"
+        if self._closed:
+            return span, attempt
+        known = self._spans.get(parent)
+        if known is None:
+            parent, known = self.root, self._spans[self.root]
+        track.next_seq = seq + 3
+        self._spans[span] = (parent, "node", node)
+        self._spans[attempt] = (span, "attempt", node)
+        offset_ns = perf_counter_ns() - track.origin_ns
+        ts = time_ns() // 1000 / 1e6
+        epoch, trace_id = self._epoch, self._trace_id
+        message = b'"message_id":"%b"' % message_id.encode()
+        about = b'{%b,"node_id":%b}' % (message, _node_ids.get(node_id) or _remember_node(node_id))
+        records = (
+            (seq, epoch, trace_id, parent, known[0], ts, offset_ns, "message.dequeued", edge, b"{%b}" % message),
+            (seq + 1, epoch, trace_id, span, parent, ts, offset_ns, "node.start", node, about),
+            (seq + 2, epoch, trace_id, attempt, span, ts, offset_ns, "attempt.start", node, _FIRST_ATTEMPT),
+        )
+        send = self._send
+        for fields in records:
+            try:
+                send(_new_tuple(EventRecord, fields))
+            except Exception:  # a listener's failure is none of the flow's
+                self._recorder._sink_failed()
+        return span, attempt
 
     def describe(self, error: BaseException) -> Mapping[str, Any]:
         """`{type, message, traceback, file, line}`."""

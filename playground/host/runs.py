@@ -57,6 +57,8 @@ class RunLog:
         self.start = log.start
         self.end = log.end
         self.event = log.event
+        self.put = log.put
+        self.taken = log.taken
         self.describe = log.describe
         self._log = log
         self._recorder = recorder
