@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
+from time import time
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.calls import call_now, call_out, chance
 from penguiflow.channels import NOWHERE, ROOKERY, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
 from penguiflow.traces import Trace, TraceCancelled
 from penguiflow.types import Message, StreamChunk
 from penguiflow.validation import is_message, new_chunk
 
 if TYPE_CHECKING:
+    from random import Random
+
+    from penguiflow.calls import Scope
     from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
     from penguiflow.playbooks import PlaybookFactory
@@ -123,6 +128,9 @@ class Context:
     _shielded = False
     _forced = False  # cancelled out of a listener that does not return: tell it no more
     _held: list[Trace] | None = None
+    _attempt = 0
+    _attempt_span = ""
+    _scope: Scope | None = None  # where the calls of the attempt are counted
     _turn: Turn | None = None  # only where invocations of the same trace may overtake each other
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None) -> None:
@@ -294,6 +302,23 @@ class Context:
     async def fetch_any(self, from_: Targets = None) -> Any:
         """The same as `fetch`."""
         return await self.fetch(from_)
+
+    async def record(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """`fn(*args)`, awaited if need be: a call that leaves the process, or whose result is not always the same.
+
+        Arguments and result (or exception) go into the trace's log. A replay answers the call from there, as does a
+        run that is resumed or forked: `name`, and what it is called with, tell it from the others of its attempt.
+        """
+        return await call_out(self, "record", name, args, fn, *args)
+
+    def now(self) -> float:
+        """Unix seconds; a replay sees the recorded ones."""
+        seconds: float = call_now(self, "ctx.now", time)
+        return seconds
+
+    def random(self) -> Random:
+        """The attempt's own generator; in a replay it draws the same numbers."""
+        return chance(self)
 
     async def call_playbook(
         self, playbook: PlaybookFactory, parent_msg: Message, *, timeout: float | None = None

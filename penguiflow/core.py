@@ -424,7 +424,7 @@ class PenguiFlow(FlowServices):
     def _sender_for(self, trace: Trace | None, messages: int) -> Context:
         context = Context._of(self._open_sea)
         if trace is not None:
-            context._item = (NOWHERE, None, UNCHANGED, trace, "")
+            context._item = (NOWHERE, None, UNCHANGED, trace, self._table.origin)
             context._ordinal = trace.submissions
             trace.submissions += messages
         return context

@@ -80,7 +80,7 @@ class Endings:
                 about = {"attempt": attempt + 1, "sleep_s": delay, "error": shown}
                 log.event("node.retry", worker.port.name, context._span, about)
             await self.broadcast.tell("node_retry", context, attempt=attempt + 1, extra=retry)
-            await asyncio.sleep(delay)
+            await asyncio.sleep(delay if trace is None or trace.tape is None else trace.tape.pause(delay))
             return None
         error = flow_error(worker.node, context.trace_id, failure, attempt, latency_ms)
         if trace is not None and trace.error is None:

@@ -195,6 +195,7 @@ class Invoker:
                     context._span = log.start("node", name, log.root, about)
                 else:
                     context._span, attempt_span = log.taken(floe.name, log.root, message_id, name, node_id)
+                    context._attempt_span = attempt_span
         validators = worker.validators
         status = "cancelled"
         error: FlowError | None = None
@@ -208,6 +209,7 @@ class Invoker:
                     started = perf_counter()
                 if log is not None and attempt:
                     attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
+                    context._attempt, context._attempt_span = attempt, attempt_span
                 try:
                     if telling is not None:
                         untold, telling = telling, None

@@ -54,6 +54,10 @@ class TraceLog(Protocol):
         """
         ...
 
+    def freeze(self, value: Any) -> Any:
+        """The value as it is now, as a `Payload` of it would be stored: what a call is compared by."""
+        ...
+
     def describe(self, error: BaseException) -> Mapping[str, Any]:
         """What an event says of an exception: `{type, message, traceback, file, line}`."""
         ...

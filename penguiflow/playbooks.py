@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.calls import scope_of
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
 from penguiflow.types import Message
@@ -54,6 +55,7 @@ class _NestedLog:
         self.event = log.event
         self.put = log.put
         self.taken = log.taken
+        self.freeze = log.freeze
         self.describe = log.describe
 
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
@@ -89,9 +91,14 @@ async def call_playbook(
     span, name, parent = "", getattr(playbook, "__name__", "playbook"), ""
     recorder = None
     if log is not None and context is not None:
-        parent = context._span or log.root
-        span = log.start("playbook", name, parent)
+        scope = scope_of(context, log)
+        parent, ordinal = scope.span, scope.count(name)
+        span = log.start("playbook", name, parent, {"ordinal": ordinal})
         recorder = _Nested(log, span)
+        # Ids and answers must not depend on when it is called, only on where.
+        tape = context._trace.tape if context._trace is not None else None
+        flow._table.origin = f"{scope.place}/{name}[{ordinal}]"
+        flow._table.tape_of = None if tape is None else lambda trace_id: tape
     status = "cancelled"
     try:
         flow.run(registry=registry, recorder=recorder)

@@ -14,6 +14,7 @@ from penguiflow.ids import new_id
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
+    from penguiflow.calls import Tape
     from penguiflow.channels import Item
     from penguiflow.context import Context
     from penguiflow.observer import TraceLog, TraceRecorder
@@ -80,6 +81,7 @@ class Trace:
         "streams",
         "submissions",
         "suspended",
+        "tape",
         "turns",
     )
 
@@ -110,6 +112,8 @@ class Trace:
         """The first failure."""
         self.log: TraceLog | None = None
         self.sink: ResultSink | None = None
+        self.tape: Tape | None = None
+        """Answers for calls that leave the process, from an earlier run."""
         self.suspended: set[Context] | None = None
         """Invocations that are waiting for something and can be cancelled."""
         self.stopped = False
@@ -233,6 +237,10 @@ class TraceTable:
     def __init__(self) -> None:
         self.traces: dict[str, Trace] = {}
         self.recorder: TraceRecorder | None = None
+        self.tape_of: Callable[[str], Tape | None] | None = None
+        """Gives the recording that answers a trace's calls, where there are traces that have one."""
+        self.origin = ""
+        """What the ids of messages from outside begin with, where that is not the root of their trace."""
         self.sinks: dict[str, ResultSink] = {}
         """Who waits for traces that may not have begun."""
         self.on_end: Callable[[Trace], None] = lambda trace: None
@@ -271,6 +279,8 @@ class TraceTable:
         if self.recorder is not None:
             trace.log = self.recorder.open(trace_id)
             trace.plain = False
+            if self.tape_of is not None:
+                trace.tape = self.tape_of(trace_id)
         return trace
 
     def release(self, trace: Trace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 from collections import Counter
@@ -110,6 +111,9 @@ class RecordedTrace:
         if span != self.root and span not in self._open:
             self.problems.append(f"{kind} {name} in span {span!r}, which is not open")
         self._write(Recorded(kind, name, span, "", dict(data or {})))
+
+    def freeze(self, value: Any) -> Any:
+        return copy.deepcopy(value)
 
     def describe(self, error: BaseException) -> Mapping[str, Any]:
         return {"type": type(error).__name__, "message": str(error)}

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter_ns, time, time_ns
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
@@ -304,6 +304,10 @@ class _Log:
             except Exception:  # a listener's failure is none of the flow's
                 self._recorder._sink_failed()
         return span, attempt
+
+    def freeze(self, value: Any) -> Any:
+        """`{type, value}`, decoded."""
+        return from_json(encode_payload(value))
 
     def describe(self, error: BaseException) -> Mapping[str, Any]:
         """`{type, message, traceback, file, line}`."""

@@ -59,6 +59,7 @@ class RunLog:
         self.event = log.event
         self.put = log.put
         self.taken = log.taken
+        self.freeze = log.freeze
         self.describe = log.describe
         self._log = log
         self._recorder = recorder

@@ -1,0 +1,269 @@
+"""Calls that leave the process: written down as they happen, and answered from a recording where there is one.
+
+`ctx.record` is the public face. Whatever else talks to the world (remote agents, models, tools) goes through
+`call_out` or `stream_out`: then it is recorded, replayed and not repeated after a crash, without knowing of any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from penguiflow.failures import DeadlinePassed, NodeTimeout
+from penguiflow.traces import TraceCancelled
+
+if TYPE_CHECKING:
+    from penguiflow.context import Context
+    from penguiflow.observer import TraceLog
+    from penguiflow.traces import Trace
+
+__all__ = ["Answer", "Call", "Scope", "Tape", "call_now", "call_out", "chance", "scope_of", "stream_out"]
+
+SEED_BITS = 53
+"""Of the seeds that are recorded: readers of JSON may know no longer integers."""
+ABANDONED_GRACE_S = 5.0
+"""How much longer than it took when it was recorded a call may wait that was cancelled from within its node."""
+
+
+class Call(NamedTuple):
+    """One call, and where it is made."""
+
+    place: str
+    """`<message id>/<attempt>`, then `/<name>[<ordinal>]` for each span inside the attempt."""
+    kind: str
+    """`record`, `llm`, `tool` or `remote`."""
+    name: str
+    ordinal: int
+    """From 0, among the calls of this name in this place, in the order in which they begin."""
+    request: Any
+    """In its stored form: see `TraceLog.freeze`."""
+
+
+class Answer(NamedTuple):
+    """What a recording has for a call."""
+
+    response: Any = None
+    error: BaseException | None = None
+    ending: str | None = None
+    """Why there is neither response nor error: its attempt ran into a `timeout` or the trace's `deadline`, the trace
+    was `cancelled`, or the node `abandoned` the call."""
+    seconds: float = 0.0
+    """How long it took."""
+
+
+class Tape(Protocol):
+    """Knows the answers to calls of a trace that ran before."""
+
+    def answer(self, call: Call) -> Answer | None:
+        """The recorded answer; None for a call that is to be made. Raises `TraceCancelled` where the replay ends."""
+        ...
+
+    def outlived(self, call: Call) -> TraceCancelled:
+        """What to raise for a call that is still awaited although it was abandoned when it was recorded."""
+        ...
+
+    def pause(self, seconds: float) -> float:
+        """How long to wait before a retry that waited `seconds`."""
+        ...
+
+
+class Scope:
+    """Where calls are counted: one attempt of an invocation."""
+
+    __slots__ = ("counts", "place", "random", "span")
+
+    def __init__(self, place: str, span: str) -> None:
+        self.place = place
+        self.span = span
+        self.counts: dict[str, int] = {}
+        self.random: random.Random | None = None
+
+    def count(self, name: str) -> int:
+        """The ordinal of one more call of this name."""
+        ordinal = self.counts.get(name, 0)
+        self.counts[name] = ordinal + 1
+        return ordinal
+
+
+def scope_of(context: Context, log: TraceLog) -> Scope:
+    """The attempt that is under way."""
+    span = context._attempt_span or log.root
+    scope = context._scope
+    if scope is None or scope.span != span:
+        scope = context._scope = Scope(f"{context._item[4]}/{context._attempt}", span)
+    return scope
+
+
+class _Entry:
+    """One call on its way into the log."""
+
+    def __init__(self, context: Context, trace: Trace, log: TraceLog, kind: str, name: str, request: Any) -> None:
+        self.log = log
+        self.context = context
+        self.trace = trace
+        scope = scope_of(context, log)
+        self.parent = scope.span
+        self.call = Call(scope.place, kind, name, scope.count(name), log.freeze(request))
+        self.answer: Answer | None = None
+        if trace.tape is not None:
+            try:
+                self.answer = trace.tape.answer(self.call)
+            except TraceCancelled as stop:
+                # Nothing of the trace may go on, whatever the node's code makes of the exception.
+                context._flow()._cancel(trace, str(stop))
+                raise
+        self.started = perf_counter()
+        self.span = ""
+        if kind != "record":
+            self.span = log.start(kind, name, self.parent, {"ordinal": self.call.ordinal, "request": self.call.request})
+
+    def returned(self, response: Any) -> None:
+        """Write the response."""
+        self._write("ok", {"response": self.log.freeze(response)})
+
+    def failed(self, error: BaseException, pieces: list[Any] | None = None) -> None:
+        """Write the failure, with what it takes to raise it again, and what came before it."""
+        data: dict[str, Any] = {} if pieces is None else {"response": self.log.freeze(pieces)}
+        if isinstance(error, asyncio.CancelledError | TraceCancelled | GeneratorExit):
+            self._write("cancelled", {**data, "cancelled": True})
+            return
+        kind = type(error)
+        about = {"class": f"{kind.__module__}:{kind.__qualname__}", "args": self.log.freeze(list(error.args))}
+        self._write("error", {**data, "error": {**self.log.describe(error), **about}})
+
+    def _write(self, status: str, data: dict[str, Any]) -> None:
+        data["latency_ms"] = (perf_counter() - self.started) * 1e3
+        if self.answer is not None:
+            data["latency_ms"] = self.answer.seconds * 1e3
+            data["replayed"] = True
+        kind, name = self.call.kind, self.call.name
+        if kind == "record":
+            data = {"ordinal": self.call.ordinal, "request": self.call.request, **data}
+            self.log.event("record", name, self.parent, data)
+        else:
+            self.log.end(kind, name, self.span, self.parent, status, data)
+
+    async def replay(self, answer: Answer) -> Any:
+        """Give, raise or repeat what the recording has."""
+        if answer.ending is not None:
+            await self._end_alike(answer)
+        if answer.error is not None:
+            raise answer.error
+        # Real calls let others run meanwhile, and so does this one.
+        await asyncio.sleep(0)
+        return answer.response
+
+    async def _end_alike(self, answer: Answer) -> None:
+        """The call had no answer when it was recorded: have happen again what ended it."""
+        # Only what waits can be cancelled.
+        await asyncio.sleep(0)
+        worker = self.context._port.inbox.worker
+        engine = self.context._port.inbox.engine
+        if answer.ending in ("timeout", "deadline") and worker is not None and engine is not None:
+            too_late = NodeTimeout if answer.ending == "timeout" else DeadlinePassed
+            engine.invoker._expire(worker, self.context, too_late)
+        elif answer.ending == "cancelled":
+            self.context._flow()._cancel(self.trace, "the recorded run was cancelled here")
+        # Whoever abandoned the call will do so again.
+        await asyncio.sleep(answer.seconds + ABANDONED_GRACE_S)
+        assert self.trace.tape is not None
+        stop = self.trace.tape.outlived(self.call)
+        self.context._flow()._cancel(self.trace, str(stop))
+        raise stop
+
+
+async def call_out(
+    context: Context, kind: str, name: str, request: Any, perform: Callable[..., Any], *args: Any
+) -> Any:
+    """Make a call by way of the trace's log: `perform(*args)`, awaited if need be; `request` is what tells it apart.
+
+    `kind` is `record` (one event) or that of a span: `llm`, `tool`, `remote`.
+    """
+    trace = context._trace
+    log = None if trace is None else trace.log
+    if trace is None or log is None:
+        made = perform(*args)
+        return await made if inspect.isawaitable(made) else made
+    entry = _Entry(context, trace, log, kind, name, request)
+    try:
+        if entry.answer is not None:
+            response = await entry.replay(entry.answer)
+        else:
+            made = perform(*args)
+            response = await made if inspect.isawaitable(made) else made
+    except BaseException as error:
+        entry.failed(error)
+        raise
+    entry.returned(response)
+    return response
+
+
+def call_now(context: Context, name: str, perform: Callable[[], Any]) -> Any:
+    """As `call_out`, for a call without a request that neither waits nor fails."""
+    trace = context._trace
+    log = None if trace is None else trace.log
+    if trace is None or log is None:
+        return perform()
+    entry = _Entry(context, trace, log, "record", name, [])
+    response = perform() if entry.answer is None else entry.answer.response
+    entry.returned(response)
+    return response
+
+
+async def stream_out(
+    context: Context, kind: str, name: str, request: Any, perform: Callable[[], AsyncIterator[Any]]
+) -> AsyncGenerator[Any, None]:
+    """As `call_out`, for a call that answers piece by piece; close it (`aclosing`) when you leave early."""
+    trace = context._trace
+    log = None if trace is None else trace.log
+    if trace is None or log is None:
+        async with _closing(perform()) as source:
+            async for piece in source:
+                yield piece
+        return
+    entry = _Entry(context, trace, log, kind, name, request)
+    pieces: list[Any] = []
+    try:
+        if entry.answer is not None:
+            for piece in entry.answer.response or ():
+                pieces.append(piece)
+                yield piece
+            if entry.answer.error is not None or entry.answer.ending is not None:
+                await entry.replay(entry.answer)
+        else:
+            async with _closing(perform()) as source:
+                async for piece in source:
+                    pieces.append(piece)
+                    yield piece
+    except BaseException as error:
+        entry.failed(error, pieces)
+        raise
+    entry.returned(pieces)
+
+
+@asynccontextmanager
+async def _closing(source: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any]]:
+    """Close what can be closed: a transport may give any iterator."""
+    try:
+        yield source
+    finally:
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+
+def chance(context: Context) -> random.Random:
+    """The generator of the attempt that is under way; its seed is in the log."""
+    trace = context._trace
+    log = None if trace is None else trace.log
+    if log is None:
+        return random.Random()
+    scope = scope_of(context, log)
+    if scope.random is None:
+        scope.random = random.Random(call_now(context, "ctx.random", lambda: random.getrandbits(SEED_BITS)))
+    return scope.random
