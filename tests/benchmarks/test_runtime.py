@@ -20,7 +20,7 @@ from benchmarks.runtime.targets import TARGETS, Target, judge
 CALLS = {"W1": 5, "W2": 52, "W3": 1, "W4": 1, "W5": 20, "W8": 5, "W9": 5, "W11": 4, "W12": 3}
 """Node executions that a unit of each workload takes."""
 FEW = {"W2": 3, "W3": 1, "W9": 8, "W11": 4, "W12": 4}
-VARIANTS = ["W1.message", "W1.bare", "W1.call", "W1.one", "W3.stream", "W8.quiet", "W9.events"]
+VARIANTS = ["W1.message", "W1.bare", "W1.call", "W1.one", "W3.stream", "W8.quiet"]
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, workload: Callable[[Run], Awaitable[None]]) -> None:

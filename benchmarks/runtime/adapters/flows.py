@@ -290,8 +290,7 @@ OURS = _BOTH | {
     "W7": functools.partial(crowds.w7, policy=functools.partial(at_once, 1_000)),
     "W8": functools.partial(w8, make=message, model=Payload),
     "W8.quiet": w8_quiet,
-    "W9": functools.partial(stores.w9, recording=True),
-    "W9.events": functools.partial(stores.w9, recording=False),
+    "W9": stores.w9,
 }
 FORERUNNER = _BOTH | {
     "W5": functools.partial(w5, answers=False),

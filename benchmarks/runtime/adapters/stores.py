@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +60,6 @@ async def w9_plain(run: Run) -> None:
             await run.measure(drive, calls=NODES, smallest=IN_FLIGHT)
 
 
-class EventsOnly:
-    """Of this version's store the part that keeps flow events, and not its recorder."""
-
-    def __init__(self, store: Any) -> None:
-        self.events = 0
-        self._store = store
-
-    async def save_event(self, event: Any) -> None:
-        """Keep one event, committed on return."""
-        self.events += 1
-        await self._store.save_event(event)
-
-    async def load_history(self, trace_id: str) -> Sequence[Any]:
-        """What was kept."""
-        history: Sequence[Any] = await self._store.load_history(trace_id)
-        return history
-
-
 class Counting:
     """A sink beside the store that counts what is recorded."""
 
@@ -90,34 +71,19 @@ class Counting:
         self.events += 1
 
 
-async def w9(run: Run, *, recording: bool) -> None:
-    """The chain, with every event in this version's store before its caller gets the result.
-
-    `recording`: all that the recorder tells, with payloads. Otherwise the flow events, as the forerunner's stores.
-    """
+async def w9(run: Run) -> None:
+    """The chain: all that is recorded, payloads included, is in the store before its caller gets the result."""
     from penguiflow.state import SQLiteStateStore
 
     with tempfile.TemporaryDirectory() as folder:
-        store = SQLiteStateStore(Path(folder, "state.db"))
+        store = SQLiteStateStore(Path(folder, "state.db"), durability="every_event")
+        counting = Counting()
         flow, nodes = chain_of(run)
-        counting: Counting | EventsOnly
-        if recording:
-            counting = Counting()
-            flow.run(registry=registry_of(nodes, Message), recorder=store.recorder(counting))
-        else:
-            counting = EventsOnly(store)
-            for node in nodes:
-                node.policy.max_concurrency = IN_FLIGHT
-            flow.run(registry=registry_of(nodes, Message), state_store=counting)
-
-        async def call(number: int) -> None:
-            await flow.call(message(number))
-            if recording:
-                await store.flush()
+        flow.run(registry=registry_of(nodes, Message), recorder=store.recorder(counting))
 
         async def drive(count: int) -> None:
             counting.events = 0
-            await call_in_flight(call, count, IN_FLIGHT)
+            await call_in_flight(lambda number: flow.call(message(number)), count, IN_FLIGHT)
             run.figures["events"] = counting.events / count
 
         await run.measure(drive, calls=NODES, smallest=IN_FLIGHT)
