@@ -7,29 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penguiflow.recording.events import EventRecord, EventSink, TraceEvent
+    from penguiflow.recording.rebuild import NotRebuildable, rebuild
     from penguiflow.recording.recorder import Recorder
     from penguiflow.recording.spans import Span, SpanTree, build_spans, find_message
 
 _HOMES = {
     "EventRecord": "events",
     "EventSink": "events",
+    "NotRebuildable": "rebuild",
     "Recorder": "recorder",
     "Span": "spans",
     "SpanTree": "spans",
     "TraceEvent": "events",
     "build_spans": "spans",
     "find_message": "spans",
+    "rebuild": "rebuild",
 }
 
 __all__ = [
     "EventRecord",
     "EventSink",
+    "NotRebuildable",
     "Recorder",
     "Span",
     "SpanTree",
     "TraceEvent",
     "build_spans",
     "find_message",
+    "rebuild",
 ]
 
 

@@ -24,6 +24,7 @@ from pydantic_core import core_schema, to_json
 from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.plain import StandIn, marker, plain
+from penguiflow.recording.shapes import escape, is_plain, shapes
 from penguiflow.recording.text import clean_text, type_name
 
 __all__ = ["MAX_PAYLOAD_BYTES", "cuts", "encode_data", "encode_payload", "exception_to_data"]
@@ -32,6 +33,7 @@ MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A payload whose JSON is larger is cut and cannot be rebuilt."""
 _CUT_BYTES = 64 * 1024
 _SURELY_READABLE_BYTES = 300
+_REPR = b'"repr":true'
 _LONGEST_INT = 4_300
 """Digits that readers of JSON take."""
 _MAX_CLASSES = 4096
@@ -105,20 +107,33 @@ def encode_payload(value: Any) -> bytes:
             return encoded
     if len(encoded) > MAX_PAYLOAD_BYTES:
         return _cut(value, encoded)
+    if kind not in _scalars and not is_plain(kind, encoded) and _REPR not in encoded:
+        notes = _shapes_of(value, encoded)
+        if notes:
+            return b"%b%b,%b}" % (prefix, encoded, to_json(notes)[1:-1])
     return prefix + encoded + b"}"
 
 
 def cuts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Where a decoded payload cannot be rebuilt: (JSON Pointer, type) of each place that carries `"repr": true`."""
+    """Where a decoded payload cannot be rebuilt: (JSON Pointer, type) of each place that is a repr, or lost a part."""
     if isinstance(value, dict):
         if value.get("repr") is True and isinstance(value.get("type"), str):
             yield path, value["type"]
             return
         for key, item in value.items():
-            yield from cuts(item, f"{path}/{key.replace('~', '~0').replace('/', '~1')}")
+            yield from cuts(item, f"{path}/{escape(key)}")
+        if isinstance(value.get("lost"), dict) and "value" in value:
+            yield from ((f"{path}/value{place}", str(kind)) for place, kind in value["lost"].items())
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from cuts(item, f"{path}/{index}")
+
+
+def _shapes_of(value: Any, encoded: bytes) -> dict[str, dict[str, str]]:
+    try:
+        return shapes(value, encoded)
+    except Exception:  # the user's annotations and properties raise what they like
+        return {"lost": {"": type_name(type(value))}}
 
 
 def _encode_quickly(value: Any) -> bytes | None:
