@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Generator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from types import CoroutineType, MappingProxyType
+from typing import Any, cast
 
 from penguiflow.context import Context
 from penguiflow.coroutines import raised, resume
-from penguiflow.metrics import NO_EXTRA, FlowEvent, StoredEvent, new_event
+from penguiflow.metrics import NO_EXTRA, EventDraft, FlowEvent, StoredEvent
 from penguiflow.middlewares import Middleware
 from penguiflow.store_feed import EventStore, StoreFeed
 from penguiflow.traces import Trace
@@ -55,7 +55,7 @@ class Broadcast:
         waiting = 0
         for floe in port.outgoing:
             waiting += floe.size
-        return new_event(
+        event: Any = EventDraft(
             event_type,
             time.time(),
             port.name,
@@ -72,6 +72,8 @@ class Broadcast:
             (trace is not None and trace.cancelled) if cancelled is None else cancelled,
             MappingProxyType(dict(extra)) if extra else NO_EXTRA,
         )
+        event.__class__ = FlowEvent
+        return cast("FlowEvent", event)
 
     def tell_now(
         self, event_type: str, context: Context, trace: Trace | None, latency_ms: float
@@ -80,8 +82,12 @@ class Broadcast:
         event = self.event(event_type, context, trace, latency_ms=latency_ms)
         for position, middleware in enumerate(self.middlewares):
             try:
-                telling = middleware(event).__await__()
-                pending = next(telling)
+                telling: Any = middleware(event)
+                if type(telling) is CoroutineType:
+                    pending = telling.send(None)
+                else:
+                    telling = telling.__await__()
+                    pending = next(telling)
             except StopIteration:
                 continue
             except Exception as error:  # a failing listener must not stop the flow

@@ -127,7 +127,8 @@ class Invoker:
                 return context, self.activate(worker, context, started, returned(result))
             ready = self.engine.ready
             for floe in outgoing:
-                if 0 < floe.maxsize <= floe.size:
+                size = floe.size
+                if 0 < floe.maxsize <= size:
                     unsent = (outgoing[outgoing.index(floe) :], message, payload)
                     return context, self.activate(worker, context, started, unsent=unsent)
                 if trace is not None:
@@ -141,7 +142,7 @@ class Invoker:
                     else:
                         trace.sink.put(whole(message, payload))
                         continue
-                floe.size += 1
+                floe.size = size + 1
                 inbox = floe.inbox
                 inbox.items.append((floe, message, payload, trace, ""))
                 target = inbox.worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 __all__ = ["FlowEvent", "StoredEvent"]
 
@@ -100,17 +100,9 @@ class FlowEvent:
 
 
 NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
-_Draft = make_dataclass("_Draft", [(part.name, part.type) for part in fields(FlowEvent)], slots=True)
-
-
-def new_event(*values: Any) -> FlowEvent:
-    """A `FlowEvent` of all its fields in order; `extra` is a read-only mapping.
-
-    It is filled in while it may still be changed and then frozen, which takes a third of the time.
-    """
-    event: Any = _Draft(*values)
-    event.__class__ = FlowEvent
-    return cast("FlowEvent", event)
+# A `FlowEvent` that can still be changed. One that is filled in first and becomes a `FlowEvent` then takes a third of
+# the time that a frozen one takes to be filled in.
+EventDraft = make_dataclass("EventDraft", [(part.name, part.type) for part in fields(FlowEvent)], slots=True)
 
 
 @dataclass(slots=True)

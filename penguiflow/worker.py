@@ -245,7 +245,7 @@ class Engine:
                     elif cancelling() or self.stopping:
                         broken = True
                         break
-                    if not handled % BURST:
+                    if not items or not handled % BURST:
                         break
             worker.listed = False
             if rest is not None:
