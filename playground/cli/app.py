@@ -106,6 +106,24 @@ def inspect(
     return lambda: inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
 
 
+@app.command(short_help="Compare two traces.")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="An id, the beginning of one, or `last`.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The trace to compare it with.")],
+    json: Annotated[bool, typer.Option("--json", help="Print what was found as one object.")] = False,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", "-y", help="What the two have, beside each other.")
+    ] = False,
+    limit: Annotated[int, typer.Option(metavar="N", help="Show at most this many differences.")] = 50,
+) -> Command:
+    """Compare two traces: the first divergence, then what else differs. The exit code is 0, equal or not."""
+    from playground.cli.diff import DiffOptions
+    from playground.cli.diff import diff as compare
+
+    options = DiffOptions(a=a, b=b, json=json, side_by_side=side_by_side, limit=limit)
+    return lambda: compare(options)
+
+
 @app.command(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],

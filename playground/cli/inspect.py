@@ -13,8 +13,7 @@ from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import SCHEMA, SpanOutput
-from playground.cli.stores import close_abandoned, reading
-from playground.project import find_project
+from playground.cli.stores import open_trace
 from playground.render.eventlist import event_line
 from playground.render.sequence import MAX_ARROWS, SequenceDiagram
 from playground.render.tree import heading_lines, tree_lines
@@ -51,15 +50,8 @@ def inspect_trace(prefix: str, view: InspectView, *, full: bool = False) -> int:
 
 async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
     console = Console()
-    async with reading() as store:
-        trace_id = await store.resolve_trace(prefix)
-        trace = await store.get_trace(trace_id)
-        if trace is not None and trace.status == "interrupted" and await _is_open(store, trace):
-            # Its writer died without a word, and nobody has written since: the spans it left open are closed now.
-            await close_abandoned(find_project())
-            trace = await store.get_trace(trace_id)
-        if trace is None:
-            raise Failure(f"no trace {prefix}", ExitCode.NOT_FOUND)
+    async with open_trace(prefix) as (store, trace):
+        trace_id = trace.trace_id
         if view == "json":
             await _write_json(console, store, trace)
         elif view == "events":
@@ -73,11 +65,6 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
                 console.line(line)
         else:
             await _write_tree(console, store, trace, full)
-
-
-async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
-    last = await store.load_events(trace.trace_id, after=trace.events - 2, limit=1)
-    return not last or last[0].kind != "trace.end"
 
 
 async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSummary, full: bool) -> None:

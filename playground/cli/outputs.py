@@ -6,10 +6,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from penguiflow.recording.diff import TraceDiff
 from penguiflow.state.traces import TraceStatus, TraceSummary
 from playground.protocol import FlowInfo
 
-__all__ = ["SCHEMA", "EventOutput", "GraphOutput", "InspectOutput", "RunOutput", "SpanOutput", "TracesOutput"]
+__all__ = [
+    "SCHEMA",
+    "DiffOutput",
+    "EventOutput",
+    "GraphOutput",
+    "InspectOutput",
+    "RunOutput",
+    "SpanOutput",
+    "TracesOutput",
+]
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away."""
@@ -98,3 +108,13 @@ class GraphOutput(_Output):
 
     schema_: Literal[1] = Field(1, alias="schema")
     flow: FlowInfo
+
+
+class DiffOutput(TraceDiff):
+    """`pf diff --json`: how two traces compare."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    a: TraceSummary
+    b: TraceSummary

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from playground import protocol
-from playground.cli.outputs import EventOutput, GraphOutput, InspectOutput, RunOutput, TracesOutput
+from playground.cli.outputs import DiffOutput, EventOutput, GraphOutput, InspectOutput, RunOutput, TracesOutput
 from playground.cli.prune import PruneOutput
 
 __all__ = ["main", "schemas"]
@@ -20,6 +20,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
     "traces": TracesOutput,
     "inspect": InspectOutput,
+    "diff": DiffOutput,
     "graph": GraphOutput,
     "prune": PruneOutput,
     "trace_event": EventOutput,

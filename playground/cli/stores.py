@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager, suppress
 
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.traces import TraceSummary
+from playground.cli.failures import ExitCode, Failure
 from playground.project import Project, find_project
 
-__all__ = ["close_abandoned", "reading"]
+__all__ = ["close_abandoned", "open_trace", "reading"]
 
 
 @asynccontextmanager
@@ -20,6 +22,28 @@ async def reading() -> AsyncIterator[SQLiteStateStore]:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def open_trace(reference: str) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
+    """The trace behind an id, the beginning of one, or `last`, with the store that has it.
+
+    One whose writer died without a word is closed first. Raises `Failure` and `StoreError`.
+    """
+    async with reading() as store:
+        trace_id = await store.resolve_trace(reference)
+        trace = await store.get_trace(trace_id)
+        if trace is not None and trace.status == "interrupted" and await _is_open(store, trace):
+            await close_abandoned(find_project())
+            trace = await store.get_trace(trace_id)
+        if trace is None:
+            raise Failure(f"no trace {reference}", ExitCode.NOT_FOUND)
+        yield store, trace
+
+
+async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
+    last = await store.load_events(trace.trace_id, after=trace.events - 2, limit=1)
+    return not last or last[0].kind != "trace.end"
 
 
 async def close_abandoned(project: Project) -> None:

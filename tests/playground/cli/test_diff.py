@@ -1,0 +1,85 @@
+"""`pf diff` on a store, without a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from penguiflow.recording.diff import diff_traces
+from penguiflow.state.sqlite import SQLiteStateStore
+from playground.__main__ import main
+from playground.cli.outputs import DiffOutput
+from playground.dashboard.text import cells
+from playground.render.difference import diff_lines, side_by_side_lines
+
+WriteTrace = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def traces(write_trace: WriteTrace) -> None:
+    async def write() -> None:
+        await write_trace("one", nodes=3)
+        await write_trace("same", nodes=3)
+        await write_trace("more", nodes=4, error={"code": "NODE_EXCEPTION", "message": "no \x1b[31mfish"})
+
+    asyncio.run(write())
+
+
+@pytest.mark.usefixtures("traces")
+def test_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "one", "same"]) == 0
+    equal = capsys.readouterr().out
+    assert "\nno differences\n" in equal
+    assert main(["diff", "one", "more"]) == 0
+    text = capsys.readouterr().out
+    assert main(["diff", "one", "more", "--side-by-side"]) == 0
+    beside = capsys.readouterr().out
+    assert main(["diff", "one", "more", "--json"]) == 0
+    found = DiffOutput.model_validate_json(capsys.readouterr().out)
+
+    assert text.index("first divergence") < text.index("work[3]: only in B") < text.index("statuses")
+    assert "NODE_EXCEPTION" in text
+    assert "\x1b" not in text + beside
+    assert " | " in beside
+    assert " > " in beside
+    assert (found.equal, found.total, found.a.trace_id, found.b.status) == (False, 2, "one", "error")
+    assert found.first is not None
+    assert (found.first.path, found.first.a) == ("work[3]", None)
+    assert [(count.name, count.a, count.b) for count in found.counts] == [("work", 3, 4)]
+
+
+@pytest.mark.usefixtures("traces")
+def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "one", "nothing"]) == 3
+    assert "nothing" in capsys.readouterr().err
+    assert main(["diff", "one", "same", "--json", "-y"]) == 2
+    assert main(["diff", "one", "same", "--limit", "0"]) == 2
+    assert main(["diff", "one"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("traces")
+@pytest.mark.parametrize("width", [30, 80, 200])
+def test_lines_fit_the_terminal(project: Path, width: int) -> None:
+    async def read() -> list[str]:
+        store = SQLiteStateStore(project / ".penguiflow" / "state.db", read_only=True)
+        a, b = await store.get_trace("one"), await store.get_trace("more")
+        assert a is not None
+        assert b is not None
+        diff = await diff_traces((store, "one"), (store, "more"))
+        await store.close()
+        lines = [*diff_lines(diff, a, b, width=width), *side_by_side_lines(diff, a, b, width=width)]
+        return [line for line in lines if line.startswith((" ", "{")) and not line.endswith("s")]
+
+    lines = asyncio.run(read())
+    assert lines
+    if width > 60:
+        assert max(cells(line) for line in lines) <= width
+
+
+def test_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "Compare two traces." in capsys.readouterr().out
