@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from penguiflow.recording.evidence import Change, Place, Side, changes, read_sides
-from penguiflow.recording.facts import Aspect, FactReader, Unit
+from penguiflow.recording.facts import Aspect, FactReader, Unit, seq_and_aspect
 
 if TYPE_CHECKING:
     from penguiflow.state.traces import TraceStore
@@ -163,6 +163,8 @@ class _Match:
     def __init__(self) -> None:
         self.found: list[_Found] = []
         self.total = 0
+        self._last_rank = _NEVER
+        """Of those that are remembered: what comes later is only counted."""
         self._waiting: tuple[dict[tuple[str, str, int], Unit], dict[tuple[str, str, int], Unit]] = ({}, {})
         self._starts = array("q")
         """Of the units that were put together: where they begin in the second trace and in the first, in turns."""
@@ -201,22 +203,31 @@ class _Match:
         self._starts.extend((b.start_seq, a.start_seq))
         if a.facts == b.facts:
             return
+        if a.facts[::2] == b.facts[::2]:
+            for what, other, place, other_place in zip(a.facts[1::2], b.facts[1::2], a.places, b.places, strict=True):
+                if what != other:
+                    seq, aspect = seq_and_aspect(place)
+                    self._add(seq, aspect, _place(a, seq), _place(b, seq_and_aspect(other_place)[0]))
+            return
         ours, theirs = a.by_place(), b.by_place()
         for where, (what, seq, aspect) in ours.items():
-            other = theirs.pop(where, None)
-            if other is None:
+            found = theirs.pop(where, None)
+            if found is None:
                 self._add(seq, aspect, _place(a, seq), None)
-            elif other[0] != what:
-                self._add(seq, aspect, _place(a, seq), _place(b, other[1]))
+            elif found[0] != what:
+                self._add(seq, aspect, _place(a, seq), _place(b, found[1]))
         for _, seq, aspect in theirs.values():
             self._add(a.start_seq + seq - b.start_seq, aspect, None, _place(b, seq))
 
     def _add(self, rank: int, aspect: Aspect, a: Place | None, b: Place | None) -> None:
         self.total += 1
+        if rank > self._last_rank:
+            return
         self.found.append(_Found(rank, a is not None, aspect, a, b))
         if len(self.found) >= 2 * MAX_REMEMBERED:
             self.found.sort(key=_RANK)
             del self.found[MAX_REMEMBERED:]
+            self._last_rank = self.found[-1].rank
 
 
 def _place(unit: Unit, seq: int) -> Place:

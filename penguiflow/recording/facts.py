@@ -18,7 +18,7 @@ from typing import Any
 
 from penguiflow.recording.events import TraceEvent
 
-__all__ = ["ASPECTS_OF_KIND", "Aspect", "FactReader", "Unit", "comparable", "span_usage"]
+__all__ = ["ASPECTS_OF_KIND", "Aspect", "FactReader", "Unit", "comparable", "seq_and_aspect", "span_usage"]
 
 
 class Aspect(IntEnum):
@@ -116,10 +116,12 @@ class Unit:
     def by_place(self) -> dict[int, tuple[int, int, Aspect]]:
         """What, `seq` and aspect of each fact, by where it is."""
         facts, places = self.facts, self.places
-        return {
-            facts[2 * index]: (facts[2 * index + 1], place // _ASPECTS, Aspect(place % _ASPECTS))
-            for index, place in enumerate(places)
-        }
+        return {facts[2 * index]: (facts[2 * index + 1], *seq_and_aspect(place)) for index, place in enumerate(places)}
+
+
+def seq_and_aspect(place: int) -> tuple[int, Aspect]:
+    """What one of `Unit.places` stands for."""
+    return place // _ASPECTS, Aspect(place % _ASPECTS)
 
 
 class _Open:
