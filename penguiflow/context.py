@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import blake2b
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.calls import call_now, call_out, chance
-from penguiflow.channels import NOWHERE, ROOKERY, UNCHANGED, Endpoint, Floe, Inbox, Item, payload_of, whole
+from penguiflow.channels import NOWHERE, ROOKERY, UNCHANGED, Endpoint, Floe, Item, payload_of, whole
+from penguiflow.ids import send_id
+from penguiflow.ports import Port
 from penguiflow.traces import Trace, TraceCancelled
 from penguiflow.types import Message, StreamChunk
 from penguiflow.validation import is_message, new_chunk
@@ -21,94 +22,12 @@ if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
     from penguiflow.playbooks import PlaybookFactory
+    from penguiflow.ports import Targets
+    from penguiflow.reruns import Again
     from penguiflow.turns import Turn
 
-    Targets = Node | Endpoint | Sequence[Node | Endpoint] | None
 
 __all__ = ["Context", "Port"]
-
-
-class Port:
-    """A node's (or endpoint's) edges: what all its contexts share."""
-
-    __slots__ = ("_successors", "inbox", "incoming", "name", "outgoing", "owner", "runtime", "side_exit")
-
-    def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None, inbox: Inbox | None = None) -> None:
-        self.owner = owner
-        self.name = str(owner.name)
-        self.runtime = runtime
-        self.incoming: list[Floe] = []
-        self.outgoing: list[Floe] = []
-        self.side_exit: Floe | None = None
-        """The way past the successors to Rookery, for answers that take it."""
-        self.inbox = inbox or Inbox()
-        self._successors: dict[str, Node | Endpoint] = {}
-
-    @property
-    def successors(self) -> dict[str, Node | Endpoint]:
-        """Where the edges lead that begin here, by name."""
-        if len(self._successors) != len(self.outgoing):
-            self._successors = {str(floe.target.name): floe.target for floe in self.outgoing if floe.target is not None}
-        return self._successors
-
-    def floes_to(self, targets: Targets) -> Sequence[Floe]:
-        """The edges to the named targets; all of them for None. Raises `KeyError` for a stranger."""
-        if targets is None or not self.outgoing:
-            return self.outgoing
-        chosen: list[Floe] = []
-        for target in [targets] if not isinstance(targets, Sequence) else targets:
-            for floe in self.outgoing:
-                if floe.target is target or floe.target == target:
-                    chosen.append(floe)
-                    break
-            else:
-                raise KeyError(f"Unknown target {getattr(target, 'name', target)} for {self.name}")
-        return chosen
-
-    def take(self, from_: Targets = None) -> Item | None:
-        """The oldest waiting message (of the named sources), or None. Those of cancelled traces are passed over."""
-        items = self.inbox.items
-        if from_ is None:
-            while items:
-                item = items.popleft()
-                floe = item[0]
-                floe.size -= 1
-                if floe.putters:
-                    floe.wake_putter()
-                trace = item[3]
-                if trace is None or not trace.cancelled:
-                    return item
-                trace.passed_over(item)
-            return None
-        wanted = [from_] if not isinstance(from_, Sequence) else list(from_)
-        for source in wanted:
-            if not any(floe.source == source for floe in self.incoming):
-                raise KeyError(f"Unknown source {getattr(source, 'name', source)} for {self.name}")
-        for position, item in enumerate(items):
-            if item[0].source in wanted and (item[3] is None or not item[3].cancelled):
-                del items[position]
-                item[0].release()
-                return item
-        return None
-
-    async def wait_arrival(self, from_: Targets = None) -> None:
-        """Return once something arrived. A caller that is cancelled passes its turn on, so that nothing is lost."""
-        inbox = self.inbox
-        sources = None if from_ is None else list(from_) if isinstance(from_, Sequence) else [from_]
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        getter = (future, sources)
-        inbox.getters.append(getter)
-        try:
-            await future
-        except BaseException:
-            if future.done() and not future.cancelled():
-                for item in list(inbox.items):
-                    if sources is None or item[0].source in sources:
-                        inbox.arrived(item[0])
-                        break
-            elif getter in inbox.getters:
-                inbox.getters.remove(getter)
-            raise
 
 
 class Context:
@@ -131,6 +50,8 @@ class Context:
     _attempt = 0
     _attempt_span = ""
     _scope: Scope | None = None  # where the calls of the attempt are counted
+    _keeps = False  # what it keeps for the trace may have changed
+    _again: Again | None = None  # what it has done before, where it is run again
     _turn: Turn | None = None  # only where invocations of the same trace may overtake each other
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None) -> None:
@@ -173,6 +94,8 @@ class Context:
         trace = self._item[3]
         if trace is None:
             raise RuntimeError(f"node '{self._port.name}' handles a message without a trace: nothing to keep state for")
+        if trace.log is not None:
+            self._keeps = True
         node_id = self._port.owner.node_id
         state = None if trace.state is None else trace.state.get(node_id)
         return trace.node_state(node_id) if state is None else state
@@ -185,6 +108,7 @@ class Context:
         A trace that comes to rest meanwhile stays open for them; a caller who waits for it gets `FlowError` with `why`.
         """
         if self._trace is not None:
+            self._keeps = True
             self._trace.hold(self._port.owner.node_id, why)
 
     def add_incoming_floe(self, floe: Floe) -> None:
@@ -263,9 +187,10 @@ class Context:
         if trace is None:
             raise TypeError("emit_chunk needs a Message as its parent, or a payload whose run is recorded or called")
         stream = trace.id if stream_id is None else stream_id
-        number = trace.next_chunk(self._port.owner.node_id, stream, seq, done)
+        before = None if self._again is None else self._again.next_chunk(stream)
+        number = trace.next_chunk(self._port.owner.node_id, stream, seq, done) if before is None else before
         chunk = new_chunk(stream, number, text, done, meta)
-        if trace.log is not None:
+        if trace.log is not None and before is None:
             trace.log.event(
                 "stream.chunk",
                 stream,
@@ -350,7 +275,8 @@ class Context:
         floe, message, payload, trace, message_id = item
         if trace is not None:
             if trace.log is not None:
-                trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
+                about = {"message_id": message_id, "by": self._span}
+                trace.log.event("message.dequeued", floe.name, trace.log.root, about)
             trace.queued -= 1
             trace.inflight += 1
             if self._held is None:
@@ -416,7 +342,12 @@ class Context:
             return None
         if trace.cancelled or trace.ended:
             raise TraceCancelled(trace.id)
-        message_id = "" if trace.log is None else self._log_put(floe, message, payload, trace, same_as)
+        message_id = ""
+        if trace.log is not None:
+            if self._again is not None and self._again.was_sent(self._next_id(floe, trace.log.root)):
+                self._ordinal += 1
+                return same_as
+            message_id = self._log_put(floe, message, payload, trace, same_as)
         if not floe.is_exit:
             trace.queued += 1
         elif trace.sink is not None:
@@ -429,14 +360,16 @@ class Context:
         floe.put((floe, message, payload, trace, message_id))
         return same_as or message_id
 
+    def _next_id(self, floe: Floe, root: str) -> str:
+        """The id of what is sent next by this edge."""
+        # A trace that is taken up again has another root: what is sent in then is something else.
+        origin = self._item[4] or self._flow()._table.origin or root
+        return send_id(self._port.name, origin, floe.name, self._ordinal)
+
     def _log_put(self, floe: Floe, message: Any, payload: Any, trace: Trace, same_as: str | None) -> str:
         assert trace.log is not None
-        # The same invocation of the same message gives the same ids again: that is what resume and replay go by.
-        # A trace that is taken up again has another root: what is sent in then is something else.
-        origin = self._item[4] or trace.log.root
-        key = f"{self._port.name}|{origin}|{floe.name}|{self._ordinal}"
+        message_id = self._next_id(floe, trace.log.root)
         self._ordinal += 1
-        message_id = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         content = payload_of(message, payload)
         chunk = StreamChunk in type(content).__mro__
         if not chunk and not same_as:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penguiflow.channels import Item
-    from penguiflow.context import Port, Targets
+    from penguiflow.ports import Port, Targets
 
 __all__ = ["Durable", "Egress"]
 

@@ -17,6 +17,7 @@ from penguiflow.coroutines import raised, resume_in, returned
 from penguiflow.endings import Endings, forget_timeout
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
+from penguiflow.node_state import log_changes
 from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_id_of, trace_status
 from penguiflow.turns import take_turn
 from penguiflow.types import WM, FinalAnswer, Message
@@ -197,6 +198,8 @@ class Invoker:
                 else:
                     context._span, attempt_span = log.taken(floe.name, log.root, message_id, name, node_id)
                     context._attempt_span = attempt_span
+                if trace.reruns is not None:
+                    context._again = trace.reruns.pop(message_id, None)
         validators = worker.validators
         status = "cancelled"
         error: FlowError | None = None
@@ -295,6 +298,8 @@ class Invoker:
         finally:
             if trace is not None:
                 if log is not None and log is trace.log:
+                    if context._keeps:
+                        log_changes(context, trace, log)
                     data = None if error is None else {"error": error.to_payload()}
                     log.end("node", worker.port.name, context._span, log.root, status, data)
                 if context._held is not None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from penguiflow.calls import Tape
     from penguiflow.channels import Item
     from penguiflow.context import Context
+    from penguiflow.node_state import Logged
     from penguiflow.observer import TraceLog, TraceRecorder
+    from penguiflow.reruns import Again
     from penguiflow.turns import Turn
 
 __all__ = ["STUBBORN_GRACE_S", "ResultSink", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
@@ -72,9 +74,11 @@ class Trace:
         "inflight",
         "last_hops",
         "log",
+        "logged",
         "parked",
         "plain",
         "queued",
+        "reruns",
         "sink",
         "state",
         "stopped",
@@ -111,6 +115,10 @@ class Trace:
         self.error: FlowError | None = None
         """The first failure."""
         self.log: TraceLog | None = None
+        self.logged: dict[str, Logged] | None = None
+        """What the log has of `state`, by node id."""
+        self.reruns: dict[str, Again] | None = None
+        """What invocations had done that are run again, by message id."""
         self.sink: ResultSink | None = None
         self.tape: Tape | None = None
         """Answers for calls that leave the process, from an earlier run."""
@@ -299,7 +307,7 @@ class TraceTable:
         if trace.plain and trace.sink is None and status is None:
             # What most traces are: nobody has asked to be told.
             if trace.parked:
-                trace.state = trace.streams = trace.suspended = trace.holds = None
+                trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None
             elif self.traces.get(trace.id) is trace:
                 del self.traces[trace.id]
             return
@@ -317,7 +325,7 @@ class TraceTable:
         if trace.cancelled and not self.ending:
             self.on_end(trace)
         if trace.parked:
-            trace.state = trace.streams = trace.suspended = trace.holds = None
+            trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None
         elif self.traces.get(trace.id) is trace:
             del self.traces[trace.id]
 

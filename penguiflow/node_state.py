@@ -1,0 +1,94 @@
+"""What nodes keep for a trace, as far as it changed, in the trace's log: a resumed run or a fork begins with it."""
+
+from __future__ import annotations
+
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.channels import UNCHANGED, payload_of
+
+if TYPE_CHECKING:
+    from penguiflow.context import Context
+    from penguiflow.observer import TraceLog
+    from penguiflow.traces import Trace
+
+__all__ = ["Logged", "log_changes"]
+
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, type(None)})
+
+
+class Logged:
+    """What the log has of one node's state."""
+
+    __slots__ = ("hold", "lists", "others")
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[Any]] = {}
+        """What was in lists that hold nothing but what does not change: texts, numbers, messages as they came."""
+        self.others: dict[str, Any] = {}
+        """Everything else, as it was written."""
+        self.hold: str | None = None
+
+
+def log_changes(context: Context, trace: Trace, log: TraceLog) -> None:
+    """Write `context.changed` if the node's state, or what it waits for, is no longer what the log has."""
+    node_id = context._port.owner.node_id
+    if trace.logged is None:
+        trace.logged = {}
+    logged = trace.logged.get(node_id)
+    if logged is None:
+        logged = trace.logged[node_id] = Logged()
+    _, message, payload, _, message_id = context._item
+    own = {id(payload_of(message, payload)): {"$payload": message_id}}
+    if payload is UNCHANGED:
+        own[id(message)] = {"$message": message_id}
+    change = _changes((trace.state or {}).get(node_id, {}), logged, own, log)
+    why = (trace.holds or {}).get(node_id)
+    hold = why if why is None or isinstance(why, str) else why()
+    if change or (hold is None) != (logged.hold is None):
+        logged.hold = hold
+        log.event("context.changed", context._port.name, context._span, {**change, "hold": hold})
+
+
+def _changes(state: dict[str, Any], logged: Logged, own: dict[int, Any], log: TraceLog) -> dict[str, Any]:
+    """`set`, `added` and `removed`, as far as there are any; `logged` is brought up to date."""
+    changed: dict[str, Any] = {}
+    added: dict[str, Any] = {}
+    for key, value in state.items():
+        before = logged.lists.get(key)
+        if type(value) is not list:
+            form = own.get(id(value)) or log.freeze(value)
+            logged.lists.pop(key, None)
+        elif before is not None and _only_grew(value, before, own):
+            if more := value[len(before) :]:
+                added[key] = [own.get(id(item)) or log.freeze(item) for item in more]
+                before += more
+            continue
+        else:
+            form = _list(key, value, logged, own, log)
+        if key in logged.lists or logged.others.get(key) != form:
+            changed[key] = form
+        if key not in logged.lists:
+            logged.others[key] = form
+    removed = [key for key in (*logged.lists, *logged.others) if key not in state]
+    for key in removed:
+        logged.lists.pop(key, None)
+        logged.others.pop(key, None)
+    found = {"set": changed, "added": added, "removed": removed}
+    return {name: about for name, about in found.items() if about}
+
+
+def _only_grew(value: list[Any], before: list[Any], own: dict[int, Any]) -> bool:
+    """Whether what was in the list is there still, and only what does not change came behind it."""
+    if len(value) < len(before) or not all(map(is_, value, before)):
+        return False
+    return all(id(item) in own or type(item) in _IMMUTABLE for item in value[len(before) :])
+
+
+def _list(key: str, value: list[Any], logged: Logged, own: dict[int, Any], log: TraceLog) -> dict[str, Any]:
+    """A whole list as it is written; noted as one that may grow where it holds only what does not change."""
+    logged.lists.pop(key, None)
+    if all(id(item) in own or type(item) in _IMMUTABLE for item in value):
+        logged.others.pop(key, None)
+        logged.lists[key] = list(value)
+    return {"$list": [own.get(id(item)) or log.freeze(item) for item in value]}

@@ -1,0 +1,485 @@
+"""Where a trace stands after any of its events: what its log says is still to be done.
+
+Events go in one by one and what is over is forgotten, so that a trace may be longer than the memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.recording.events import TraceEvent
+
+if TYPE_CHECKING:
+    from penguiflow.state.traces import TraceStore
+
+__all__ = ["Content", "Frontier", "Held", "Invocation", "NodeState", "frontier", "read_frontier"]
+
+OUTSIDE = "OpenSea"
+EXIT = "Rookery"
+PAGE = 2000
+MAX_RECENT = 64
+"""Emissions from outside, and chunks of one invocation, of which the content is remembered for edges to come."""
+CALLS = frozenset({"record", "llm", "tool", "remote"})
+
+
+class Content:
+    """What a message carries: shared by all edges that it went by."""
+
+    __slots__ = ("deadline_s", "headers", "meta", "payload", "ts")
+
+    def __init__(self, payload: Mapping[str, Any], data: Mapping[str, Any], ts: float) -> None:
+        self.payload = payload
+        """`{"type", "value"}`."""
+        self.headers: dict[str, Any] | None = data.get("headers")
+        """None for a bare payload without an envelope."""
+        self.meta: dict[str, Any] = data.get("meta") or {}
+        self.deadline_s: float | None = data.get("deadline_s")
+        self.ts = ts
+
+
+class Held:
+    """A message that is on an edge, or that a node works on."""
+
+    __slots__ = ("chunk", "content", "edge", "message_id", "seq")
+
+    def __init__(
+        self, message_id: str, edge: str, seq: int, content: Content | None, chunk: Mapping[str, Any] | None
+    ) -> None:
+        self.message_id = message_id
+        self.edge = edge
+        """`a->b`."""
+        self.seq = seq
+        """The event that says it was sent."""
+        self.content = content
+        """None when the log does not have it."""
+        self.chunk = chunk
+        """`stream_id`, `chunk_seq`, `text`, `done`, `meta` of a piece of a stream, whose `content` is its envelope."""
+
+    @property
+    def target(self) -> str:
+        """The node it is for, or `Rookery`."""
+        return self.edge.split("->", 1)[1]
+
+
+class Invocation:
+    """A message that was taken from its edge and is not done with."""
+
+    __slots__ = ("calls", "changes", "chunks", "contents", "fetched", "held", "message_id", "recent", "sent")
+
+    def __init__(self, message_id: str, held: Held | None) -> None:
+        self.message_id = message_id
+        self.held = held
+        """The message itself; None when the log does not have it."""
+        self.sent: set[str] = set()
+        """Ids of what it has sent."""
+        self.chunks: list[tuple[str, int]] = []
+        """Stream and number of the pieces it has sent, in order."""
+        self.fetched: list[Held] = []
+        """What its function fetched by itself."""
+        self.calls: list[TraceEvent] = []
+        """What a cassette needs of it."""
+        self.changes: list[Mapping[str, Any]] = []
+        """To the node's state; they count when the invocation ends."""
+        self.contents: dict[str, Content] = {}
+        """Of what it has sent lately, for other edges by which the same goes."""
+        self.recent: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=MAX_RECENT)
+        """Its last chunks, by the id of their stream."""
+
+
+class NodeState:
+    """What a node keeps in `ctx.trace_state`, in the form of the log, and why it waits."""
+
+    __slots__ = ("hold", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        """A payload for each key, or `{"$list": [payloads]}`; messages as `Content` under `$message`, `$payload`."""
+        self.hold: str | None = None
+
+
+class Frontier:
+    """What is left to do of a trace after event `seq`."""
+
+    def __init__(self) -> None:
+        self.trace_id = ""
+        self.seq = -1
+        """The last event taken in."""
+        self.ts = 0.0
+        """Its wall clock."""
+        self.about: dict[str, Any] = {}
+        """The data of the last `trace.start`: `flow`, `target`, `version` …"""
+        self.epoch = 0
+        self.waiting: dict[str, Held] = {}
+        """Messages on edges in the order in which they were sent; those for `Rookery` nobody has fetched."""
+        self.invocations: dict[str, Invocation] = {}
+        """Under way, by the id of their message, in the order in which they began."""
+        self.states: dict[str, NodeState] = {}
+        """By node."""
+        self.streams: dict[tuple[str, str], int] = {}
+        """Number of the next chunk, by node and stream."""
+        self.submissions = 0
+        """Messages that came in from outside since the trace was begun or taken up again."""
+        self.entry: list[Held] = []
+        """The last emission from outside: the same message by one edge or several."""
+        self.output: Held | None = None
+        """The last result that is no chunk."""
+        self.results = 0
+        """How many results there were, chunks included."""
+        self.hops: tuple[str, int] | None = None
+        """Node and hops of the last working memory that was delivered."""
+        self.error: dict[str, Any] | None = None
+        """The first failure."""
+        self.shift_s = 0.0
+        """How long the trace was interrupted so far: what is added to deadlines."""
+        self.cancelled = False
+        self.status: str | None = None
+        """How the trace ended, if it has."""
+        self.subject: str | None = None
+        """The message that the last event is about."""
+        self._spans: dict[str, Invocation] = {}
+        self._nested: set[str] = set()
+        """Spans of playbooks and what is inside them: their messages are not the flow's."""
+        self._outside = Invocation("", None)
+        self._emission: str | None = None
+        """What is coming in from outside, if the last event was a part of it."""
+        self._shifts: dict[str, float] = {}
+        self._handlers = {
+            "trace.start": self._trace_start,
+            "trace.end": self._trace_end,
+            "node.start": self._node_start,
+            "node.end": self._node_end,
+            "message.enqueued": self._enqueued,
+            "message.dequeued": self._dequeued,
+            "message.dropped": self._dropped,
+            "stream.chunk": self._chunk,
+            "context.changed": self._changed,
+            "cancel.requested": self._cancel,
+        }
+
+    @property
+    def entered(self) -> bool:
+        """Whether anything has come in from outside."""
+        return bool(self.entry) or self.submissions > 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no node has anything left to do."""
+        return not self.invocations and all(held.target == EXIT for held in self.waiting.values())
+
+    def completes(self, event: TraceEvent) -> bool:
+        """Whether this event, the next one, is part of what came in from outside with the last ones."""
+        if not self.entered:
+            return True
+        if event.kind != "message.enqueued" or event.data.get("source") != OUTSIDE or self._emission is None:
+            return False
+        return self._emission == _emission_of(event.data)
+
+    @property
+    def entering(self) -> bool:
+        """Whether the log ends in the middle of what may have been coming in by several edges."""
+        return self._emission is not None and bool(self.entry) and self._emission == self.entry[0].message_id
+
+    def settle(self) -> None:
+        """Nothing more belongs to what came in last."""
+        self._emission = None
+
+    def take(self, event: TraceEvent) -> None:
+        """Take in the next event."""
+        self.seq = event.seq
+        self.ts = event.ts
+        kind = event.kind
+        if self._nested and (event.span_id in self._nested or event.parent_id in self._nested):
+            self._inside(event)
+            return
+        self.subject = None
+        if kind not in ("host.died", "message.enqueued") and event.data.get("status") != "interrupted":
+            self._emission = None
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(event)
+            return
+        invocation = self._spans.get(event.span_id)
+        if kind.endswith(".start"):
+            invocation = self._spans.get(event.parent_id or "")
+            if kind == "playbook.start":
+                self._nested.add(event.span_id)
+            if invocation is not None:
+                self._spans[event.span_id] = invocation
+        elif kind.endswith(".end"):
+            self._spans.pop(event.span_id, None)
+            self._nested.discard(event.span_id)
+        if invocation is not None:
+            self.subject = invocation.message_id
+            self._keep_call(invocation, event)
+
+    def deadline(self, content: Content, message_id: str) -> float | None:
+        """The message's deadline, later by the time that the trace was interrupted since it was sent."""
+        if content.deadline_s is None:
+            return None
+        return content.deadline_s + self.shift_s - self._shifts.get(message_id, 0.0)
+
+    # -- what each kind of event means ---------------------------------------------------------------------------------
+
+    def _trace_start(self, event: TraceEvent) -> None:
+        taken_up = event.data.get("resumed")
+        if self.trace_id and not isinstance(taken_up, dict):
+            # Opened again for something new: what was left of it is gone.
+            self._forget()
+        if isinstance(taken_up, dict):
+            self.shift_s += float(taken_up.get("shift_s") or 0.0)
+        self.trace_id = event.trace_id
+        self.epoch = event.epoch
+        self.about = event.data
+        self.status = None
+        self.submissions = int((event.data.get("forked") or {}).get("submissions") or 0)
+        forked = event.data.get("forked")
+        if isinstance(forked, dict):
+            for node, stream, number in forked.get("streams") or ():
+                self.streams[node, stream] = number
+            self.error = forked.get("error")
+
+    def _trace_end(self, event: TraceEvent) -> None:
+        self.status = str(event.data.get("status", "ok"))
+        if self.status != "interrupted":
+            self._forget()
+            self.error = event.data.get("error")
+
+    def _forget(self) -> None:
+        """Nothing is left to do; results that nobody has fetched stay."""
+        self.waiting = {key: held for key, held in self.waiting.items() if held.target == EXIT}
+        self.invocations.clear()
+        self.states.clear()
+        self.streams.clear()
+        self._spans.clear()
+        self._nested.clear()
+        self.error = None
+        self.cancelled = False
+
+    def _node_start(self, event: TraceEvent) -> None:
+        message_id = str(event.data.get("message_id", ""))
+        invocation = self.invocations.get(message_id)
+        if invocation is None:
+            invocation = self.invocations[message_id] = Invocation(message_id, None)
+        invocation.changes.clear()
+        self._spans[event.span_id] = invocation
+        self.subject = message_id
+
+    def _node_end(self, event: TraceEvent) -> None:
+        invocation = self._spans.pop(event.span_id, None)
+        if invocation is None:
+            return
+        message_id = invocation.message_id
+        if event.data.get("status") == "interrupted":
+            invocation.changes.clear()
+            self.subject = message_id
+            return
+        for change in invocation.changes:
+            self._apply(event.name, change)
+        self.invocations.pop(message_id, None)
+        self._shifts.pop(message_id, None)
+        error = event.data.get("error")
+        if self.error is None and isinstance(error, dict):
+            self.error = error
+        sent = [key for key in invocation.sent if key in self.waiting]
+        self.subject = sent[0] if len(sent) == 1 else None
+
+    def _enqueued(self, event: TraceEvent) -> None:
+        data = event.data
+        message_id = str(data.get("message_id", ""))
+        sender = self._spans.get(event.span_id, self._outside)
+        sender.sent.add(message_id)
+        chunk: Mapping[str, Any] | None = None
+        if "stream_id" in data:
+            chunk, content = self._chunk_of(sender, data, event)
+        else:
+            content = self._content_of(sender, message_id, data, event)
+        held = Held(message_id, event.name, event.seq, content, chunk)
+        if event.name.startswith(f"{OUTSIDE}->"):
+            self._came_in(held, data)
+        if held.target == EXIT:
+            self.results += 1
+            if chunk is None:
+                self.output = held
+                self._note_hops(event.name, content)
+        self.waiting[message_id] = held
+        if self.shift_s:
+            self._shifts[message_id] = self.shift_s
+        restored = data.get("restored")
+        if isinstance(restored, dict):
+            # The beginning of a fork: a node had begun to work on it.
+            invocation = Invocation(message_id, held)
+            invocation.sent.update(restored.get("sent") or ())
+            invocation.chunks += [(str(stream), int(number)) for stream, number in restored.get("chunks") or ()]
+            self.waiting.pop(message_id)
+            self.invocations[message_id] = invocation
+        self.subject = message_id
+
+    def _content_of(
+        self, sender: Invocation, message_id: str, data: Mapping[str, Any], event: TraceEvent
+    ) -> Content | None:
+        same_as = data.get("same_as")
+        if isinstance(same_as, str):
+            return sender.contents.get(same_as)
+        payload = data.get("payload")
+        if not isinstance(payload, dict):
+            return None
+        content = sender.contents[message_id] = Content(payload, data, event.ts)
+        if len(sender.contents) > MAX_RECENT:
+            del sender.contents[next(iter(sender.contents))]
+        return content
+
+    def _chunk_of(
+        self, sender: Invocation, data: Mapping[str, Any], event: TraceEvent
+    ) -> tuple[Mapping[str, Any], Content | None]:
+        """A piece of a stream, with the envelope that it travels in."""
+        stream, number = data.get("stream_id"), data.get("chunk_seq")
+        found = next((about for key, about in sender.recent if key == stream and about["chunk_seq"] == number), None)
+        content = None if sender.held is None else sender.held.content
+        if content is None and data.get("headers") is not None:
+            content = Content({}, data, event.ts)
+        return found or {"stream_id": stream, "chunk_seq": number}, content
+
+    def _came_in(self, held: Held, data: Mapping[str, Any]) -> None:
+        self.submissions += 1
+        self._emission = _emission_of(data)
+        if "stream_id" in data:
+            return
+        if data.get("same_as") is None:
+            self.entry = []
+        self.entry.append(held)
+
+    def _note_hops(self, edge: str, content: Content | None) -> None:
+        value = None if content is None else content.payload.get("value")
+        if not isinstance(value, dict) or "hops" not in value:
+            return
+        if value.get("budget_hops") is None and value.get("budget_tokens") is None:
+            self.hops = (edge.split("->", 1)[0], int(value["hops"]))
+
+    def _dequeued(self, event: TraceEvent) -> None:
+        message_id = str(event.data.get("message_id", ""))
+        held = self.waiting.pop(message_id, None)
+        if held is not None and held.target != EXIT:
+            fetcher = self._spans.get(str(event.data.get("by", "")))
+            if fetcher is not None:
+                fetcher.fetched.append(held)
+            elif message_id not in self.invocations:
+                self.invocations[message_id] = Invocation(message_id, held)
+        self.subject = message_id
+
+    def _dropped(self, event: TraceEvent) -> None:
+        self.waiting.pop(str(event.data.get("message_id", "")), None)
+
+    def _chunk(self, event: TraceEvent) -> None:
+        data = event.data
+        sender = self._spans.get(event.span_id, self._outside)
+        node = OUTSIDE if sender.held is None else sender.held.target
+        stream, number = str(data.get("stream_id")), int(data.get("chunk_seq") or 0)
+        if data.get("done"):
+            self.streams.pop((node, stream), None)
+        else:
+            self.streams[node, stream] = number + 1
+        sender.recent.append((stream, data))
+        if sender is self._outside:
+            self._emission = _emission_of({"stream_id": stream, "chunk_seq": number})
+        else:
+            sender.chunks.append((stream, number))
+            self.subject = sender.message_id
+
+    def _changed(self, event: TraceEvent) -> None:
+        invocation = self._spans.get(event.span_id)
+        data = event.data
+        own = None if invocation is None or invocation.held is None else invocation.held.content
+        change = {**data, "own": own}
+        if invocation is None:
+            self._apply(event.name, change)
+        else:
+            invocation.changes.append(change)
+            self.subject = invocation.message_id
+
+    def _apply(self, node: str, change: Mapping[str, Any]) -> None:
+        state = self.states.setdefault(node, NodeState())
+        own = change.get("own")
+        for key in change.get("removed") or ():
+            state.values.pop(key, None)
+        for key, value in (change.get("set") or {}).items():
+            known = value if "$list" not in value else {"$list": [_resolved(item, own) for item in value["$list"]]}
+            state.values[key] = _resolved(known, own)
+        for key, items in (change.get("added") or {}).items():
+            state.values.setdefault(key, {"$list": []})["$list"] += [_resolved(item, own) for item in items]
+        state.hold = change.get("hold")
+        if not state.values and state.hold is None:
+            del self.states[node]
+
+    def _cancel(self, event: TraceEvent) -> None:
+        self.cancelled = True
+
+    def _inside(self, event: TraceEvent) -> None:
+        """An event of a playbook: of no account, but for the calls that it made."""
+        kind = event.kind
+        invocation = self._spans.get(event.span_id) or self._spans.get(event.parent_id or "")
+        if kind.endswith(".start"):
+            self._nested.add(event.span_id)
+            if invocation is not None:
+                self._spans[event.span_id] = invocation
+        elif kind.endswith(".end"):
+            self._nested.discard(event.span_id)
+            self._spans.pop(event.span_id, None)
+        if invocation is not None:
+            self._keep_call(invocation, event)
+
+    def _keep_call(self, invocation: Invocation, event: TraceEvent) -> None:
+        """Keep what was called, and the spans that say where."""
+        family = event.kind.partition(".")[0]
+        if family in CALLS or event.kind in ("attempt.start", "playbook.start", "node.start"):
+            invocation.calls.append(event)
+
+
+def _emission_of(data: Mapping[str, Any]) -> str:
+    """What all parts of one emission have in common."""
+    if "stream_id" in data:
+        return f"{data['stream_id']}/{data.get('chunk_seq')}"
+    return str(data.get("same_as") or data.get("message_id"))
+
+
+def _resolved(form: Mapping[str, Any], own: Content | None) -> Mapping[str, Any]:
+    """A value in which the invocation's own message is named: with that message."""
+    for mark in ("$message", "$payload"):
+        if mark in form and not isinstance(form[mark], Content):
+            return {mark: own}
+    return form
+
+
+def frontier(events: Iterable[TraceEvent], seq: int | None = None) -> Frontier:
+    """Where a trace stands after event `seq` (None: after the last one). `events` begin with the trace's first.
+
+    What came in from outside came in as a whole: a `seq` before it, or in the middle of it, means the end of it.
+    """
+    found = Frontier()
+    for event in events:
+        if seq is not None and event.seq > seq and not found.completes(event):
+            found.settle()
+            break
+        found.take(event)
+    return found
+
+
+async def read_frontier(store: TraceStore, trace_id: str, seq: int | None = None) -> Frontier:
+    """As `frontier`, of a stored trace, page by page."""
+    found = Frontier()
+    async for event in stored(store, trace_id):
+        if seq is not None and event.seq > seq and not found.completes(event):
+            found.settle()
+            break
+        found.take(event)
+    return found
+
+
+async def stored(store: TraceStore, trace_id: str) -> AsyncIterator[TraceEvent]:
+    """The committed events of a trace; those of one page are in memory."""
+    after = -1
+    while page := await store.load_events(trace_id, after=after, limit=PAGE):
+        for event in page:
+            yield event
+        after = page[-1].seq
