@@ -164,7 +164,7 @@ class SQLiteArtifactStore:
         name = to_json(identity).decode()
         known = connection.execute("SELECT id, ref FROM artifacts WHERE identity = ?", (name,)).fetchone()
         if known is not None:
-            connection.execute("UPDATE artifacts SET stored = ?1, used = ?1 WHERE id = ?2", (now, known[0]))
+            connection.execute("UPDATE artifacts SET stored = ?, used = ? WHERE id = ?", (now, now, known[0]))
             return ArtifactRef.model_validate_json(known[1])
         owner = to_json(identity.owner).decode()
         trace_id = None if ref.scope is None else ref.scope.trace_id

@@ -35,8 +35,8 @@ _SAVE_BINDING = " ".join(
     ("INSERT OR REPLACE INTO remote_bindings (", ", ".join(_BINDING), ") VALUES (?", ", ?" * (len(_BINDING) - 1), ")")
 )
 _FIND_BINDING = (
-    f"{_SELECT_BINDINGS} WHERE router_session_id = ?1 AND agent_url = ?2 AND remote_skill = ?3"
-    " AND (?4 IS NULL OR tenant_id = ?4) AND (?5 IS NULL OR user_id = ?5) AND NOT is_terminal"
+    f"{_SELECT_BINDINGS} WHERE router_session_id = ? AND agent_url = ? AND remote_skill = ?"
+    " AND (? IS NULL OR tenant_id = ?) AND (? IS NULL OR user_id = ?) AND NOT is_terminal"
     " ORDER BY rowid DESC LIMIT 1"
 )
 _SAVE_ITEM = (
@@ -45,9 +45,9 @@ _SAVE_ITEM = (
     " item = excluded.item"
 )
 _LIST_ITEMS = (
-    "SELECT item FROM session_log WHERE kind = ?1 AND session_id = ?2 AND (?3 IS NULL OR task_id = ?3)"
-    " AND id > coalesce((SELECT id FROM session_log WHERE kind = ?1 AND session_id = ?2 AND key = ?4), 0)"
-    " ORDER BY id DESC LIMIT ?5"
+    "SELECT item FROM session_log WHERE kind = ? AND session_id = ? AND (? IS NULL OR task_id = ?)"
+    " AND id > coalesce((SELECT id FROM session_log WHERE kind = ? AND session_id = ? AND key = ?), 0)"
+    " ORDER BY id DESC LIMIT ?"
 )
 _SAVE_TASK = (
     "INSERT INTO tasks (session_id, task_id, saved, state) VALUES (?, ?, ?, ?)"
@@ -95,7 +95,7 @@ class KeepsState:
 
         A tenant and a user that are given must be those of the binding.
         """
-        wanted = (router_session_id, agent_url, remote_skill, tenant_id, user_id)
+        wanted = (router_session_id, agent_url, remote_skill, tenant_id, tenant_id, user_id, user_id)
         found = await self._rows(_FIND_BINDING, [_clean(text) for text in wanted])
         return _binding(found[0]) if found else None
 
@@ -237,7 +237,8 @@ class KeepsState:
     async def _items(
         self, kind: str, session_id: str, task_id: str | None, since_id: str | None, limit: int
     ) -> list[Any]:
-        wanted = (kind, clean_text(session_id), _clean(task_id), _clean(since_id), max(0, limit))
+        session, task = clean_text(session_id), _clean(task_id)
+        wanted = (kind, session, task, task, kind, session, _clean(since_id), max(0, limit))
         rows = await self._rows(_LIST_ITEMS, wanted)
         return [from_json(item)["value"] for (item,) in reversed(rows)]
 

@@ -23,12 +23,12 @@ _SELECT = "SELECT id, trace_id, events, bytes, updated FROM traces"
 _DELETE = "DELETE FROM traces WHERE id = ? AND updated = ? AND events = ?"
 _ORPHANED = "NOT EXISTS (SELECT 1 FROM traces WHERE traces.trace_id = {0}.trace_id)"
 _OTHERS = {
-    "flow_events": f"ts < ?1 AND {_ORPHANED.format('flow_events')}",
-    "planner_events": f"saved < ?1 AND {_ORPHANED.format('planner_events')}",
-    "trajectories": f"saved < ?1 AND {_ORPHANED.format('trajectories')}",
-    "session_log": "saved < ?1",
+    "flow_events": f"ts < ? AND {_ORPHANED.format('flow_events')}",
+    "planner_events": f"saved < ? AND {_ORPHANED.format('planner_events')}",
+    "trajectories": f"saved < ? AND {_ORPHANED.format('trajectories')}",
+    "session_log": "saved < ?",
     "tasks": (
-        "saved < ?1 AND json_extract(CAST(state AS TEXT), '$.value.status') IN ('COMPLETE', 'FAILED', 'CANCELLED')"
+        "saved < ? AND json_extract(CAST(state AS TEXT), '$.value.status') IN ('COMPLETE', 'FAILED', 'CANCELLED')"
     ),
 }
 """What belongs to no trace that is kept and has had its time, by table. Memories belong to nobody and are kept."""
