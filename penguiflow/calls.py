@@ -33,6 +33,8 @@ ABANDONED_GRACE_S = 5.0
 class Call(NamedTuple):
     """One call, and where it is made."""
 
+    node: str
+    """Name of the node that makes it."""
     place: str
     """`<message id>/<attempt>`, then `/<name>[<ordinal>]` for each span inside the attempt."""
     kind: str
@@ -61,6 +63,10 @@ class Tape(Protocol):
 
     def answer(self, call: Call) -> Answer | None:
         """The recorded answer; None for a call that is to be made. Raises `TraceCancelled` where the replay ends."""
+        ...
+
+    async def turn(self, call: Call) -> None:
+        """Return when the answer to this call is due."""
         ...
 
     def outlived(self, call: Call) -> TraceCancelled:
@@ -108,7 +114,7 @@ class _Entry:
         self.trace = trace
         scope = scope_of(context, log)
         self.parent = scope.span
-        self.call = Call(scope.place, kind, name, scope.count(name), log.freeze(request))
+        self.call = Call(context._port.name, scope.place, kind, name, scope.count(name), log.freeze(request))
         self.answer: Answer | None = None
         if trace.tape is not None:
             try:
@@ -152,15 +158,17 @@ class _Entry:
         """Give, raise or repeat what the recording has."""
         if answer.ending is not None:
             await self._end_alike(answer)
+        assert self.trace.tape is not None
+        await self.trace.tape.turn(self.call)
         if answer.error is not None:
             raise answer.error
-        # Real calls let others run meanwhile, and so does this one.
-        await asyncio.sleep(0)
         return answer.response
 
     async def _end_alike(self, answer: Answer) -> None:
         """The call had no answer when it was recorded: have happen again what ended it."""
-        # Only what waits can be cancelled.
+        assert self.trace.tape is not None
+        # Waits, if only for a moment: nothing else can be cancelled.
+        await self.trace.tape.turn(self.call)
         await asyncio.sleep(0)
         worker = self.context._port.inbox.worker
         engine = self.context._port.inbox.engine
@@ -171,7 +179,6 @@ class _Entry:
             self.context._flow()._cancel(self.trace, "the recorded run was cancelled here")
         # Whoever abandoned the call will do so again.
         await asyncio.sleep(answer.seconds + ABANDONED_GRACE_S)
-        assert self.trace.tape is not None
         stop = self.trace.tape.outlived(self.call)
         self.context._flow()._cancel(self.trace, str(stop))
         raise stop
@@ -233,8 +240,7 @@ async def stream_out(
             for piece in entry.answer.response or ():
                 pieces.append(piece)
                 yield piece
-            if entry.answer.error is not None or entry.answer.ending is not None:
-                await entry.replay(entry.answer)
+            await entry.replay(entry.answer)
         else:
             async with _closing(perform()) as source:
                 async for piece in source:

@@ -1,0 +1,301 @@
+"""Run a recorded trace again, with the code as it is now and the answers as they were."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json, to_json
+
+from penguiflow.errors import FlowError
+from penguiflow.ids import new_id
+from penguiflow.recording.cassette import Cassette, RecordedInput
+from penguiflow.recording.divergence import ReplayDiverged, difference
+from penguiflow.recording.events import EventRecord
+from penguiflow.recording.offline import Blocked, Offline, offline
+from penguiflow.recording.paths import matches
+from penguiflow.recording.payloads import encode_payload
+from penguiflow.recording.rebuild import NotRebuildable, rebuild
+from penguiflow.recording.recorder import Recorder
+from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, rename
+from penguiflow.results import ResultQueue
+from penguiflow.traces import trace_status
+from penguiflow.types import Headers, Message, StreamChunk
+
+if TYPE_CHECKING:
+    from penguiflow.core import PenguiFlow
+    from penguiflow.registry import ModelRegistry
+
+__all__ = ["NotReplayable", "Replay", "SpanNotFound", "after_span", "replay", "replay_running"]
+
+
+class NotReplayable(Exception):
+    """A trace that cannot be run again from its log; the text says why."""
+
+    def __init__(self, trace_id: str, reason: str) -> None:
+        super().__init__(f"trace {trace_id} cannot be replayed: {reason}")
+        self.trace_id = trace_id
+        self.reason = reason
+
+
+class SpanNotFound(LookupError):
+    """No span of the trace is meant, or several are: `candidates` are their paths."""
+
+    def __init__(self, wanted: str, candidates: list[str]) -> None:
+        told = f"several spans are meant by {wanted!r}" if candidates else f"no span is {wanted!r}"
+        super().__init__(told)
+        self.candidates = candidates
+
+
+@dataclass
+class Replay:
+    """How a replay went, beside what was recorded."""
+
+    trace_id: str
+    """Of the new trace."""
+    status: str = "ok"
+    """`ok`, `error`, `timeout` or `cancelled`; `diverged` where the code asked something else than was recorded."""
+    outputs: list[Any] = field(default_factory=list)
+    """What it delivered, stream chunks left out."""
+    streams: list[str] = field(default_factory=list)
+    """The texts of its streams."""
+    error: FlowError | None = None
+    diverged: ReplayDiverged | None = None
+    blocked: list[Blocked] = field(default_factory=list)
+    """Connections that were tried and not let through."""
+    answered: int = 0
+    """Calls that were answered from the recording."""
+    made: int = 0
+    """Calls that were made."""
+    difference: str = ""
+    """What it delivered against what was recorded, as a diff; empty when that is the same."""
+    seconds: float = 0.0
+
+    @property
+    def output(self) -> Any:
+        """The last output; the payload of a `Message`."""
+        last = self.outputs[-1] if self.outputs else None
+        return last.payload if isinstance(last, Message) else last
+
+    @property
+    def same(self) -> bool:
+        """Whether all went as it was recorded."""
+        return self.diverged is None and not self.difference and not self.blocked
+
+    def check(self) -> Replay:
+        """Raise `ReplayDiverged` for a replay that diverged, and `AssertionError` for one that came out otherwise."""
+        if self.diverged is not None:
+            raise self.diverged
+        if self.blocked:
+            places = ", ".join(f"{each.to} ({each.file}:{each.line})" for each in self.blocked)
+            raise AssertionError(f"the replay tried to connect to {places}")
+        if self.difference:
+            raise AssertionError(f"the replay came out otherwise than it was recorded:\n{self.difference}")
+        return self
+
+
+async def replay(
+    flow: PenguiFlow,
+    cassette: Cassette,
+    *,
+    registry: ModelRegistry | None = None,
+    recorder: Any = None,
+    trace_id: str | None = None,
+    live_after: str | None = None,
+) -> Replay:
+    """Run a flow that is not running on the recorded inputs, and stop it again.
+
+    Args:
+        recorder: Takes the events of the new trace, which has `mode: replay` and its origin in its first event.
+        trace_id: Of the new trace.
+        live_after: A span, by its id or path: what is called after its end is called in earnest. Without it nothing
+            leaves the process.
+
+    Raises:
+        NotReplayable: the trace lacks something that it takes, with its name.
+        SpanNotFound: `live_after` names no span, or several.
+    """
+    flow.run(registry=registry, recorder=recorder or Recorder(_Nowhere(), name=cassette.flow))
+    try:
+        return await replay_running(flow, cassette, trace_id=trace_id, live_after=live_after)
+    finally:
+        await flow.stop()
+
+
+async def replay_running(
+    flow: PenguiFlow,
+    cassette: Cassette,
+    *,
+    trace_id: str | None = None,
+    live_after: str | None = None,
+    annotate: Callable[[str, dict[str, Any]], None] | None = None,
+) -> Replay:
+    """As `replay`, in a flow that runs with a recorder; `annotate` adds to the first event of the new trace."""
+    point = None if live_after is None else after_span(cassette, live_after)
+    inputs = _inputs(cassette, flow)
+    if point is None:
+        _check_answers(cassette)
+    outcome = Replay(trace_id or new_id())
+    tape = ReplayTape(cassette, outcome.trace_id, live_after=point)
+    strange: dict[str, StrangeTape] = {}
+
+    def tape_of(other: str) -> ReplayTape | StrangeTape:
+        return tape if other == outcome.trace_id else strange.setdefault(other, StrangeTape(tape, other))
+
+    before = flow._table.tape_of
+    flow._table.tape_of = tape_of
+    if annotate is not None:
+        origin = {"trace_id": cassette.trace_id, "seq": point} if point is not None else {"trace_id": cassette.trace_id}
+        annotate(outcome.trace_id, {"origin": origin, "mode": "replay"})
+    started = time.perf_counter()
+    try:
+        with ExitStack() as stack:
+            guard = stack.enter_context(offline())
+            tape.on_live = guard.lift
+            await _perform(flow, inputs, outcome, guard)
+    finally:
+        flow._table.tape_of = before
+    outcome.seconds = time.perf_counter() - started
+    outcome.answered, outcome.made = tape.answered, tape.made
+    outcome.diverged = tape.diverged
+    if outcome.diverged is None and outcome.status == cassette.status:
+        outcome.diverged = tape.missing()
+    if outcome.diverged is not None:
+        outcome.status = "diverged"
+    else:
+        outcome.difference = _compare(cassette, outcome)
+    return outcome
+
+
+def after_span(cassette: Cassette, wanted: str) -> int:
+    """The last event of a span or call, by its id or the end of its path. Raises `SpanNotFound`."""
+    exact = cassette.spans.get(wanted)
+    if exact is not None:
+        return exact[1]
+    found = {path: seq for path, seq in cassette.spans.values() if path and matches(path, wanted)}
+    found.update({call.path: call.seq for call in cassette.calls if matches(call.path, wanted)})
+    if len(found) != 1:
+        raise SpanNotFound(wanted, sorted(found))
+    return next(iter(found.values()))
+
+
+def _inputs(cassette: Cassette, flow: PenguiFlow) -> list[tuple[RecordedInput, Any]]:
+    if cassette.problem is not None:
+        raise NotReplayable(cassette.trace_id, cassette.problem)
+    if not cassette.inputs:
+        raise NotReplayable(cassette.trace_id, "its input is not in the log")
+    known = {str(node.name) for node in flow.ingress}
+    inputs = []
+    for number, each in enumerate(cassette.inputs):
+        gone = sorted(set(each.targets) - known)
+        if gone:
+            raise NotReplayable(cassette.trace_id, f"the flow has no entry node {gone[0]!r} any more")
+        try:
+            inputs.append((each, rebuild(each.payload, at=f"input {number}")))
+        except NotRebuildable as error:
+            raise NotReplayable(cassette.trace_id, str(error)) from error
+    return inputs
+
+
+def _check_answers(cassette: Cassette) -> None:
+    """Find out before anything runs what cannot be answered."""
+    for call in cassette.calls:
+        try:
+            answer_of(call)
+        except NotRebuildable as error:
+            raise NotReplayable(cassette.trace_id, str(error)) from error
+
+
+async def _perform(flow: PenguiFlow, inputs: list[tuple[RecordedInput, Any]], outcome: Replay, guard: Offline) -> None:
+    """Send the inputs in, and take what comes out until the trace is over."""
+    streams: dict[str, str] = {}
+    sink = ResultQueue(0)
+    first = _message(*inputs[0], outcome.trace_id)
+    trace = flow._begin(first, outcome.trace_id, sink)
+    try:
+        # The trace must not end before all of its inputs are in.
+        trace.inflight += 1
+        try:
+            for each, payload in inputs:
+                message = _message(each, payload, outcome.trace_id)
+                wanted = [node for node in flow.ingress if str(node.name) in each.targets]
+                await flow._submit(message, trace, None if len(wanted) == len(flow.ingress) else wanted)
+        finally:
+            flow._table.release(trace)
+        while True:
+            item = await sink.get()
+            value = _payload(item)
+            if isinstance(value, StreamChunk):
+                streams[value.stream_id] = streams.get(value.stream_id, "") + value.text
+            else:
+                outcome.outputs.append(item)
+    except StopAsyncIteration:
+        pass
+    except FlowError as error:
+        outcome.error = error
+    finally:
+        flow._end(trace, sink)
+        outcome.blocked = guard.blocked
+        outcome.streams = list(streams.values())
+    # A deadline or a budget delivers an answer, and raises nothing.
+    outcome.error = outcome.error or trace.error
+    outcome.status = "ok" if outcome.error is None else trace_status(outcome.error)
+
+
+def _message(recorded: RecordedInput, payload: Any, trace_id: str) -> Any:
+    """The input as it came in, with as much time left as it had."""
+    if recorded.headers is None:
+        return payload
+    late = recorded.deadline_in_s
+    return Message(
+        payload=payload,
+        headers=Headers(**recorded.headers),
+        trace_id=trace_id,
+        deadline_s=None if late is None else time.time() + late,
+        meta=recorded.meta,
+    )
+
+
+def _compare(cassette: Cassette, outcome: Replay) -> str:
+    """Status, outputs and streams of both, as a diff. The order in which outputs came is left out."""
+    now = [from_json(encode_payload(_payload(item))) for item in outcome.outputs]
+    then = [output.payload for output in cassette.outputs]
+    now = rename(now, outcome.trace_id, cassette.trace_id)
+    streams = rename(outcome.streams, outcome.trace_id, cassette.trace_id)
+    before = _Outcome(cassette.status, then, cassette.streams)
+    after = _Outcome(outcome.status, now, streams)
+    if before.key() == after.key():
+        return ""
+    return difference(before.shown(), after.shown()) or "the classes of the outputs are others"
+
+
+class _Outcome:
+    def __init__(self, status: str, outputs: list[Any], streams: list[str]) -> None:
+        self._status = status
+        self._outputs = sorted((_comparable(output) for output in outputs), key=to_json)
+        self._streams = sorted(streams)
+
+    def key(self) -> tuple[str, bytes, bytes]:
+        return self._status, to_json(self._outputs), to_json(self._streams)
+
+    def shown(self) -> dict[str, Any]:
+        return {"status": self._status, "outputs": self._outputs, "streams": self._streams}
+
+
+def _comparable(payload: dict[str, Any]) -> Any:
+    """What stands for a value that has no JSON (an error that was delivered, say) tells its time, too."""
+    return {"type": payload["type"]} if payload.get("repr") is True else payload.get("value")
+
+
+def _payload(item: Any) -> Any:
+    return item.payload if isinstance(item, Message) else item
+
+
+class _Nowhere:
+    """For a replay that nobody records: message ids are made where there is a log."""
+
+    def write(self, record: EventRecord) -> None:
+        """Take an event."""

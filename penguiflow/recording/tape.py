@@ -1,0 +1,313 @@
+"""A cassette at work: answers the calls of a trace that runs again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
+
+from pydantic_core import to_json
+
+from penguiflow.calls import Answer, Call
+from penguiflow.recording.cassette import Cassette, RecordedCall
+from penguiflow.recording.divergence import ReplayDiverged
+from penguiflow.recording.rebuild import rebuild
+from penguiflow.traces import TraceCancelled
+
+__all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "rename"]
+
+_SHORTEST_ID = 12
+"""A shorter trace id may be part of any text."""
+_PATIENCE_S = 0.05
+_SLOWNESS = 1.5
+"""How much longer than in the recording the flow's own work may take before a later answer is given out of turn."""
+
+
+class RecordedError(Exception):
+    """A recorded call failed with an error whose type cannot be made again."""
+
+    def __init__(self, type: str, message: str) -> None:
+        super().__init__(f"{type}: {message}" if message else type)
+        self.type = type
+        """Name of the class."""
+        self.message = message
+
+
+class _Calls:
+    """Recorded calls that wait to be asked for."""
+
+    def __init__(self, calls: Iterable[RecordedCall], same: Callable[[Any], bytes]) -> None:
+        self._same = same
+        self._by_request: dict[tuple[str, str, str, bytes], deque[RecordedCall]] = {}
+        self._by_ordinal: dict[tuple[str, str, str, int], RecordedCall] = {}
+        for call in sorted(calls, key=lambda call: call.ordinal):
+            self._by_request.setdefault((call.place, call.kind, call.name, same(call.request)), deque()).append(call)
+            self._by_ordinal[call.place, call.kind, call.name, call.ordinal] = call
+
+    def take(self, call: Call) -> RecordedCall | None:
+        """The recorded call with this request; of several the one that began first."""
+        found = self._by_request.get((call.place, call.kind, call.name, self._same(call.request)))
+        if not found:
+            return None
+        recorded = found.popleft()
+        del self._by_ordinal[recorded.place, recorded.kind, recorded.name, recorded.ordinal]
+        return recorded
+
+    def instead_of(self, call: Call) -> RecordedCall | None:
+        """What the recording has in the place of a call whose request it does not have."""
+        exact = self._by_ordinal.get((call.place, call.kind, call.name, call.ordinal))
+        if exact is not None:
+            return exact
+        asked = (call.place, call.kind, call.name)
+        others = (other for other in self if (other.place, other.kind, other.name) == asked)
+        return min(others, key=lambda other: other.ordinal, default=None)
+
+    def __iter__(self) -> Iterator[RecordedCall]:
+        return iter(self._by_ordinal.values())
+
+
+class _Order:
+    """Gives answers out in the order in which they came when they were recorded.
+
+    Who is first decides what a join collects and who wins a race. An answer waits for those before it, as long as
+    the flow's own work may take to ask for them.
+    """
+
+    def __init__(self, calls: Iterable[RecordedCall]) -> None:
+        self._queue = deque(sorted(calls, key=lambda call: call.seq))
+        self._left = {call.seq for call in self._queue}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._last_s = 0.0
+        """When the answer before came, in the recording."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def turn(self, recorded: RecordedCall) -> None:
+        """Return when it is this answer's turn."""
+        if recorded.seq not in self._left:
+            await asyncio.sleep(0)
+            return
+        future = self._waiting[recorded.seq] = asyncio.get_running_loop().create_future()
+        self._advance()
+        try:
+            await future
+        finally:
+            del self._waiting[recorded.seq]
+            self._left.discard(recorded.seq)
+            self._last_s = max(self._last_s, recorded.begun_s + recorded.seconds)
+            self._advance()
+
+    def _advance(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue and self._queue[0].seq not in self._left:
+            self._queue.popleft()
+        if not self._queue or not self._waiting:
+            return
+        first = self._queue[0]
+        waiting = self._waiting.get(first.seq)
+        if waiting is None:
+            patience = _PATIENCE_S + _SLOWNESS * max(0.0, first.begun_s - self._last_s)
+            self._timer = asyncio.get_running_loop().call_later(patience, self._give_up, first.seq)
+        elif not waiting.done():
+            waiting.set_result(None)
+
+    def _give_up(self, seq: int) -> None:
+        """That call does not come: those behind it wait no longer."""
+        self._left.discard(seq)
+        self._timer = None
+        self._advance()
+
+
+class ReplayTape:
+    """Answers the calls of one replayed trace, and stops it where it asks something else."""
+
+    def __init__(self, cassette: Cassette, trace_id: str, *, live_after: int | None = None) -> None:
+        """Calls that were answered later than event `live_after` of the recording are made; by default none is."""
+        self.cassette = cassette
+        self.trace_id = trace_id
+        self.diverged: ReplayDiverged | None = None
+        self.answered = 0
+        """Calls that were answered from the recording."""
+        self.made = 0
+        """Calls that were made."""
+        self.on_live: Callable[[], None] = lambda: None
+        """Called before the first call that is made."""
+        self._live_after = live_after
+        kept = [call for call in cassette.calls if live_after is None or call.seq <= live_after]
+        self._calls = _Calls(kept, self._same)
+        # The clock and the dice answer without waiting; what was given up had no answer.
+        self._order = _Order(c for c in kept if not c.name.startswith("ctx.") and c.ending != "abandoned")
+        self._given: dict[tuple[str, str, int], RecordedCall] = {}
+
+    def answer(self, call: Call) -> Answer | None:
+        """The recorded answer; None for a call that is to be made. Raises `ReplayDiverged`."""
+        if self.diverged is not None:
+            raise self.diverged
+        recorded = self._calls.take(call)
+        if recorded is None:
+            instead = self._calls.instead_of(call)
+            if instead is None and self._live_after is not None:
+                self.made += 1
+                self.on_live()
+                return None
+            raise self._diverge(call, instead)
+        self.answered += 1
+        self._given[call.place, call.name, call.ordinal] = recorded
+        return answer_of(recorded)
+
+    async def turn(self, call: Call) -> None:
+        """Return when the answer to this call is due."""
+        await self._order.turn(self._given.pop((call.place, call.name, call.ordinal)))
+
+    def outlived(self, call: Call) -> TraceCancelled:
+        """A call that was abandoned is awaited to its end now."""
+        path = f"{self.cassette.path_of(call.place, call.node)}/{call.name}[{call.ordinal}]"
+        why = "the call was given up when it was recorded, and is awaited now"
+        self.diverged = ReplayDiverged(path, call.request, call.request, trace_id=self.trace_id, why=why)
+        return self.diverged
+
+    def pause(self, seconds: float) -> float:
+        """The wait before a retry is part of the past, until calls are made again."""
+        return seconds if self.made else 0.0
+
+    def missing(self) -> ReplayDiverged | None:
+        """The first recorded call that was not made, once the run is over."""
+        left = sorted((call for call in self._calls if call.ending is None), key=lambda call: call.seq)
+        if not left:
+            return None
+        first = left[0]
+        why = "the recording has this call, and it was not made"
+        if len(left) > 1:
+            why = f"the recording has this call and {len(left) - 1} more, and they were not made"
+        return ReplayDiverged(first.path, first.request, None, trace_id=self.trace_id, why=why, seq=first.seq)
+
+    def _diverge(self, call: Call, instead: RecordedCall | None) -> ReplayDiverged:
+        path = f"{self.cassette.path_of(call.place, call.node)}/{call.name}[{call.ordinal}]"
+        if instead is not None:
+            why, recorded, seq = "", _value(instead.request), instead.seq
+        else:
+            recorded = seq = None
+            ended = self.cassette.status
+            why = "the recording has no such call"
+            if ended not in ("ok", "error"):
+                why += f": it ends here, as the recorded run was {_PAST.get(ended, ended)}"
+        got = _value(rename(call.request, self.trace_id, self.cassette.trace_id))
+        self.diverged = ReplayDiverged(path, recorded, got, trace_id=self.trace_id, why=why, seq=seq)
+        return self.diverged
+
+    def _same(self, request: Any) -> bytes:
+        """What is equal for requests that are: the id of the trace may stand in them."""
+        return to_json(_sorted(_value(rename(request, self.trace_id, self.cassette.trace_id))))
+
+
+class StrangeTape:
+    """For a trace that has no recording, inside a replay: a node sent a message under an id of its own."""
+
+    def __init__(self, replayed: ReplayTape, trace_id: str) -> None:
+        self._replayed = replayed
+        self._trace_id = trace_id
+
+    def answer(self, call: Call) -> Answer | None:
+        """Raise `ReplayDiverged`, unless calls are made."""
+        if self._replayed.made:
+            return None
+        path = f"{call.node}[new]/attempt[{call.place.partition('/')[2]}]/{call.name}[{call.ordinal}]"
+        why = f"it belongs to trace {self._trace_id}, which is not the recorded one"
+        self._replayed.diverged = ReplayDiverged(path, None, _value(call.request), trace_id=self._trace_id, why=why)
+        raise self._replayed.diverged
+
+    async def turn(self, call: Call) -> None:
+        """Nothing of it is answered."""
+
+    def outlived(self, call: Call) -> TraceCancelled:
+        """Nothing of it is answered."""
+        return TraceCancelled(self._trace_id)
+
+    def pause(self, seconds: float) -> float:
+        """As the replayed trace."""
+        return self._replayed.pause(seconds)
+
+
+class ResumeTape:
+    """Answers what a trace had asked before it was interrupted or forked; everything else is asked now."""
+
+    def __init__(self, cassette: Cassette) -> None:
+        self._calls = _Calls((call for call in cassette.calls if call.ending is None), _as_it_is)
+
+    def answer(self, call: Call) -> Answer | None:
+        """The recorded answer to the very same request; None for a call that is to be made."""
+        recorded = self._calls.take(call)
+        return None if recorded is None else answer_of(recorded)
+
+    async def turn(self, call: Call) -> None:
+        """Answers are there at once."""
+        await asyncio.sleep(0)
+
+    def outlived(self, call: Call) -> TraceCancelled:
+        """No call is answered that was given up."""
+        return TraceCancelled(None)
+
+    def pause(self, seconds: float) -> float:
+        """Retries wait as ever."""
+        return seconds
+
+
+def rename(value: Any, old: str, new: str) -> Any:
+    """A JSON value with one trace's id in the place of another's, wherever it stands in a text."""
+    return value if old == new or len(old) < _SHORTEST_ID else _renamed(value, old, new)
+
+
+def answer_of(recorded: RecordedCall) -> Answer:
+    """What a call gets. Raises `NotRebuildable` for a response that cannot be made again."""
+    at = f"{recorded.path}/response"
+    response = None if recorded.response is None else rebuild(recorded.response, at=at)
+    error = None if recorded.error is None else _error_of(recorded.error)
+    return Answer(response, error, recorded.ending, recorded.seconds)
+
+
+def _error_of(data: dict[str, Any]) -> BaseException:
+    """The recorded exception: of its type if that can be imported and made, else `RecordedError`."""
+    message = str(data.get("message", ""))
+    with suppress(Exception):  # the class is user code that may be gone, or want other arguments now
+        module, _, name = str(data["class"]).partition(":")
+        kind = attrgetter(name)(import_module(module))
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            error = kind(*rebuild(data["args"]))
+            if str(error) == message:
+                return error
+    return RecordedError(str(data.get("type", "Exception")), message)
+
+
+_PAST = {"timeout": "out of time", "cancelled": "cancelled", "interrupted": "interrupted", "running": "not over"}
+
+
+def _value(request: Any) -> Any:
+    """What is compared: what was passed, whatever its classes are called."""
+    return request["value"] if isinstance(request, dict) and "value" in request else request
+
+
+def _as_it_is(request: Any) -> bytes:
+    return to_json(_sorted(_value(request)))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, dict):
+        return {_renamed(key, old, new): _renamed(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, old, new) for item in value]
+    return value
