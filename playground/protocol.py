@@ -126,6 +126,33 @@ class Flows(BaseFrame):
     modules: list[ModuleInfo] = Field(default_factory=list)
 
 
+class ReplayOrder(BaseModel):
+    """Which trace of the project's store is to be run again, answered from its recording."""
+
+    trace_id: str
+    live_after: str | None = None
+    """A span, by its id or path: what is called after its end is called in earnest."""
+
+
+class ReplayReport(BaseModel):
+    """How a replay went, beside its result."""
+
+    origin: str
+    """The trace that was replayed."""
+    answered: int = 0
+    """Calls that were answered from the recording."""
+    made: int = 0
+    """Calls that were made."""
+    diverged: dict[str, Any] | None = None
+    """The first call that is not as recorded: `path, seq, why, recorded, got, diff`."""
+    difference: str = ""
+    """What came out against what was recorded, as a diff; empty when that is the same."""
+    blocked: list[dict[str, Any]] = Field(default_factory=list)
+    """Connections that were tried and not let through: `to, file, line`."""
+    refused: str | None = None
+    """Why the trace cannot be replayed; then nothing has run."""
+
+
 class Run(BaseFrame):
     """Run a flow once. Answered by `accepted` at once and by a `result` for the trace at its end."""
 
@@ -138,6 +165,8 @@ class Run(BaseFrame):
     session: str | None = None
     deadline_s: float | None = None
     """Seconds from now."""
+    replay: ReplayOrder | None = None
+    """Run a recorded trace again: its inputs, headers, meta and deadline then take the place of those above."""
 
 
 class Accepted(BaseFrame):
@@ -161,6 +190,8 @@ class Result(BaseFrame):
     version: str | None = None
     not_recorded: str | None = None
     """Why the store does not have the run, or not all of it, although it was to be recorded."""
+    replay: ReplayReport | None = None
+    """For a replay."""
 
 
 class Cancel(BaseFrame):

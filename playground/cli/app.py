@@ -124,6 +124,54 @@ def diff(
     return lambda: compare(options)
 
 
+@app.command(short_help="Write a trace to a file.")
+def export(
+    trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="An id, the beginning of one, or `last`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; `.pftrace` is usual.")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Write over a file that exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say what was written as one object.")] = False,
+) -> Command:
+    """Write a trace with its payloads to one compressed file. Secrets are masked in it, as they are in the store."""
+    from playground.cli.share import ExportOptions, export_trace
+
+    options = ExportOptions(trace=trace_id, file=file, force=force, json=json)
+    return lambda: export_trace(options)
+
+
+@app.command(name="import", short_help="Take in a trace from a file.")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `pf export` wrote.")],
+    new_id: Annotated[
+        str | None, typer.Option("--as", metavar="NEW_ID", help="Give the trace this id instead of its own.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Say what was taken in as one object.")] = False,
+) -> Command:
+    """Take in a trace that `pf export` wrote: all of it, or nothing. One that is here already changes nothing."""
+    from playground.cli.share import ImportOptions, import_trace
+
+    options = ImportOptions(file=file, new_id=new_id, json=json)
+    return lambda: import_trace(options)
+
+
+@app.command(short_help="Run a trace again, answered from its recording.")
+def replay(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
+    live_after: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Make the calls that come after this span, by id or path.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="TARGET", help="What to run, where it is not what the trace says.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as one object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+) -> Command:
+    """Run a recorded trace again, offline, with the code as it is now; stop where it asks something else."""
+    from playground.cli.replay import ReplayOptions, replay_trace
+
+    options = ReplayOptions(trace=trace, live_after=live_after, target=target, json=json, quiet=quiet)
+    return lambda: replay_trace(options)
+
+
 @app.command(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],

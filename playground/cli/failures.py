@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
     """Flag, input, target, cycle, no terminal, port, newer database, missing extra."""
     NOT_FOUND = 3
     """File, trace, ambiguous prefix."""
+    DIVERGED = 4
+    """A replay asked something else than was recorded."""
     STORE = 5
     """The store cannot be read or written."""
     HOST_DIED = 6

@@ -19,6 +19,7 @@ __all__ = [
     "RunOutput",
     "SpanOutput",
     "TracesOutput",
+    "ReplayOutput",
 ]
 
 SCHEMA = 1
@@ -42,6 +43,34 @@ class RunOutput(_Output):
     """Hash of the code that ran."""
     not_recorded: str | None = None
     """Why the store does not have the run, or not all of it. Left out when it has, and with `--no-store`."""
+
+
+class ReplayOutput(_Output):
+    """`pf replay --json`: a recorded run once more."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    trace_id: str
+    """Of the new trace."""
+    origin: str
+    """Of the trace that was replayed."""
+    status: TraceStatus | Literal["diverged"]
+    output: Any
+    """The last output that was no stream chunk."""
+    error: dict[str, Any] | None
+    version: str | None
+    """Hash of the code that ran."""
+    same: bool
+    """Whether all went as it was recorded."""
+    answered: int
+    """Calls that were answered from the recording."""
+    made: int
+    """Calls that were made, after `--live-after`."""
+    diverged: dict[str, Any] | None
+    """The first call that is not as recorded: `path, seq, why, recorded, got, diff`."""
+    difference: str
+    """What came out against what was recorded, as a diff; empty when that is the same."""
+    blocked: list[dict[str, Any]]
+    """Connections that were tried and not let through: `to, file, line`."""
 
 
 class TracesOutput(_Output):

@@ -25,7 +25,7 @@ from playground.render.failure import describe_error, user_frames
 from playground.render.folded import fold
 from playground.session import HostDied, HostSession
 
-__all__ = ["RunOptions", "run_flow"]
+__all__ = ["RunOptions", "Runner", "run_flow"]
 
 TICK_S = 0.1
 CANCEL_GRACE_S = 0.5
@@ -73,15 +73,19 @@ def run_flow(options: RunOptions) -> int:
         session=options.session,
         deadline_s=options.timeout,
     )
-    return asyncio.run(_Runner(options, Console()).run(request, value))
+    return asyncio.run(Runner(options, Console()).run(request, value))
 
 
-class _Runner:
+class Runner:
+    """One run, from loading its target to the last line about it."""
+
     def __init__(self, options: RunOptions, console: Console) -> None:
         self.options = options
         self.console = console
         self.progress = Progress(console, quiet=options.quiet)
         self.interrupted = asyncio.Event()
+        self.result: Result | None = None
+        """What the host said at the end."""
         self.started = False
         """True once there is a trace that has to be cancelled rather than dropped."""
 
@@ -124,7 +128,8 @@ class _Runner:
         async with HostSession(project, [self.options.target], record=self.options.record) as host:
             flow = host.find_flow(self.options.target)
             request.target = flow.target
-            request.input = _default_input(flow, self.options.target) if value is _MISSING else value
+            if request.replay is None:
+                request.input = _default_input(flow, self.options.target) if value is _MISSING else value
             accepted = await host.run(request)
             trace_id = accepted.trace_id or ""
             self.started = True
@@ -133,7 +138,7 @@ class _Runner:
                 trace_id=trace_id, status="interrupted", output=None, error=None, version=accepted.version
             )
             try:
-                result = await self._follow(host, trace_id)
+                self.result = result = await self._follow(host, trace_id)
             except HostDied as died:
                 output.error = {"code": "HOST_DIED", "message": str(died)}
                 return self._report(output, explain(died))

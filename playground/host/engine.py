@@ -9,12 +9,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from penguiflow.endings import Endings
 from penguiflow.ids import new_id
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from playground.host.clients import Client, Hub
 from playground.host.control import Imported, Load, Loaded
 from playground.host.records import Records
+from playground.host.replays import perform_replay
 from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire, stall_data
@@ -55,6 +57,7 @@ class Engine:
         """Build the flows, report, and run them until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.stop)
+        Endings.interrupts_end_loop = False
         await self._loader.build_all()
         self._wire.loading = None
         self.modules = self._loader.modules
@@ -84,7 +87,7 @@ class Engine:
             assert runnable is not None
             trace_id = request.trace_id or new_id()
             try:
-                message = make_message(runnable, request, trace_id)
+                message = None if request.replay is not None else make_message(runnable, request, trace_id)
                 self._start_flow(runnable)
             except InputRefused as error:
                 refusal = Error(code="invalid_input", message=str(error), details=error.details)
@@ -174,7 +177,11 @@ class Engine:
         try:
             if request.trace_id is not None:
                 await recorder.prepare(trace_id)
-            result = await perform(runnable, message, trace_id, request.deadline_s)
+            if request.replay is None:
+                result = await perform(runnable, message, trace_id, request.deadline_s)
+            else:
+                store = self._records.store
+                result = await perform_replay(runnable, request.replay, trace_id, store, recorder.annotate)
         except asyncio.CancelledError:
             result = cancelled(trace_id)
         del self._performing[trace_id]
