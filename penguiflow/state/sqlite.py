@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
     from penguiflow.recording.spans import Span
     from penguiflow.state.artifacts import SQLiteArtifactStore
+    from penguiflow.state.importing import Imported
 
 __all__ = ["SQLiteStateStore"]
 
@@ -180,6 +181,24 @@ class SQLiteStateStore(KeepsState):
         """
         about = dict(died or {})
         return await self._job(lambda connection: recovery.recover(connection, about))
+
+    async def import_trace(self, path: Path, *, trace_id: str | None = None) -> Imported:
+        """Take in the trace of a trace file, under its own id or another one: all of it or nothing.
+
+        One that is here already is left as it is. Raises `StoreUnreadable` and `StoreTooNew` for the file,
+        `TraceExists` when another trace has the id.
+        """
+        from penguiflow.state import importing
+
+        self._writing()
+        ready = await asyncio.to_thread(importing.prepare, path, trace_id)
+        try:
+            new = not await importing.exists(self, ready)
+            if new:
+                await self._transact(lambda connection: importing.insert(connection, ready))
+            return importing.Imported(ready.trace_id, ready.row.events, len(ready.artifacts), new)
+        finally:
+            ready.close()
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

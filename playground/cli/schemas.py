@@ -11,16 +11,28 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from playground import protocol
-from playground.cli.outputs import DiffOutput, EventOutput, GraphOutput, InspectOutput, RunOutput, TracesOutput
+from playground.cli.outputs import (
+    DiffOutput,
+    EventOutput,
+    GraphOutput,
+    InspectOutput,
+    ReplayOutput,
+    RunOutput,
+    TracesOutput,
+)
 from playground.cli.prune import PruneOutput
+from playground.cli.share import ExportOutput, ImportOutput
 
 __all__ = ["main", "schemas"]
 
 _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
+    "replay": ReplayOutput,
     "traces": TracesOutput,
     "inspect": InspectOutput,
     "diff": DiffOutput,
+    "export": ExportOutput,
+    "import": ImportOutput,
     "graph": GraphOutput,
     "prune": PruneOutput,
     "trace_event": EventOutput,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from penguiflow.recording.tracefile import is_trace_file
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
@@ -26,10 +29,15 @@ async def reading() -> AsyncIterator[SQLiteStateStore]:
 
 @asynccontextmanager
 async def open_trace(reference: str) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
-    """The trace behind an id, the beginning of one, or `last`, with the store that has it.
+    """The trace behind an id, the beginning of one, `last`, or in a trace file, with a store that has it.
 
     One whose writer died without a word is closed first. Raises `Failure` and `StoreError`.
     """
+    path = Path(reference)
+    if is_trace_file(path):
+        async with _unpacked(path) as found:
+            yield found
+        return
     async with reading() as store:
         trace_id = await store.resolve_trace(reference)
         trace = await store.get_trace(trace_id)
@@ -39,6 +47,20 @@ async def open_trace(reference: str) -> AsyncIterator[tuple[SQLiteStateStore, Tr
         if trace is None:
             raise Failure(f"no trace {reference}", ExitCode.NOT_FOUND)
         yield store, trace
+
+
+@asynccontextmanager
+async def _unpacked(path: Path) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
+    """The trace of a file, in a store that is gone afterwards."""
+    with TemporaryDirectory(prefix="penguiflow-", ignore_cleanup_errors=True) as folder:
+        store = SQLiteStateStore(Path(folder) / "state.db")
+        try:
+            found = await store.import_trace(path)
+            trace = await store.get_trace(found.trace_id)
+            assert trace is not None
+            yield store, trace
+        finally:
+            await store.close()
 
 
 async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
