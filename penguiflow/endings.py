@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from penguiflow.controller import DEADLINE_EXCEEDED_TEXT
 from penguiflow.coroutines import Closed
@@ -27,6 +27,11 @@ logger = logging.getLogger("penguiflow.core")
 
 class Endings:
     """Reports failures and says how to go on."""
+
+    interrupts_end_loop: ClassVar[bool] = True
+    """Whether a `KeyboardInterrupt` in a node may be a Ctrl-C. A program with its own handler for SIGINT sets this to
+    False: there it is a failure like any other.
+    """
 
     def __init__(self, flow: PenguiFlow) -> None:
         self.flow = flow
@@ -51,7 +56,11 @@ class Endings:
             cause = TimeoutError(f"no answer within {late}") if timed_out else failure
             data = {"latency_ms": latency_ms, "error": log.describe(cause)}
             log.end("attempt", worker.port.name, span, context._span, status, data)
-        if cancelled or isinstance(failure, Closed | KeyboardInterrupt):
+        interrupted = isinstance(failure, KeyboardInterrupt) and self.interrupts_end_loop
+        if not cancelled and (interrupted or isinstance(failure, Closed)) and trace is not None and trace.error is None:
+            how = "interrupted" if interrupted else "left by its event loop"
+            trace.error = cancelled_error(trace, f"node '{worker.port.name}' was {how}")
+        if cancelled or interrupted or isinstance(failure, Closed):
             raise failure
         task = context._task
         if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > context._cancels:

@@ -46,7 +46,8 @@ def flow_error(node: Node, trace_id: str | None, failure: BaseException, attempt
     else:
         metadata["exception_repr"] = text_of(failure, repr)
         code = FlowErrorCode.NODE_EXCEPTION
-        message = f"Node '{name}' raised {type(failure).__name__}: {text_of(failure, str)}"
+        text = text_of(failure, str)
+        message = f"Node '{name}' raised {type(failure).__name__}{f': {text}' if text else ''}"
     return FlowError.from_exception(
         trace_id=trace_id,
         node_name=name,

@@ -59,6 +59,8 @@ FAULTS = """
                         pass
             case "sys.exit":
                 sys.exit(4)
+            case "interrupt":
+                raise KeyboardInterrupt
             case "child":
                 pid = os.fork()
                 if not pid:
@@ -108,6 +110,19 @@ class TestDeath:
         seqs = [event.seq for event in await live.source.load_events(result.trace_id)]
         assert seqs == list(range(len(seqs)))
         assert any(event["kind"] == "host.died" and event["trace_id"] == "host" for event in live.events)
+
+    @pytest.mark.parametrize(("how", "raised"), [("sys.exit", "SystemExit: 4"), ("interrupt", "KeyboardInterrupt")])
+    async def test_what_would_end_a_program_is_the_failure_of_a_node(
+        self, add_flow: AddFlow, open_live: OpenLive, how: str, raised: str
+    ) -> None:
+        target = add_flow("faults", FAULTS)
+        live = await open_live()
+        result = await live.run(target, {"how": how})
+        assert result.status == "error"
+        assert result.error is not None
+        assert result.error["message"] == f"Node 'misbehave' raised {raised}"
+        assert (await live.run(target, {"how": "well"})).status == "ok"
+        assert not any(state.startswith("dead") for state in live.states)
 
     async def test_a_killed_worker(self, add_flow: AddFlow, open_live: OpenLive) -> None:
         target = add_flow("faults", FAULTS)

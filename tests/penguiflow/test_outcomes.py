@@ -28,6 +28,8 @@ from penguiflow import (
     predicate_router,
 )
 from penguiflow.core import DEADLINE_EXCEEDED_TEXT, TraceCancelled
+from penguiflow.endings import Endings
+from penguiflow.recording import EventRecord, Recorder
 
 if TYPE_CHECKING:
     from tests.conftest import MakeMessage, MakeNode, Start, Until
@@ -68,6 +70,13 @@ def still_well() -> Check:
         assert not flow._table.sinks
 
     return check
+
+
+class Sink:
+    """Keeps what is recorded."""
+
+    def __init__(self, records: list[EventRecord]) -> None:
+        self.write = records.append
 
 
 class Odd(BaseException):
@@ -115,6 +124,47 @@ def test_ctrl_c_ends_the_loop(make_node: MakeNode, make_message: MakeMessage) ->
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_log_of_what_ctrl_c_ended_says_so(make_node: MakeNode, make_message: MakeMessage, waits: bool) -> None:
+    records: list[EventRecord] = []
+
+    async def interrupted(message: Message, ctx: Context) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        flow = create(make_node(interrupted).to())
+        flow.run(recorder=Recorder(Sink(records)))
+        await flow.emit(make_message(1))
+        await flow.fetch()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    ends = {event.kind: event.data["status"] for event in map(EventRecord.decode, records) if "status" in event.data}
+    assert ends == {"attempt.end": "error", "node.end": "cancelled", "trace.end": "cancelled"}
+
+
+async def test_where_a_program_answers_ctrl_c_itself_no_node_can_pretend_it(
+    start: Start,
+    make_node: MakeNode,
+    make_message: MakeMessage,
+    still_well: Check,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def raises(message: Message, ctx: Context) -> Message:
+        if message.payload == "bad":
+            raise KeyboardInterrupt
+        return message
+
+    monkeypatch.setattr(Endings, "interrupts_end_loop", False)
+    flow = start(create(make_node(raises).to()))
+    with pytest.raises(FlowError) as caught:
+        await flow.call(make_message("bad"))
+    assert caught.value.message == "Node 'raises' raised KeyboardInterrupt"
+    await still_well(flow)
 
 
 class Number(BaseModel):
