@@ -6,13 +6,14 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, payload_of
+from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
     from penguiflow.context import Context
     from penguiflow.observer import TraceLog
     from penguiflow.traces import Trace
 
-__all__ = ["Logged", "log_changes"]
+__all__ = ["Logged", "log_changes", "prime"]
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, type(None)})
 
@@ -48,6 +49,19 @@ def log_changes(context: Context, trace: Trace, log: TraceLog) -> None:
     if change or (hold is None) != (logged.hold is None):
         logged.hold = hold
         log.event("context.changed", context._port.name, context._span, {**change, "hold": hold})
+
+
+def prime(state: dict[str, Any], logged: Logged, log: TraceLog) -> dict[str, Any]:
+    """Take over what a node kept before the trace was taken up again; returns it as an event has it."""
+    # Messages that came by an edge do not change.
+    messages = {
+        id(item): log.freeze(item)
+        for value in state.values()
+        if type(value) is list
+        for item in value
+        if is_message(item)
+    }
+    return _changes(state, logged, messages, log)
 
 
 def _changes(state: dict[str, Any], logged: Logged, own: dict[int, Any], log: TraceLog) -> dict[str, Any]:

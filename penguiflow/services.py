@@ -1,25 +1,27 @@
-"""What remote calls and state stores need of a flow."""
+"""What remote calls, state stores and time travel need of a flow."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from penguiflow.metrics import StoredEvent
 
 if TYPE_CHECKING:
     from penguiflow.broadcast import Broadcast
     from penguiflow.context import Context
+    from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
+    from penguiflow.recording.frontier import Frontier
     from penguiflow.traces import TraceTable
 
 __all__ = ["FlowServices"]
 
 
 class FlowServices:
-    """Histories, bindings, events and tasks of remote calls."""
+    """Histories, bindings, events and tasks of remote calls; traces that go on where they stopped."""
 
     def __init__(self, broadcast: Broadcast, table: TraceTable, state_store: Any | None) -> None:
         self._broadcast = broadcast
@@ -69,3 +71,20 @@ class FlowServices:
         await self._broadcast.publish(
             self._broadcast.event(event, context, trace, latency_ms=latency_ms, extra=extra, trace_id=trace_id), level
         )
+
+    def restore(
+        self, frontier: Frontier, *, trace_id: str | None = None, edits: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Go on with a recorded trace from where its log says it stands (`penguiflow.recording.read_frontier`).
+
+        With its own id the trace is resumed: its log goes on in the next epoch. With another `trace_id` it is forked
+        and the origin stays as it is. `edits` change messages at the frontier, by JSON Pointer: `/payload/text`.
+
+        Gives each result as `stream` does, those first that nobody had fetched; those that were delivered are not
+        given again. Raises `penguiflow.recording.CannotRestore` at once when something of the frontier cannot be had
+        again, and `FlowError` at the end when the trace failed. Leaving early cancels the trace.
+        """
+        from penguiflow.restore import go_on, prepare
+
+        flow = cast("PenguiFlow", self)
+        return go_on(flow, prepare(flow, frontier, trace_id=trace_id, edits=edits))

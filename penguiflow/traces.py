@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -271,8 +271,8 @@ class TraceTable:
             trace.plain = False
         return trace
 
-    def open(self, trace_id: str) -> Trace:
-        """The trace of this id, begun (again) if nothing of it is in flight."""
+    def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> Trace:
+        """The trace of this id, begun (again) if nothing of it is in flight; `data` stands in its `trace.start`."""
         trace = self.traces.get(trace_id)
         if trace is None or trace.cancelled:
             trace = self.traces[trace_id] = Trace(trace_id)
@@ -285,7 +285,7 @@ class TraceTable:
         trace.ended = False
         trace.error = None
         if self.recorder is not None:
-            trace.log = self.recorder.open(trace_id)
+            trace.log = self.recorder.open(trace_id, data)
             trace.plain = False
             if self.tape_of is not None:
                 trace.tape = self.tape_of(trace_id)

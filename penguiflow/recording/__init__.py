@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penguiflow.recording.events import EventRecord, EventSink, TraceEvent
+    from penguiflow.recording.frontier import Frontier, read_frontier
+    from penguiflow.recording.plan import CannotRestore
     from penguiflow.recording.rebuild import NotRebuildable, rebuild
     from penguiflow.recording.recorder import Recorder
     from penguiflow.recording.spans import Span, SpanTree, build_spans, find_message
 
 _HOMES = {
+    "CannotRestore": "plan",
     "EventRecord": "events",
     "EventSink": "events",
+    "Frontier": "frontier",
     "NotRebuildable": "rebuild",
     "Recorder": "recorder",
     "Span": "spans",
@@ -21,12 +25,15 @@ _HOMES = {
     "TraceEvent": "events",
     "build_spans": "spans",
     "find_message": "spans",
+    "read_frontier": "frontier",
     "rebuild": "rebuild",
 }
 
 __all__ = [
+    "CannotRestore",
     "EventRecord",
     "EventSink",
+    "Frontier",
     "NotRebuildable",
     "Recorder",
     "Span",
@@ -34,6 +41,7 @@ __all__ = [
     "TraceEvent",
     "build_spans",
     "find_message",
+    "read_frontier",
     "rebuild",
 ]
 

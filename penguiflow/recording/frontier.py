@@ -5,104 +5,31 @@ Events go in one by one and what is over is forgotten, so that a trace may be lo
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState
 
 if TYPE_CHECKING:
     from penguiflow.state.traces import TraceStore
 
-__all__ = ["Content", "Frontier", "Held", "Invocation", "NodeState", "frontier", "read_frontier"]
+__all__ = ["EXIT", "Frontier", "frontier", "read_frontier"]
 
 OUTSIDE = "OpenSea"
 EXIT = "Rookery"
 PAGE = 2000
-MAX_RECENT = 64
-"""Emissions from outside, and chunks of one invocation, of which the content is remembered for edges to come."""
 CALLS = frozenset({"record", "llm", "tool", "remote"})
-
-
-class Content:
-    """What a message carries: shared by all edges that it went by."""
-
-    __slots__ = ("deadline_s", "headers", "meta", "payload", "ts")
-
-    def __init__(self, payload: Mapping[str, Any], data: Mapping[str, Any], ts: float) -> None:
-        self.payload = payload
-        """`{"type", "value"}`."""
-        self.headers: dict[str, Any] | None = data.get("headers")
-        """None for a bare payload without an envelope."""
-        self.meta: dict[str, Any] = data.get("meta") or {}
-        self.deadline_s: float | None = data.get("deadline_s")
-        self.ts = ts
-
-
-class Held:
-    """A message that is on an edge, or that a node works on."""
-
-    __slots__ = ("chunk", "content", "edge", "message_id", "seq")
-
-    def __init__(
-        self, message_id: str, edge: str, seq: int, content: Content | None, chunk: Mapping[str, Any] | None
-    ) -> None:
-        self.message_id = message_id
-        self.edge = edge
-        """`a->b`."""
-        self.seq = seq
-        """The event that says it was sent."""
-        self.content = content
-        """None when the log does not have it."""
-        self.chunk = chunk
-        """`stream_id`, `chunk_seq`, `text`, `done`, `meta` of a piece of a stream, whose `content` is its envelope."""
-
-    @property
-    def target(self) -> str:
-        """The node it is for, or `Rookery`."""
-        return self.edge.split("->", 1)[1]
-
-
-class Invocation:
-    """A message that was taken from its edge and is not done with."""
-
-    __slots__ = ("calls", "changes", "chunks", "contents", "fetched", "held", "message_id", "recent", "sent")
-
-    def __init__(self, message_id: str, held: Held | None) -> None:
-        self.message_id = message_id
-        self.held = held
-        """The message itself; None when the log does not have it."""
-        self.sent: set[str] = set()
-        """Ids of what it has sent."""
-        self.chunks: list[tuple[str, int]] = []
-        """Stream and number of the pieces it has sent, in order."""
-        self.fetched: list[Held] = []
-        """What its function fetched by itself."""
-        self.calls: list[TraceEvent] = []
-        """What a cassette needs of it."""
-        self.changes: list[Mapping[str, Any]] = []
-        """To the node's state; they count when the invocation ends."""
-        self.contents: dict[str, Content] = {}
-        """Of what it has sent lately, for other edges by which the same goes."""
-        self.recent: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=MAX_RECENT)
-        """Its last chunks, by the id of their stream."""
-
-
-class NodeState:
-    """What a node keeps in `ctx.trace_state`, in the form of the log, and why it waits."""
-
-    __slots__ = ("hold", "values")
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        """A payload for each key, or `{"$list": [payloads]}`; messages as `Content` under `$message`, `$payload`."""
-        self.hold: str | None = None
 
 
 class Frontier:
     """What is left to do of a trace after event `seq`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, results: bool = True) -> None:
+        """`results`: keep those that were delivered, for a fork."""
+        self.delivered: list[Held] = []
+        """Results that somebody has, in order."""
+        self._keeps_results = results
         self.trace_id = ""
         self.seq = -1
         """The last event taken in."""
@@ -145,6 +72,8 @@ class Frontier:
         self._emission: str | None = None
         """What is coming in from outside, if the last event was a part of it."""
         self._shifts: dict[str, float] = {}
+        self._to_come = 0
+        """Events with which a fork begins that are not taken in yet."""
         self._handlers = {
             "trace.start": self._trace_start,
             "trace.end": self._trace_end,
@@ -160,8 +89,8 @@ class Frontier:
 
     @property
     def entered(self) -> bool:
-        """Whether anything has come in from outside."""
-        return bool(self.entry) or self.submissions > 0
+        """Whether anything has come in from outside, or from the origin of a fork."""
+        return self._to_come == 0 and (bool(self.entry) or self.submissions > 0 or "forked" in self.about)
 
     @property
     def idle(self) -> bool:
@@ -189,6 +118,7 @@ class Frontier:
         """Take in the next event."""
         self.seq = event.seq
         self.ts = event.ts
+        self._to_come = max(0, self._to_come - 1)
         kind = event.kind
         if self._nested and (event.span_id in self._nested or event.parent_id in self._nested):
             self._inside(event)
@@ -239,6 +169,7 @@ class Frontier:
             for node, stream, number in forked.get("streams") or ():
                 self.streams[node, stream] = number
             self.error = forked.get("error")
+            self._to_come = int(forked.get("events") or 0)
 
     def _trace_end(self, event: TraceEvent) -> None:
         self.status = str(event.data.get("status", "ok"))
@@ -263,6 +194,7 @@ class Frontier:
         if invocation is None:
             invocation = self.invocations[message_id] = Invocation(message_id, None)
         invocation.changes.clear()
+        invocation.calls.append(event)
         self._spans[event.span_id] = invocation
         self.subject = message_id
 
@@ -293,6 +225,7 @@ class Frontier:
         chunk: Mapping[str, Any] | None = None
         if "stream_id" in data:
             chunk, content = self._chunk_of(sender, data, event)
+            sender.untold = None
         else:
             content = self._content_of(sender, message_id, data, event)
         held = Held(message_id, event.name, event.seq, content, chunk)
@@ -360,7 +293,10 @@ class Frontier:
     def _dequeued(self, event: TraceEvent) -> None:
         message_id = str(event.data.get("message_id", ""))
         held = self.waiting.pop(message_id, None)
-        if held is not None and held.target != EXIT:
+        if held is not None and held.target == EXIT:
+            if self._keeps_results:
+                self.delivered.append(held)
+        elif held is not None:
             fetcher = self._spans.get(str(event.data.get("by", "")))
             if fetcher is not None:
                 fetcher.fetched.append(held)
@@ -385,6 +321,7 @@ class Frontier:
             self._emission = _emission_of({"stream_id": stream, "chunk_seq": number})
         else:
             sender.chunks.append((stream, number))
+            sender.untold = (stream, number)
             self.subject = sender.message_id
 
     def _changed(self, event: TraceEvent) -> None:
@@ -465,9 +402,9 @@ def frontier(events: Iterable[TraceEvent], seq: int | None = None) -> Frontier:
     return found
 
 
-async def read_frontier(store: TraceStore, trace_id: str, seq: int | None = None) -> Frontier:
-    """As `frontier`, of a stored trace, page by page."""
-    found = Frontier()
+async def read_frontier(store: TraceStore, trace_id: str, seq: int | None = None, *, results: bool = True) -> Frontier:
+    """As `frontier`, of a stored trace, page by page; `results`: keep those that were delivered, for a fork."""
+    found = Frontier(results=results)
     async for event in stored(store, trace_id):
         if seq is not None and event.seq > seq and not found.completes(event):
             found.settle()

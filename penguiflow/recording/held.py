@@ -1,0 +1,91 @@
+"""What a trace has in hand: messages on edges, invocations under way, and what nodes keep."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from penguiflow.recording.events import TraceEvent
+
+__all__ = ["MAX_RECENT", "Content", "Held", "Invocation", "NodeState"]
+
+MAX_RECENT = 64
+"""Emissions from outside, and chunks of one invocation, of which the content is remembered for edges to come."""
+
+
+class Content:
+    """What a message carries: shared by all edges that it went by."""
+
+    __slots__ = ("deadline_s", "headers", "meta", "payload", "ts")
+
+    def __init__(self, payload: Mapping[str, Any], data: Mapping[str, Any], ts: float) -> None:
+        self.payload = payload
+        """`{"type", "value"}`."""
+        self.headers: dict[str, Any] | None = data.get("headers")
+        """None for a bare payload without an envelope."""
+        self.meta: dict[str, Any] = data.get("meta") or {}
+        self.deadline_s: float | None = data.get("deadline_s")
+        self.ts = ts
+
+
+class Held:
+    """A message that is on an edge, or that a node works on."""
+
+    __slots__ = ("chunk", "content", "edge", "message_id", "seq")
+
+    def __init__(
+        self, message_id: str, edge: str, seq: int, content: Content | None, chunk: Mapping[str, Any] | None
+    ) -> None:
+        self.message_id = message_id
+        self.edge = edge
+        """`a->b`."""
+        self.seq = seq
+        """The event that says it was sent."""
+        self.content = content
+        """None when the log does not have it."""
+        self.chunk = chunk
+        """`stream_id`, `chunk_seq`, `text`, `done`, `meta` of a piece of a stream, whose `content` is its envelope."""
+
+    @property
+    def target(self) -> str:
+        """The node it is for, or `Rookery`."""
+        return self.edge.split("->", 1)[1]
+
+
+class Invocation:
+    """A message that was taken from its edge and is not done with."""
+
+    __slots__ = ("calls", "changes", "chunks", "contents", "fetched", "held", "message_id", "recent", "sent", "untold")
+
+    def __init__(self, message_id: str, held: Held | None) -> None:
+        self.message_id = message_id
+        self.held = held
+        """The message itself; None when the log does not have it."""
+        self.sent: set[str] = set()
+        """Ids of what it has sent."""
+        self.chunks: list[tuple[str, int]] = []
+        """Stream and number of the pieces it has sent, in order."""
+        self.untold: tuple[str, int] | None = None
+        """The last of them, as long as the log does not say that it was sent by any edge."""
+        self.fetched: list[Held] = []
+        """What its function fetched by itself."""
+        self.calls: list[TraceEvent] = []
+        """What a cassette needs of it."""
+        self.changes: list[Mapping[str, Any]] = []
+        """To the node's state; they count when the invocation ends."""
+        self.contents: dict[str, Content] = {}
+        """Of what it has sent lately, for other edges by which the same goes."""
+        self.recent: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=MAX_RECENT)
+        """Its last chunks, by the id of their stream."""
+
+
+class NodeState:
+    """What a node keeps in `ctx.trace_state`, in the form of the log, and why it waits."""
+
+    __slots__ = ("hold", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        """A payload for each key, or `{"$list": [payloads]}`; messages as `Content` under `$message`, `$payload`."""
+        self.hold: str | None = None

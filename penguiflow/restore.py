@@ -1,0 +1,248 @@
+"""Going on with a trace from where its log says it stands: resumed in the same trace, or forked into another one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.channels import OPEN_SEA, UNCHANGED, payload_of
+from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.node_state import Logged, prime
+from penguiflow.observer import Payload
+from penguiflow.recording.frontier import Frontier
+from penguiflow.recording.plan import Plan, Restored, plan
+from penguiflow.results import ResultQueue
+from penguiflow.types import StreamChunk
+from penguiflow.validation import is_message
+
+if TYPE_CHECKING:
+    from penguiflow.channels import Floe
+    from penguiflow.core import PenguiFlow
+    from penguiflow.node import Node
+    from penguiflow.observer import TraceLog
+    from penguiflow.traces import Trace
+
+__all__ = ["go_on", "prepare"]
+
+_ORDERLY_ENDS = (
+    FlowErrorCode.DEADLINE_EXCEEDED,
+    FlowErrorCode.HOP_BUDGET_EXHAUSTED,
+    FlowErrorCode.TOKEN_BUDGET_EXHAUSTED,
+)
+"""What ended the trace has been answered."""
+
+
+def prepare(
+    flow: PenguiFlow, frontier: Frontier, *, trace_id: str | None = None, edits: Mapping[str, Any] | None = None
+) -> Plan:
+    """Build all that is needed to go on, and change nothing. Raises `CannotRestore`."""
+    names = [str(node.name) for node in flow.nodes]
+    return plan(frontier, trace_id or frontier.trace_id, edits, now=time(), nodes=names)
+
+
+async def go_on(flow: PenguiFlow, planned: Plan) -> AsyncGenerator[Any, None]:
+    """Go on, and give each result as it comes, as `PenguiFlow.stream` does; those that nobody had fetched first.
+
+    Results that had been delivered are not given again; a fork's log begins with them.
+    """
+    recorder = flow._table.recorder
+    if not flow.running or recorder is None:
+        raise RuntimeError("only a flow that runs and is recorded can go on with a trace: run(recorder=…)")
+    flow._refuse_if_draining()
+    trace_id = planned.trace_id
+    known = flow._table.traces.get(trace_id)
+    if known is not None and known.pending:
+        raise RuntimeError(f"trace {trace_id} is in flight already")
+    if hasattr(recorder, "prepare"):
+        await recorder.prepare(trace_id)
+    sink = ResultQueue(flow._results_maxsize)
+    trace = flow._table.open(trace_id, _beginning(planned))
+    trace.sink = sink
+    try:
+        await flow._recorder_ready()
+        _Restorer(flow, planned, trace).put_back()
+        while True:
+            try:
+                result = await sink.get(flow._egress.durable)
+            except StopAsyncIteration:
+                return
+            yield result
+    finally:
+        flow._end(trace, sink)
+
+
+def _beginning(planned: Plan) -> dict[str, Any]:
+    """What stands in `trace.start`."""
+    frontier = planned.frontier
+    if not planned.is_fork:
+        return {"resumed": {"seq": frontier.seq, "shift_s": planned.shift_s}}
+    forked = {
+        "submissions": frontier.submissions,
+        "streams": [[node, stream, number] for (node, stream), number in planned.streams.items()],
+        "error": frontier.error,
+        "events": _events_of_beginning(planned),
+    }
+    return {"origin": {"trace_id": frontier.trace_id, "seq": frontier.seq}, "forked": forked}
+
+
+def _events_of_beginning(planned: Plan) -> int:
+    """How many events follow `trace.start` until all of the origin is in the log of the fork."""
+    results = [*planned.delivered, *planned.results]
+    chunks = sum(isinstance(payload_of(r.message, UNCHANGED), StreamChunk) for r in [*results, *planned.messages])
+    kept = len({*planned.states, *planned.holds}) + len(planned.edits)
+    return kept + 2 * len(results) + len(planned.messages) + chunks
+
+
+class _Restorer:
+    """Puts everything in its place, in one go."""
+
+    def __init__(self, flow: PenguiFlow, planned: Plan, trace: Trace) -> None:
+        assert trace.log is not None
+        self.flow = flow
+        self.plan = planned
+        self.trace = trace
+        self.log: TraceLog = trace.log
+        self.nodes: dict[str, Node] = {str(node.name): node for node in flow.nodes}
+        self.floes: dict[str, Floe] = {floe.name: floe for port in flow._ports.values() for floe in port.outgoing}
+
+    def put_back(self) -> None:
+        """Bring state and messages back. The trace goes on at once, and may be over at once."""
+        trace, planned = self.trace, self.plan
+        # It must not end before everything is in its place.
+        trace.inflight += 1
+        try:
+            self._restore_trace()
+            if planned.is_fork:
+                self._tell_fork()
+            for result in planned.results:
+                self._deliver(result)
+            if planned.frontier.entering:
+                self._complete_entry()
+            for restored in planned.messages:
+                self._put(restored)
+        finally:
+            self.flow._table.release(trace)
+
+    def _restore_trace(self) -> None:
+        trace, planned, frontier = self.trace, self.plan, self.plan.frontier
+        trace.submissions = frontier.submissions if planned.is_fork else 0
+        trace.tape = planned.tape
+        trace.reruns = {r.message_id: r.again for r in planned.messages if r.again is not None} or None
+        if frontier.error is not None:
+            trace.error = _flow_error(frontier.error, trace.id)
+            trace.stopped = trace.error.code in _ORDERLY_ENDS
+        if frontier.hops is not None:
+            node, hops = frontier.hops
+            # Only a controller that feeds itself goes on by itself.
+            if f"{node}->{node}" in self.floes:
+                trace.last_hops = hops
+        for (name, stream), number in planned.streams.items():
+            node_id = self.nodes[name].node_id if name in self.nodes else OPEN_SEA.node_id
+            if trace.streams is None:
+                trace.streams = {}
+            trace.streams[node_id, stream] = number
+        trace.logged = {}
+        for name in {*planned.states, *planned.holds}:
+            node_id = self.nodes[name].node_id
+            state = planned.states.get(name, {})
+            trace.node_state(node_id).update(state)
+            hold = planned.holds.get(name)
+            if hold is not None:
+                trace.hold(node_id, hold)
+            logged = trace.logged[node_id] = Logged()
+            change = prime(state, logged, self.log)
+            logged.hold = hold
+            if planned.is_fork:
+                self.log.event("context.changed", name, self.log.root, {**change, "hold": hold})
+
+    def _tell_fork(self) -> None:
+        """Begin the log of a fork with what there was before it."""
+        for result in self.plan.delivered:
+            self._log(result)
+            self._taken(result)
+        for edit in self.plan.edits:
+            about = {"message_id": edit.message_id, "path": edit.path}
+            self.log.event(
+                "edit", "fork", self.log.root, {**about, "before": edit.before, "after": edit.after, "by": "fork"}
+            )
+
+    def _put(self, restored: Restored) -> None:
+        """Put a message on its edge, as it was."""
+        if self.plan.is_fork:
+            self._log(restored)
+        floe = self.floes.get(restored.edge)
+        if floe is None:
+            # The edge was drawn another way since: any one leads to the node's inbox.
+            floe = self.flow._ports[self.nodes[restored.edge.split("->", 1)[1]]].incoming[0]
+        self.trace.queued += 1
+        floe.put((floe, restored.message, UNCHANGED, self.trace, restored.message_id))
+
+    def _deliver(self, result: Restored) -> None:
+        """Give a result out that nobody has had."""
+        assert self.trace.sink is not None
+        if self.plan.is_fork:
+            self._log(result)
+        self._taken(result)
+        self.trace.sink.put(result.message)
+
+    def _taken(self, result: Restored) -> None:
+        self.log.event("message.dequeued", result.edge, self.log.root, {"message_id": result.message_id})
+
+    def _complete_entry(self) -> None:
+        """The log ends while something was coming in by several edges: let it come in by the others too."""
+        frontier, came = self.plan.frontier, {held.edge for held in self.plan.frontier.entry}
+        entries = self.flow._open_sea.outgoing
+        missing = [floe for floe in entries if floe.name not in came]
+        first = next((r for r in self.plan.messages if r.message_id == frontier.entry[0].message_id), None)
+        # What was sent to some entries only was sent to others than the first ones, most likely.
+        in_order = {floe.name for floe in entries[: len(came)]} == came
+        if not missing or first is None or not in_order:
+            return
+        context = self.flow._sender_for(self.trace, len(missing))
+        for floe in missing:
+            context._put(floe, first.message, UNCHANGED, self.trace, None)
+
+    def _log(self, restored: Restored) -> None:
+        """Write a message of the origin into the log of the fork."""
+        message = restored.message
+        content = payload_of(message, UNCHANGED)
+        source, target = restored.edge.split("->", 1)
+        about: dict[str, Any] = {"message_id": restored.message_id, "source": source, "target": target}
+        if is_message(message):
+            about["headers"] = message.headers.model_dump()
+            about["meta"] = message.meta
+            about["deadline_s"] = message.deadline_s
+        if restored.again is not None:
+            about["restored"] = {"sent": sorted(restored.again.sent), "chunks": list(restored.again.chunks)}
+        if isinstance(content, StreamChunk):
+            self.log.event(
+                "stream.chunk",
+                content.stream_id,
+                self.log.root,
+                {
+                    "stream_id": content.stream_id,
+                    "chunk_seq": content.seq,
+                    "text": content.text,
+                    "done": content.done,
+                    "meta": content.meta,
+                },
+            )
+            about["stream_id"] = content.stream_id
+            about["chunk_seq"] = content.seq
+        else:
+            about = {"payload": Payload(content), **about}
+        self.log.event("message.enqueued", restored.edge, self.log.root, about)
+
+
+def _flow_error(data: Mapping[str, Any], trace_id: str) -> FlowError:
+    """The failure that the trace had had."""
+    metadata = data.get("metadata")
+    return FlowError(
+        trace_id=trace_id,
+        node_name=data.get("node_name"),
+        node_id=data.get("node_id"),
+        code=str(data.get("code") or FlowErrorCode.NODE_EXCEPTION),
+        message=str(data.get("message", "")),
+        metadata=metadata if isinstance(metadata, Mapping) else None,
+    )
