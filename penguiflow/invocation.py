@@ -205,6 +205,8 @@ class Invoker:
         error: FlowError | None = None
         attempt = 0
         try:
+            if log is not None and (recorder := self.table.recorder) is not None and recorder.congested:
+                await recorder.wait_ready()
             while unsent is None:
                 if late:
                     error = await self.endings.expired(worker, context, context.message)

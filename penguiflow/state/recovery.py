@@ -20,21 +20,29 @@ __all__ = ["close_trace", "closing_events", "recover"]
 def recover(connection: sqlite3.Connection, died: Mapping[str, Any]) -> list[str]:
     """Close the running traces of writers that are gone; returns their ids, oldest first.
 
-    `died` stands in each trace's `host.died`. Several processes may do this at once: each trace is closed by one.
+    `died` stands in each trace's `host.died`; with a `pid`, in those of that process alone. Several processes may do
+    this at once: each trace is closed by one.
     """
     closed = []
+    pid = died.get("pid")
     for writer in dead_writers(connection):
+        process, seen = connection.execute("SELECT pid, seen FROM writers WHERE id = ?", (writer,)).fetchone() or (0, 0)
+        about = died if pid is None or pid == process else {}
         rows = connection.execute(
             "SELECT trace_id FROM traces WHERE status = 'running' AND writer = ? ORDER BY started, id", (writer,)
         ).fetchall()
-        closed += [trace_id for (trace_id,) in rows if close_trace(connection, trace_id, died, writer=writer)]
+        for (trace_id,) in rows:
+            if close_trace(connection, trace_id, about, writer=writer, seen=seen):
+                closed.append(trace_id)
     return closed
 
 
-def close_trace(connection: sqlite3.Connection, trace_id: str, died: Mapping[str, Any], *, writer: int) -> bool:
+def close_trace(
+    connection: sqlite3.Connection, trace_id: str, died: Mapping[str, Any], *, writer: int, seen: float = 0.0
+) -> bool:
     """Append `host.died`, an `interrupted` end for each open span, the trace's own last; False when it is not running.
 
-    They carry the time of the trace's last event, its last sign of life.
+    `seen` is when its writer gave its last sign of life (unix seconds), if that is known: see `closing_events`.
     """
     while True:
         # Read first: looking through a long trace must not keep other writers out.
@@ -50,7 +58,7 @@ def close_trace(connection: sqlite3.Connection, trace_id: str, died: Mapping[str
             if done:
                 row = load_rows(connection, [last], writer)[trace_id]
                 row.logs = 1
-                append_events(connection, row, list(closing_events(last, spans, died)))
+                append_events(connection, row, list(closing_events(last, spans, died, seen=seen)))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -87,18 +95,29 @@ def _open_spans(connection: sqlite3.Connection, trace_id: str) -> tuple[EventRec
     return last, list(spans.values())
 
 
-def closing_events(last: EventRecord, spans: list[EventRecord], died: Mapping[str, Any]) -> Iterator[EventRecord]:
-    """What is written behind the last event of a trace that did not come to its end."""
+def closing_events(
+    last: EventRecord, spans: list[EventRecord], died: Mapping[str, Any], *, seen: float = 0.0
+) -> Iterator[EventRecord]:
+    """What is written behind the last event of a trace that did not come to its end.
+
+    All of it carries the time of the death: that of `died["at"]` (unix seconds), else of the last sign of life, which
+    is `seen` or the last event.
+    """
+    about = {"exit_code": None, "signal": None, "noticed": time.time(), **died}
+    about.pop("pid", None)
+    about.pop("at", None)
+    later = max(0.0, died.get("at", seen) - last.ts)
     root = next((span for span in spans if span.parent_id is None), last)
     ends = sorted(spans, key=lambda span: (span.parent_id is None, -span.seq))
-    about = {"exit_code": None, "signal": None, "noticed": time.time(), **died}
     found = [("host.died", "host", root, about)]
     found += [(span.kind.removesuffix("start") + "end", span.name, span, {"status": "interrupted"}) for span in ends]
-    for offset, (kind, name, span, data) in enumerate(found, start=1):
+    for position, (kind, name, span, data) in enumerate(found, start=1):
         yield last._replace(
-            seq=last.seq + offset,
+            seq=last.seq + position,
             span_id=span.span_id,
             parent_id=span.parent_id,
+            ts=last.ts + later,
+            offset_ns=last.offset_ns + int(later * 1e9),
             kind=kind,
             name=name,
             data=encode_data(data),

@@ -176,7 +176,8 @@ class SQLiteStateStore(KeepsState):
     async def recover(self, died: Mapping[str, Any] | None = None) -> list[str]:
         """Close running traces whose writer is gone as `interrupted`; returns their ids, oldest first.
 
-        `died` is what is known of the death (`exit_code`, `signal`): it stands in each trace's `host.died`. Traces of
+        `died` is what is known of the death: `exit_code` and `signal` stand in each trace's `host.died`, `at` (unix
+        seconds) becomes the time of its end; with a `pid`, all that is said of that process's traces alone. Traces of
         writers that are alive are left alone. Until somebody calls this, readers see such traces as interrupted too.
         """
         about = dict(died or {})

@@ -57,13 +57,19 @@ class RunLog:
         self.start = log.start
         self.end = log.end
         self.event = log.event
-        self.put = log.put
+        self.put = self._put_first
         self.taken = log.taken
         self.freeze = log.freeze
         self.describe = log.describe
         self._log = log
         self._recorder = recorder
         self._trace_id = trace_id
+
+    def _put_first(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
+        """The input is in the log: from here on the trace's nodes can begin."""
+        self.put = self._log.put
+        self._log.put(edge, span, message_id, content, envelope)
+        self._recorder.begun += 1
 
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
         """Write `trace.end`."""
@@ -76,8 +82,10 @@ class RunRecorder:
     def __init__(self, inner: Recorder, versions: Versions, wire: Outlet) -> None:
         self._inner = inner
         self._wire = wire
-        self._begun = False
-        """A trace has begun, and nobody but us may know yet."""
+        self.begun = 0
+        """How many traces have got their input."""
+        self._told = 0
+        """Of how many of them somebody else knows."""
         self._versions = versions
         self.open_logs: dict[str, RunLog] = {}
         self._started_with: dict[str, str] = {}
@@ -85,20 +93,21 @@ class RunRecorder:
 
     @property
     def congested(self) -> bool:
-        """Whether a flow has to wait before it takes on a message: always with the first one of a trace."""
-        return self._begun or self._inner.congested or self._wire.congested
+        """Whether a flow has to wait before it handles or sends a message: always with the first one of a trace."""
+        return self.begun > self._told or self._inner.congested or self._wire.congested
 
     async def wait_ready(self) -> None:
-        """Return once there is room, and the beginning of the trace is out.
+        """Return once there is room, and the beginning of every trace is out.
 
-        User code may end the process with its first statement. The trace has to be in the store by then, and the
-        client has to know of it.
+        User code may end the process with its first statement. The trace has to be in the store by then, with its
+        input, and the client has to know of it.
         """
-        if self._begun:
-            self._begun = False
+        begun = self.begun
+        if begun > self._told:
             with contextlib.suppress(StoreError):  # the run goes on without being recorded
                 await self._inner.flush()
             await self._wire.sent()
+            self._told = max(self._told, begun)
         await self._inner.wait_ready()
         await self._wire.wait_ready()
 
@@ -114,7 +123,6 @@ class RunRecorder:
         """Begin the log of a trace."""
         version = self._versions.now()
         self._started_with[trace_id] = version
-        self._begun = True
         log = RunLog(self._inner.open(trace_id, {**(data or {}), "version": version}), self, trace_id)
         self.open_logs[trace_id] = log
         return log

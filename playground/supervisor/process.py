@@ -49,6 +49,9 @@ class Death(NamedTuple):
     stderr: str
     expected: bool
     """It was told to."""
+    pid: int = 0
+    at: float = 0.0
+    """Unix seconds."""
 
     @property
     def text(self) -> str:
@@ -162,6 +165,7 @@ class Worker:
     async def _watch(self) -> None:
         """Wait for the end of the process, whoever else may hold its channels open."""
         await self._wait_exit()
+        died_at = time.time()
         # The process is not reaped yet, so its number still means its group and no other.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -177,7 +181,7 @@ class Worker:
         self._tell_lines()
         stderr = self._stderr.decode(errors="replace")
         name = _signal_name(-code) if code < 0 else None
-        self.death = Death(None if code < 0 else code, name, stderr, self._told_to_end)
+        self.death = Death(None if code < 0 else code, name, stderr, self._told_to_end, self.pid, died_at)
         self.ended.set()
         self._on_death(self, self.death)
 

@@ -17,7 +17,9 @@ async def recover(project: Project, death: Death) -> list[str]:
     except StoreError:
         return []
     try:
-        return await store.recover({"exit_code": death.exit_code, "signal": death.signal})
+        return await store.recover(
+            {"exit_code": death.exit_code, "signal": death.signal, "pid": death.pid, "at": death.at}
+        )
     except StoreError:
         return []
     finally:

@@ -127,13 +127,17 @@ async def test_a_killed_process_leaves_what_it_committed(tmp_path: Path, open_st
     assert (await reader.load_events("crashed")) == before
 
     store = open_store(path)
-    assert await store.recover({"exit_code": None, "signal": "SIGKILL"}) == ["crashed"]
+    died = {"exit_code": None, "signal": "SIGKILL", "pid": child.process.pid, "at": before[-1].ts + 5}
+    assert await store.recover(died) == ["crashed"]
     after = await store.load_events("crashed")
     check_gapless(after)
     assert after[: len(before)] == before
     added = after[len(before) :]
     assert added[0].kind == "host.died"
     assert added[0].data["signal"] == "SIGKILL"
+    assert {event.ts for event in added} == {before[-1].ts + 5}
+    trace = await store.get_trace("crashed")
+    assert trace.duration_s == pytest.approx(before[-1].offset_ns / 1e9 + 5)
     assert added[-1].kind == "trace.end"
     (root,) = build_spans(after)
     assert root.status == "interrupted"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from playground.__main__ import main
-from playground.cli.outputs import GraphOutput, RunOutput
+from playground.cli.outputs import GraphOutput, RunOutput, TracesOutput
 from playground.protocol import MAX_FRAME_BYTES
 
 SOURCE = """
@@ -214,6 +214,9 @@ def test_a_death(pf: Capture, target: str) -> None:
     assert pf.result.status == "interrupted"
     assert pf.result.error is not None
     assert pf.result.error["code"] == "HOST_DIED"
+    assert pf("traces", "--json") == 0
+    (trace,) = TracesOutput.model_validate_json(pf.out).traces
+    assert (trace.status, trace.input) == ("interrupted", '{"do":"die","begun":""}')
 
 
 def test_a_deadline_that_blocking_code_cannot_keep(pf: Capture, target: str) -> None:
