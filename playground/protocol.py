@@ -132,6 +132,8 @@ class ReplayOrder(BaseModel):
     trace_id: str
     live_after: str | None = None
     """A span, by its id or path: what is called after its end is called in earnest."""
+    file: str | None = None
+    """Read the recording from this cassette, and not from the store."""
 
 
 class ReplayReport(BaseModel):

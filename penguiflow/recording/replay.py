@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from penguiflow.errors import FlowError
 from penguiflow.ids import new_id
@@ -17,10 +17,9 @@ from penguiflow.recording.divergence import ReplayDiverged, difference
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.offline import Blocked, Offline, offline
 from penguiflow.recording.paths import matches
-from penguiflow.recording.payloads import encode_payload
 from penguiflow.recording.rebuild import NotRebuildable, rebuild
 from penguiflow.recording.recorder import Recorder
-from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, rename
+from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, open_secrets, rename
 from penguiflow.results import ResultQueue
 from penguiflow.traces import trace_status
 from penguiflow.types import Headers, Message, StreamChunk
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
     from penguiflow.registry import ModelRegistry
 
-__all__ = ["NotReplayable", "Replay", "SpanNotFound", "after_span", "replay", "replay_running"]
+__all__ = ["NotReplayable", "Replay", "SpanNotFound", "after_span", "comparable", "replay", "replay_running"]
 
 
 class NotReplayable(Exception):
@@ -60,6 +59,8 @@ class Replay:
     """`ok`, `error`, `timeout` or `cancelled`; `diverged` where the code asked something else than was recorded."""
     outputs: list[Any] = field(default_factory=list)
     """What it delivered, stream chunks left out."""
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+    """The same as they are stored: masked, `{type, value}`, the recorded trace's id in the place of the new one."""
     streams: list[str] = field(default_factory=list)
     """The texts of its streams."""
     error: FlowError | None = None
@@ -79,6 +80,11 @@ class Replay:
         """The last output; the payload of a `Message`."""
         last = self.outputs[-1] if self.outputs else None
         return last.payload if isinstance(last, Message) else last
+
+    @property
+    def values(self) -> list[Any]:
+        """What it delivered as JSON values, secrets masked."""
+        return [comparable(payload) for payload in self.payloads]
 
     @property
     def same(self) -> bool:
@@ -194,7 +200,7 @@ def _inputs(cassette: Cassette, flow: PenguiFlow) -> list[tuple[RecordedInput, A
         if gone:
             raise NotReplayable(cassette.trace_id, f"the flow has no entry node {gone[0]!r} any more")
         try:
-            inputs.append((each, rebuild(each.payload, at=f"input {number}")))
+            inputs.append((each, rebuild(open_secrets(each.payload), at=f"input {number}")))
         except NotRebuildable as error:
             raise NotReplayable(cassette.trace_id, str(error)) from error
     return inputs
@@ -215,6 +221,7 @@ async def _perform(flow: PenguiFlow, inputs: list[tuple[RecordedInput, Any]], ou
     sink = ResultQueue(0)
     first = _message(*inputs[0], outcome.trace_id)
     trace = flow._begin(first, outcome.trace_id, sink)
+    log = trace.log
     try:
         # The trace must not end before all of its inputs are in.
         trace.inflight += 1
@@ -232,6 +239,7 @@ async def _perform(flow: PenguiFlow, inputs: list[tuple[RecordedInput, Any]], ou
                 streams[value.stream_id] = streams.get(value.stream_id, "") + value.text
             else:
                 outcome.outputs.append(item)
+                outcome.payloads.append(value if log is None else log.freeze(value))
     except StopAsyncIteration:
         pass
     except FlowError as error:
@@ -261,12 +269,11 @@ def _message(recorded: RecordedInput, payload: Any, trace_id: str) -> Any:
 
 def _compare(cassette: Cassette, outcome: Replay) -> str:
     """Status, outputs and streams of both, as a diff. The order in which outputs came is left out."""
-    now = [from_json(encode_payload(_payload(item))) for item in outcome.outputs]
     then = [output.payload for output in cassette.outputs]
-    now = rename(now, outcome.trace_id, cassette.trace_id)
+    outcome.payloads = rename(outcome.payloads, outcome.trace_id, cassette.trace_id)
     streams = rename(outcome.streams, outcome.trace_id, cassette.trace_id)
     before = _Outcome(cassette.status, then, cassette.streams)
-    after = _Outcome(outcome.status, now, streams)
+    after = _Outcome(outcome.status, outcome.payloads, streams)
     if before.key() == after.key():
         return ""
     return difference(before.shown(), after.shown()) or "the classes of the outputs are others"
@@ -275,7 +282,7 @@ def _compare(cassette: Cassette, outcome: Replay) -> str:
 class _Outcome:
     def __init__(self, status: str, outputs: list[Any], streams: list[str]) -> None:
         self._status = status
-        self._outputs = sorted((_comparable(output) for output in outputs), key=to_json)
+        self._outputs = sorted((comparable(output) for output in outputs), key=to_json)
         self._streams = sorted(streams)
 
     def key(self) -> tuple[str, bytes, bytes]:
@@ -285,7 +292,7 @@ class _Outcome:
         return {"status": self._status, "outputs": self._outputs, "streams": self._streams}
 
 
-def _comparable(payload: dict[str, Any]) -> Any:
+def comparable(payload: dict[str, Any]) -> Any:
     """What stands for a value that has no JSON (an error that was delivered, say) tells its time, too."""
     return {"type": payload["type"]} if payload.get("repr") is True else payload.get("value")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -15,11 +16,13 @@ from pydantic_core import to_json
 from penguiflow.calls import Answer, Call
 from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.divergence import ReplayDiverged
+from penguiflow.recording.masking import unmask
 from penguiflow.recording.rebuild import rebuild
 from penguiflow.traces import TraceCancelled
 
 __all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "rename"]
 
+_STAND_IN = re.compile(r"⟦\$\$secret (hmac:[0-9a-f]+|env:[^⟧]*)⟧")
 _SHORTEST_ID = 12
 """A shorter trace id may be part of any text."""
 _PATIENCE_S = 0.05
@@ -262,10 +265,25 @@ def rename(value: Any, old: str, new: str) -> Any:
     return value if old == new or len(old) < _SHORTEST_ID else _renamed(value, old, new)
 
 
+def open_secrets(value: Any) -> Any:
+    """A stored value with the secrets of the environment in it; for the others a text that stands for them."""
+    filled, _ = unmask(value)
+    return _stand_ins(filled)
+
+
+def _stand_ins(value: Any) -> Any:
+    if isinstance(value, dict):
+        secret = value.get("$secret")
+        if len(value) == 1 and isinstance(secret, str):
+            return f"⟦$secret {secret}⟧"
+        return {key: _stand_ins(item) for key, item in value.items()}
+    return [_stand_ins(item) for item in value] if isinstance(value, list) else value
+
+
 def answer_of(recorded: RecordedCall) -> Answer:
     """What a call gets. Raises `NotRebuildable` for a response that cannot be made again."""
     at = f"{recorded.path}/response"
-    response = None if recorded.response is None else rebuild(recorded.response, at=at)
+    response = None if recorded.response is None else rebuild(open_secrets(recorded.response), at=at)
     error = None if recorded.error is None else _error_of(recorded.error)
     return Answer(response, error, recorded.ending, recorded.seconds)
 
@@ -277,7 +295,7 @@ def _error_of(data: dict[str, Any]) -> BaseException:
         module, _, name = str(data["class"]).partition(":")
         kind = attrgetter(name)(import_module(module))
         if isinstance(kind, type) and issubclass(kind, Exception):
-            error = kind(*rebuild(data["args"]))
+            error = kind(*rebuild(open_secrets(data["args"])))
             if str(error) == message:
                 return error
     return RecordedError(str(data.get("type", "Exception")), message)
@@ -296,7 +314,12 @@ def _as_it_is(request: Any) -> bytes:
 
 
 def _sorted(value: Any) -> Any:
+    if isinstance(value, str):
+        # What stood for a secret in an answer may have become part of a question.
+        return _STAND_IN.sub(r"⟦$secret \1⟧", value) if "⟦$" in value else value
     if isinstance(value, dict):
+        if len(value) == 1 and isinstance(value.get("$secret"), str):
+            return f"⟦$secret {value['$secret']}⟧"
         return {key: _sorted(value[key]) for key in sorted(value)}
     if isinstance(value, list):
         return [_sorted(item) for item in value]

@@ -172,6 +172,20 @@ def replay(
     return lambda: replay_trace(options)
 
 
+@app.command(name="test", short_help="Write a test that replays a trace.")
+def write_test(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The test to write: tests/test_….py.")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Write over a test that exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say what was written as one object.")] = False,
+) -> Command:
+    """Write a pytest test and its cassette, after two replays that came out as recorded."""
+    from playground.cli.maketest import MakeOptions, make_test
+
+    options = MakeOptions(trace=trace, out=out, force=force, json=json)
+    return lambda: make_test(options)
+
+
 @app.command(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],

@@ -20,6 +20,7 @@ __all__ = [
     "SpanOutput",
     "TracesOutput",
     "ReplayOutput",
+    "MadeTestOutput",
 ]
 
 SCHEMA = 1
@@ -71,6 +72,20 @@ class ReplayOutput(_Output):
     """What came out against what was recorded, as a diff; empty when that is the same."""
     blocked: list[dict[str, Any]]
     """Connections that were tried and not let through: `to, file, line`."""
+
+
+class MadeTestOutput(_Output):
+    """`pf test --json`: what was written."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    trace_id: str
+    """Of the trace that the test replays."""
+    test: str
+    """The file with the test."""
+    cassette: str
+    """The file with the recording."""
+    calls: int
+    """Calls that the recording answers."""
 
 
 class TracesOutput(_Output):

@@ -16,7 +16,7 @@ from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines, one_line
 from playground.protocol import ReplayOrder, ReplayReport, Run
 
-__all__ = ["ReplayOptions", "read_cassette", "replay_trace"]
+__all__ = ["ReplayOptions", "deviation", "read_cassette", "replay_trace"]
 
 
 class ReplayOptions(NamedTuple):
@@ -79,7 +79,7 @@ class _Replayer(Runner):
             return super()._report(output, failure)
         if report.refused is not None:
             raise Failure(report.refused)
-        failure = failure or self._deviation(report) or self._failure(output)
+        failure = failure or deviation(report) or self._failure(output)
         try:
             self._write(output, report)
         except BrokenPipeError:
@@ -120,24 +120,25 @@ class _Replayer(Runner):
         self.console.json(told.model_dump(mode="json", by_alias=True))
         self.console.flush()
 
-    def _deviation(self, report: ReplayReport) -> Failure | None:
-        """Where the code asked something else than was recorded."""
-        if report.diverged is not None:
-            diverged = report.diverged
-            at = "" if diverged["seq"] is None else f" (event {diverged['seq']} of the recording)"
-            told = f"the replay diverged at {diverged['path']}{at}: {diverged['why']}"
-            return Failure(
-                one_line(told),
-                ExitCode.DIVERGED,
-                details=[many_lines(line) for line in str(diverged["diff"]).splitlines()],
-                hint=f"`pf inspect {report.origin[:12]}` shows the recording",
-            )
-        if report.blocked:
-            first = report.blocked[0]
-            at = f" (at {first['file']}:{first['line']})" if first.get("file") else ""
-            return Failure(
-                f"the replay is offline, and the flow tried to connect to {first['to']}{at}",
-                ExitCode.DIVERGED,
-                hint="make the call with `await ctx.record(name, fn, …)`, so that it is recorded",
-            )
-        return None
+
+def deviation(report: ReplayReport) -> Failure | None:
+    """Where the code asked something else than was recorded."""
+    if report.diverged is not None:
+        diverged = report.diverged
+        at = "" if diverged["seq"] is None else f" (event {diverged['seq']} of the recording)"
+        told = f"the replay diverged at {diverged['path']}{at}: {diverged['why']}"
+        return Failure(
+            one_line(told),
+            ExitCode.DIVERGED,
+            details=[many_lines(line) for line in str(diverged["diff"]).splitlines()],
+            hint=f"`pf inspect {report.origin[:12]}` shows the recording",
+        )
+    if report.blocked:
+        first = report.blocked[0]
+        at = f" (at {first['file']}:{first['line']})" if first.get("file") else ""
+        return Failure(
+            f"the replay is offline, and the flow tried to connect to {first['to']}{at}",
+            ExitCode.DIVERGED,
+            hint="make the call with `await ctx.record(name, fn, …)`, so that it is recorded",
+        )
+    return None

@@ -16,6 +16,7 @@ from playground.cli.outputs import (
     EventOutput,
     GraphOutput,
     InspectOutput,
+    MadeTestOutput,
     ReplayOutput,
     RunOutput,
     TracesOutput,
@@ -28,6 +29,7 @@ __all__ = ["main", "schemas"]
 _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
     "replay": ReplayOutput,
+    "test": MadeTestOutput,
     "traces": TracesOutput,
     "inspect": InspectOutput,
     "diff": DiffOutput,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penguiflow import Message
-from penguiflow.recording.cassette import KINDS, Cassette
+from penguiflow.recording.cassette import KINDS, Cassette, CassetteError
 from penguiflow.recording.replay import NotReplayable, Replay, SpanNotFound, replay_running
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
@@ -26,19 +26,25 @@ async def perform_replay(
     report = ReplayReport(origin=order.trace_id)
     result = Result(trace_id=trace_id, status="error", replay=report)
     try:
-        if store is None:
-            raise NotReplayable(order.trace_id, "this host has no store")
-        cassette = Cassette.of(await store.load_events(order.trace_id, kinds=KINDS))
+        cassette = await _cassette(order, store)
         went = await replay_running(
             runnable.flow, cassette, trace_id=trace_id, live_after=order.live_after, annotate=annotate
         )
-    except (NotReplayable, SpanNotFound, StoreError) as refusal:
+    except (NotReplayable, SpanNotFound, StoreError, CassetteError) as refusal:
         report.refused = str(refusal)
     except Exception as failure:  # validators, and what a payload does when it is made again, are user code
         report.refused = f"{type(failure).__name__}: {failure}"
     else:
         _tell(went, result, report)
     return result
+
+
+async def _cassette(order: ReplayOrder, store: SQLiteStateStore | None) -> Cassette:
+    if order.file is not None:
+        return Cassette.load(order.file)
+    if store is None:
+        raise NotReplayable(order.trace_id, "this host has no store")
+    return Cassette.of(await store.load_events(order.trace_id, kinds=KINDS))
 
 
 def _tell(went: Replay, result: Result, report: ReplayReport) -> None:

@@ -30,6 +30,11 @@ LINES = {
     "routing_policy": ["acme: small", "initech: large", "spam-co: nobody", "acme after the change: large"],
     "fanout_join": ["timeouts in docs; timeouts in issues; timeouts in wiki"],
     "map_concurrent": ["readme: 600 bytes", "api: 300 bytes", "at most 4 at once"],
+    "record_replay": [
+        "replayed: 5 answers from the recording, 0 calls made",
+        "the same total: True",
+        "the same draw, at the same time: True",
+    ],
     "controller_multihop": [
         "enough: Why does the egg not freeze? Because fathers keep the egg, it lies on their feet, skin covers it.",
         "two hops: Hop budget exhausted",

@@ -35,9 +35,11 @@ class World:
         self.asked: list[Any] = []
         self.delays: dict[str, float] = {}
         self.failing: list[Exception] = []
+        self.begun = asyncio.Event()
 
     async def answer(self, text: str) -> Answer:
         self.asked.append(text)
+        self.begun.set()
         await asyncio.sleep(self.delays.get(str(text), 0))
         if self.failing:
             raise self.failing.pop(0)
@@ -382,8 +384,7 @@ async def test_a_cancelled_run_is_cancelled_at_the_same_call(sink: Any, world: W
     message = Message(payload="why", headers=Headers(tenant="acme"))
     call = asyncio.ensure_future(flow.call(message))
     async with asyncio.timeout(5):
-        while not world.asked:
-            await asyncio.sleep(0)
+        await world.begun.wait()
     await flow.cancel(message.trace_id)
     with pytest.raises(FlowError):
         await call
