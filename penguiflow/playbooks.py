@@ -50,6 +50,7 @@ class _NestedLog:
 
     def __init__(self, log: TraceLog, root: str) -> None:
         self.root = root
+        self.propagates = getattr(log, "propagates", False)
         self.start = log.start
         self.end = log.end
         self.event = log.event

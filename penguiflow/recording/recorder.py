@@ -76,6 +76,8 @@ class Recorder:
         worker: str | None = None,
     ) -> None:
         self.name = name
+        self.propagates = any(getattr(sink, "propagates", False) for sink in sinks)
+        """Whether remote calls tell the other side where they come from: a sink makes something of it."""
         self.failures = 0
         """Events that a sink did not take."""
         self._store = store
@@ -199,6 +201,7 @@ class _Log:
         "_spans",
         "_trace_id",
         "_track",
+        "propagates",
         "root",
     )
 
@@ -209,6 +212,7 @@ class _Log:
         self._epoch = track.epoch
         self._name = recorder.name
         self._send = recorder._send
+        self.propagates = recorder.propagates
         self._closed = False
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""

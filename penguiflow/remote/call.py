@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -20,6 +21,7 @@ from penguiflow.remote.models import (
 )
 from penguiflow.remote.protocol import RemoteTransport
 from penguiflow.state.models import RemoteBinding
+from penguiflow.traceparent import KEY, outgoing, remote_key
 from penguiflow.traces import TraceCancelled
 from penguiflow.types import Message
 
@@ -106,7 +108,7 @@ class RemoteCall:
     async def _send(self) -> Any:
         if self._task_id is not None:
             await self._learn(None, None, None)
-        answer = await self._transport.send(self._request)
+        answer = await self._transport.send(self._placed())
         await self._learn(answer.agent_url, answer.context_id, answer.task_id)
         return _outcome(answer.result)
 
@@ -115,7 +117,7 @@ class RemoteCall:
         if self._task_id is not None:
             await self._learn(None, None, None)
         async with AsyncExitStack() as stack:
-            events = self._transport.stream(self._request)
+            events = self._transport.stream(self._placed())
             aclose = getattr(events, "aclose", None)
             if aclose is not None:
                 stack.push_async_callback(aclose)
@@ -135,6 +137,15 @@ class RemoteCall:
                 if event.result is not None:
                     result = event.result
         return _outcome(result)
+
+    def _placed(self) -> RemoteCallRequest:
+        """The request, which tells the agent where in our trace it is asked, if anybody follows that."""
+        trace = self._ctx._trace
+        if trace is None or not getattr(trace.log, "propagates", False):
+            return self._request
+        key = remote_key(self._ctx._attempt_span)
+        where = outgoing(trace.id, key, self._message.meta)
+        return replace(self._request, metadata={**(self._request.metadata or {}), KEY: where})
 
     async def _learn(self, agent_url: str | None, context_id: str | None, task_id: str | None) -> None:
         """Take note of ids; the first time that there is a task: bind it to the trace, and watch the trace."""
