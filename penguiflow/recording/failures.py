@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import site
 import sysconfig
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from traceback import TracebackException, walk_tb
@@ -21,17 +22,18 @@ MAX_TRACEBACK_CHARS = 16 * 1024
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
 
 
-def exception_to_data(exc: BaseException) -> dict[str, Any]:
+def exception_to_data(exc: BaseException, clean: Callable[[str], str] = str) -> dict[str, Any]:
     """`{type, message, traceback, file, line}`; never raises.
 
     `file` and `line` are those of the innermost frame of the user's code; without one, of the innermost frame; None
-    for an exception that was never raised.
+    for an exception that was never raised. `clean` gets message and traceback before they are cut, so that no half of a
+    secret is left.
     """
     file, line = _user_frame(exc.__traceback__)
     return {
         "type": type(exc).__qualname__,
-        "message": _message(exc),
-        "traceback": _traceback(exc),
+        "message": _message(exc, clean),
+        "traceback": _traceback(exc, clean),
         "file": file,
         "line": line,
     }
@@ -66,17 +68,17 @@ def _user_frame(tb: TracebackType | None) -> tuple[str | None, int | None]:
     return of_user or innermost
 
 
-def _message(exc: BaseException) -> str:
+def _message(exc: BaseException, clean: Callable[[str], str]) -> str:
     try:
-        text = str(exc)
+        text = clean(str(exc))
     except Exception as error:  # the user's __str__: any failure of it is told in place of the message
         text = f"<its str raised {type(error).__name__}>"
     return clean_text(text[:MAX_REPR_CHARS] + "…" if len(text) > MAX_REPR_CHARS else text)
 
 
-def _traceback(exc: BaseException) -> str:
+def _traceback(exc: BaseException, clean: Callable[[str], str]) -> str:
     try:
-        text = "".join(TracebackException.from_exception(exc, limit=-MAX_FRAMES, compact=True).format())
+        text = clean("".join(TracebackException.from_exception(exc, limit=-MAX_FRAMES, compact=True).format()))
     except Exception as error:  # formatting runs the user's code (str, notes): any failure of it is told instead
         text = f"<the traceback cannot be shown: {type(error).__name__}>"
     if len(text) > MAX_TRACEBACK_CHARS:

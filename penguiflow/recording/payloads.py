@@ -18,12 +18,12 @@ from typing import Any
 from uuid import UUID
 
 import pydantic_core
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel
 from pydantic_core import core_schema, to_json
 
 from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
-from penguiflow.recording.plain import StandIn, marker, plain
+from penguiflow.recording.plain import Hide, StandIn, marker, plain
 from penguiflow.recording.shapes import escape, is_plain, shapes
 from penguiflow.recording.text import clean_text, type_name
 
@@ -44,7 +44,6 @@ _MAX_SCAN_DEPTH = 60
 
 _LEAVES = (
     str, int, float, bool, type(None), bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum,
-    SecretStr, SecretBytes,
 )  # fmt: skip
 _scalars = frozenset({str, int, float, bool, type(None)})
 
@@ -54,8 +53,11 @@ _prefixes: dict[type, bytes] = {}
 _readable = pydantic_core.SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
 
 
-def encode_data(data: Mapping[str, Any] | None) -> bytes:
-    """An event's data as a JSON object, its `Payload` values (of the top level) first, in their stored form."""
+def encode_data(data: Mapping[str, Any] | None, hide: Hide | None = None) -> bytes:
+    """An event's data as a JSON object, its `Payload` values (of the top level) first, in their stored form.
+
+    `hide` gives what stands for the text of a `SecretStr`.
+    """
     if not data:
         return b"{}"
     for value in data.values():
@@ -69,14 +71,14 @@ def encode_data(data: Mapping[str, Any] | None) -> bytes:
     for key, value in data.items():
         kind = type(value)
         if kind is Payload:
-            parts.append(b"%b:%b" % (to_json(key), encode_payload(value.value)))
+            parts.append(b"%b:%b" % (to_json(key), encode_payload(value.value, hide)))
             continue
         rest[key] = value
         if kind not in _scalars and flat:
             flat = kind is dict and _scalars.issuperset(map(type, value.values()))
     encoded = _encode_flat(rest) if flat else b""
     if not encoded or len(encoded) > MAX_PAYLOAD_BYTES:
-        encoded = _encode_object(rest)
+        encoded = _encode_object(rest, hide)
     if not parts:
         return encoded
     if rest:
@@ -93,7 +95,7 @@ def _encode_flat(data: Mapping[str, Any]) -> bytes:
     return encoded if len(encoded) <= _LONGEST_INT or _is_readable(encoded) else _encode_object(data)
 
 
-def encode_payload(value: Any) -> bytes:
+def encode_payload(value: Any, hide: Hide | None = None) -> bytes:
     """`{"type": "module:Class", "value": …}` as JSON; never raises."""
     kind = type(value)
     prefix = _prefixes.get(kind)
@@ -101,7 +103,7 @@ def encode_payload(value: Any) -> bytes:
         prefix = _prefix_of(kind)
     encoded = _encode_quickly(value)
     if encoded is None:
-        tree = plain(value)
+        tree = plain(value, hide)
         encoded = to_json(tree)
         if type(tree) is StandIn:
             return encoded
@@ -147,18 +149,18 @@ def _encode_quickly(value: Any) -> bytes | None:
     return encoded if len(encoded) <= _SURELY_READABLE_BYTES or _is_readable(encoded) else None
 
 
-def _encode_object(data: Mapping[str, Any]) -> bytes:
+def _encode_object(data: Mapping[str, Any], hide: Hide | None = None) -> bytes:
     """An event's data; where a value is difficult or huge, the others are as they would be without it."""
     encoded = _encode_quickly(data)
     if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES:
         return encoded
-    return b"{%b}" % b",".join(b"%b:%b" % (to_json(clean_text(key)), _encode_value(data[key])) for key in data)
+    return b"{%b}" % b",".join(b"%b:%b" % (to_json(clean_text(key)), _encode_value(data[key], hide)) for key in data)
 
 
-def _encode_value(value: Any) -> bytes:
+def _encode_value(value: Any, hide: Hide | None) -> bytes:
     encoded = _encode_quickly(value)
     if encoded is None:
-        encoded = to_json(plain(value))
+        encoded = to_json(plain(value, hide))
     return _cut(value, encoded) if len(encoded) > MAX_PAYLOAD_BYTES else encoded
 
 
@@ -229,7 +231,7 @@ def _sort_of(kind: type) -> int:
     elif dataclasses.is_dataclass(kind):
         sort = _SLOTS
     else:
-        # Anything may happen in there: iterators are used up, files are read.
+        # Anything may happen in there: iterators are used up, files are read. Secrets are not to be seen.
         sort = _CAREFUL
     _kinds[kind] = sort
     return sort

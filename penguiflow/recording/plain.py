@@ -10,8 +10,9 @@ import base64
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from enum import Enum
+from secrets import token_hex
 from typing import Any
 
 import pydantic_core
@@ -19,7 +20,7 @@ from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["MASK", "MAX_REPR_CHARS", "StandIn", "marker", "plain"]
+__all__ = ["FROZEN", "MASK", "MAX_REPR_CHARS", "Frozen", "Hide", "StandIn", "marker", "plain"]
 
 MASK = "**********"
 """What stands for a secret."""
@@ -35,6 +36,18 @@ MAX_INT_BITS = 14_000
 _JSON_KEYS = {None: "None", True: "true", False: "false"}  # as pydantic_core has them
 
 
+Hide = Callable[[str], Any]
+"""Gives what stands for a secret."""
+
+
+FROZEN = f"⟦frozen-{token_hex(8)}"
+"""Key under which a `Frozen` is handed on to whoever hides secrets: nobody else can know it."""
+
+
+class Frozen(dict[str, Any]):
+    """A payload in its stored form, its secrets hidden: nothing in it is to be hidden again."""
+
+
 class StandIn(dict[str, Any]):
     """What stands for a value that has no JSON of its own: `{"type", "value"}` and how the value was written."""
 
@@ -44,9 +57,16 @@ def marker(value: Any) -> StandIn:
     return StandIn(type=type_name(type(value)), value=_safe_repr(value), repr=True)
 
 
-def plain(value: Any) -> Any:
-    """A tree of dict, list, str, int, float, bool and None for `value`; never raises."""
-    return _Walk().visit(value, 0)
+def plain(value: Any, hide: Hide | None = None) -> Any:
+    """A tree of dict, list, str, int, float, bool and None for `value`; never raises.
+
+    `hide` gives what stands for the text of a secret.
+    """
+    return _Walk(hide or _mask).visit(value, 0)
+
+
+def _mask(text: str) -> Any:
+    return MASK if text else ""
 
 
 def _safe_repr(value: Any) -> str:
@@ -62,7 +82,8 @@ def _safe_repr(value: Any) -> str:
 class _Walk:
     """One walk over one value."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Hide) -> None:
+        self.hide = hide
         self.objects = MAX_OBJECTS
         self.text = MAX_TEXT_CHARS
         self.path: set[int] = set()
@@ -95,12 +116,16 @@ class _Walk:
         return clean_text(value)
 
     def _object(self, value: Any, depth: int) -> Any:
+        if type(value) is Frozen:
+            return dict(value) if self.hide is _mask else {FROZEN: dict(value)}
         if isinstance(value, BaseModel):
             if isinstance(value, RootModel):
                 return self.visit(value.root, depth)
             return self._mapping({**value.__dict__, **(value.__pydantic_extra__ or {})}, depth)
         if isinstance(value, SecretStr | SecretBytes):
-            return MASK if value.get_secret_value() else ""
+            secret = value.get_secret_value()
+            text = secret if isinstance(secret, str) else secret.decode("utf-8", "backslashreplace")
+            return self.hide(text) if text else ""
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value)]
             return {clean_text(name): self.visit(getattr(value, name, None), depth) for name in names}

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter_ns, time, time_ns
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
-from penguiflow.recording.payloads import encode_data, encode_payload
+from penguiflow.recording.masking import Masker, key_beside
+from penguiflow.recording.payloads import encode_data
 
 if TYPE_CHECKING:
     from penguiflow.observer import TraceLog
@@ -34,6 +35,8 @@ _ENDS = {kind: f"{kind}.end" for kind in _STARTS}
 _STATUS_ONLY = {
     status: encode_data({"status": status}) for status in ("ok", "error", "timeout", "cancelled", "interrupted")
 }
+_BARE = frozenset({"message.dequeued", "message.dropped"})
+"""Kinds whose data hold nothing of the user's."""
 _FIRST_ATTEMPT = encode_data({"attempt": 0})
 _MAX_REMEMBERED = 4096
 _edges: dict[str, bytes] = {}
@@ -65,6 +68,7 @@ class Recorder:
         name: Name of the flow: the name of `trace.start` and `trace.end`.
         data: Stands in every `trace.start`: `target`, `version`, `environment` …
         worker: Names the process, where several record into one store; stands in `trace.start`.
+        masker: Hides secrets; by default those that `MaskingRules` knows, with the key that is kept beside the store.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class Recorder:
         name: str = "flow",
         data: Mapping[str, Any] | None = None,
         worker: str | None = None,
+        masker: Masker | None = None,
     ) -> None:
         self.name = name
+        self.masker = masker or Masker(key_beside(store))
         self.propagates = any(getattr(sink, "propagates", False) for sink in sinks)
         """Whether remote calls tell the other side where they come from: a sink makes something of it."""
         self.failures = 0
@@ -139,6 +145,7 @@ class Recorder:
         else:
             track.epoch += 1
         track.logs += 1
+        self.masker.look_again()
         about = self._data
         noted = self._annotations.pop(trace_id, None) if self._annotations else None
         if noted or data:
@@ -193,8 +200,10 @@ class _Log:
 
     __slots__ = (
         "_closed",
+        "_encode",
         "_epoch",
         "_headers",
+        "_masker",
         "_name",
         "_recorder",
         "_send",
@@ -213,6 +222,8 @@ class _Log:
         self._name = recorder.name
         self._send = recorder._send
         self.propagates = recorder.propagates
+        self._masker = recorder.masker
+        self._encode = recorder.masker.encode
         self._closed = False
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
@@ -220,7 +231,7 @@ class _Log:
         """Open spans in the order of their start: parent, kind, name."""
         self.root = f"{track.next_seq:x}"
         self._spans[self.root] = (None, "trace", self._name)
-        self._write("trace.start", self._name, self.root, None, encode_data(data))
+        self._write("trace.start", self._name, self.root, None, self._encode(data))
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
         """Open a span; its id is the hexadecimal `seq` of its start."""
@@ -228,7 +239,7 @@ class _Log:
         if not self._closed:
             parent = parent or self.root
             self._spans[span] = (parent, kind, name)
-            self._write(_STARTS.get(kind) or f"{kind}.start", name, span, parent, encode_data(data))
+            self._write(_STARTS.get(kind) or f"{kind}.start", name, span, parent, self._encode(data))
         return span
 
     def end(
@@ -241,7 +252,7 @@ class _Log:
             elif status == "ok" and len(data) == 1 and type(latency_ms := data.get("latency_ms")) is float:
                 encoded = b'{"status":"ok","latency_ms":%b}' % to_json(latency_ms)
             else:
-                encoded = encode_data({"status": status, **data})
+                encoded = self._encode({"status": status, **data})
             self._write(_ENDS.get(kind) or f"{kind}.end", name, span, parent or self.root, encoded)
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
@@ -250,27 +261,28 @@ class _Log:
             known = self._spans.get(span)
             if known is None:
                 span, known = self.root, self._spans[self.root]
-            self._write(kind, name, span, known[0], encode_data(data))
+            encode = encode_data if kind in _BARE else self._encode
+            self._write(kind, name, span, known[0], encode(data))
 
     def put(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
         """Write `message.enqueued` with its payload."""
         if self._closed:
             return
         ends = _edges.get(edge) or _remember_edge(edge)
-        payload = encode_payload(content)
+        payload = self._masker.payload(content)
         if envelope is None:
             data = b'{"payload":%b,"message_id":"%b",%b}' % (payload, message_id.encode(), ends)
         else:
             headers = envelope.headers
             if headers is not self._headers[0]:
-                self._headers = (headers, encode_data(headers.model_dump()))
+                self._headers = (headers, self._encode(headers.model_dump()))
             meta, deadline_s = envelope.meta, envelope.deadline_s
             data = b'{"payload":%b,"message_id":"%b",%b,"headers":%b,"meta":%b,"deadline_s":%b}' % (
                 payload,
                 message_id.encode(),
                 ends,
                 self._headers[1],
-                encode_data(meta) if meta else b"{}",
+                self._encode(meta) if meta else b"{}",
                 b"null" if deadline_s is None else to_json(deadline_s),
             )
         known = self._spans.get(span)
@@ -311,11 +323,11 @@ class _Log:
 
     def freeze(self, value: Any) -> Any:
         """`{type, value}`, decoded."""
-        return from_json(encode_payload(value))
+        return self._masker.frozen(value)
 
     def describe(self, error: BaseException) -> Mapping[str, Any]:
         """`{type, message, traceback, file, line}`."""
-        return exception_to_data(error)
+        return exception_to_data(error, self._masker.early)
 
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
         """End what is still open, then the trace; a second call does nothing."""
@@ -324,7 +336,7 @@ class _Log:
         leftover = "interrupted" if status == "interrupted" else "cancelled"
         for span, (parent, kind, name) in reversed(self._spans.items()):
             ending = {"status": leftover} if parent is not None else {"status": status, **(data or {})}
-            self._write(kind + ".end", name, span, parent, encode_data(ending))
+            self._write(kind + ".end", name, span, parent, self._encode(ending))
         self._closed = True
         self._spans.clear()
         self._recorder._closed(self._trace_id, self._track)

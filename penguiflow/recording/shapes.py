@@ -88,6 +88,8 @@ class _Shapes:
 
     def __init__(self, odd_floats: bool) -> None:
         self._odd_floats = odd_floats
+        self._models = 0
+        """Within how many models."""
         self.types: dict[str, str] = {}
         self.lost: dict[str, str] = {}
 
@@ -106,7 +108,8 @@ class _Shapes:
         declared = _bare(declared)
         if kind is float:
             if not math.isfinite(value):
-                (self.types if declared is _OPEN else self.lost)[place] = "builtins:float"
+                # Models write null for them, whatever the field takes.
+                (self.lost if self._models or declared is not _OPEN else self.types)[place] = "builtins:float"
             return
         said = declared is kind or (_is_leaf(declared) and isinstance(value, declared))
         if kind in _SEQUENCES:
@@ -117,7 +120,9 @@ class _Shapes:
             if not said or _is_odd(kind):
                 self.types[place] = type_name(kind)
             if not self._is_settled(kind):
+                self._models += 1
                 self._model(value, kind, place, depth)
+                self._models -= 1
         elif hasattr(kind, "__dataclass_fields__"):
             if not said:
                 self.types[place] = type_name(kind)

@@ -1,0 +1,363 @@
+"""Secrets do not reach the log: they are replaced where an event is encoded, before anybody gets it.
+
+What is a secret: a pydantic `SecretStr` or `SecretBytes`, what stands under a key like `api_key` or `authorization`,
+and the value of an environment variable with such a name, wherever it turns up in a text.
+
+What stands in its place can be compared, and where it came from the environment also filled in again:
+`{"$secret": "env:NAME"}` or `{"$secret": "hmac:…"}` for a whole value, `⟦$secret env:NAME⟧` inside a longer text. What
+merely looks like that is written with one more `$`, so that nobody can ask for a secret by writing its name.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from secrets import token_bytes, token_hex
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from penguiflow.recording.payloads import encode_data, encode_payload
+from penguiflow.recording.plain import FROZEN, Frozen
+from penguiflow.recording.shapes import escape
+
+__all__ = ["KEY_FILE", "Masker", "MaskingRules", "key_beside", "unmask"]
+
+KEYS = (
+    "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
+    "authorization", "token", "password", "passwd", "passphrase", "secret", "cookie", "cookies", "credential",
+    "credentials",
+)  # fmt: skip
+"""Keys that end like this, in capitals or not, hold a secret: `X-Api-Key`, `accessToken`; not `tokens_used`."""
+MIN_CHARS = 8
+"""Values of variables that are shorter are no secrets: they would be found everywhere."""
+KEY_FILE = "masking.key"
+_TRIVIAL = frozenset(
+    {"changeme", "disabled", "localhost", "optional", "password", "production", "required", "undefined"}
+)
+_LOOK_AGAIN_S = 1.0
+_HMAC_HEX = 32
+
+HIDDEN = f"⟦secret-{token_hex(8)}"
+"""Marks what is hidden already, until the event is encoded: nobody else can know it."""
+_OPEN_PLACE, _TOKEN_PLACE, _SECRET_PLACE = range(3)
+"""What may stand at a place: anything, a secret text, a secret text or number. (A `token` may be one of many.)"""
+_OPEN = "⟦$"
+_LOOKS_LIKE_KEY = re.compile(r"\$+secret")
+_MARK = re.compile(r"⟦\$(?:(?P<literal>\$)|secret (?P<secret>env:[^⟧]*|hmac:[0-9a-f]+)⟧)")
+_SCHEME = re.compile(r"\s*(?:bearer|basic|token|key|apikey)?\s*", re.IGNORECASE)
+_CUT = "…"
+_MARKED = b"\xe2"
+_TAIL = 5
+_MIN_PART = 4
+"""Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskingRules:
+    """What is a secret, beside `SecretStr`."""
+
+    keys: Sequence[str] = KEYS
+    """Endings of keys, lower case, under which secrets stand."""
+    environment: Sequence[str] = ()
+    """Variables that hold one, beside those whose names end like such a key."""
+    harmless: Sequence[str] = ()
+    """Keys and variables that hold none, although their names say so."""
+
+
+class Masker:
+    """Encodes the data of events without the secrets in them.
+
+    Args:
+        key_file: Where the project's key is kept, which makes secrets comparable; made when first needed, readable for
+            its owner alone. Without one the key lasts as long as the process.
+        rules: What is a secret.
+        environment: Where variables are looked up.
+    """
+
+    def __init__(
+        self,
+        key_file: Path | None = None,
+        rules: MaskingRules | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._rules = rules or MaskingRules()
+        self._environment = os.environ if environment is None else environment
+        self._key_file = key_file
+        self._key: bytes | None = None
+        self._harmless = {_normal(key) for key in self._rules.harmless}
+        self._endings = tuple(_normal(key) for key in self._rules.keys)
+        # How the last characters of a key look, in JSON, that is worth a closer look.
+        endings = [b"%b" % ending.encode() for key in self._rules.keys for ending in _spellings(f'"{key}'[-_TAIL:])]
+        self._tails = frozenset([*endings, b'"repr'])
+        self._assigned = re.compile(
+            rf"(?P<head>(?:{'|'.join(map(re.escape, self._rules.keys))})[\"']?\s*[=:]\s*(?:b?[\"'])?"
+            r"(?:(?:bearer|basic)\s+)?)(?P<value>[^\s\"',;&)}\]]+)",
+            re.IGNORECASE,
+        )
+        self._seen: tuple[tuple[str, str], ...] = ()
+        self._looked = 0.0
+        self.values: dict[str, str] = {}
+        """Secrets of the environment, the longest first, with what they are called; some as they are written."""
+        self._written: dict[str, str] = {}
+        self._in_json: tuple[bytes, ...] = ()
+        self._pattern: re.Pattern[str] | None = None
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Notice variables that were set since; to be called now and then."""
+        now = time.monotonic()
+        if now < self._looked + _LOOK_AGAIN_S and self._looked:
+            return
+        self._looked = now
+        seen = tuple(sorted((name, value) for name, value in self._environment.items() if self._is_named(name)))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        values: dict[str, str] = {}
+        for name, value in seen:
+            for text in {value, value.strip()}:
+                if len(text) >= MIN_CHARS and text.lower() not in _TRIVIAL and len(set(text)) > 1:
+                    values.setdefault(text, f"env:{name}")
+        for text in list(values):
+            # As it stands in a repr, a traceback or a URL: found, and not filled in again.
+            for other in (repr(text)[1:-1], _quoted(text)):
+                if other not in values:
+                    values[other] = ""
+                    self._written[other] = text
+        # What was a secret a moment ago still is one: it may be on its way.
+        values = {**self.values, **values}
+        self.values = dict(sorted(values.items(), key=lambda item: -len(item[0])))
+        self._in_json = tuple(to_json(text)[1:-1] for text in self.values if _is_text(text))
+        self._pattern = re.compile("|".join(map(re.escape, self.values))) if self.values else None
+
+    def encode(self, data: Mapping[str, Any] | None) -> bytes:
+        """An event's data as a JSON object, as `encode_data`, without secrets."""
+        return self.mask(encode_data(data, self._hide))
+
+    def payload(self, value: Any) -> bytes:
+        """`{"type", "value"}` of a value, as `encode_payload`, without secrets."""
+        return self.mask(encode_payload(value, self._hide))
+
+    def frozen(self, value: Any) -> dict[str, Any]:
+        """`{"type", "value"}` of a value as it will be stored, decoded; can be put into an event."""
+        encoded = encode_payload(value, self._hide)
+        masked = self.mask(encoded)
+        stored: dict[str, Any] = from_json(masked)
+        return stored if masked is encoded else Frozen(stored)
+
+    def mask(self, encoded: bytes) -> bytes:
+        """A JSON object without the secrets in it."""
+        for value in self._in_json:
+            if value in encoded:
+                return self._masked(encoded)
+        # Whatever marks a secret, or a text that was cut, has this byte. Every event comes by here: a search for one
+        # byte and a look at the ends of its keys is what that may cost.
+        if _MARKED in encoded or not self._tails.isdisjoint([part[-_TAIL:] for part in encoded.split(b'":')]):
+            return self._masked(encoded)
+        return encoded
+
+    def value(self, value: Any) -> Any:
+        """A JSON value without the secrets in it."""
+        return self._walk(value, _OPEN_PLACE)
+
+    def text(self, text: str) -> str:
+        """A text that is only shown, like a line of a log, without secrets, `password=…` among them."""
+        return self._in_text(self.early(text))
+
+    def early(self, text: str) -> str:
+        """A text that is only shown, and will be cut before it becomes part of an event."""
+        return self._assigned.sub(self._hide_assigned, self._replaced(text))
+
+    def prefix_at_end(self, text: str) -> int:
+        """How many characters at the end of a text may be the beginning of a secret."""
+        longest = 0
+        for secret in self.values:
+            for length in range(min(len(secret) - 1, len(text)), longest, -1):
+                if text.endswith(secret[:length]):
+                    longest = length
+                    break
+        return longest
+
+    # -- within --------------------------------------------------------------------------------------------------------
+
+    def _is_named(self, name: str) -> bool:
+        return name in self._rules.environment or self._place_of(name) != _OPEN_PLACE
+
+    def _masked(self, encoded: bytes) -> bytes:
+        data = from_json(encoded)
+        masked = self._walk(data, _OPEN_PLACE)
+        return encoded if masked == data else to_json(masked)
+
+    def _walk(self, value: Any, place: int) -> Any:
+        if isinstance(value, str):
+            if value and (place or value in self.values):
+                return self._hidden(value)
+            return self._in_text(value)
+        if isinstance(value, dict):
+            if HIDDEN in value:
+                return {"$secret": value[HIDDEN]}
+            if FROZEN in value:
+                return value[FROZEN]
+            if value.get("repr") is True and isinstance(value.get("value"), str):
+                return {**value, "value": self.text(value["value"])}
+            return {self._key_text(key): self._walk(item, place or self._place_of(key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._walk(item, place) for item in value]
+        if place == _SECRET_PLACE and isinstance(value, int | float) and not isinstance(value, bool):
+            return self._hidden(to_json(value).decode())
+        return value
+
+    def _place_of(self, key: str) -> int:
+        name = _normal(key)
+        if not name.endswith(self._endings) or name in self._harmless:
+            return _OPEN_PLACE
+        return _TOKEN_PLACE if name.endswith("token") else _SECRET_PLACE
+
+    def _key_text(self, key: str) -> str:
+        return f"${key}" if _LOOKS_LIKE_KEY.fullmatch(key) else self._in_text(key)
+
+    def _hide(self, text: str) -> Any:
+        """What stands for a `SecretStr` until the event is encoded."""
+        return {HIDDEN: self._name(text)}
+
+    def _hidden(self, text: str) -> Any:
+        """What stands for a text that is secret as a whole; of `Bearer KEY` the key alone is."""
+        if text not in self.values and self._pattern is not None:
+            rest = self._pattern.sub("", text)
+            if rest != text and _SCHEME.fullmatch(rest):
+                return self._in_text(text)
+        return {"$secret": self._name(text)}
+
+    def _name(self, text: str) -> str:
+        name = self.values.get(text)
+        return name or f"hmac:{self._digest(self._written.get(text, text))}"
+
+    def _in_text(self, text: str) -> str:
+        if _OPEN in text:
+            text = text.replace(_OPEN, "⟦$$")
+        return self._replaced(text).replace(HIDDEN, "⟦$secret")
+
+    def _replaced(self, text: str) -> str:
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(lambda match: f"{HIDDEN} {self._name(match[0])}⟧", text)
+        if text.endswith(_CUT):
+            length = self.prefix_at_end(text[: -len(_CUT)])
+            if length >= _MIN_PART:
+                return f"{text[: -length - len(_CUT)]}{_CUT}"
+        return text
+
+    def _hide_assigned(self, match: re.Match[str]) -> str:
+        value = match["value"]
+        if value.startswith("⟦") or len(value) < 2:
+            return match[0]
+        return f"{match['head']}{HIDDEN} hmac:{self._digest(value)}⟧"
+
+    def _digest(self, text: str) -> str:
+        if self._key is None:
+            self._key = token_bytes(32) if self._key_file is None else _project_key(self._key_file)
+        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:_HMAC_HEX]
+
+
+def key_beside(store: object) -> Path | None:
+    """Where the key of a store's project is kept; None for a store that has no file."""
+    path = getattr(store, "path", None)
+    return path.with_name(KEY_FILE) if isinstance(path, Path) else None
+
+
+def unmask(value: Any, environment: Mapping[str, str] | None = None, *, at: str = "") -> tuple[Any, list[str]]:
+    """A stored value with the secrets of the environment filled in again, and where others, or missing ones, stand.
+
+    The places are JSON Pointers, with `at` in front.
+    """
+    missing: list[str] = []
+    return _fill(value, os.environ if environment is None else environment, at, missing), missing
+
+
+def _fill(value: Any, environment: Mapping[str, str], at: str, missing: list[str]) -> Any:
+    if isinstance(value, str):
+        return _fill_text(value, environment, at, missing)
+    if isinstance(value, dict):
+        secret = value.get("$secret")
+        if len(value) == 1 and isinstance(secret, str):
+            name = secret.removeprefix("env:")
+            if name != secret and name in environment:
+                return environment[name]
+            missing.append(at)
+            return value
+        filled = {}
+        for key, item in value.items():
+            name = _fill_text(_plain_key(key), environment, at, missing)
+            filled[name] = _fill(item, environment, f"{at}/{escape(name)}", missing)
+        return filled
+    if isinstance(value, list):
+        return [_fill(item, environment, f"{at}/{index}", missing) for index, item in enumerate(value)]
+    return value
+
+
+def _fill_text(text: str, environment: Mapping[str, str], at: str, missing: list[str]) -> str:
+    def fill(match: re.Match[str]) -> str:
+        if match["literal"]:
+            return _OPEN
+        name = match["secret"].removeprefix("env:")
+        if name != match["secret"] and name in environment:
+            return environment[name]
+        if at not in missing:
+            missing.append(at)
+        return match[0]
+
+    return _MARK.sub(fill, text) if _OPEN in text else text
+
+
+def _plain_key(key: str) -> str:
+    return key[1:] if key.startswith("$$") and _LOOKS_LIKE_KEY.fullmatch(key) else key
+
+
+def _project_key(path: Path) -> bytes:
+    """The key of a project, made by whoever needs it first."""
+    fresh = token_bytes(32)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{token_hex(4)}")
+        try:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(fresh)
+            os.link(beside, path)  # whole, or not at all; the first one wins
+        except FileExistsError:
+            return path.read_bytes() or fresh
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError:
+        # Secrets are hidden all the same; they cannot be compared with those of other runs.
+        return fresh
+    return fresh
+
+
+def _normal(key: str) -> str:
+    return key.lower().replace("-", "_")
+
+
+def _spellings(text: str) -> list[str]:
+    """A text in small and capital letters, however they are mixed."""
+    return ["".join(letters) for letters in product(*({letter.lower(), letter.upper()} for letter in text))]
+
+
+def _quoted(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # an environment may hold any bytes
+        return False
+    return True
