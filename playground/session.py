@@ -150,6 +150,11 @@ class HostSession:
         self._frames.put_nowait(None)
 
     @property
+    def death(self) -> Death | None:
+        """How the worker ended; None while it lives."""
+        return None if self._worker is None else self._worker.death
+
+    @property
     def modules(self) -> list[ModuleInfo]:
         """What was asked for, each with its flows or its error."""
         return self._modules

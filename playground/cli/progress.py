@@ -31,6 +31,8 @@ class Progress:
         self._last_text = self._begun
         self._trace_id: str | None = None
         self._running: dict[str, str] = {}
+        self._late: list[str] = []
+        """Nodes whose time was up."""
         self._events = 0
         self._stream: str | None = None
         self._mid_line = False
@@ -46,6 +48,11 @@ class Progress:
         """The run begins and has this trace id; what belongs to other traces is left out."""
         self._trace_id = trace_id
         self._begun = self._last_text = time.monotonic()
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Nodes that have not ended, or ended because their time was up."""
+        return list(dict.fromkeys([*self._late, *self._running.values()]))
 
     @property
     def elapsed(self) -> float:
@@ -81,6 +88,8 @@ class Progress:
             self._running[event["span_id"]] = event["name"]
         elif kind == "node.end":
             self._running.pop(event["span_id"], None)
+            if data.get("status") == "timeout":
+                self._late.append(str(event["name"]))
         elif kind == "attempt.end" and isinstance(data.get("error"), dict):
             self.failures[event["name"]] = data["error"]
         elif kind == "node.retry":

@@ -15,7 +15,6 @@ from playground.cli.failures import ExitCode, Failure, explain
 from playground.cli.inputs import read_json, read_json_object
 from playground.cli.outputs import RunOutput
 from playground.cli.progress import Progress
-from playground.cli.stores import close_abandoned
 from playground.cli.targets import check_target
 from playground.dashboard.form import takes_null
 from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
@@ -24,6 +23,8 @@ from playground.protocol import FlowInfo, Result, Run
 from playground.render.failure import describe_error, user_frames
 from playground.render.folded import fold
 from playground.session import HostDied, HostSession
+from playground.supervisor.process import Death
+from playground.supervisor.recovery import recover
 
 __all__ = ["RunOptions", "Runner", "run_flow"]
 
@@ -144,7 +145,7 @@ class Runner:
                 return self._report(output, explain(died))
         await self._hear_the_rest(host)
         if result is None:
-            await self._give_up(output, project)
+            await self._give_up(output, project, host.death)
         else:
             output = RunOutput(
                 trace_id=trace_id,
@@ -154,6 +155,9 @@ class Runner:
                 version=result.version or accepted.version,
                 not_recorded=result.not_recorded,
             )
+            if output.status == "timeout" and output.error is None and self.options.timeout is not None:
+                # The answer that stands for a deadline is the flow's only when the deadline is.
+                output.output, output.error = None, self._late("")
         return self._report(output)
 
     async def _hear_the_rest(self, host: HostSession) -> None:
@@ -162,16 +166,22 @@ class Runner:
             async for frame in host.frames():
                 self.progress.show(frame)
 
-    async def _give_up(self, output: RunOutput, project: Project) -> None:
+    def _late(self, more: str) -> dict[str, Any]:
+        """The error of a run that `--timeout` ended."""
+        nodes = self.progress.unfinished
+        message = f"no answer within {self.options.timeout:g} s (--timeout){more}"
+        return {"code": "DEADLINE_EXCEEDED", "message": message, "node_name": ", ".join(nodes) or None}
+
+    async def _give_up(self, output: RunOutput, project: Project, death: Death | None) -> None:
         """The flow did not stop when it was told to, and its process is gone: close its trace."""
-        if self.options.record:
-            await close_abandoned(project)
+        if self.options.record and death is not None:
+            await recover(project, death)
         told = "the flow did not stop when it was told to, and its process was ended"
         if self.interrupted.is_set():
             output.error = {"code": "TRACE_CANCELLED", "message": told}
         else:
             output.status = "timeout"
-            output.error = {"code": "DEADLINE_EXCEEDED", "message": told}
+            output.error = self._late(f"; {told}")
 
     async def _follow(self, host: HostSession, trace_id: str) -> Result | None:
         """The run's result; None when it was told to stop and did not."""
@@ -247,7 +257,7 @@ class Runner:
 
     def _why(self, output: RunOutput) -> Failure:
         error = output.error or {}
-        node = error.get("node_name")
+        node = error.get("node_name") or (", ".join(self.progress.unfinished) if output.status == "timeout" else None)
         where = f" in {node}" if node else ""
         if output.status == "cancelled":
             return Failure(f"the run was cancelled{where}", ExitCode.FLOW_FAILED)
@@ -262,7 +272,8 @@ class Runner:
             if line
         ]
         what = "timed out" if output.status == "timeout" else "failed"
-        told, code = describe_error(raised or error), str(error.get("code") or "")
+        code = str(error.get("code") or "")
+        told = describe_error(error if code == "DEADLINE_EXCEEDED" else raised or error) or "its deadline has passed"
         return Failure(
             f"the flow {what}{where}: {told}{f' [{code}]' if code and code not in told else ''}",
             ExitCode.FLOW_FAILED,

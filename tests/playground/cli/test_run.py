@@ -225,9 +225,35 @@ def test_a_deadline_that_blocking_code_cannot_keep(pf: Capture, target: str) -> 
     assert pf("run", target, "--input", '{"do": "block"}', "--timeout", "0.3", "--json") == 1
 
     assert time.monotonic() - begun < 20
-    assert (pf.result.status, (pf.result.error or {})["code"]) == ("timeout", "DEADLINE_EXCEEDED")
+    assert pf.result.error is not None
+    assert (pf.result.status, pf.result.error["code"]) == ("timeout", "DEADLINE_EXCEEDED")
+    assert pf.result.error["node_name"] == "obey"
     assert pf("inspect", "last") == 0
     assert "running" not in pf.out
+    assert pf("traces", "--json") == 0
+    (trace,) = TracesOutput.model_validate_json(pf.out).traces
+    assert trace.duration_s is not None
+    assert trace.duration_s > 0.3
+
+
+def test_a_deadline_that_ends_a_node(pf: Capture, target: str) -> None:
+    assert pf("run", target, "--input", '{"do": "wait"}', "--timeout", "0.2", "--json") == 1
+
+    message = "no answer within 0.2 s (--timeout)"
+    assert (pf.result.status, pf.result.output) == ("timeout", None)
+    assert pf.result.error == {"code": "DEADLINE_EXCEEDED", "message": message, "node_name": "obey"}
+    assert f"pf: the flow timed out in obey: DEADLINE_EXCEEDED: {message}\n" in pf.err
+
+
+def test_a_deadline_of_the_flow_gives_its_answer(pf: Capture, target: str) -> None:
+    source = Path(target)
+    source.write_text(source.read_text() + '\n__flow__ = {"defaults": {"deadline_s": 0.2}}\n')
+
+    assert pf("run", target, "--input", '{"do": "wait"}', "--json") == 1
+
+    assert (pf.result.status, pf.result.error) == ("timeout", None)
+    assert pf.result.output["text"] == "Deadline exceeded"
+    assert "pf: the flow timed out in obey: TimeoutError: no answer within the trace's deadline" in pf.err
 
 
 @pytest.mark.parametrize("do", ["wait", "block"])
