@@ -95,7 +95,7 @@ class Masker:
         self._endings = tuple(_normal(key) for key in self._rules.keys)
         # How the last characters of a key look, in JSON, that is worth a closer look.
         endings = [b"%b" % ending.encode() for key in self._rules.keys for ending in _spellings(f'"{key}'[-_TAIL:])]
-        self._tails = frozenset([*endings, b'"repr'])
+        self._tails = frozenset([*endings, b'"repr', b"$secret"[-_TAIL:]])
         self._assigned = re.compile(
             rf"(?P<head>(?:{'|'.join(map(re.escape, self._rules.keys))})[\"']?\s*[=:]\s*(?:b?[\"'])?"
             r"(?:(?:bearer|basic)\s+)?)(?P<value>[^\s\"',;&)}\]]+)",
