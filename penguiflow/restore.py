@@ -60,8 +60,18 @@ async def go_on(flow: PenguiFlow, planned: Plan) -> AsyncGenerator[Any, None]:
     trace = flow._table.open(trace_id, _beginning(planned))
     trace.sink = sink
     try:
-        await flow._recorder_ready()
-        _Restorer(flow, planned, trace).put_back()
+        restorer = _Restorer(flow, planned, trace)
+        trace.inflight += 1  # it must not end before everything is in its place
+        try:
+            restorer.restore_trace()
+            # User code may end the process with its first statement: the beginning is to be known by then.
+            await recorder.flush()
+            restorer.put_messages()
+        except BaseException:
+            flow._cancel(trace, "it could not be taken up again")
+            raise
+        finally:
+            flow._table.release(trace)
         while True:
             try:
                 result = await sink.get(flow._egress.durable)
@@ -91,11 +101,11 @@ def _events_of_beginning(planned: Plan) -> int:
     results = [*planned.delivered, *planned.results]
     chunks = sum(isinstance(payload_of(r.message, UNCHANGED), StreamChunk) for r in [*results, *planned.messages])
     kept = len({*planned.states, *planned.holds}) + len(planned.edits)
-    return kept + 2 * len(results) + len(planned.messages) + chunks
+    return kept + 2 * len(planned.delivered) + len(planned.results) + len(planned.messages) + chunks
 
 
 class _Restorer:
-    """Puts everything in its place, in one go."""
+    """Puts everything in its place."""
 
     def __init__(self, flow: PenguiFlow, planned: Plan, trace: Trace) -> None:
         assert trace.log is not None
@@ -106,23 +116,31 @@ class _Restorer:
         self.nodes: dict[str, Node] = {str(node.name): node for node in flow.nodes}
         self.floes: dict[str, Floe] = {floe.name: floe for port in flow._ports.values() for floe in port.outgoing}
 
-    def put_back(self) -> None:
-        """Bring state and messages back. The trace goes on at once, and may be over at once."""
-        trace, planned = self.trace, self.plan
-        # It must not end before everything is in its place.
-        trace.inflight += 1
-        try:
-            self._restore_trace()
-            if planned.is_fork:
-                self._tell_fork()
-            for result in planned.results:
-                self._deliver(result)
-            if planned.frontier.entering:
-                self._complete_entry()
-            for restored in planned.messages:
-                self._put(restored)
-        finally:
-            self.flow._table.release(trace)
+    def restore_trace(self) -> None:
+        """Bring back what the trace knows, and tell the log of it."""
+        self._restore_trace()
+        if not self.plan.is_fork:
+            return
+        for result in self.plan.delivered:
+            self._log(result)
+            self._taken(result)
+        for edit in self.plan.edits:
+            where = {"message_id": edit.message_id, "path": edit.path}
+            about = {**where, "before": edit.before, "after": edit.after, "by": "fork"}
+            self.log.event("edit", "fork", self.log.root, about)
+        for restored in (*self.plan.results, *self.plan.messages):
+            self._log(restored)
+
+    def put_messages(self) -> None:
+        """Put all messages on their edges: the trace goes on."""
+        if self.trace.cancelled:
+            return
+        for result in self.plan.results:
+            self._deliver(result)
+        if self.plan.frontier.entering:
+            self._complete_entry()
+        for restored in self.plan.messages:
+            self._put(restored)
 
     def _restore_trace(self) -> None:
         trace, planned, frontier = self.trace, self.plan, self.plan.frontier
@@ -156,21 +174,8 @@ class _Restorer:
             if planned.is_fork:
                 self.log.event("context.changed", name, self.log.root, {**change, "hold": hold})
 
-    def _tell_fork(self) -> None:
-        """Begin the log of a fork with what there was before it."""
-        for result in self.plan.delivered:
-            self._log(result)
-            self._taken(result)
-        for edit in self.plan.edits:
-            about = {"message_id": edit.message_id, "path": edit.path}
-            self.log.event(
-                "edit", "fork", self.log.root, {**about, "before": edit.before, "after": edit.after, "by": "fork"}
-            )
-
     def _put(self, restored: Restored) -> None:
         """Put a message on its edge, as it was."""
-        if self.plan.is_fork:
-            self._log(restored)
         floe = self.floes.get(restored.edge)
         if floe is None:
             # The edge was drawn another way since: any one leads to the node's inbox.
@@ -181,8 +186,6 @@ class _Restorer:
     def _deliver(self, result: Restored) -> None:
         """Give a result out that nobody has had."""
         assert self.trace.sink is not None
-        if self.plan.is_fork:
-            self._log(result)
         self._taken(result)
         self.trace.sink.put(result.message)
 

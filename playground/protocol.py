@@ -155,6 +155,31 @@ class ReplayReport(BaseModel):
     """Why the trace cannot be replayed; then nothing has run."""
 
 
+class RestoreOrder(BaseModel):
+    """Which trace of the project's store is to go on, from where, and as what."""
+
+    trace_id: str
+    at: int | None = None
+    """After which event a fork begins; None resumes the trace itself, after its last one."""
+    edits: dict[str, Any] = Field(default_factory=dict)
+    """New values by JSON Pointer into the message that stopped there; another message's id may stand in front."""
+
+
+class RestoreReport(BaseModel):
+    """What came of it, beside its result."""
+
+    origin: str
+    """The trace that was forked or resumed."""
+    seq: int | None = None
+    """After which event it went on."""
+    repeated: int = 0
+    """Invocations that had begun and were run again."""
+    refused: list[str] = Field(default_factory=list)
+    """Why the trace cannot go on; then nothing has run."""
+    missing: list[str] = Field(default_factory=list)
+    """Places of secrets that the log does not have: they have to be given as edits."""
+
+
 class Run(BaseFrame):
     """Run a flow once. Answered by `accepted` at once and by a `result` for the trace at its end."""
 
@@ -169,6 +194,8 @@ class Run(BaseFrame):
     """Seconds from now."""
     replay: ReplayOrder | None = None
     """Run a recorded trace again: its inputs, headers, meta and deadline then take the place of those above."""
+    restore: RestoreOrder | None = None
+    """Fork or resume a recorded trace; `trace_id` is then the fork's, or the trace's own."""
 
 
 class Accepted(BaseFrame):
@@ -194,6 +221,8 @@ class Result(BaseFrame):
     """Why the store does not have the run, or not all of it, although it was to be recorded."""
     replay: ReplayReport | None = None
     """For a replay."""
+    restore: RestoreReport | None = None
+    """For a fork or a resumed run."""
 
 
 class Cancel(BaseFrame):

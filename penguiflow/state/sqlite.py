@@ -21,6 +21,7 @@ from penguiflow.recording.payloads import encode_data
 from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.text import clean_text
 from penguiflow.state import reader, recovery, schema
+from penguiflow.state.claims import claim
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.files import explain, open_to_write
 from penguiflow.state.follow import follow
@@ -200,6 +201,11 @@ class SQLiteStateStore(KeepsState):
             return importing.Imported(ready.trace_id, ready.row.events, len(ready.artifacts), new)
         finally:
             ready.close()
+
+    async def claim(self, trace_id: str, events: int) -> bool:
+        """Take over an interrupted trace that has so many events, to resume it; False when somebody else has."""
+        writer = self._writing().writer_id
+        return await self._job(lambda connection: claim(connection, trace_id, events, writer=writer))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class Writer:
         """Events that could not be kept because the file could not be written."""
         self._connection = connection
         self._path = path
-        self._id = writer
+        self.writer_id = writer
         self._queue: deque[EventRecord | _Write | _Job | _Closing] = deque()
         self._pending: list[EventRecord | _Write] = []
         """Taken from the queue and not committed."""
@@ -309,7 +309,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
-            batch = Batch(connection, self._id, self._known, version=version)
+            batch = Batch(connection, self.writer_id, self._known, version=version)
             records = [item for item in items if type(item) is EventRecord]
             if len(records) < len(items):
                 for item in items:
@@ -349,7 +349,7 @@ class Writer:
     def _break_off(self, trace_id: str) -> None:
         self._known.pop(trace_id, None)
         try:
-            close_trace(self._connection, trace_id, {"reason": "events were lost"}, writer=self._id)
+            close_trace(self._connection, trace_id, {"reason": "events were lost"}, writer=self.writer_id)
         except sqlite3.Error as error:
             self._failed(error)
 
@@ -384,7 +384,7 @@ class Writer:
                 self._recovered()
 
     def _sign(self) -> None:
-        self._connection.execute("UPDATE writers SET seen = ? WHERE id = ?", (time.time(), self._id))
+        self._connection.execute("UPDATE writers SET seen = ? WHERE id = ?", (time.time(), self.writer_id))
         self._last_sign = time.monotonic()
 
     def _end(self) -> None:
@@ -397,7 +397,7 @@ class Writer:
         for trace_id in self._broken:
             self._break_off(trace_id)
         try:
-            sign_off(self._connection, self._id)
+            sign_off(self._connection, self.writer_id)
         except sqlite3.Error as error:
             self._failure = explain(error, self._path, writing=True)
 

@@ -186,6 +186,43 @@ def write_test(
     return lambda: make_test(options)
 
 
+@app.command(short_help="Go on from an event of a trace, as a new one.")
+def fork(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
+    at: Annotated[int, typer.Option("--at", metavar="SEQ", help="Go on after this event.")],
+    edits: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change the message that stopped there: /payload/text=hi."),
+    ] = None,
+    target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+) -> Command:
+    """Begin a new trace where another one stood after an event, with the code as it is now. The other one stays."""
+    from playground.cli.restore import RestoreOptions, fork_trace
+
+    options = RestoreOptions(trace=trace, at=at, edits=edits or (), target=target, json=json, quiet=quiet)
+    return lambda: fork_trace(options)
+
+
+@app.command(short_help="Go on with an interrupted trace.")
+def resume(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
+    edits: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Give what the log does not have: a secret."),
+    ] = None,
+    target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+) -> Command:
+    """Go on with a trace whose process died, with the code as it is now: what had been under way is run again."""
+    from playground.cli.restore import RestoreOptions, resume_trace
+
+    options = RestoreOptions(trace=trace, edits=edits or (), target=target, json=json, quiet=quiet)
+    return lambda: resume_trace(options)
+
+
 @app.command(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],

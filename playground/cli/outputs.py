@@ -16,6 +16,7 @@ __all__ = [
     "EventOutput",
     "GraphOutput",
     "InspectOutput",
+    "RestoreOutput",
     "RunOutput",
     "SpanOutput",
     "TracesOutput",
@@ -86,6 +87,18 @@ class MadeTestOutput(_Output):
     """The file with the recording."""
     calls: int
     """Calls that the recording answers."""
+
+
+class RestoreOutput(RunOutput):
+    """`pf fork --json` and `pf resume --json`: a recorded run that went on."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    origin: str
+    """The trace that was forked, or resumed: then `trace_id` is the same."""
+    seq: int | None
+    """After which of its events it went on; later than `--at` where that is in the middle of the input."""
+    repeated: int
+    """Invocations that were under way there, and were run again."""
 
 
 class TracesOutput(_Output):

@@ -129,7 +129,7 @@ class Runner:
         async with HostSession(project, [self.options.target], record=self.options.record) as host:
             flow = host.find_flow(self.options.target)
             request.target = flow.target
-            if request.replay is None:
+            if request.replay is None and request.restore is None:
                 request.input = _default_input(flow, self.options.target) if value is _MISSING else value
             accepted = await host.run(request)
             trace_id = accepted.trace_id or ""

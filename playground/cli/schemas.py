@@ -18,6 +18,7 @@ from playground.cli.outputs import (
     InspectOutput,
     MadeTestOutput,
     ReplayOutput,
+    RestoreOutput,
     RunOutput,
     TracesOutput,
 )
@@ -29,6 +30,7 @@ __all__ = ["main", "schemas"]
 _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
     "replay": ReplayOutput,
+    "restore": RestoreOutput,
     "test": MadeTestOutput,
     "traces": TracesOutput,
     "inspect": InspectOutput,

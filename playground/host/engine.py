@@ -17,6 +17,7 @@ from playground.host.clients import Client, Hub
 from playground.host.control import Imported, Load, Loaded
 from playground.host.records import Records
 from playground.host.replays import perform_replay
+from playground.host.restores import perform_restore
 from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire, stall_data
@@ -87,7 +88,8 @@ class Engine:
             assert runnable is not None
             trace_id = request.trace_id or new_id()
             try:
-                message = None if request.replay is not None else make_message(runnable, request, trace_id)
+                recorded = request.replay is not None or request.restore is not None
+                message = None if recorded else make_message(runnable, request, trace_id)
                 self._start_flow(runnable)
             except InputRefused as error:
                 refusal = Error(code="invalid_input", message=str(error), details=error.details)
@@ -177,11 +179,13 @@ class Engine:
         try:
             if request.trace_id is not None:
                 await recorder.prepare(trace_id)
-            if request.replay is None:
-                result = await perform(runnable, message, trace_id, request.deadline_s)
-            else:
-                store = self._records.store
+            store = self._records.store
+            if request.replay is not None:
                 result = await perform_replay(runnable, request.replay, trace_id, store, recorder.annotate)
+            elif request.restore is not None:
+                result = await perform_restore(runnable, request.restore, trace_id, store, recorder.annotate)
+            else:
+                result = await perform(runnable, message, trace_id, request.deadline_s)
         except asyncio.CancelledError:
             result = cancelled(trace_id)
         del self._performing[trace_id]

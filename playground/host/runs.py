@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, Protocol
 
@@ -194,14 +194,18 @@ def make_message(runnable: Runnable, request: Run, trace_id: str) -> Any:
 
 async def perform(runnable: Runnable, message: Any, trace_id: str, deadline_s: float | None) -> Result:
     """Run a flow once and say how it went. Raises nothing but `CancelledError`, and has cancelled the trace by then."""
-    output: Any = None
+    bound_s = None if isinstance(message, Message) else deadline_s
+    return await listen(lambda: runnable.flow.stream(message, trace_id=trace_id), trace_id, bound_s)
+
+
+async def listen(
+    begin: Callable[[], AsyncGenerator[Any, None]], trace_id: str, bound_s: float | None = None, output: Any = None
+) -> Result:
+    """Hear out what a trace gives and say how it went; `output` is its result so far. Raises as `perform`."""
     error: dict[str, Any] | None = None
     status: Status = "ok"
     try:
-        async with (
-            asyncio.timeout(None if isinstance(message, Message) else deadline_s),
-            aclosing(runnable.flow.stream(message, trace_id=trace_id)) as results,
-        ):
+        async with asyncio.timeout(bound_s), aclosing(begin()) as results:
             async for item in results:
                 value = item.payload if isinstance(item, Message) else item
                 if not isinstance(value, StreamChunk):

@@ -1,0 +1,51 @@
+"""A recorded trace goes on: resumed after an interruption, or forked into a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from penguiflow.recording import CannotRestore, read_frontier
+from penguiflow.restore import go_on, prepare
+from penguiflow.state.errors import StoreError
+from penguiflow.state.sqlite import SQLiteStateStore
+from playground.host.runs import listen
+from playground.loader.runnable import Runnable
+from playground.protocol import RestoreOrder, RestoreReport, Result
+
+
+async def perform_restore(
+    runnable: Runnable,
+    order: RestoreOrder,
+    trace_id: str,
+    store: SQLiteStateStore | None,
+    annotate: Callable[[str, Mapping[str, Any]], None],
+) -> Result:
+    """Go on with a trace of the store as `trace_id`. Raises nothing but `CancelledError`."""
+    report = RestoreReport(origin=order.trace_id)
+    refused = Result(trace_id=trace_id, status="error", restore=report)
+    resumes = trace_id == order.trace_id
+    try:
+        if store is None:
+            raise CannotRestore(["this host has no store"])
+        summary = await store.get_trace(order.trace_id)
+        frontier = await read_frontier(store, order.trace_id, order.at, results=not resumes)
+        planned = prepare(runnable.flow, frontier, trace_id=trace_id, edits=order.edits)
+        if resumes and not await store.claim(trace_id, frontier.seq + 1):
+            raise CannotRestore(["somebody else goes on with this trace"])
+    except CannotRestore as refusal:
+        report.refused, report.missing = refusal.problems, refusal.missing
+        return refused
+    except StoreError as failure:
+        report.refused = [str(failure)]
+        return refused
+    except Exception as failure:  # validators, and what a payload does when it is made again, are user code
+        report.refused = [f"{type(failure).__name__}: {failure}"]
+        return refused
+    if summary is not None and summary.session is not None:
+        annotate(trace_id, {"session": summary.session})
+    report.seq = frontier.seq
+    report.repeated = sum(message.again is not None for message in planned.messages)
+    result = await listen(lambda: go_on(runnable.flow, planned), trace_id, output=planned.output)
+    result.restore = report
+    return result
