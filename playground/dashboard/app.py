@@ -222,7 +222,10 @@ class DashboardApp(App[int]):
                 self.inspector.show_module(self.flows.module)
                 self.action_focus_pane(INSPECT)
         elif pane.id == RUNS:
-            self.action_focus_pane(TRACE)
+            # The list may have moved under the cursor since a run was shown.
+            self.inspect(pane)
+            if self.run_rows.line is not None:
+                self.action_focus_pane(TRACE)
         elif pane.id == TRACE:
             self.inspect(pane)
             self.panes[INSPECT].show_view(self.detail)

@@ -198,6 +198,8 @@ def _sent(trace: TraceModel, span: Span) -> list[tuple[Head, dict[str, Any]]]:
 def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     heading: Row = [("run ", ""), (trace.trace_id[:8], "accent")]
     nodes = [_state(trace, span), field("trace", trace.trace_id)]
+    if node := trace.waiting_for():
+        nodes.append(field("waiting", f"for {node}: what another run does there holds it up", "warn"))
     if trace.target:
         nodes.append(field("target", trace.target, "accent"))
     if trace.version:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 FieldKind = Literal["text", "long", "integer", "number", "bool", "choice", "json"]
 MAX_REFS = 20
+KEPT_BEFORE = 12
+"""Characters kept before the first that differs."""
 _LIMITS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "minimum": (operator.ge, "at least"),
     "maximum": (operator.le, "at most"),
     "exclusiveMinimum": (operator.gt, "more than"),
     "exclusiveMaximum": (operator.lt, "less than"),
+}
+_FORMATS: dict[str, tuple[type, str]] = {
+    "date": (date, "a date, such as 2026-01-31"),
+    "date-time": (datetime, "a date and a time, such as 2026-01-31T09:30:00Z"),
+    "time": (time, "a time, such as 09:30:00"),
+    "duration": (timedelta, "a duration, such as PT1H30M or 01:30:00"),
+    "uuid": (UUID, "a UUID, such as 123e4567-e89b-42d3-a456-426614174000"),
 }
 
 
@@ -178,6 +189,7 @@ def _check(field: FormField, value: Any) -> None:
             raise Invalid("is required" if not value else f"needs at least {schema['minLength']} characters")
         if len(value) > schema.get("maxLength", len(value)):
             raise Invalid(f"has at most {schema['maxLength']} characters")
+        _check_format(str(schema.get("format", "")), value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         for name, (fits, words) in _LIMITS.items():
             limit = schema.get(name)
@@ -186,6 +198,20 @@ def _check(field: FormField, value: Any) -> None:
     expected = {"array": list, "object": dict}.get(str(schema.get("type")))
     if field.kind == "json" and expected is not None and not isinstance(value, expected):
         raise Invalid(f"must be a JSON {schema['type']}")
+
+
+def _check_format(name: str, value: str) -> None:
+    """Formats that people mistype; whatever else a model wants, the host says."""
+    known = _FORMATS.get(name)
+    if known is None:
+        return
+    from pydantic import TypeAdapter, ValidationError
+
+    kind, words = known
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        raise Invalid(f"must be {words}") from None
 
 
 def collect(fields: Sequence[FormField], texts: dict[str, Any]) -> tuple[Any, dict[str, str]]:
@@ -229,6 +255,38 @@ def initial(fields: Sequence[FormField], value: Any) -> dict[str, Any]:
             present = field.name in source or field.has_default
             shown[field.name] = show_value(field, given) if present else ""
     return shown
+
+
+def tell_apart(items: Sequence[Any]) -> list[str]:
+    """A short text for each of some inputs: what differs between them, as JSON."""
+    objects = [item for item in items if isinstance(item, dict)]
+    if len(objects) < max(len(items), 2):
+        return [json.dumps(item, ensure_ascii=False) for item in items]
+    names = list(dict.fromkeys(name for item in objects for name in item))
+    absent = object()
+    varying = [
+        name for name in names if any(item.get(name, absent) != objects[0].get(name, absent) for item in objects)
+    ]
+    begins = {name: _same_beginning([item[name] for item in objects if name in item]) for name in varying}
+    texts = []
+    for item in objects:
+        shown = {name: _without(item[name], begins[name]) for name in varying if name in item}
+        texts.append(json.dumps(shown or item, ensure_ascii=False))
+    return texts
+
+
+def _same_beginning(values: Sequence[Any]) -> int:
+    """How many characters of long texts need not be shown: they are the same in all."""
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < max(len(values), 2):
+        return 0
+    first, last = min(texts), max(texts)
+    same = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return max(same - KEPT_BEFORE, 0)
+
+
+def _without(value: Any, begin: int) -> Any:
+    return f"…{value[begin:]}" if begin > KEPT_BEFORE else value
 
 
 def takes_null(schema: dict[str, Any] | None) -> bool:

@@ -106,6 +106,9 @@ class Frames:
             self._told = host, modules
             self.refresh_bars()
         if self.count % CLOCK_EVERY == 0:
+            for line in app.workspace.runs.running():
+                known = app.workspace.traces.get(line.trace_id)
+                line.waits_for = known.waiting_for() if known is not None else ""
             if running:
                 app.run_rows.touch()
             trace = app.workspace.current

@@ -9,6 +9,7 @@ from playground.dashboard.text import one_line
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
+    from playground.dashboard.run_form import Draft
     from playground.protocol import FlowInfo, ModuleInfo
 
 
@@ -17,6 +18,14 @@ class Launcher:
 
     def __init__(self, app: DashboardApp) -> None:
         self._app = app
+        self._drafts: dict[str, Draft] = {}
+        """By target: what stood in a form that was closed without running."""
+
+    def _keep(self, target: str, draft: Draft | None) -> None:
+        if draft is None:
+            self._drafts.pop(target, None)
+        else:
+            self._drafts[target] = draft
 
     def run_now(self, module: ModuleInfo | None, flow: FlowInfo | None) -> None:
         """Run with the last input, the sample or the defaults; ask when there is none of these."""
@@ -54,7 +63,13 @@ class Launcher:
         if isinstance(app.screen, RunForm):
             app.screen.refuse(message, list(details))
             return
-        form = RunForm(flow, recent=app.state.inputs.get(flow.target, []), value=value)
+        form = RunForm(
+            flow,
+            recent=app.state.inputs.get(flow.target, []),
+            value=value,
+            draft=self._drafts.get(flow.target),
+            keep=lambda draft: self._keep(flow.target, draft),
+        )
         app.push_screen(form, lambda answer: self.run(flow, *answer) if answer is not None else None)
         if message or details:
             app.call_after_refresh(form.refuse, message, list(details))

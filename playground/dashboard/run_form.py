@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -15,13 +15,15 @@ from textual.widget import Widget
 from textual.widgets import Button, Checkbox, Input, Label, Select, TextArea
 
 from playground.dashboard.control import run_options
-from playground.dashboard.form import FormField, Invalid, collect, fields_of, initial, parse
+from playground.dashboard.form import FormField, Invalid, collect, fields_of, initial, parse, tell_apart
 from playground.dashboard.text import clip, one_line
 
 if TYPE_CHECKING:
     from playground.protocol import FlowInfo
 
 Answer = tuple[Any, dict[str, Any]]
+Draft = dict[str, dict[str, Any]]
+"""What stood in the fields: by `field` and `extra`, then by name."""
 EXTRA = (
     FormField("session", "text", "string", required=False, about="key of a session that this run belongs to"),
     FormField(
@@ -57,8 +59,11 @@ class RunForm(ModalScreen[Answer | None]):
     RunForm .name { margin-top: 1; }
     RunForm .message { color: $text-error; display: none; }
     RunForm .message.-shown { display: block; }
-    RunForm Input, RunForm Input:focus { height: 1; border: none; padding: 0 1; background: $surface; }
-    RunForm TextArea, RunForm TextArea:focus { height: 3; border: none; padding: 0 1; background: $surface; }
+    RunForm Input, RunForm Input:focus { height: 1; border: none; padding: 0 1 !important; background: $surface; }
+    RunForm TextArea, RunForm TextArea:focus {
+        height: 3; border: none; padding: 0 1 !important; background: $surface;
+    }
+    RunForm Select > SelectCurrent { padding: 0 1 !important; }
     RunForm TextArea:focus { height: 6; }
     RunForm Input:focus, RunForm TextArea:focus { background: $primary 25%; }
     RunForm Checkbox { border: none; padding: 0; margin-top: 1; background: transparent; }
@@ -70,11 +75,23 @@ class RunForm(ModalScreen[Answer | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Close", show=False, priority=True),
+        # At once: the next key may already wait, and is meant for the next field.
+        Binding("tab", "app.focus_next", "Next field", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "Previous field", show=False, priority=True),
         Binding("ctrl+r,f5", "submit", "Run", show=False, priority=True),
         Binding("ctrl+o", "more", "More fields", show=False, priority=True),
     ]
 
-    def __init__(self, flow: FlowInfo, *, recent: Sequence[Any] = (), value: Any = None) -> None:
+    def __init__(
+        self,
+        flow: FlowInfo,
+        *,
+        recent: Sequence[Any] = (),
+        value: Any = None,
+        draft: Draft | None = None,
+        keep: Callable[[Draft | None], None] = lambda _: None,
+    ) -> None:
+        """`draft` is what an earlier form of this flow gave to `keep` when it was closed; `value` goes before it."""
         super().__init__()
         self._flow = flow
         self._fields = fields_of(flow.input_schema)
@@ -83,6 +100,12 @@ class RunForm(ModalScreen[Answer | None]):
         self._fillers += [(f"recent {number}", item) for number, item in enumerate(recent, 1)]
         first = value if value is not None else recent[0] if recent else flow.samples[0] if flow.samples else None
         self._values = initial(self._fields, first)
+        self._draft = draft if value is None else None
+        self._keep = keep
+        self._untouched: Draft | None = None
+        """What stood in the fields at the beginning, when that was no draft."""
+        self._complained: dict[str, Any] = {}
+        """By the id of a message: what it is about, as it stood in the field."""
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
@@ -95,18 +118,22 @@ class RunForm(ModalScreen[Answer | None]):
             if self._flow.title:
                 yield Label(Content(one_line(self._flow.title)))
             if self._fillers:
+                texts = tell_apart([item for _, item in self._fillers])
                 options = [
-                    (Content(_filler_label(name, item)), number) for number, (name, item) in enumerate(self._fillers)
+                    (Content(clip(f"{name}  {one_line(text)}", 76)), number)
+                    for number, ((name, _), text) in enumerate(zip(self._fillers, texts, strict=True))
                 ]
                 yield Select(options, prompt="samples and recent inputs", id="filler", compact=True)
             if not self._fields:
                 yield Label("This flow takes no input.", classes="name")
+            draft = self._draft or {"field": {}, "extra": {}}
             for number, field in enumerate(self._fields):
-                yield from self._compose_field(f"field-{number}", field, self._values.get(field.name), "")
+                shown = draft["field"].get(field.name, self._values.get(field.name))
+                yield from self._compose_field(f"field-{number}", field, shown, "")
             for number, field in enumerate(EXTRA):
                 value = self._extra_values.get(field.name)
                 text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-                yield from self._compose_field(f"extra-{number}", field, text, "extra")
+                yield from self._compose_field(f"extra-{number}", field, draft["extra"].get(field.name, text), "extra")
             yield Label("", id="refusal", classes="message")
             with Horizontal(id="buttons"):
                 yield Button("Run", variant="primary", id="run", compact=True)
@@ -139,6 +166,10 @@ class RunForm(ModalScreen[Answer | None]):
 
     def on_mount(self) -> None:
         """Begin in the first field."""
+        if self._draft is None:
+            self._untouched = self._typed()
+        elif any(self._draft["extra"].values()):
+            self.add_class("-more")
         fields = list(
             self.query("#form Input, #form TextArea, #form Select, #form Checkbox").exclude("#filler, .extra")
         )
@@ -160,6 +191,9 @@ class RunForm(ModalScreen[Answer | None]):
                 texts[field.name] = widget.value
         return texts
 
+    def _typed(self) -> Draft:
+        return {"field": self._read("field", self._fields), "extra": self._read("extra", EXTRA)}
+
     def _fill(self, value: Any) -> None:
         shown = initial(self._fields, value)
         for number, field in enumerate(self._fields):
@@ -177,6 +211,32 @@ class RunForm(ModalScreen[Answer | None]):
         """A sample or a recent input fills all fields."""
         if event.select.id == "filler" and event.value is not Select.NULL:
             self._fill(self._fillers[int(str(event.value))][1])
+        self._edited(event.select)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """What was wrong may be right now."""
+        self._edited(event.input)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """What was wrong may be right now."""
+        self._edited(event.text_area)
+
+    def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
+        """What was wrong may be right now."""
+        self._edited(event.checkbox)
+
+    def _edited(self, widget: Widget) -> None:
+        """Judge a field again that has a message beside it, and forget a refusal of what is no longer there."""
+        prefix, _, number = (widget.id or "").partition("-")
+        if "refusal" in self._complained and self._complained["refusal"] != self._read("field", self._fields):
+            self._message("refusal", "")
+        if not number or f"{widget.id}-message" not in self._complained:
+            return
+        fields: Sequence[FormField] = self._fields if prefix == "field" else EXTRA
+        field = fields[int(number)]
+        texts = self._read(prefix, fields)
+        if texts[field.name] != self._complained[f"{widget.id}-message"]:
+            self._message(f"{widget.id}-message", collect([field], texts)[1].get(field.name, ""))
 
     def on_input_submitted(self) -> None:
         """Enter runs."""
@@ -191,7 +251,14 @@ class RunForm(ModalScreen[Answer | None]):
         self.toggle_class("-more")
 
     def action_cancel(self) -> None:
-        """Close without running."""
+        """Close the list that is open, else the form; what was typed is there again when it is opened again."""
+        for select in self.query(Select):
+            if select.expanded:
+                select.expanded = False
+                select.focus()
+                return
+        typed = self._typed()
+        self._keep(typed if typed != self._untouched else None)
         self.dismiss(None)
 
     def action_submit(self) -> None:
@@ -206,6 +273,7 @@ class RunForm(ModalScreen[Answer | None]):
         if extra_errors:
             self.add_class("-more")
         if not errors and not extra_errors:
+            self._keep(None)
             self.dismiss((value, extra))
             return
         bad = next((f"#field-{n}" for n, field in enumerate(self._fields) if field.name in errors), None)
@@ -245,9 +313,13 @@ class RunForm(ModalScreen[Answer | None]):
 
     def _message(self, id: str, text: str) -> None:
         label = self.query_one(f"#{id}", Label)
+        if not text:
+            self._complained.pop(id, None)
+        elif id == "refusal":
+            self._complained[id] = self._read("field", self._fields)
+        else:
+            prefix, number, _ = id.split("-")
+            fields: Sequence[FormField] = self._fields if prefix == "field" else EXTRA
+            self._complained[id] = self._read(prefix, fields)[fields[int(number)].name]
         label.update(Content(f"✖ {one_line(text)}") if text else "")
         label.set_class(bool(text), "-shown")
-
-
-def _filler_label(name: str, item: Any) -> str:
-    return clip(f"{name}  {one_line(json.dumps(item, ensure_ascii=False))}", 76)

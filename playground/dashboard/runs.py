@@ -16,7 +16,18 @@ MAX_RUNS = 2000
 class RunLine:
     """One run, as a list shows it."""
 
-    __slots__ = ("duration_s", "error", "flow", "input", "started", "status", "target", "trace_id", "version")
+    __slots__ = (
+        "duration_s",
+        "error",
+        "flow",
+        "input",
+        "started",
+        "status",
+        "target",
+        "trace_id",
+        "version",
+        "waits_for",
+    )
 
     def __init__(self, trace_id: str, started: float) -> None:
         self.trace_id = trace_id
@@ -28,6 +39,8 @@ class RunLine:
         self.version: str | None = None
         self.error: str | None = None
         self.input: str | None = None
+        self.waits_for = ""
+        """The node that all of it waits for, while it does."""
 
     def state(self) -> tuple[object, ...]:
         """All that is known of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playground.dashboard.model import Workspace
 from playground.dashboard.text import Row, count, one_line, when
-from playground.dashboard.views.lists import STATE_GLYPHS, FlowsView
+from playground.dashboard.views.lists import STATE_GLYPHS, FlowsView, error_place
 
 HOST_GLYPHS = {
     "starting": ("◌", "dim"),
@@ -50,8 +50,9 @@ def _code(flows: FlowsView) -> Row:
     glyph, role = STATE_GLYPHS[module.state]
     row: Row = [("  ", ""), (one_line(module.path), ""), (f" {glyph} ", role)]
     if module.error is not None:
-        line = f":{module.error.line}" if module.error.line else ""
-        row.append((f"{module.error.kind} error{line}".replace("_", " "), "error"))
+        place = error_place(module)
+        joint = " in" if place.startswith(" ") else ""
+        row.append((f"{module.error.kind} error".replace("_", " ") + joint + place, "error"))
         if module.state == "stale" and flow is not None and flow.version:
             row.append((f", v{flow.version[:5]} still runs", "warn"))
         return row

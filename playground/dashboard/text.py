@@ -98,6 +98,16 @@ def clip(text: str, width: int) -> str:
     return set_cell_size(text, width - 1).rstrip() + ELLIPSIS
 
 
+def clip_start(text: str, width: int) -> str:
+    """`text` in at most `width` cells, its end kept: for paths, whose end says most."""
+    if cells(text) <= width:
+        return text
+    kept = text[-width:] if width > 1 else ""
+    while kept and cells(kept) > width - 1:
+        kept = kept[1:]
+    return ELLIPSIS + kept if width > 0 else ""
+
+
 def pad(text: str, width: int) -> str:
     """`text` in exactly `width` cells."""
     text = clip(text, width)

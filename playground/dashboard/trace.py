@@ -19,6 +19,10 @@ MAX_STREAMS = 200
 _DECODED = frozenset(
     {"trace.start", "trace.end", "node.start", "node.end", "node.retry", "attempt.start", "attempt.end", "stream.chunk"}
 )
+SETTLED_S = 0.3
+"""A message that lies longer than this is waiting; before, it is on its way."""
+_MOVES = {"message.enqueued": 1, "message.dequeued": -1, "message.dropped": -1}
+"""What an event does to the number of messages on an edge."""
 
 
 def failed(span: Span) -> bool:
@@ -77,6 +81,9 @@ class TraceModel:
         self.bytes = 0
         self.began: list[Span] = []
         self.reshaped: dict[str, Span] = {}
+        self._queued: dict[str, int] = {}
+        """Messages on their way, by the node that they are for."""
+        self._nodes_open = 0
         self._last_offset = 0
         self._last_seen = self._clock()
 
@@ -134,7 +141,9 @@ class TraceModel:
 
     def _apply(self, head: Head, data: dict[str, Any]) -> None:
         kind = head.kind
-        if kind == "stream.chunk":
+        if kind in _MOVES:
+            self._move(head)
+        elif kind == "stream.chunk":
             self._chunk(head, data)
         elif kind == "node.retry":
             self._retry(head, data)
@@ -146,8 +155,22 @@ class TraceModel:
                 self._began(span)
             else:
                 self._reshape(span)
+            if span.kind == "node":
+                self._nodes_open += 1 if kind == "node.start" else -1
             if span.kind == "trace":
                 self._own_span(head, data, span)
+
+    def _move(self, head: Head) -> None:
+        node = head.name.rpartition("->")[2]
+        self._queued[node] = self._queued.get(node, 0) + _MOVES[head.kind]
+        if self._queued[node] <= 0:
+            del self._queued[node]
+
+    def waiting_for(self) -> str:
+        """The node that the whole run waits for: its messages lie there and nothing runs. Empty when it goes on."""
+        if self.over or self._nodes_open > 0 or self._clock() - self._last_seen < SETTLED_S:
+            return ""
+        return next((node for node in self._queued if node != "Rookery"), "")
 
     def _began(self, span: Span) -> None:
         parent = self.parent(span)

@@ -6,13 +6,23 @@ import time
 from typing import TYPE_CHECKING
 
 from playground.dashboard.runs import RunLine, RunList
-from playground.dashboard.text import GLYPHS, ROLES, Row, cells, clip, duration, one_line, pad, when
+from playground.dashboard.text import GLYPHS, ROLES, Row, cells, clip, clip_start, duration, one_line, pad, when
 from playground.dashboard.views.base import View
 
 if TYPE_CHECKING:
     from playground.protocol import FlowInfo, ModuleInfo
 
 STATE_GLYPHS = {"loading": ("◌", "dim"), "loaded": ("●", "ok"), "error": ("✖", "error"), "stale": ("▲", "warn")}
+
+
+def error_place(module: ModuleInfo) -> str:
+    """Where a module is broken: `:12` in its own file, ` helpers.py:12` in one that it imports."""
+    error = module.error
+    if error is None:
+        return ""
+    line = f":{error.line}" if error.line else ""
+    own = {module.path, module.path.replace(".", "/") + ".py", module.path.replace(".", "/") + "/__init__.py"}
+    return line if error.file is None or error.file in own else f" {one_line(error.file)}{line}"
 
 
 class FlowsView(View):
@@ -83,8 +93,12 @@ class FlowsView(View):
         row: Row = [(f"{glyph} ", role)]
         if module.error is not None:
             error = module.error
-            line = f":{error.line}" if error.line else ""
-            row += [(clip(name, max(width - 6, 4)), "error" if flow is None else ""), (line, "error")]
+            place = error_place(module)
+            kept = min(cells(place), max(width // 2, 4))
+            row.append((clip(name, max(width - 2 - kept, 4)), "error" if flow is None else ""))
+            if place.startswith(" "):
+                row.append((" ", ""))
+            row.append((clip_start(place.strip(), width - sum(cells(piece) for piece, _ in row)), "error"))
             rest = width - sum(cells(piece) for piece, _ in row) - 1
             if rest > 4:
                 row += [(" ", ""), (clip(one_line(error.message), rest), "dim")]
@@ -189,6 +203,15 @@ class RunsView(View):
         flow = one_line(line.flow or line.target or "")
         stamp = when(line.started)
         room = width - used - 1
+        if line.waits_for and line.status == "running":
+            node = one_line(line.waits_for)
+            text = f"waiting for {node}"
+            if cells(text) > room:
+                # What holds it up says more than how long.
+                del row[2:]
+                room = width - sum(cells(piece) for piece, _ in row) - 1
+                text = text if cells(text) <= room else f"waits for {node}"
+            return [*row, (" ", ""), (pad(text, room), "warn")]
         if room > len(stamp) + 9:
             row += [(" ", ""), (pad(flow, room - len(stamp) - 1), "strong"), (" " + stamp, "dim")]
         else:

@@ -307,6 +307,8 @@ class TreeView(View):
                 return name, one_line(error_line(span) or span.status) + again, "error"
             return name, "", ""
         name = one_line(span.name)
+        if span.kind == "trace" and self.trace is not None and (node := self.trace.waiting_for()):
+            return name, f"waiting for {one_line(node)}", "warn"
         attempts = sum(child.kind == "attempt" for child in span.children[:50]) if span.kind == "node" else 0
         retried = f"↻ {attempts} attempts" if attempts > 1 else ""
         if failed(span):

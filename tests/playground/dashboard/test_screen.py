@@ -149,7 +149,8 @@ async def test_a_blocked_loop_says_where(open_desk: OpenDesk) -> None:
 async def test_broken_code_shows_its_card_and_the_last_good_version_runs(open_desk: OpenDesk, modules: Any) -> None:
     async with open_desk(size=(200, 60)) as desk:
         changed = modules()
-        changed[1] = changed[1].model_copy(update={"state": "stale", "error": changed[2].error})
+        error = changed[2].error.model_copy(update={"file": "flows/triage.py"})
+        changed[1] = changed[1].model_copy(update={"state": "stale", "error": error})
         await desk.press("j")
         desk.source.inbox.modules = changed
         await desk.until(lambda: "▲ triage:12" in desk.text(), "the mark")
