@@ -290,8 +290,8 @@ class _Reader:
             response=data.get("response"),
             error=data.get("error") if isinstance(data.get("error"), dict) else None,
             ending="abandoned" if data.get("cancelled") else None,
-            begun_s=max(0.0, ended.offset_ns / 1e9 - seconds),
-            seconds=seconds,
+            begun_s=round(max(0.0, ended.offset_ns / 1e9 - seconds), 6),
+            seconds=round(seconds, 6),
             seq=ended.seq,
             span=begun.span_id if begun.kind == "record" else begun.parent_id or "",
         )

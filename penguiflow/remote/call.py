@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from penguiflow.calls import call_out, stream_out
 from penguiflow.remote.models import (
     RemoteCallRequest,
+    RemoteCallResult,
+    RemoteStreamEvent,
     RemoteTaskAuthRequired,
     RemoteTaskInputRequired,
     RemoteTaskSnapshot,
@@ -63,6 +66,7 @@ class RemoteCall:
         self._agent_url = agent_url
         self._context_id = _text(meta.get("remote_context_id")) or _text(meta.get("context_id"))
         self._task_id = _text(meta.get("remote_task_id"))
+        self._asking = False
         self._bound = False
         self._events = 0
         self._started = time.perf_counter()
@@ -108,7 +112,7 @@ class RemoteCall:
     async def _send(self) -> Any:
         if self._task_id is not None:
             await self._learn(None, None, None)
-        answer = await self._transport.send(self._placed())
+        answer = await call_out(self._ctx, "remote", self._request.skill, self._asked(), self._ask)
         await self._learn(answer.agent_url, answer.context_id, answer.task_id)
         return _outcome(answer.result)
 
@@ -117,10 +121,8 @@ class RemoteCall:
         if self._task_id is not None:
             await self._learn(None, None, None)
         async with AsyncExitStack() as stack:
-            events = self._transport.stream(self._placed())
-            aclose = getattr(events, "aclose", None)
-            if aclose is not None:
-                stack.push_async_callback(aclose)
+            events = stream_out(self._ctx, "remote", self._request.skill, self._asked(), self._ask_stream)
+            stack.push_async_callback(events.aclose)
             async for event in events:
                 await self._learn(event.agent_url, event.context_id, event.task_id)
                 about: dict[str, Any] = {"remote_stream_seq": self._events, "remote_chunk_done": event.done}
@@ -137,6 +139,34 @@ class RemoteCall:
                 if event.result is not None:
                     result = event.result
         return _outcome(result)
+
+    def _asked(self) -> dict[str, Any]:
+        """What tells this call from others, in a recording: nothing that is another one each time."""
+        request = self._request
+        return {
+            "agent_url": request.agent_url,
+            "skill": request.skill,
+            "payload": request.message.payload,
+            "headers": request.message.headers.model_dump(),
+            "meta": dict(request.message.meta),
+            "context_id": request.context_id,
+            "task_id": request.task_id,
+            "streaming": self._streaming,
+        }
+
+    def _ask(self) -> Awaitable[RemoteCallResult]:
+        self._asking = True
+        return self._transport.send(self._placed())
+
+    def _ask_stream(self) -> AsyncIterator[RemoteStreamEvent]:
+        self._asking = True
+        return self._transport.stream(self._placed())
+
+    @property
+    def _answered(self) -> bool:
+        """Whether the answer comes from a recording, and there is no agent to be told of anything."""
+        trace = self._ctx._trace
+        return not self._asking and trace is not None and trace.tape is not None
 
     def _placed(self) -> RemoteCallRequest:
         """The request, which tells the agent where in our trace it is asked, if anybody follows that."""
@@ -165,7 +195,7 @@ class RemoteCall:
             raise TraceCancelled(self._message.trace_id)
 
     async def _save_binding(self, task_id: str) -> None:
-        if not self._record_binding or self._ctx.runtime is None:
+        if not self._record_binding or self._ctx.runtime is None or self._answered:
             return
         meta = self._message.meta
         tenant = _text(meta.get("tenant_id")) or _text(meta.get("tenant")) or self._message.headers.tenant
@@ -203,7 +233,7 @@ class RemoteCall:
 
     def _mirror_cancel(self, reason: str) -> None:
         """Have the remote task cancelled, if there is one and nobody has: in a task, so that nothing waits for it."""
-        if self._task_id is None or self._cancelling is not None:
+        if self._task_id is None or self._cancelling is not None or self._answered:
             return
         sending = asyncio.create_task(
             self._send_cancel(self._agent_url, self._task_id), name="penguiflow:remote-cancel"

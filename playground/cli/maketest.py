@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,9 +201,12 @@ def _unsteady(one: _Sent, other: _Sent, what: str) -> Failure:
 def _source(cassette: Cassette, target: str, name: str, result: Result) -> str:
     """The text of the test."""
     when = datetime.fromtimestamp(cassette.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    asserts = [f"assert replay.status == {cassette.status!r}"]
+    asserts = [f"assert replay.status == {json.dumps(cassette.status)}"]
     if cassette.error is not None and cassette.status != "ok":
-        asserts += ["assert replay.error is not None", f"assert replay.error.code == {str(cassette.error['code'])!r}"]
+        asserts += [
+            "assert replay.error is not None",
+            f"assert replay.error.code == {json.dumps(str(cassette.error['code']))}",
+        ]
     values = [comparable(output.payload) for output in cassette.outputs]
     literal = pformat(values, width=_WIDTH, sort_dicts=False)
     if len(values) == 1 and len(literal) <= MAX_LITERAL_CHARS:
@@ -210,7 +214,7 @@ def _source(cassette: Cassette, target: str, name: str, result: Result) -> str:
     elif values and len(literal) <= MAX_LITERAL_CHARS:
         asserts.append(f"assert sorted(replay.values, key=repr) == {_indented(pformat(sorted(values, key=repr)))}")
     lines = "\n    ".join(asserts)
-    return f'''"""Replays trace {cassette.trace_id} of {target}, recorded {when}. Written by `pf test`."""
+    return f'''"""Replays a run of {target}, recorded {when}. Written by `pf test {cassette.trace_id[:12]}`."""
 
 from __future__ import annotations
 
@@ -219,8 +223,8 @@ from playground.testing import load_flow
 
 
 def test_{name}(penguiflow_cassette: CassettePlayer) -> None:
-    flow = load_flow({target!r}, beside=__file__)
-    replay = penguiflow_cassette.replay(flow, {f"{name}.json"!r})
+    flow = load_flow({json.dumps(target)}, beside=__file__)
+    replay = penguiflow_cassette.replay(flow, {json.dumps(f"{name}.json")})
     {lines}
     replay.check()  # what it delivered, and that it asked the world for nothing else
 '''
