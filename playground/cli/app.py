@@ -127,14 +127,22 @@ def diff(
 @app.command(short_help="Write a trace to a file.")
 def export(
     trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="An id, the beginning of one, or `last`.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; `.pftrace` is usual.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The file to write; `.pftrace` is usual.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Write over a file that exists.")] = False,
+    otlp: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send it as OpenTelemetry spans to this collector instead.")
+    ] = None,
+    content: Annotated[
+        bool, typer.Option("--content", help="With --otlp: prompts, answers and messages go along.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Say what was written as one object.")] = False,
 ) -> Command:
     """Write a trace with its payloads to one compressed file. Secrets are masked in it, as they are in the store."""
     from playground.cli.share import ExportOptions, export_trace
 
-    options = ExportOptions(trace=trace_id, file=file, force=force, json=json)
+    options = ExportOptions(trace=trace_id, file=file, force=force, otlp=otlp, content=content, json=json)
     return lambda: export_trace(options)
 
 

@@ -14,8 +14,11 @@ __all__ = ["guard"]
 DEBUG_VARIABLE = "PENGUIFLOW_DEBUG"
 """When set, a defect of `pf` itself shows its traceback."""
 
-_EXTRA = frozenset({"rich", "textual", "typer", "watchfiles", "websockets"})
-"""What the base install does not bring."""
+_EXTRAS = {
+    **dict.fromkeys(("rich", "textual", "typer", "watchfiles", "websockets"), ("the playground", "playground")),
+    "opentelemetry": ("OpenTelemetry", "otel"),
+}
+"""What the base install does not bring: its name, and the extra that brings it."""
 
 
 def guard(command: Callable[[], int]) -> int:
@@ -41,11 +44,10 @@ def guard(command: Callable[[], int]) -> int:
 
 def _missing_extra(error: Exception) -> Failure | None:
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if package not in _EXTRA:
+    if package not in _EXTRAS:
         return None
-    return Failure(
-        f"the playground is not installed ({package} is missing)", hint='pip install "penguiflow[playground]"'
-    )
+    name, extra = _EXTRAS[package]
+    return Failure(f"{name} is not installed ({package} is missing)", hint=f'pip install "penguiflow[{extra}]"')
 
 
 def _defect(error: Exception) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
-from playground.cli.stores import open_trace
+from playground.cli.stores import events_of, open_trace
 from playground.dashboard.text import one_line, size
 from playground.project import find_project
 
@@ -26,8 +27,10 @@ class ExportOptions(NamedTuple):
     """What `pf export` was asked for, as it was typed."""
 
     trace: str
-    file: Path
+    file: Path | None = None
     force: bool = False
+    otlp: str | None = None
+    content: bool = False
     json: bool = False
 
 
@@ -49,11 +52,14 @@ class ExportOutput(_Output):
     """`pf export --json`: what was written."""
 
     trace_id: str
-    file: str
+    file: str | None
+    """None when it was sent to a collector."""
     events: int
     artifacts: int
     bytes: int
     """Of the file."""
+    spans: int
+    """How many were sent to a collector."""
 
 
 class ImportOutput(_Output):
@@ -67,37 +73,70 @@ class ImportOutput(_Output):
 
 
 def export_trace(options: ExportOptions) -> int:
-    """Write a trace to a file; returns the exit code."""
-    written, trace = asyncio.run(_export(options))
+    """Write a trace to a file, or send it to a collector; returns the exit code."""
+    if (options.file is None) == (options.otlp is None):
+        raise Failure("say where to: either a file, or --otlp URL")
+    if options.content and options.otlp is None:
+        raise Failure("--content goes with --otlp; a file has everything")
+    output = asyncio.run(_export(options))
     console = Console()
     if options.json:
-        output = ExportOutput(
+        console.json(output.model_dump(mode="json", by_alias=True), indent=2)
+    elif output.file is None:
+        console.line(f"{one_line(output.trace_id)}: {output.spans:,} spans sent")
+    else:
+        told = f"{one_line(output.trace_id)}: {output.events:,} events in {size(output.bytes)}"
+        console.line(f"{told}, written to {one_line(output.file)}")
+    return ExitCode.DONE
+
+
+async def _export(options: ExportOptions) -> ExportOutput:
+    async with open_trace(options.trace) as (store, trace):
+        if trace.status == "running":
+            raise Failure(f"trace {trace.trace_id} is still running", hint="export it when it is over")
+        if options.file is None:
+            sent = await _send(store, trace, options.otlp or "", content=options.content)
+            return ExportOutput(
+                schema=1, trace_id=trace.trace_id, file=None, events=trace.events, artifacts=0, bytes=0, spans=sent
+            )
+        written = await _write(store, trace, options.file, force=options.force)
+        return ExportOutput(
             schema=1,
             trace_id=trace.trace_id,
             file=str(options.file),
             events=written.events,
             artifacts=written.artifacts,
             bytes=written.bytes,
+            spans=0,
         )
-        console.json(output.model_dump(mode="json", by_alias=True), indent=2)
-    else:
-        told = f"{one_line(trace.trace_id)}: {written.events:,} events in {size(written.bytes)}"
-        console.line(f"{told}, written to {one_line(str(options.file))}")
-    return ExitCode.DONE
 
 
-async def _export(options: ExportOptions) -> tuple[Written, TraceSummary]:
-    async with open_trace(options.trace) as (store, trace):
-        if trace.status == "running":
-            raise Failure(f"trace {trace.trace_id} is still running", hint="export it when it is over")
-        if not options.file.parent.is_dir():
-            raise Failure(f"there is no folder {options.file.parent}", ExitCode.NOT_FOUND)
-        if options.file.is_dir():
-            raise Failure(f"{options.file} is a folder")
-        try:
-            return await write_trace_file(store, trace.trace_id, options.file, overwrite=options.force), trace
-        except FileExistsError:
-            raise Failure(f"{options.file} exists already", hint="--force writes over it") from None
+async def _write(store: SQLiteStateStore, trace: TraceSummary, file: Path, *, force: bool) -> Written:
+    _check_place(file)
+    try:
+        return await write_trace_file(store, trace.trace_id, file, overwrite=force)
+    except FileExistsError:
+        raise Failure(f"{file} exists already", hint="--force writes over it") from None
+
+
+def _check_place(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise Failure(f"there is no folder {file.parent}", ExitCode.NOT_FOUND)
+    if file.is_dir():
+        raise Failure(f"{file} is a folder")
+
+
+async def _send(store: SQLiteStateStore, trace: TraceSummary, url: str, *, content: bool) -> int:
+    from penguiflow.otel import ExportFailed, export_events
+
+    # The exporter tells of each try on its own; one message at the end is enough.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    try:
+        return await export_events(events_of(store, trace.trace_id), url, content=content)
+    except ValueError as error:
+        raise Failure(f"--otlp: {error}") from None
+    except ExportFailed as error:
+        raise Failure(f"{url}: {error}", ExitCode.FLOW_FAILED, hint="is a collector listening there?") from None
 
 
 def import_trace(options: ImportOptions) -> int:

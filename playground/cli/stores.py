@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.tracefile import is_trace_file
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
@@ -14,7 +15,10 @@ from penguiflow.state.traces import TraceSummary
 from playground.cli.failures import ExitCode, Failure
 from playground.project import Project, find_project
 
-__all__ = ["close_abandoned", "open_trace", "reading"]
+__all__ = ["close_abandoned", "events_of", "open_trace", "reading"]
+
+PAGE = 2000
+"""Events that are in memory at a time."""
 
 
 @asynccontextmanager
@@ -66,6 +70,15 @@ async def _unpacked(path: Path) -> AsyncIterator[tuple[SQLiteStateStore, TraceSu
 async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
     last = await store.load_events(trace.trace_id, after=trace.events - 2, limit=1)
     return not last or last[0].kind != "trace.end"
+
+
+async def events_of(store: SQLiteStateStore, trace_id: str) -> AsyncIterator[TraceEvent]:
+    """All events of a trace, a page of them in memory at a time."""
+    after = -1
+    while page := await store.load_events(trace_id, after=after, limit=PAGE):
+        for event in page:
+            yield event
+        after = page[-1].seq
 
 
 async def close_abandoned(project: Project) -> None:
