@@ -20,8 +20,9 @@ __all__ = ["KINDS", "Cassette", "CassetteError", "RecordedCall", "RecordedInput"
 
 SCHEMA = 1
 KINDS = (
-    "trace.*", "node.start", "attempt.*", "playbook.*", "planner.start", "step.start", "branch.start", "record",
-    "llm.*", "tool.*", "remote.*", "message.enqueued", "stream.chunk", "deadline.exceeded", "cancel.requested",
+    "trace.*", "node.start", "node.end", "attempt.*", "playbook.*", "planner.start", "planner.end", "step.*",
+    "branch.*", "join.*", "llm.*", "tool.*", "remote.*", "record", "message.enqueued", "stream.chunk",
+    "deadline.exceeded",
 )  # fmt: skip
 """The events that a cassette is made of: what to ask a store for."""
 CALL_SPANS = frozenset({"llm", "tool", "remote"})

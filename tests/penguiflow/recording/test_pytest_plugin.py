@@ -1,0 +1,90 @@
+"""The fixture that replays cassettes beside a test file, and the files themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penguiflow import Context, Headers, Message, ModelRegistry, Node, NodePolicy, PenguiFlow, create
+from penguiflow.recording import Recorder
+from penguiflow.recording.cassette import Cassette, CassetteError
+from penguiflow.recording.divergence import ReplayDiverged
+from penguiflow.recording.pytest_plugin import CassettePlayer
+
+asked: list[str] = []
+
+
+async def model(prompt: str) -> str:
+    asked.append(prompt)
+    return prompt.upper()
+
+
+def make(prompt: str = "hello") -> PenguiFlow:
+    async def ask(message: Message, ctx: Context) -> Message:
+        return message.model_copy(update={"payload": await ctx.record("model", model, prompt)})
+
+    return create(Node(ask, name="ask", policy=NodePolicy(validate="none")).to())
+
+
+@pytest.fixture
+async def player(sink: Any, tmp_path: Path) -> CassettePlayer:
+    flow = make()
+    flow.run(recorder=Recorder(sink, name="ask"))
+    await flow.call(Message(payload="go", headers=Headers(tenant="acme")))
+    await flow.stop()
+    asked.clear()
+    Cassette.of(sink.events()).save(tmp_path / "ask.json")
+    return CassettePlayer(tmp_path)
+
+
+async def test_flows_and_those_who_make_them_are_replayed(player: CassettePlayer) -> None:
+    async def slowly() -> tuple[PenguiFlow, ModelRegistry | None]:
+        return make(), None
+
+    for flow in (make(), make, slowly):
+        outcome = (await player.replay_async(flow, "ask.json")).check()
+        assert outcome.values == ["HELLO"]
+    assert asked == []
+
+
+def test_it_needs_no_async_test(tmp_path: Path) -> None:
+    Cassette(schema=1, trace_id="t").save(tmp_path / "empty.json")
+    with pytest.raises(Exception, match="its input is not in the log"):
+        CassettePlayer(tmp_path).replay(make(), "empty.json")
+
+
+async def test_what_diverges_fails_the_test(player: CassettePlayer) -> None:
+    with pytest.raises(ReplayDiverged, match=r"ask\[0\]/attempt\[0\]/model\[0\]"):
+        await player.replay_async(make("bye"), "ask.json")
+
+
+def test_a_cassette_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no cassette .*nothing\.json: `pf test TRACE -o"):
+        CassettePlayer(tmp_path).load("nothing.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "it is not JSON"),
+        ("[]", "valid dictionary"),
+        ('{"schema": 9, "trace_id": "t"}', "newer version"),
+        ('{"schema": 1}', "trace_id"),
+        ('{"schema": 1, "trace_id": "t", "calls": [{"name": 1}]}', "calls/0"),
+    ],
+)
+def test_a_corrupt_cassette_says_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text(text)
+    with pytest.raises(CassetteError, match=reason) as broken:
+        Cassette.load(file)
+    assert str(file) in str(broken.value)
+
+
+async def test_a_cassette_survives_its_file(player: CassettePlayer, tmp_path: Path) -> None:
+    loaded = player.load("ask.json")
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "ask.json").read_bytes()
+    assert [call.path for call in loaded.calls] == ["ask[0]/attempt[0]/model[0]"]
