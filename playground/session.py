@@ -46,6 +46,8 @@ from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import listen, python_path
 
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
+MAX_PRINTED_BYTES = 4 * 1024 * 1024
+"""Of printed lines that wait for a reader; then the flow waits too."""
 MAX_LOADS = 20
 """Workers that may die of an import before loading is given up."""
 
@@ -105,6 +107,11 @@ class HostSession:
         self._frames: asyncio.Queue[bytes | Logs | None] = asyncio.Queue()
         """Frames as they came; None is the end."""
         self._queued_bytes = 0
+        self._printed_bytes = 0
+        self._held = False
+        """Whether the worker's output is left where it is."""
+        self._read = False
+        """Whether somebody reads the frames."""
         self._room = asyncio.Event()
         self._leaving = False
         self._worker: Worker | None = None
@@ -122,6 +129,7 @@ class HostSession:
         before any user code runs when runs cannot be recorded, `ProjectError`, and `HostDied`.
         """
         targets = self._targets or self.project.default_targets()
+        self.project.masking_rules()
         token = secrets.token_urlsafe(32)
         listening = listen()
         try:
@@ -142,6 +150,7 @@ class HostSession:
         self._leaving = True
         self._room.set()
         if self._worker is not None:
+            self._hold_output(False)
             await self._worker.stop()
         if self._ending is not None:
             await self._ending
@@ -199,13 +208,18 @@ class HostSession:
 
     async def frames(self) -> AsyncIterator[Events | Stream | Logs | Result]:
         """What the host says from the start of the session on, in order. Raises `HostDied`; ends with the session."""
+        self._read = True
         while (item := await self._frames.get()) is not None:
             if isinstance(item, bytes):
                 self._queued_bytes -= len(item)
                 self._room.set()
                 item = decode(item)
-                if isinstance(item, Logs):
+                if isinstance(item, Logs):  # of those that were printed, we have more than the host had
                     item = item.model_copy(update={"lines": [ln for ln in item.lines if ln.source not in PRINTED]})
+            elif isinstance(item, Logs):
+                self._printed_bytes -= _size(item)
+                if self._printed_bytes < MAX_PRINTED_BYTES // 2:
+                    self._hold_output(False)
             if isinstance(item, Events | Stream | Result) or (isinstance(item, Logs) and item.lines):
                 yield item
         self._frames.put_nowait(None)
@@ -219,7 +233,7 @@ class HostSession:
         for _ in range(MAX_LOADS):
             self._loaded = asyncio.get_running_loop().create_future()
             worker = self._worker = Worker.start(
-                listening, on_message=self._hear, on_death=self._bury, on_lines=self._printed
+                listening, on_message=self._hear, on_death=self._bury, on_lines=self._printed, lossless=True
             )
             worker.generation = 1
             worker.send(
@@ -251,7 +265,18 @@ class HostSession:
             self._serving.set()
 
     def _printed(self, worker: Worker, logs: Logs) -> None:
+        """Queue what the worker printed. Before there is a reader too much of it is dropped, else the worker waits."""
+        if self._printed_bytes > MAX_QUEUED_BYTES and not self._read:
+            logs = Logs(lines=[], dropped=len(logs.lines))
+        self._printed_bytes += _size(logs)
         self._frames.put_nowait(logs)
+        if self._read and not self._leaving and self._printed_bytes > MAX_PRINTED_BYTES:
+            self._hold_output(True)
+
+    def _hold_output(self, held: bool) -> None:
+        if self._worker is not None and held != self._held:
+            self._held = held
+            self._worker.hold_output(held)
 
     def _bury(self, worker: Worker, death: Death) -> None:
         if self._loaded is not None and not self._loaded.done():
@@ -334,6 +359,10 @@ class HostSession:
         except ValueError:
             relative = path.as_posix()
         return [relative, place, *([f"{relative}:{attribute}"] if attribute else [])]
+
+
+def _size(logs: Logs) -> int:
+    return sum(len(line.text) + 100 for line in logs.lines)
 
 
 def _spelled(module: ModuleInfo) -> set[str]:

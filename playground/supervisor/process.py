@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,21 +25,26 @@ from playground.host.control import (
 from playground.protocol import LogLine, Logs
 from playground.supervisor.spawn import Spawned, spawn
 
+if TYPE_CHECKING:
+    from penguiflow.recording.masking import Masker
+
 STDERR_KEPT = 16 * 1024
 """Bytes of the newest standard error kept for the message about a death."""
 CHUNK_BYTES = 64 * 1024
 MAX_LINES = 1000
 """Lines that wait to be told; the oldest are dropped, counted."""
 MAX_LINE_TEXT = 4096
+MAX_WHOLE_TEXT = 1024 * 1024
+"""As `MAX_LINE_TEXT`, where nothing is to be lost: a longer line becomes several."""
 TELL_EVERY_S = 0.03
 LAST_READS = 20
 """Pieces of output read after a death: more than a pipe holds."""
 STOP_S = 1.5
 """After an order to stop, the worker has ended itself by then, or is killed."""
 
-PRINTED = ("stdout", "stderr")
-"""Sources of lines that are told by `on_lines`; clients on this side need not take them from frames too."""
 OutputSource = Literal["stdout", "stderr"]
+PRINTED: tuple[OutputSource, ...] = ("stdout", "stderr")
+"""Sources of lines that are told by `on_lines`; clients on this side need not take them from frames too."""
 
 
 class Death(NamedTuple):
@@ -69,8 +75,12 @@ class Worker:
         on_message: Callable[[Worker, FromWorker], None],
         on_death: Callable[[Worker, Death], None],
         on_lines: Callable[[Worker, Logs], None],
+        lossless: bool = False,
     ) -> None:
-        """Take over a process that was started. Needs a running loop."""
+        """Take over a process that was started. Needs a running loop.
+
+        With `lossless` every line that it prints is told, and to nobody but us; see `hold_output`.
+        """
         self.process = spawned.process
         self.pid = spawned.process.pid
         self.generation = 0
@@ -85,7 +95,11 @@ class Worker:
         self._unsent: list[bytes] = []
         self._told_to_end = False
         self._stderr = bytearray()
-        self._outputs = {spawned.stdout: _Lines("stdout"), spawned.stderr: _Lines("stderr")}
+        self._lossless = lossless
+        self._outputs = {
+            descriptor: _Lines(source, lossless=lossless)
+            for descriptor, source in zip((spawned.stdout, spawned.stderr), PRINTED, strict=True)
+        }
         self._lines: deque[LogLine] = deque()
         self._dropped = 0
         self._not_relayed = 0
@@ -104,9 +118,19 @@ class Worker:
         on_message: Callable[[Worker, FromWorker], None],
         on_death: Callable[[Worker, Death], None],
         on_lines: Callable[[Worker, Logs], None],
+        lossless: bool = False,
     ) -> Worker:
         """Start a process."""
-        return cls(spawn(listening), on_message=on_message, on_death=on_death, on_lines=on_lines)
+        spawned = spawn(listening)
+        return cls(spawned, on_message=on_message, on_death=on_death, on_lines=on_lines, lossless=lossless)
+
+    def hold_output(self, held: bool) -> None:
+        """Leave what it prints in its pipes, which makes it wait once they are full, or go on reading."""
+        for descriptor in self._outputs:
+            if held:
+                self._loop.remove_reader(descriptor)
+            else:
+                self._loop.add_reader(descriptor, self._read_output, descriptor)
 
     def send(self, message: BaseModel) -> None:
         """Give an order. One that is dead hears nothing."""
@@ -179,7 +203,7 @@ class Worker:
             await asyncio.wait_for(self._reading, 0.2)
         self.close_control()
         self._tell_lines()
-        stderr = self._stderr.decode(errors="replace")
+        stderr = _masker().text(self._stderr.decode(errors="replace"))
         name = _signal_name(-code) if code < 0 else None
         self.death = Death(None if code < 0 else code, name, stderr, self._told_to_end, self.pid, died_at)
         self.ended.set()
@@ -215,6 +239,8 @@ class Worker:
         lines = output.feed(data)
         self._dropped += output.take_dropped()
         self._lines.extend(lines)
+        if self._lossless and len(self._lines) > MAX_LINES:
+            self._tell_lines()
         while len(self._lines) > MAX_LINES:
             self._lines.popleft()
             self._dropped += 1
@@ -232,6 +258,8 @@ class Worker:
         self._lines.clear()
         self._dropped = 0
         self._on_lines(self, Logs(lines=lines, dropped=dropped))
+        if self._lossless:
+            return
         if self._writer is None or self._writer.transport.get_write_buffer_size() > CHUNK_BYTES:
             # It is not warm yet, or holds its interpreter and does not read.
             self._not_relayed += len(lines) + dropped
@@ -250,20 +278,22 @@ class Worker:
 class _Lines:
     """Bytes in, lines out."""
 
-    def __init__(self, source: OutputSource) -> None:
+    def __init__(self, source: OutputSource, *, lossless: bool = False) -> None:
         self.source: OutputSource = source
+        self._max_text = MAX_WHOLE_TEXT if lossless else MAX_LINE_TEXT
+        self._max_lines = None if lossless else MAX_LINES
         self._partial = b""
         self._dropped = 0
 
     def feed(self, data: bytes) -> list[LogLine]:
         """The lines that are complete by now; of a great many only the last ones, the others are counted."""
         *complete, self._partial = (self._partial + data).split(b"\n")
-        if len(self._partial) > MAX_LINE_TEXT:
+        if len(self._partial) > self._max_text:
             complete.append(self._partial)
             self._partial = b""
-        if len(complete) > MAX_LINES:
-            self._dropped += len(complete) - MAX_LINES
-            complete = complete[-MAX_LINES:]
+        if self._max_lines is not None and len(complete) > self._max_lines:
+            self._dropped += len(complete) - self._max_lines
+            complete = complete[-self._max_lines :]
         now = time.time()
         return [self._line(now, text) for text in complete]
 
@@ -278,8 +308,16 @@ class _Lines:
         return dropped
 
     def _line(self, now: float, text: bytes) -> LogLine:
-        shown = text[:MAX_LINE_TEXT].decode(errors="replace").rstrip("\r")
-        return LogLine(ts=now, source=self.source, text=shown)
+        shown = text if self._max_lines is None else text[: self._max_text]
+        return LogLine(ts=now, source=self.source, text=_masker().text(shown.decode(errors="replace").rstrip("\r")))
+
+
+@functools.cache
+def _masker() -> Masker:
+    """Hides the secrets that this process knows of: those of its environment."""
+    from penguiflow.recording.masking import Masker
+
+    return Masker()
 
 
 def _signal_name(number: int) -> str:

@@ -15,6 +15,7 @@ import pytest
 from playground.__main__ import main
 from playground.cli.outputs import GraphOutput, RunOutput, TracesOutput
 from playground.protocol import MAX_FRAME_BYTES
+from playground.supervisor.process import Worker
 
 SOURCE = """
     import asyncio
@@ -199,6 +200,40 @@ def test_an_input_that_is_too_large(pf: Capture, target: str, tmp_path: Path) ->
 
     assert pf("run", target, "--input", f"@{tmp_path / 'large.json'}") == 2
     assert pf.err.startswith("pf: the request is too large for the host: 16.0 MiB, at most 16 MiB")
+
+
+def test_all_that_a_flow_prints_arrives(pf: Capture, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "loud.py").write_text(
+        dedent("""
+        from penguiflow import Node, NodePolicy, create
+
+        for number in range(3000):
+            print("loading", number)
+
+        async def loud(message, ctx):
+            for number in range(20_000):
+                print("line", number)
+            print("x" * 10_000)
+
+        flow = create(Node(loud, policy=NodePolicy(validate="none")).to())
+        """)
+    )
+    held: list[bool] = []
+    hold_output = Worker.hold_output
+
+    def note(worker: Worker, hold: bool) -> None:
+        held.append(hold)
+        hold_output(worker, hold)
+
+    monkeypatch.setattr(Worker, "hold_output", note)
+    monkeypatch.setattr("playground.session.MAX_PRINTED_BYTES", 20_000)
+
+    assert pf("run", "loud.py", "--input", "null", "--no-store") == 0
+
+    lines = [line for line in pf.err.splitlines() if line.startswith(("loading", "line", "x"))]
+    expected = [f"loading {number}" for number in range(3000)] + [f"line {number}" for number in range(20_000)]
+    assert lines == [*expected, "x" * 10_000]
+    assert held[:2] == [True, False]
 
 
 def test_a_failure(pf: Capture, target: str) -> None:

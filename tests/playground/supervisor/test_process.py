@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from playground.host.control import FromWorker, Ready
-from playground.supervisor.process import MAX_LINE_TEXT, MAX_LINES, Death, Worker, _Lines
+from playground.supervisor.process import MAX_LINE_TEXT, MAX_LINES, MAX_WHOLE_TEXT, Death, Worker, _Lines
 from playground.supervisor.spawn import PACKAGE_FOLDER, PortInUse, listen, prestart, python_path
 
 
@@ -87,6 +87,15 @@ def test_lines_are_cut_and_counted() -> None:
     assert lines.take_dropped() == 0
     assert lines.feed(b"rest") == []
     assert [line.text for line in lines.rest()] == ["rest"]
+
+
+def test_where_nothing_may_be_lost_lines_are_whole() -> None:
+    lines = _Lines("stdout", lossless=True)
+    assert [len(line.text) for line in lines.feed(b"x" * MAX_LINE_TEXT * 3 + b"\n")] == [MAX_LINE_TEXT * 3]
+    assert len(lines.feed(b"\n" * (MAX_LINES + 7))) == MAX_LINES + 7
+    assert lines.take_dropped() == 0
+    pieces = lines.feed(b"y" * (MAX_WHOLE_TEXT + 1)) + lines.feed(b"z\n")
+    assert "".join(line.text for line in pieces) == "y" * (MAX_WHOLE_TEXT + 1) + "z"
 
 
 def test_a_port_can_be_asked_for_and_may_be_taken() -> None:
