@@ -41,7 +41,7 @@ _UNTOLD = frozenset({"message.dequeued", "context.changed", "memory.changed", "l
 class _Open:
     """A span that has not ended."""
 
-    __slots__ = ("attributes", "chunks", "dropped", "events", "kind", "name", "number", "parent", "start_ns")
+    __slots__ = ("asked", "attributes", "chunks", "dropped", "events", "kind", "name", "number", "parent", "start_ns")
 
     def __init__(self, number: int, kind: str, name: str, parent: str | None, start_ns: int) -> None:
         self.number = number
@@ -51,6 +51,8 @@ class _Open:
         self.start_ns = start_ns
         self.attributes: of.Attributes = {}
         self.events: list[Event] = []
+        self.asked = False
+        """Whether a remote call was made in it."""
         self.chunks = 0
         self.dropped = 0
 
@@ -149,7 +151,12 @@ class SpanSink:
             trace.roots += 1
             # All times are counted from one reading of the clock that can step, by the one that never does.
             trace.base_ns = round(record.ts * 1e6) * 1000 - record.offset_ns
-        key = remote_key(record.parent_id or "") if kind == "remote" and not data.get("ordinal") else record.span_id
+        key = record.span_id
+        around = trace.open.get(record.parent_id or "")
+        if kind == "remote" and around is not None and not around.asked:
+            # Its caller has told the agent this id, before there was a span.
+            around.asked = True
+            key = remote_key(record.parent_id or "")
         span = _Open(
             span_number(trace_id, key),
             kind,

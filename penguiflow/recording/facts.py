@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.traceparent import KEY as TRACEPARENT
 
 __all__ = ["ASPECTS_OF_KIND", "Aspect", "FactReader", "Unit", "comparable", "seq_and_aspect", "span_usage"]
 
@@ -66,7 +67,7 @@ def comparable(event: TraceEvent, aspect: Aspect) -> Any:
     """What an event says about an aspect, without what differs from run to run."""
     data, kind = event.data, event.kind
     if kind == "message.enqueued":
-        return {key: data[key] for key in ("payload", "headers", "meta") if key in data}
+        return {key: _placeless(data[key]) for key in ("payload", "headers", "meta") if key in data}
     if kind == "record":
         if aspect == Aspect.PROMPT:
             return data.get("request")
@@ -77,7 +78,20 @@ def comparable(event: TraceEvent, aspect: Aspect) -> Any:
         return {key: value for key, value in about.items() if value is not None}
     if aspect == Aspect.OUTPUT:
         return {key: value for key, value in data.items() if key not in _NOISE and key not in ("status", "error")}
-    return {key: value for key, value in data.items() if key not in _NOISE}
+    found = {key: value for key, value in data.items() if key not in _NOISE}
+    if kind == "remote.start" and isinstance(found.get("request"), Mapping):
+        request = found["request"]
+        if isinstance(request.get("value"), Mapping):
+            asked = {key: _placeless(value) for key, value in request["value"].items()}
+            found["request"] = {**request, "value": asked}
+    return found
+
+
+def _placeless(value: Any) -> Any:
+    """Metadata without where in the asker's trace it was asked: another place each time."""
+    if isinstance(value, Mapping) and TRACEPARENT in value:
+        return {key: item for key, item in value.items() if key != TRACEPARENT}
+    return value
 
 
 def span_usage(data: Mapping[str, Any]) -> tuple[int, float]:

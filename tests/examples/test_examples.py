@@ -48,6 +48,12 @@ LINES = {
     ],
     "streaming_llm": ["data: You asked: can penguins fly?", 'data: {"model": "scripted"}', "event: done", "(4 tokens)"],
     "metadata_propagation": ["request_id: r-17", "summarizer: scripted", "tenant: acme, same trace: True"],
+    "opentelemetry": [
+        "attempt look_up, failed: ConnectionError, exception",
+        "node look_up, ok, node.retry",
+        "attempt answer, ok, record encyclopedia",
+        "invoke_workflow ask, ok",
+    ],
     "reliability_middleware": [
         "flaky: attempt 2 failed (node_error)",
         "flaky: again in 0.02 s",
