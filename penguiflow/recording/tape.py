@@ -22,7 +22,8 @@ from penguiflow.traces import TraceCancelled
 
 __all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "rename"]
 
-_STAND_IN = re.compile(r"⟦\$\$secret (hmac:[0-9a-f]+|env:[^⟧]*)⟧")
+_HIDDEN = "⟦$secret⟧"
+_LOST = re.compile(r"⟦\${1,2}secret hmac:[0-9a-f]+⟧")
 _SHORTEST_ID = 12
 """A shorter trace id may be part of any text."""
 _PATIENCE_S = 0.05
@@ -141,6 +142,10 @@ class ReplayTape:
         self.on_live: Callable[[], None] = lambda: None
         """Called before the first call that is made."""
         self._live_after = live_after
+        # A secret that cannot be filled in again gives another one, wherever it goes.
+        self._blurred = any(_has_lost_secret(call.response) for call in cassette.calls) or any(
+            _has_lost_secret(each.payload) for each in cassette.inputs
+        )
         kept = [call for call in cassette.calls if live_after is None or call.seq <= live_after]
         self._calls = _Calls(kept, self._same)
         # The clock and the dice answer without waiting; what was given up had no answer.
@@ -205,7 +210,8 @@ class ReplayTape:
 
     def _same(self, request: Any) -> bytes:
         """What is equal for requests that are: the id of the trace may stand in them."""
-        return to_json(_sorted(_value(rename(request, self.trace_id, self.cassette.trace_id))))
+        value = rename(_value(request), self.trace_id, self.cassette.trace_id)
+        return to_json(_sorted(_blurred(value) if self._blurred else value))
 
 
 class StrangeTape:
@@ -309,17 +315,31 @@ def _value(request: Any) -> Any:
     return request["value"] if isinstance(request, dict) and "value" in request else request
 
 
+def _has_lost_secret(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_lost_secret, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_lost_secret, value))
+    return isinstance(value, str) and (value.startswith("hmac:") or _LOST.search(value) is not None)
+
+
+def _blurred(value: Any) -> Any:
+    """A value in which all secrets that are lost look alike."""
+    if isinstance(value, str):
+        return _LOST.sub(_HIDDEN, value)
+    if isinstance(value, dict):
+        if len(value) == 1 and str(value.get("$secret")).startswith("hmac:"):
+            return _HIDDEN
+        return {key: _blurred(item) for key, item in value.items()}
+    return [_blurred(item) for item in value] if isinstance(value, list) else value
+
+
 def _as_it_is(request: Any) -> bytes:
     return to_json(_sorted(_value(request)))
 
 
 def _sorted(value: Any) -> Any:
-    if isinstance(value, str):
-        # What stood for a secret in an answer may have become part of a question.
-        return _STAND_IN.sub(r"⟦$secret \1⟧", value) if "⟦$" in value else value
     if isinstance(value, dict):
-        if len(value) == 1 and isinstance(value.get("$secret"), str):
-            return f"⟦$secret {value['$secret']}⟧"
         return {key: _sorted(value[key]) for key in sorted(value)}
     if isinstance(value, list):
         return [_sorted(item) for item in value]

@@ -20,7 +20,7 @@ from penguiflow.recording.tape import rename
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import MadeTestOutput
-from playground.cli.replay import deviation, read_cassette
+from playground.cli.replay import deviation, read_cassette, recorded_target
 from playground.cli.stores import reading
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines
@@ -92,13 +92,12 @@ def make_test(options: MakeOptions) -> int:
             if file.exists():
                 raise Failure(f"{file} exists already", hint="--force writes over it")
     cassette = asyncio.run(read_cassette(options.trace))
-    if cassette.target is None:
-        raise Failure(f"trace {cassette.trace_id} does not say what it ran")
-    check_target(cassette.target)
-    first = asyncio.run(_check(cassette, cassette.target))
+    target = recorded_target(cassette)
+    check_target(target)
+    asyncio.run(_check(cassette, target))
     cassette_file.parent.mkdir(parents=True, exist_ok=True)
     cassette.save(cassette_file)
-    options.out.write_text(_source(cassette, cassette.target, name, first), encoding="utf-8")
+    options.out.write_text(_source(cassette, name), encoding="utf-8")
     console = Console()
     if options.json:
         told = MadeTestOutput(
@@ -124,7 +123,7 @@ def _test_name(out: Path) -> str:
     return found[1] or found[2]
 
 
-async def _check(cassette: Cassette, target: str) -> Result:
+async def _check(cassette: Cassette, target: str) -> None:
     """Replay twice, each time in a new process. Raises `Failure` unless both come out as recorded."""
     project = find_project([target])
     with TemporaryDirectory() as folder:
@@ -142,7 +141,6 @@ async def _check(cassette: Cassette, target: str) -> Result:
         _compare(await _recorded(cassette), first, "no longer sends what it sent when it was recorded")
         details = [many_lines(line) for line in report.difference.splitlines()]
         raise Failure("the flow does not come out as it was recorded", ExitCode.DIVERGED, details=details)
-    return first.result
 
 
 async def _replay(project: Project, target: str, cassette: Cassette, file: Path) -> _Once:
@@ -198,7 +196,7 @@ def _unsteady(one: _Sent, other: _Sent, what: str) -> Failure:
     )
 
 
-def _source(cassette: Cassette, target: str, name: str, result: Result) -> str:
+def _source(cassette: Cassette, name: str) -> str:
     """The text of the test."""
     when = datetime.fromtimestamp(cassette.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
     asserts = [f"assert replay.status == {json.dumps(cassette.status)}"]
@@ -214,7 +212,7 @@ def _source(cassette: Cassette, target: str, name: str, result: Result) -> str:
     elif values and len(literal) <= MAX_LITERAL_CHARS:
         asserts.append(f"assert sorted(replay.values, key=repr) == {_indented(pformat(sorted(values, key=repr)))}")
     lines = "\n    ".join(asserts)
-    return f'''"""Replays a run of {target}, recorded {when}. Written by `pf test {cassette.trace_id[:12]}`."""
+    return f'''"""Replays a run of {cassette.target}, recorded {when}. Written by `pf test {cassette.trace_id[:12]}`."""
 
 from __future__ import annotations
 
@@ -223,7 +221,7 @@ from playground.testing import load_flow
 
 
 def test_{name}(penguiflow_cassette: CassettePlayer) -> None:
-    flow = load_flow({json.dumps(target)}, beside=__file__)
+    flow = load_flow({json.dumps(cassette.target)}, beside=__file__)
     replay = penguiflow_cassette.replay(flow, {json.dumps(f"{name}.json")})
     {lines}
     replay.check()  # what it delivered, and that it asked the world for nothing else

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 from penguiflow.recording.cassette import KINDS, Cassette
@@ -14,9 +16,10 @@ from playground.cli.run import Runner, RunOptions
 from playground.cli.stores import reading
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines, one_line
+from playground.project import find_project, split_attribute
 from playground.protocol import ReplayOrder, ReplayReport, Run
 
-__all__ = ["ReplayOptions", "deviation", "read_cassette", "replay_trace"]
+__all__ = ["ReplayOptions", "deviation", "read_cassette", "recorded_target", "replay_trace"]
 
 
 class ReplayOptions(NamedTuple):
@@ -32,15 +35,25 @@ class ReplayOptions(NamedTuple):
 def replay_trace(options: ReplayOptions) -> int:
     """Replay a trace; returns the exit code."""
     cassette = asyncio.run(read_cassette(options.trace))
-    target = options.target or cassette.target
-    if target is None:
-        raise Failure(f"trace {cassette.trace_id} does not say what it ran", hint="name it: --target TARGET")
+    target = options.target or recorded_target(cassette)
     check_target(target)
     if options.live_after is not None:
         _check_span(cassette, options.live_after)
     order = ReplayOrder(trace_id=cassette.trace_id, live_after=options.live_after)
     runner = _Replayer(RunOptions(target=target, json=options.json, quiet=options.quiet), Console())
     return asyncio.run(runner.run(Run(target=target, replay=order), None))
+
+
+def recorded_target(cassette: Cassette) -> str:
+    """What the trace ran, as it is named from the working directory. Raises `Failure` when the trace does not say."""
+    target = cassette.target
+    if target is None:
+        raise Failure(f"trace {cassette.trace_id} does not say what it ran", hint="name it: --target TARGET")
+    # In the trace, paths begin at the root of the project.
+    path = find_project().root / split_attribute(target)[0]
+    if not path.exists() or Path(split_attribute(target)[0]).exists():
+        return target
+    return os.path.relpath(path) + target[len(split_attribute(target)[0]) :]
 
 
 async def read_cassette(prefix: str) -> Cassette:

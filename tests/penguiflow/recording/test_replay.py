@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -405,3 +406,33 @@ async def test_without_a_recorder_calls_are_just_made(world: World) -> None:
     flow.run()
     assert await flow.call("go") == [4, "why: 1"]
     await flow.stop()
+
+
+async def test_secrets_are_compared_masked(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the environment is filled in again; another one is somebody else's, wherever it goes."""
+    monkeypatch.setenv("AGENT_API_KEY", "sk-0123456789abcdef")
+    prompts: list[str] = []
+
+    async def login(user: str) -> dict[str, str]:
+        return {"access_token": "tok-9876543210", "user": user}
+
+    async def model(headers: dict[str, str], prompt: str) -> str:
+        prompts.append(prompt)
+        return "ok"
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        session = await ctx.record("login", login, "me")
+        key = os.environ["AGENT_API_KEY"]
+        headers = {"authorization": f"Bearer {session['access_token']}", "api_key": key}
+        return await ctx.record("model", model, headers, f"{message.payload} {key}")
+
+    flow = create(node(ask).to())
+    cassette, results = await record(sink, flow, "why")
+    stored = b"".join(each.data for each in sink.records)
+    assert b"sk-0123456789abcdef" not in stored
+    assert b"tok-9876543210" not in stored
+    outcome = await again(flow, cassette)
+    assert outcome.same, outcome.diverged
+    assert outcome.output == results[-1]
+    assert len(prompts) == 1
+    assert "sk-0123456789abcdef" not in cassette.model_dump_json()

@@ -223,3 +223,13 @@ def test_a_test_of_what_has_changed_is_refused(project: Path, target: str, capsy
     (project / "test_asking.py").touch()
     assert main(["test", "last", "-o", "test_asking.py"]) == 2
     assert "--force" in capsys.readouterr().err
+
+
+def test_it_works_from_a_folder_of_the_project(
+    project: Path, target: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(target, "ask", capsys)
+    monkeypatch.chdir(project / "flows")
+    assert main(["replay", "last", "--quiet"]) == 0
+    assert main(["test", "last", "-o", "../tests/test_asking.py"]) == 0
+    assert 'load_flow("flows/asking.py", beside=__file__)' in (project / "tests" / "test_asking.py").read_text()
