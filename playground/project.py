@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from penguiflow.recording.masking import MaskingRules
 
 PROJECT_FILE = "pyproject.toml"
 HOME_VARIABLE = "PENGUIFLOW_HOME"
@@ -42,6 +45,24 @@ class Project(NamedTuple):
                 f"{self.root / PROJECT_FILE}: [tool.penguiflow] flows must be a list of paths or modules"
             )
         return targets + [item for item in named if item.rstrip("/") not in targets]
+
+    def masking_rules(self) -> MaskingRules:
+        """What is a secret: the usual, and what `[tool.penguiflow.masking]` says of `keys`, `environment`, `harmless`.
+
+        Raises `ProjectError` when that is not lists of names.
+        """
+        from penguiflow.recording.masking import KEYS, MaskingRules
+
+        section = self._configuration().get("masking", {})
+        found: dict[str, list[str]] = {}
+        for name in ("keys", "environment", "harmless"):
+            names = section.get(name, []) if isinstance(section, dict) else None
+            if not isinstance(names, list) or not all(isinstance(item, str) and item for item in names):
+                raise ProjectError(
+                    f"{self.root / PROJECT_FILE}: [tool.penguiflow.masking] {name} must be a list of names"
+                )
+            found[name] = names
+        return MaskingRules([*KEYS, *found["keys"]], found["environment"], found["harmless"])
 
     def _configuration(self) -> dict[str, Any]:
         import tomllib

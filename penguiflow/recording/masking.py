@@ -168,12 +168,15 @@ class Masker:
         return self._walk(value, _OPEN_PLACE)
 
     def text(self, text: str) -> str:
-        """A text that is only shown, like a line of a log, without secrets, `password=…` among them."""
-        return self._in_text(self.early(text))
+        """A text that is only shown, like a line of a log, without secrets, `password=…` among them.
+
+        What is hidden already stays as it is.
+        """
+        return self.early(text).replace(HIDDEN, "⟦$secret")
 
     def early(self, text: str) -> str:
         """A text that is only shown, and will be cut before it becomes part of an event."""
-        return self._assigned.sub(self._hide_assigned, self._replaced(text))
+        return self._assigned.sub(self._hide_assigned, self.replaced(text))
 
     def prefix_at_end(self, text: str) -> int:
         """How many characters at the end of a text may be the beginning of a secret."""
@@ -184,6 +187,18 @@ class Masker:
                     longest = length
                     break
         return longest
+
+    def first_start(self, text: str) -> int:
+        """Where the first secret of the environment begins; the length of a text without one."""
+        found = None if self._pattern is None else self._pattern.search(text)
+        return len(text) if found is None else found.start()
+
+    def last_end(self, text: str) -> int:
+        """Where the last secret of the environment ends; 0 without one."""
+        end = 0
+        for found in () if self._pattern is None else self._pattern.finditer(text):
+            end = found.end()
+        return end
 
     # -- within --------------------------------------------------------------------------------------------------------
 
@@ -206,7 +221,7 @@ class Masker:
             if FROZEN in value:
                 return value[FROZEN]
             if value.get("repr") is True and isinstance(value.get("value"), str):
-                return {**value, "value": self.text(value["value"])}
+                return {**value, "value": self._in_text(self.early(value["value"]))}
             return {self._key_text(key): self._walk(item, place or self._place_of(key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self._walk(item, place) for item in value]
@@ -242,9 +257,10 @@ class Masker:
     def _in_text(self, text: str) -> str:
         if _OPEN in text:
             text = text.replace(_OPEN, "⟦$$")
-        return self._replaced(text).replace(HIDDEN, "⟦$secret")
+        return self.replaced(text).replace(HIDDEN, "⟦$secret")
 
-    def _replaced(self, text: str) -> str:
+    def replaced(self, text: str) -> str:
+        """A text with marks in place of the environment's secrets, which `encode` makes final."""
         if self._pattern is None:
             return text
         text = self._pattern.sub(lambda match: f"{HIDDEN} {self._name(match[0])}⟧", text)

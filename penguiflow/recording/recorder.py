@@ -13,6 +13,7 @@ from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.masking import Masker, key_beside
 from penguiflow.recording.payloads import encode_data
+from penguiflow.recording.streams import HeldBack
 
 if TYPE_CHECKING:
     from penguiflow.observer import TraceLog
@@ -203,6 +204,7 @@ class _Log:
         "_encode",
         "_epoch",
         "_headers",
+        "_held_back",
         "_masker",
         "_name",
         "_recorder",
@@ -225,6 +227,7 @@ class _Log:
         self._masker = recorder.masker
         self._encode = recorder.masker.encode
         self._closed = False
+        self._held_back = HeldBack(recorder.masker)
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
@@ -261,6 +264,8 @@ class _Log:
             known = self._spans.get(span)
             if known is None:
                 span, known = self.root, self._spans[self.root]
+            if kind == "stream.chunk" and data is not None:
+                data = self._held_back.pass_on(known[2] if known[1] == "node" else "", data)
             encode = encode_data if kind in _BARE else self._encode
             self._write(kind, name, span, known[0], encode(data))
 
@@ -333,6 +338,8 @@ class _Log:
         """End what is still open, then the trace; a second call does nothing."""
         if self._closed:
             return
+        for stream, chunk in self._held_back.rest():
+            self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
         leftover = "interrupted" if status == "interrupted" else "cancelled"
         for span, (parent, kind, name) in reversed(self._spans.items()):
             ending = {"status": leftover} if parent is not None else {"status": status, **(data or {})}

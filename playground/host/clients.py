@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pydantic_core
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.masking import Masker
 from penguiflow.state.errors import StoreError
 from playground.host.outbox import CHUNK, EVENT, FRAME, LINE, Outbox, Overflow
 from playground.host.tail import Sent, Tail
@@ -152,6 +153,8 @@ class Hub:
         self.clients: set[Client] = set()
         self.tail = Tail()
         self.read: Reader | None = None
+        self.masker: Masker | None = None
+        """Hides secrets in what is no event; events come without."""
         self.events = 0
         self.lines: deque[bytes] = deque(maxlen=MAX_LINES)
         self._host_seq = 0
@@ -174,12 +177,14 @@ class Hub:
         """Tell everyone about the host itself."""
         now = time.time()
         offset_ns = int((now - self._started) * 1e9)
-        encoded = pydantic_core.to_json(data)
+        encoded = pydantic_core.to_json(data) if self.masker is None else self.masker.encode(data)
         self.add_record(EventRecord(self._host_seq, 0, HOST_TRACE, "0", None, now, offset_ns, kind, name, encoded))
         self._host_seq += 1
 
     def add_line(self, line: LogLine) -> None:
         """Pass a line of the log on to everyone, and keep it for those to come."""
+        if self.masker is not None:
+            line = line.model_copy(update={"text": self.masker.text(line.text)})
         data = encode(line)
         self.lines.append(data)
         for client in self.clients:
@@ -187,7 +192,7 @@ class Hub:
 
     def add_result(self, result: Result) -> None:
         """Tell those who follow a run that it is over."""
-        data = encode(result)
+        data = encode(result if self.masker is None else _without_secrets(result, self.masker))
         self._result_bytes += len(data) - len(self._results.pop(result.trace_id, b""))
         self._results[result.trace_id] = data
         while self._result_bytes > MAX_RESULT_BYTES:
@@ -214,6 +219,11 @@ class Hub:
         self.tail.add(event)
         for client in self.clients:
             client.put_event(event)
+
+
+def _without_secrets(result: Result, masker: Masker) -> Result:
+    shown = {"output": masker.value(result.output), "error": masker.value(result.error)}
+    return result.model_copy(update=shown)
 
 
 def is_chunk(record: EventRecord) -> bool:

@@ -165,7 +165,8 @@ class Engine:
         if id(runnable) in self._recorders:
             return
         data = {"flow": runnable.info.name, "target": runnable.info.target}
-        inner = Recorder(self._wire, store=self._records.store, name=runnable.info.name, data=data)
+        masker = self._wire.hub.masker
+        inner = Recorder(self._wire, store=self._records.store, name=runnable.info.name, data=data, masker=masker)
         recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
         runnable.flow.run(registry=runnable.registry, recorder=recorder)
         self._recorders[id(runnable)] = recorder

@@ -16,6 +16,7 @@ from types import ModuleType
 
 import penguiflow
 from penguiflow import Headers, Message, ModelRegistry, Node, create
+from penguiflow.recording.masking import KEY_FILE, Masker
 from playground.host.control import Load, Loaded, Loading, Ready
 from playground.host.engine import Engine
 from playground.host.logs import WireHandler
@@ -98,6 +99,8 @@ def _serve(order: Load, records: Records, wire: Wire) -> None:
     )
     _give_way(project)
     _add_python_path(order.python_path)
+
+    wire.hub.masker = Masker(project.home / KEY_FILE, project.masking_rules())
 
     async def run() -> None:
         engine = Engine(order, loader, wire, records)
