@@ -46,8 +46,9 @@ _HMAC_HEX = 32
 
 HIDDEN = f"⟦secret-{token_hex(8)}"
 """Marks what is hidden already, until the event is encoded: nobody else can know it."""
-_OPEN_PLACE, _TOKEN_PLACE, _SECRET_PLACE = range(3)
-"""What may stand at a place: anything, a secret text, a secret text or number. (A `token` may be one of many.)"""
+_OPEN_PLACE, _SHOWN_PLACE, _TOKEN_PLACE, _SECRET_PLACE = range(4)
+"""What may stand at a place: anything, the text of an error, a secret text, a secret text or number. (A `token` may be
+one of many.)"""
 _OPEN = "⟦$"
 _LOOKS_LIKE_KEY = re.compile(r"\$+secret")
 _MARK = re.compile(r"⟦\$(?:(?P<literal>\$)|secret (?P<secret>env:[^⟧]*|hmac:[0-9a-f]+)⟧)")
@@ -95,7 +96,7 @@ class Masker:
         self._endings = tuple(_normal(key) for key in self._rules.keys)
         # How the last characters of a key look, in JSON, that is worth a closer look.
         endings = [b"%b" % ending.encode() for key in self._rules.keys for ending in _spellings(f'"{key}'[-_TAIL:])]
-        self._tails = frozenset([*endings, b'"repr', b"$secret"[-_TAIL:]])
+        self._tails = frozenset([*endings, b'"repr', b"error", b"$secret"[-_TAIL:]])
         self._assigned = re.compile(
             rf"(?P<head>(?:{'|'.join(map(re.escape, self._rules.keys))})[\"']?\s*[=:]\s*(?:b?[\"'])?"
             r"(?:(?:bearer|basic)\s+)?)(?P<value>[^\s\"',;&)}\]]+)",
@@ -203,7 +204,7 @@ class Masker:
     # -- within --------------------------------------------------------------------------------------------------------
 
     def _is_named(self, name: str) -> bool:
-        return name in self._rules.environment or self._place_of(name) != _OPEN_PLACE
+        return name in self._rules.environment or self._place_of(name) >= _TOKEN_PLACE
 
     def _masked(self, encoded: bytes) -> bytes:
         data = from_json(encoded)
@@ -212,9 +213,9 @@ class Masker:
 
     def _walk(self, value: Any, place: int) -> Any:
         if isinstance(value, str):
-            if value and (place or value in self.values):
+            if value and (place >= _TOKEN_PLACE or value in self.values):
                 return self._hidden(value)
-            return self._in_text(value)
+            return self._in_text(self.early(value) if place == _SHOWN_PLACE else value)
         if isinstance(value, dict):
             if HIDDEN in value:
                 return {"$secret": value[HIDDEN]}
@@ -222,7 +223,9 @@ class Masker:
                 return value[FROZEN]
             if value.get("repr") is True and isinstance(value.get("value"), str):
                 return {**value, "value": self._in_text(self.early(value["value"]))}
-            return {self._key_text(key): self._walk(item, place or self._place_of(key)) for key, item in value.items()}
+            return {
+                self._key_text(key): self._walk(item, max(place, self._place_of(key))) for key, item in value.items()
+            }
         if isinstance(value, list):
             return [self._walk(item, place) for item in value]
         if place == _SECRET_PLACE and isinstance(value, int | float) and not isinstance(value, bool):
@@ -231,6 +234,8 @@ class Masker:
 
     def _place_of(self, key: str) -> int:
         name = _normal(key)
+        if name == "error":
+            return _SHOWN_PLACE
         if not name.endswith(self._endings) or name in self._harmless:
             return _OPEN_PLACE
         return _TOKEN_PLACE if name.endswith("token") else _SECRET_PLACE
