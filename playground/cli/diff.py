@@ -11,6 +11,7 @@ from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import DiffOutput
 from playground.cli.stores import open_trace
+from playground.cli.waiting import waiting
 from playground.render.difference import diff_lines, side_by_side_lines
 
 __all__ = ["DiffOptions", "diff"]
@@ -32,8 +33,8 @@ def diff(options: DiffOptions) -> int:
         raise Failure("choose one of --json and --side-by-side")
     if options.limit < 1:
         raise Failure("--limit must be at least 1")
-    found, a, b = asyncio.run(_compare(options))
     console = Console()
+    found, a, b = asyncio.run(_compare(console, options))
     if options.json:
         output = DiffOutput(schema=1, a=a, b=b, **dict(found))
         console.json(output.model_dump(mode="json", by_alias=True), indent=2)
@@ -44,6 +45,10 @@ def diff(options: DiffOptions) -> int:
     return ExitCode.DONE
 
 
-async def _compare(options: DiffOptions) -> tuple[TraceDiff, TraceSummary, TraceSummary]:
-    async with open_trace(options.a) as (one, a), open_trace(options.b) as (other, b):
+async def _compare(console: Console, options: DiffOptions) -> tuple[TraceDiff, TraceSummary, TraceSummary]:
+    async with (
+        waiting(console, "comparing"),
+        open_trace(options.a) as (one, a),
+        open_trace(options.b) as (other, b),
+    ):
         return await diff_traces((one, a.trace_id), (other, b.trace_id), limit=options.limit), a, b

@@ -17,6 +17,7 @@ from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.stores import events_of, open_trace
+from playground.cli.waiting import waiting
 from playground.dashboard.text import one_line, size
 from playground.project import find_project
 
@@ -78,8 +79,8 @@ def export_trace(options: ExportOptions) -> int:
         raise Failure("say where to: either a file, or --otlp URL")
     if options.content and options.otlp is None:
         raise Failure("--content goes with --otlp; a file has everything")
-    output = asyncio.run(_export(options))
     console = Console()
+    output = asyncio.run(_export(console, options))
     if options.json:
         console.json(output.model_dump(mode="json", by_alias=True), indent=2)
     elif output.file is None:
@@ -90,8 +91,8 @@ def export_trace(options: ExportOptions) -> int:
     return ExitCode.DONE
 
 
-async def _export(options: ExportOptions) -> ExportOutput:
-    async with open_trace(options.trace) as (store, trace):
+async def _export(console: Console, options: ExportOptions) -> ExportOutput:
+    async with waiting(console, "exporting"), open_trace(options.trace) as (store, trace):
         if trace.status == "running":
             raise Failure(f"trace {trace.trace_id} is still running", hint="export it when it is over")
         if options.file is None:
@@ -143,8 +144,8 @@ def import_trace(options: ImportOptions) -> int:
     """Take in the trace of a file; returns the exit code."""
     if options.new_id is not None and not 0 < len(options.new_id) <= MAX_ID_CHARS:
         raise Failure(f"--as: an id has 1 to {MAX_ID_CHARS} characters")
-    found = asyncio.run(_import(options))
     console = Console()
+    found = asyncio.run(_import(console, options))
     if options.json:
         output = ImportOutput(
             schema=1, trace_id=found.trace_id, events=found.events, artifacts=found.artifacts, new=found.new
@@ -157,14 +158,15 @@ def import_trace(options: ImportOptions) -> int:
     return ExitCode.DONE
 
 
-async def _import(options: ImportOptions) -> Imported:
+async def _import(console: Console, options: ImportOptions) -> Imported:
     if not options.file.exists():
         raise Failure(f"there is no file {options.file}", ExitCode.NOT_FOUND)
     if not options.file.is_file():
         raise StoreUnreadable(f"{options.file} is no file", path=str(options.file))
     store = SQLiteStateStore(find_project().database)
     try:
-        return await store.import_trace(options.file, trace_id=options.new_id)
+        async with waiting(console, "importing"):
+            return await store.import_trace(options.file, trace_id=options.new_id)
     except TraceExists as error:
         raise Failure(str(error), hint="--as NEW_ID takes it in under another id") from None
     finally:
