@@ -42,8 +42,10 @@ def open_dashboard(options: TuiOptions) -> int:
         _need_terminal()
     _need_packages()
     size = _size(options.size)
-    if options.screenshot is not None and not options.screenshot.parent.is_dir():
-        raise Failure(f"--screenshot: no such folder: {options.screenshot.parent}")
+    if options.screenshot is not None:
+        _check_picture(options.screenshot)
+    keys = [key.strip() for key in options.keys.split(",") if key.strip()]
+    _check_names(options.theme, keys)
     port = _port(options.port)
     for path in options.paths:
         check_target(path)
@@ -68,7 +70,7 @@ def open_dashboard(options: TuiOptions) -> int:
         theme=options.theme,
         screenshot=options.screenshot,
         size=size,
-        keys=[key.strip() for key in options.keys.split(",") if key.strip()],
+        keys=keys,
         run=options.run,
         sample=options.sample,
     )
@@ -98,6 +100,45 @@ def _check_store(database: Path) -> None:
     from penguiflow.state.files import check_file
 
     check_file(database, timeout_s=STORE_CHECK_S)
+
+
+def _check_picture(path: Path) -> None:
+    """Say what is wrong with the file's name before anything runs."""
+    if not path.parent.is_dir():
+        raise Failure(f"--screenshot: no such folder: {path.parent}")
+    if path.suffix.lower() != ".svg":
+        raise Failure(f"--screenshot: {path}: the picture is an SVG", hint=f"name it {path.with_suffix('.svg').name}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise Failure(f"--screenshot: {path} cannot be written", hint="name a file in a folder of your own")
+
+
+def _check_names(theme: str | None, keys: list[str]) -> None:
+    """Textual is asked only when there is something to ask: importing it takes time."""
+    if theme is not None:
+        from textual.theme import BUILTIN_THEMES
+
+        if theme not in BUILTIN_THEMES:
+            raise Failure(f"--theme: no theme is named {theme!r}", hint=f"there is {', '.join(sorted(BUILTIN_THEMES))}")
+    for key in keys:
+        if not _is_key(key):
+            raise Failure(f"--keys: no key is named {key!r}", hint="such as tab,down,enter,ctrl+p,slash,G")
+
+
+def _is_key(key: str) -> bool:
+    import unicodedata
+
+    from textual.keys import KEY_NAME_REPLACEMENTS, Keys
+
+    name = key
+    while name.startswith(("ctrl+", "shift+", "alt+")):
+        name = name.partition("+")[2]
+    if len(name) == 1 or name in {known.value for known in Keys} | set(KEY_NAME_REPLACEMENTS.values()):
+        return True
+    try:
+        unicodedata.lookup(name.replace("_", " "))
+    except KeyError:
+        return False
+    return True
 
 
 def _port(port: int | None) -> int:

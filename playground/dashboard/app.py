@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 OUTWARD = {FLOWS: FLOWS, RUNS: FLOWS, TRACE: RUNS, INSPECT: TRACE, OUTPUT: TRACE}
 """Where escape leads."""
+EMPTY_ROWS = 6
 Severity = Literal["information", "warning", "error"]
 
 
@@ -121,7 +122,8 @@ class DashboardApp(App[int]):
         return found
 
     def _boxes(self, width: int, height: int) -> dict[str, Box]:
-        rows = max(len(self.flows), 2)
+        # Without flows there is a hint to read.
+        rows = max(len(self.flows), 2) if len(self.flows) or not self.workspace.listed else EMPTY_ROWS
         return place(width, height, flows=rows, state=self.state, focus=self.pane.id or FLOWS, zoomed=self.zoomed)
 
     @property
@@ -175,6 +177,11 @@ class DashboardApp(App[int]):
     def say(self, message: str, severity: str = "information") -> None:
         """Tell people once; without markup, for the text may be anybody's."""
         self.notify(one_line(message)[:400], severity=cast("Severity", severity), markup=False)
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """The screen as SVG; its spaces stay, in renderers too that drop those at the beginning of a text."""
+        svg = super().export_screenshot(title=title, simplify=simplify)
+        return svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
 
     # -- what is shown --------------------------------------------------------------------------------------------
 

@@ -119,6 +119,14 @@ class Control:
         from penguiflow.state.traces import TraceQuery
 
         self.workspace.runs.merge(await source.find_traces(TraceQuery(limit=LISTED, text=text)))
+        shown = self.workspace.current
+        if shown is not None and not (shown.live or shown.over or shown.loading):
+            await self._catch_up(source, shown)
+
+    async def _catch_up(self, source: Source, trace: TraceModel) -> None:
+        """A run of another process goes on in the store only."""
+        for raw in await source.load_event_bytes(trace.trace_id, after=trace.last_seq, limit=PAGE):
+            trace.add(raw)
 
     # -- traces ---------------------------------------------------------------------------------------------------
 
@@ -141,14 +149,16 @@ class Control:
             self._show(known, False)
             return
         trace = self.workspace.begin_loading(trace_id)
+        complete = False
         try:
-            await self._read_all(source, trace)
+            complete = await self._read_all(source, trace)
         finally:
-            self.workspace.end_loading(trace)
+            self.workspace.end_loading(trace, complete=complete)
         if self.wanted == trace_id:
             self._show(trace, False)
 
-    async def _read_all(self, source: Source, trace: TraceModel) -> None:
+    async def _read_all(self, source: Source, trace: TraceModel) -> bool:
+        """Read a trace; False when another one was wanted before its end."""
         tries = 0
         while True:
             after = trace.last_seq
@@ -160,11 +170,11 @@ class Control:
             if page and after < 0 and self.wanted == trace.trace_id:
                 self._show(trace, True)
             if self.wanted != trace.trace_id and len(page) == PAGE:
-                return
+                return False
             if len(page) == PAGE and trace.last_seq > after:
                 continue
             if not self.workspace.missing(trace) or tries >= GAP_TRIES:
-                return
+                return True
             tries += 1
             await asyncio.sleep(GAP_WAIT_S)
 

@@ -152,6 +152,8 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
 
 
 def _state(trace: TraceModel, span: Span) -> Node:
+    if trace.loading and span.end_ns is None:
+        return field("state", "loading…", "dim")
     state = f"{GLYPHS.get(span.status, '?')} {span.status} · {duration(seconds(span, trace.now_ns()))}"
     attempts = [child for child in span.children if child.kind == "attempt"]
     if len(attempts) > 1:

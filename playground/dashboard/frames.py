@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 20
 CLOCK_EVERY = 4
 """Frames between two redraws of what only time changes."""
-RUNS_EVERY_S = 5.0
+RUNS_EVERY_S = 1.5
+"""Seconds between two looks at the runs of other processes."""
 
 
 class Frames:
@@ -64,7 +65,7 @@ class Frames:
             workspace.modules_changed = False
             before = len(app.flows)
             app.flows.show(workspace.modules)
-            if len(app.flows) != before:
+            if len(app.flows) != before or not before:
                 app.relayout()
             if app.pane.id == FLOWS:
                 app.inspector.show_flow(app.flows.module, app.flows.flow)
@@ -116,7 +117,8 @@ class Frames:
                 app.spans.touch()
             self.refresh_bars()
         app.inspector.sync()
-        if len(app.screen_stack) == 1:
+        # Behind a form a few times a second will do: the keys belong to the form.
+        if len(app.screen_stack) == 1 or self.count % CLOCK_EVERY == 0:
             for pane in app.panes.values():
                 pane.redraw_if_changed()
 

@@ -196,12 +196,19 @@ class Workspace:
         """From now on keep aside what arrives of this trace; returns the model to fill."""
         self.loading.setdefault(trace_id, [])
         self.traces.pop(trace_id, None)
-        return TraceModel(trace_id)
+        trace = TraceModel(trace_id)
+        trace.loading = True
+        return trace
 
-    def end_loading(self, trace: TraceModel) -> None:
-        """Add what was kept aside, and take the trace in."""
-        for raw in self.loading.pop(trace.trace_id, []):
+    def end_loading(self, trace: TraceModel, *, complete: bool) -> None:
+        """Add what was kept aside, and take the trace in; one that was given up midway is read anew when asked for."""
+        waiting = self.loading.pop(trace.trace_id, [])
+        if not complete:
+            return
+        for raw in waiting:
             trace.add(raw)
+        trace.loading = False
+        trace.revision += 1
         self.traces[trace.trace_id] = trace
         if trace.over:
             self.runs.ended(trace)

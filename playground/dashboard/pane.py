@@ -17,7 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from playground.dashboard.palette import Palette
-from playground.dashboard.text import Row, cells, clip, clip_row, one_line, row_cells
+from playground.dashboard.text import Row, cells, clip, clip_row, one_line, row_cells, wrap
 from playground.dashboard.views.base import View
 
 LIGHT = "╭─╮│╰─╯"
@@ -145,7 +145,7 @@ class Pane(Widget, can_focus=True):
         if index < len(view):
             return view.safe_row(index, width)
         if not len(view) and view.empty:
-            texts = view.empty.split("\n")
+            texts = [piece for text in view.empty.split("\n") for piece in wrap(text, width)]
             return [(texts[line], "dim")] if line < len(texts) else []
         return []
 

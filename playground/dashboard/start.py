@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from playground.sources import Source
 
 WAIT_S = 30.0
+FAILED, USAGE, NOT_FOUND = 1, 2, 3
+"""Exit codes, as all of `pf` has them."""
 
 
 class Options(NamedTuple):
@@ -59,7 +61,7 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
         app.run(headless=True, size=options.size, auto_pilot=shot.take)
         if shot.failure:
             print(f"pf tui: {shot.failure}", file=sys.stderr)
-            return 1
+            return shot.code
     return app.return_code or 0
 
 
@@ -82,6 +84,7 @@ class Screenshot:
         self._app = app
         self._options = options
         self.failure = ""
+        self.code = FAILED
 
     async def take(self, pilot: Pilot[Any]) -> None:
         """Wait, run, press keys, write, exit."""
@@ -90,14 +93,23 @@ class Screenshot:
         await self._wait(self._listed, "flows")
         if options.run is not None and not self.failure:
             await self._run(options.run, options.sample)
+        if self.failure:
+            app.exit(self.code)
+            return
         for key in options.keys:
             await pilot.press(key)
         await pilot.pause()
         await asyncio.sleep(0.3)
         app.clear_notifications()
         await pilot.pause()
-        options.screenshot.write_text(app.export_screenshot(title="pf tui"), encoding="utf-8")
+        try:
+            options.screenshot.write_text(app.export_screenshot(title="pf tui"), encoding="utf-8")
+        except OSError as error:
+            self._fail(USAGE, f"--screenshot: {options.screenshot} cannot be written: {error.strerror}")
         app.exit(0)
+
+    def _fail(self, code: int, failure: str) -> None:
+        self.code, self.failure = code, failure
 
     def _listed(self) -> bool:
         modules = self._app.workspace.modules
@@ -109,10 +121,18 @@ class Screenshot:
             (flow for _, flow in app.flows.rows if flow is not None and target in {flow.target, flow.name}), None
         )
         if flow is None:
-            self.failure = f"{target}: no such flow"
+            broken = next((m for m, _ in app.flows.rows if m.error is not None and m.path == target), None)
+            if broken is not None and broken.error is not None:
+                self._fail(USAGE, f"{target}: {broken.error.message}")
+            else:
+                names = ", ".join(flow.name for _, flow in app.flows.rows if flow is not None)
+                self._fail(NOT_FOUND, f"{target}: no such flow" + (f"; there is {names}" if names else ""))
+            return
+        if sample and not 0 <= sample < len(flow.samples):
+            self._fail(USAGE, f"--sample: {target} has no sample {sample}; it has {len(flow.samples)}, the first is 0")
             return
         app.flows.pick(flow.target)
-        value = flow.samples[sample] if sample < len(flow.samples) else {}
+        value = flow.samples[sample] if flow.samples else {}
         app.launcher.run(flow, value)
         await self._wait(
             lambda: app.workspace.current is not None and app.workspace.current.over, f"the run of {target}"

@@ -59,6 +59,8 @@ class TraceModel:
         self.trace_id = trace_id
         self.live = False
         """True for a run that we see happen; its views begin at their end."""
+        self.loading = False
+        """True while it is read from the store: what has no end yet may have one further on."""
         self.revision = 0
         self._reset()
 
@@ -108,7 +110,7 @@ class TraceModel:
 
     def now_ns(self) -> int:
         """Offset of this moment: the last event's once the trace is over."""
-        if self.over:
+        if self.over or self.loading:
             return self._last_offset
         return self._last_offset + int((self._clock() - self._last_seen) * NS)
 
@@ -168,7 +170,7 @@ class TraceModel:
 
     def waiting_for(self) -> str:
         """The node that the whole run waits for: its messages lie there and nothing runs. Empty when it goes on."""
-        if self.over or self._nodes_open > 0 or self._clock() - self._last_seen < SETTLED_S:
+        if self.over or self.loading or self._nodes_open > 0 or self._clock() - self._last_seen < SETTLED_S:
             return ""
         return next((node for node in self._queued if node != "Rookery"), "")
 

@@ -46,7 +46,7 @@ class FlowsView(View):
             else:
                 self.rows.append((module, None))
         if not self.rows:
-            self.empty = "No flows here.\n\nPut a module with a\nflow into flows/."
+            self.empty = "No flows here.\n\nPut one in flows/, or name a file: pf tui FILE.py"
         for index, (module, flow) in enumerate(self.rows):
             if before in {(module.path, flow.target if flow else None), (module.path, None)}:
                 self.cursor = index

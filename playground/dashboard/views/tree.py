@@ -18,6 +18,8 @@ MAX_DEPTH = 40
 MAX_SPLICES = 8
 """More places than this changed at once: lay the whole tree out again."""
 TIME_CELLS = 8
+UNKNOWN = "◌"
+"""The mark of a span whose end may not be read yet."""
 CHEAP_S = 0.005
 
 
@@ -272,14 +274,15 @@ class TreeView(View):
         label_width = width - axis - TIME_CELLS - (2 if axis else 1)
         now = trace.now_ns()
         row = self._label(span, min(depth, MAX_DEPTH), label_width)
-        time_text = duration(seconds(span, now))
+        unknown = trace.loading and span.end_ns is None
+        time_text = "" if unknown else duration(seconds(span, now))
         row.append(
             (" " + " " * (TIME_CELLS - cells(time_text)) + time_text, "dim" if span.end_ns is not None else "busy")
         )
         if axis:
             total = max(now, 1)
             end = now if span.end_ns is None else span.end_ns
-            role = "bar-error" if failed(span) else "bar-busy" if span.end_ns is None else "bar"
+            role = "bar-error" if failed(span) else "bar-busy" if span.end_ns is None and not unknown else "bar"
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
 
@@ -287,6 +290,8 @@ class TreeView(View):
         children = shown_children(span)
         mark = ("▾" if self.is_open(span) else "▸") if children else " "
         glyph, role = GLYPHS.get(span.status, "?"), ROLES.get(span.status, "")
+        if self.trace is not None and self.trace.loading and span.end_ns is None:
+            glyph, role = UNKNOWN, "dim"
         name, extra, extra_role = self._texts(span)
         used = 2 * depth + 4
         name = clip(name, max(width - used, 0))

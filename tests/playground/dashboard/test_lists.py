@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from playground.dashboard.text import clip_start
 
@@ -73,6 +77,74 @@ async def test_a_run_that_nothing_happens_in_says_what_it_waits_for(open_desk: O
         desk.source.inbox.events.extend(waiting.events[sent:])
         await desk.until(lambda: "waiting for" not in desk.text(), "the node")
         assert "● route" in desk.text()
+
+
+async def test_runs_of_other_processes_come_in_behind_an_open_form(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any
+) -> None:
+    async with open_desk(size=(140, 40)) as desk:
+        await desk.press("j", "enter")
+        await desk.until(lambda: "number of the ticket" in desk.text(), "the form")
+        source.add_past(triage("4" * 32, ts=1_780_000_100.0))
+        began = time.monotonic()
+        await desk.until(lambda: "✔ 4444" in desk.text(), "the other run")
+        assert time.monotonic() - began < 5
+        assert "number of the ticket" in desk.text()
+
+
+async def test_a_run_of_another_process_is_followed_in_the_store(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any
+) -> None:
+    run = triage("4" * 32)
+    source.add_past(run, "running")
+    source.stored[run.trace_id] = run.events[:20]
+    async with open_desk() as desk:
+        await desk.until(lambda: len(desk.app.run_rows) == 1, "the run")
+        await desk.press("2", "enter")
+        await desk.until(lambda: "● technical" in desk.text(), "the running node")
+        source.stored[run.trace_id] = run.events
+        await desk.until(lambda: "✔ technical" in desk.text() and "✔ reply" in desk.text(), "the end")
+
+
+async def test_what_is_still_being_read_is_not_said_to_run(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playground.dashboard.control.PAGE", 10)
+    source.add_past(triage("4" * 32))
+    source.add_past(triage("5" * 32))
+    gate, pages = asyncio.Event(), source.load_event_bytes
+
+    async def load(trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
+        if after >= 0:
+            await gate.wait()
+        return list(await pages(trace_id, after=after, limit=limit))
+
+    monkeypatch.setattr(source, "load_event_bytes", load)
+    async with open_desk() as desk:
+        await desk.until(lambda: len(desk.app.run_rows) == 2, "the runs")
+        await desk.press("2", "enter")
+        await desk.until(lambda: "◌ technical" in desk.text(), "the first page")
+        assert "loading…" in desk.text()
+        assert "● technical" not in desk.text()
+        # Another run is wanted before its end: it is read anew when it is asked for again.
+        desk.app.control.select("4" * 32)
+        gate.set()
+        await desk.until(lambda: "✔ technical" in desk.text() and "TRACE 44444444" in desk.text(), "the other run")
+        desk.app.control.select("5" * 32)
+        await desk.until(lambda: "✔ technical" in desk.text() and "TRACE 55555555" in desk.text(), "the whole run")
+        assert "◌" not in "".join(line for line in desk.text().splitlines() if "technical" in line)
+
+
+async def test_empty_panes_say_what_to_do_in_full(open_desk: OpenDesk, source: Any) -> None:
+    source.modules = []
+    async with open_desk(size=(80, 24)) as desk:
+        await desk.until(lambda: "No flows here." in desk.text(), "the flows")
+        hint = [line[2:22].strip() for line in desk.text().splitlines()]
+        assert "Put one in flows/, or name a file:" in " ".join(hint)
+        await desk.press("4", "z")
+        assert "what is selected is shown here." in desk.text()
+        await desk.press("z", "3")
+        assert "on a run shows it." in desk.text()
 
 
 def test_paths_keep_their_end() -> None:

@@ -19,6 +19,8 @@ def test_a_picture_is_drawn_without_a_terminal(source: Any, tmp_path: Path) -> N
     )
     assert code == 0
     svg = path.read_text()
+    # Renderers may drop the spaces that texts begin with, unless they are told not to.
+    assert svg.startswith('<svg xml:space="preserve" ')
     for part in ("ConnectionError", "answer", "technical"):
         assert part in svg
     assert source.requests[0].input == {"id": 1, "text": "impossible", "priority": "high"}
@@ -28,8 +30,26 @@ def test_a_picture_is_drawn_without_a_terminal(source: Any, tmp_path: Path) -> N
 
 def test_an_unknown_target_is_said(source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = Project(tmp_path, tmp_path / ".penguiflow")
-    assert run_dashboard(source, project=project, screenshot=tmp_path / "a.svg", run="nothing") == 1
-    assert "nothing: no such flow" in capsys.readouterr().err
+    assert run_dashboard(source, project=project, screenshot=tmp_path / "a.svg", run="nothing") == 3
+    assert "nothing: no such flow; there is hello, triage" in capsys.readouterr().err
+    assert run_dashboard(source, project=project, screenshot=tmp_path / "a.svg", run="flows/broken.py") == 2
+    assert "flows/broken.py: SyntaxError" in capsys.readouterr().err
+    assert not (tmp_path / "a.svg").exists()
+
+
+def test_a_sample_that_is_not_there_is_said(source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project(tmp_path, tmp_path / ".penguiflow")
+    assert run_dashboard(source, project=project, screenshot=tmp_path / "a.svg", run="triage", sample=7) == 2
+    assert "triage has no sample 7; it has 2" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_said(
+    source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = Project(tmp_path, tmp_path / ".penguiflow")
+    (tmp_path / "a.svg").mkdir()
+    assert run_dashboard(source, project=project, screenshot=tmp_path / "a.svg") == 2
+    assert "a.svg cannot be written: Is a directory" in capsys.readouterr().err
 
 
 def test_a_source_that_cannot_be_made_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
