@@ -179,4 +179,3 @@ def address_attributes(url: Any) -> Attributes:
     except ValueError:  # what somebody wrote is no address
         return {}
     return found
-
