@@ -93,6 +93,85 @@ async def test_a_replay_answers_from_the_recording(sink: Any, world: World) -> N
     assert (outcome.status, outcome.answered, outcome.made, outcome.same) == ("ok", 2, 0, True)
 
 
+async def test_the_time_of_the_world_is_not_spent_again(sink: Any, world: World) -> None:
+    world.delays = {"0": 0.2, "1": 0.2, "2": 0.2}
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        return [(await ctx.record("model", world.answer, number)).text for number in range(3)]
+
+    flow = create(node(ask).to())
+    cassette, results = await record(sink, flow, "go")
+    outcome = await again(flow, cassette)
+    assert outcome.output == results[-1]
+    assert outcome.seconds < sum(call.seconds for call in cassette.calls) / 10
+
+
+async def test_a_recording_that_ends_early_says_so(sink: Any, world: World) -> None:
+    """The process died with a call on its way: that call is not in the log."""
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        for number in range(2):
+            await ctx.record("model", world.answer, number)
+        return message
+
+    flow = create(node(ask).to())
+    await record(sink, flow, "go")
+    events = sink.events()
+    last = max(event.seq for event in events if event.kind == "record")
+    cassette = Cassette.of([*events[:last], events[-1]._replace(data={"status": "interrupted"})])
+    outcome = await again(flow, cassette)
+    assert outcome.diverged is not None
+    assert outcome.diverged.path == "ask[0]/attempt[0]/model[1]"
+    assert "it ends here, as the recorded run was interrupted" in str(outcome.diverged)
+
+
+async def test_a_deadline_leaves_as_much_time_as_it_did(sink: Any) -> None:
+    left: list[float] = []
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        assert message.deadline_s is not None
+        left.append(message.deadline_s - time.time())
+        return "done"
+
+    flow = create(node(ask).to())
+    flow.run(recorder=Recorder(sink, name="asking"))
+    await flow.call(Message(payload="go", headers=Headers(tenant="acme"), deadline_s=time.time() + 100))
+    await flow.stop()
+    long_ago = [
+        event._replace(
+            ts=event.ts - 1e6,
+            data={**event.data, "deadline_s": event.data["deadline_s"] - 1e6}
+            if event.data.get("deadline_s")
+            else event.data,
+        )
+        for event in sink.events()
+    ]
+    outcome = await again(flow, Cassette.of(long_ago))
+    assert outcome.same, outcome.difference
+    assert abs(left[1] - left[0]) < 5
+
+
+async def test_what_a_node_sends_under_another_id_is_not_answered(sink: Any, world: World) -> None:
+    async def begin(message: Message, ctx: Context) -> Any:
+        await ctx.emit(Message(payload="own", headers=message.headers))
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        return await ctx.record("model", world.answer, message.payload)
+
+    first, second = node(begin), node(ask)
+    flow = create(first.to(second), second.to())
+    flow.run(recorder=Recorder(sink, name="asking"))
+    message = Message(payload="go", headers=Headers(tenant="acme"))
+    await flow.emit(message)
+    await flow.fetch()
+    await flow.stop()
+    asked = len(world.asked)
+    cassette = Cassette.of(event for event in sink.events() if event.trace_id == message.trace_id)
+    outcome = await again(flow, cassette)
+    assert len(world.asked) == asked
+    assert "which is not the recorded one" in str(outcome.diverged)
+
+
 async def test_a_changed_prompt_stops_at_exactly_that_call(sink: Any, world: World) -> None:
     suffix = ""
     reached = []
