@@ -296,6 +296,18 @@ def tui(
     return lambda: open_dashboard(options)
 
 
+@app.command(short_help="Print the JSON Schema of an output or of the events.")
+def schema(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="`events`, or a command's name; all names by default.")
+    ] = None,
+) -> Command:
+    """Print the JSON Schema of the events of a trace (`events`), or of what a command prints with --json."""
+    from playground.cli.schema import show_schema
+
+    return lambda: show_schema(name)
+
+
 @app.command(short_help="Print the version.")
 def version() -> None:
     """Print the version."""
