@@ -181,6 +181,8 @@ class HostSession:
         names = {target, *self._in_project(target)}
         inside = tuple(name.rstrip("/") + "/" for name in names)
         matching = [m for m in self._modules if m.path in names or m.path.startswith(inside) or target in _spelled(m)]
+        if "." in names:
+            matching += [m for m in self._modules if "/" not in m.path and m not in matching]
         found = [flow for module in matching for flow in module.flows]
         attribute = split_attribute(target)[1]
         if attribute is not None and len(found) > 1:

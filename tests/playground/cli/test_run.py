@@ -319,6 +319,31 @@ def test_refusals(pf: Capture, target: str) -> None:
     assert f"did you mean {Path('flows/obey.py')}?" in pf.err
 
 
+def test_a_folder(pf: Capture, target: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (project / "flows", project):
+        monkeypatch.chdir(folder)
+        for name in (str(project / "flows"), "." if folder.name == "flows" else "flows/"):
+            assert pf("run", name, "-q", "--no-store") == 0
+            assert pf.out.startswith("hello")
+            assert pf("graph", name, "--dot") == 0
+
+    (project / "flows" / "second.py").write_text((project / target).read_text())
+    monkeypatch.chdir(project / "flows")
+    assert pf("run", "./", "--no-store") == 2
+    assert pf.err == "pf: ./ has several flows\n  flows/obey.py\n  flows/second.py\n  hint: name one of them\n"
+
+
+def test_what_is_no_flow_is_called_by_what_it_is(pf: Capture, target: str, project: Path) -> None:
+    assert pf("run", f"{target}:obey", "--no-store") == 2
+    assert "'obey' is the function of a node, which its flow calls\n  hint: Name the flow: flow.\n" in pf.err
+    assert pf("run", f"{target}:nope", "--no-store") == 2
+    assert "hint: It has: flow.\n" in pf.err
+    (project / "folder.py").mkdir()
+    assert pf("run", "folder.py", "--no-store") == 3
+    assert "pf: folder.py is a folder without Python modules\n" in pf.err
+    assert "did you mean" not in pf.err
+
+
 def test_a_long_result_is_folded_on_a_terminal(pf: Capture, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
