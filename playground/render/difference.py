@@ -173,8 +173,6 @@ def _ending(diff: TraceDiff, paint: Paint, width: int | None) -> Iterator[str]:
 
 def _numbers(name: str, a: str, b: str, width: int | None) -> str:
     shown = one_line(name)
-    if width is None:
-        room = max(cells(shown), _NAME_WIDTH)
-    else:
-        room = min(_NAME_WIDTH, max(4, width - 2 * _NUMBER_WIDTH - 4))
+    left = sys.maxsize if width is None else width - 2 * _NUMBER_WIDTH - 4
+    room = max(4, min(max(cells(shown), _NAME_WIDTH) if width is None else _NAME_WIDTH, left))
     return f"  {pad(shown, room)} {a:>{_NUMBER_WIDTH}} {b:>{_NUMBER_WIDTH}}"
