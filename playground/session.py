@@ -56,9 +56,18 @@ class HostDied(Exception):
     """The host process ended by itself; the text says how, in one line."""
 
     def __init__(
-        self, message: str, *, exit_code: int | None, signal: str | None, stderr: str, interrupted: Sequence[str]
+        self,
+        message: str,
+        *,
+        exit_code: int | None,
+        signal: str | None,
+        stderr: str,
+        interrupted: Sequence[str],
+        heard: bool = False,
     ) -> None:
         super().__init__(message)
+        self.heard = heard
+        """Whether `frames` has given what it wrote already."""
         self.exit_code = exit_code
         """None when a signal ended it."""
         self.signal = signal
@@ -306,6 +315,7 @@ class HostSession:
             signal=death.signal,
             stderr=death.stderr,
             interrupted=interrupted,
+            heard=self._read,
         )
 
     async def _connect(self, url: str, token: str) -> None:
