@@ -140,7 +140,7 @@ async def test_what_runs_is_not_exported_and_what_exists_is_not_written_over(
     store = open_store(tmp_path / "source.db")
     store.recorder().open("running")
     await store.flush()
-    with pytest.raises(StoreError, match="still running"):
+    with pytest.raises(StoreError, match="is not over"):
         await write_trace_file(store, "running", tmp_path / "r.pftrace")
     before = bytes_of(exported)
     with pytest.raises(FileExistsError):
