@@ -266,7 +266,7 @@ def prune(
 @app.command(short_help="Open the dashboard.")
 def tui(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
+        list[str] | None, typer.Argument(metavar="PATHS", help="Files, folders or modules; flows/ by default.")
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="N", help="Port of the host; a free one by default.")] = None,
     theme: Annotated[str | None, typer.Option(metavar="NAME", help="One of Textual's themes.")] = None,
