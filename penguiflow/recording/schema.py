@@ -150,6 +150,9 @@ class CallEnd(End):
     cancelled: bool = False
     latency_ms: float
     replayed: bool = False
+    """True when the answer came from a recording."""
+    waited: bool = False
+    """Whether the call took turns with others: a replay waits where it did."""
 
 
 class Record(_Data):
@@ -160,6 +163,9 @@ class Record(_Data):
     cancelled: bool = False
     latency_ms: float
     replayed: bool = False
+    """True when the answer came from a recording."""
+    waited: bool = False
+    """Whether the call took turns with others: a replay waits where it did."""
 
 
 class PlaybookStart(_Data):
