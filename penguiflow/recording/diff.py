@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Counted", "Difference", "Measured", "Side", "TraceDiff", "diff_traces"]
 
-PAGE = 2000
+PAGE = 512
 """Events of each trace that are in memory at a time."""
 MAX_REMEMBERED = 10_000
 """Differences of which the place is kept; the others are only counted."""

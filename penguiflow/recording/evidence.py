@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Place", "Side", "changes", "read_sides"]
 
-PAGE = 2000
+PAGE = 512
 MAX_CHANGES = 50
 """Of one difference."""
 MAX_CHARS = 4096

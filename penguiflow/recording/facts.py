@@ -45,7 +45,7 @@ _NOISE = frozenset(
     {
         "attempt", "chunk_seq", "cost", "deadline_s", "duration_ms", "duration_s", "ended", "file", "latency_ms",
         "line", "message_id", "node_id", "ordinal", "replayed", "same_as", "sleep_s", "source", "started", "stream_id",
-        "target", "task_id", "tokens", "traceback", "trace_id", "usage",
+        "target", "waited", "task_id", "tokens", "traceback", "trace_id", "usage",
     }
 )  # fmt: skip
 """Data that tells when, where and how long, and differs from run to run."""

@@ -1,8 +1,8 @@
 """A trace as one file: to send to a colleague, to keep beside a bug report, to read on another machine.
 
 The file is gzip; unpacked it is lines of JSON: a header (format, version, trace id, how much of what follows), every
-event as it is stored, without the trace's id, then the artifacts that events refer to, then the checksum of all before
-it. The same trace gives the same bytes. Secrets are masked in what is stored, and so they are here.
+event with all its payloads, without the trace's id, then the checksum of all before it. The same trace gives the same
+bytes. Secrets are masked in what is stored, and so they are here.
 
 Whoever reads trusts nothing: sizes are bounded while they are unpacked, every event is looked at, and nothing counts
 until the checksum was right.
@@ -10,14 +10,11 @@ until the checksum was right.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import gzip
 import os
-import re
 import stat
 import zlib
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.metadata import version
@@ -46,18 +43,14 @@ FREE_BYTES = 64 * 1024 * 1024
 MAX_RATIO = 200
 """A file may unpack to `FREE_BYTES`, and to so many times its size beyond that: traces pack to a tenth."""
 MAX_ID_CHARS = 500
-_PAGE = 2000
+_PAGE = 512
 _PIECE = 64 * 1024
 _UNPACKED_AT_ONCE = 1024 * 1024
 _MAX_EDGES = 1_000_000
 """Of the bytes of `kind`, `name` and ids in one line."""
 _GZIP = b"\x1f\x8b"
 _DATA = b',"data":'
-_ARTIFACT = re.compile(rb'"\$artifact":"(sha256:[0-9a-f]{64})"')
 _INT64 = 1 << 63
-
-LoadArtifact = Callable[[str], Awaitable[bytes | None]]
-"""Gives the content that is kept under `sha256:…`."""
 
 
 class _Header(BaseModel):
@@ -101,14 +94,11 @@ class Written(NamedTuple):
     """What went into a file."""
 
     events: int
-    artifacts: int
     bytes: int
     """Of the file."""
 
 
-async def write_trace_file(
-    store: TraceStore, trace_id: str, path: Path, *, overwrite: bool = False, load_artifact: LoadArtifact | None = None
-) -> Written:
+async def write_trace_file(store: TraceStore, trace_id: str, path: Path, *, overwrite: bool = False) -> Written:
     """Write a trace that has ended; the file appears whole or not at all.
 
     Raises `FileExistsError` (unless `overwrite`), `StoreNotWritable`, `StoreError` for a trace that is running.
@@ -127,10 +117,9 @@ async def write_trace_file(
         lines = _Lines(file)
         lines.write(to_json(header))
         await _write_events(store, trace_id, trace.events, lines)
-        artifacts = await _write_artifacts(lines, load_artifact)
         lines.finish()
         size = file.tell()
-    return Written(trace.events, artifacts, size)
+    return Written(trace.events, size)
 
 
 @contextmanager
@@ -164,19 +153,6 @@ async def _write_events(store: TraceStore, trace_id: str, events: int, lines: _L
         after += len(page)
 
 
-async def _write_artifacts(lines: _Lines, load_artifact: LoadArtifact | None) -> int:
-    if load_artifact is None:
-        return 0
-    count = 0
-    for name in lines.artifacts:
-        content = await load_artifact(name)
-        # One that was forgotten meanwhile is missing here as it is there.
-        if content is not None:
-            count += 1
-            lines.write(to_json({"artifact": name, "data": base64.b64encode(content).decode()}))
-    return count
-
-
 class _Lines:
     """Packs lines, and counts them into the checksum."""
 
@@ -184,19 +160,19 @@ class _Lines:
         # Neither name nor time, so that the same trace gives the same bytes.
         self._packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
         self._sum = sha256()
-        self.artifacts: dict[str, None] = {}
-        """Those that were referred to, in order."""
 
     def write(self, line: bytes) -> None:
         line += b"\n"
         self._sum.update(line)
         self._packed.write(line)
-        if b'"$artifact"' in line:
-            self.artifacts.update(dict.fromkeys(name.decode() for name in _ARTIFACT.findall(line)))
 
     def finish(self) -> None:
-        self._packed.write(to_json({"sha256": self._sum.hexdigest()}) + b"\n")
+        self._packed.write(_last_line(self._sum.hexdigest()))
         self._packed.close()
+
+
+def _last_line(checksum: str) -> bytes:
+    return to_json({"sha256": checksum}) + b"\n"
 
 
 def is_trace_file(path: Path) -> bool:
@@ -211,7 +187,7 @@ def is_trace_file(path: Path) -> bool:
 
 
 class TraceFile:
-    """Reads a trace file, once, from front to end: `records()`, `artifacts()`, then `finish()`.
+    """Reads a trace file, once, from front to end: `records()`, then `finish()`.
 
     Nothing that it gives is to be trusted before `finish()` returned: it proves that the file is whole.
     Every method raises `StoreUnreadable` for what is damaged, cut off or too large, and opening it `StoreTooNew`.
@@ -263,28 +239,10 @@ class TraceFile:
                 data,
             )
 
-    def artifacts(self) -> Iterator[tuple[str, bytes]]:
-        """Content by name (`sha256:…`), after the events; ends with the line that has the checksum."""
-        while True:
-            line = self._next()
-            try:
-                value = from_json(line) if line else {}
-                if not isinstance(value, dict):
-                    raise _Damaged("a line is no object")
-                if "artifact" not in value:
-                    self._last: Any = value.get("sha256")
-                    return
-                name, content = value["artifact"], base64.b64decode(value["data"], validate=True)
-            except (ValueError, KeyError, TypeError, binascii.Error, _Damaged) as error:
-                raise self._unreadable(error) from error
-            if name != f"sha256:{sha256(content).hexdigest()}":
-                raise self._unfit("is damaged: an artifact is not what its name says")
-            self._sum.update(line)
-            yield name, content
-
     def finish(self) -> None:
         """The last word: the checksum is right, and nothing follows."""
-        if self._last != self._sum.hexdigest():
+        line = self._next()
+        if line != _last_line(self._sum.hexdigest()):
             raise self._unfit("is damaged or cut off: its checksum is wrong")
         if self._next():
             raise self._unfit("is damaged: something follows its end")

@@ -19,11 +19,12 @@ from penguiflow.state.batch import CHUNK_BYTES, CHUNK_EVENTS
 from penguiflow.state.chunks import pack
 from penguiflow.state.errors import StoreError, StoreUnreadable
 from penguiflow.state.rows import INSERT_TRACE, TraceRow
+from penguiflow.state.spill import INLINE_BYTES, keep, spill
 from penguiflow.state.traces import TraceStore, TraceSummary
 
 __all__ = ["Imported", "ReadyTrace", "TraceExists", "exists", "insert", "prepare"]
 
-_PAGE = 2000
+_PAGE = 512
 _NOBODY = 0
 """The writer of a trace that was never written here."""
 
@@ -37,7 +38,6 @@ class Imported(NamedTuple):
 
     trace_id: str
     events: int
-    artifacts: int
     new: bool
     """False when the store had the very same trace already."""
 
@@ -50,34 +50,41 @@ class ReadyTrace:
         self.trace_id = trace_id
         self.events_sum = ""
         """Checksum of the events, without the trace's id."""
-        self.artifacts: list[str] = []
         self._spool = spool
-        self._chunks: list[tuple[int, int, int]] = []
-        self._artifact_sizes: list[int] = []
+        self._chunks: list[tuple[int, int, int, int]] = []
+        self._payloads: dict[str, tuple[int, int]] = {}
 
     def add(self, records: Sequence[EventRecord]) -> None:
         """Take some more events."""
         row, last = self.row, records[-1]
-        data = pack(records)
-        self._chunks.append((records[0].seq, last.seq, self._spool.write(data)))
+        large: dict[str, bytes] = {}
+        data = pack(
+            [record if len(record.data) <= INLINE_BYTES else spill(record, INLINE_BYTES, large) for record in records]
+        )
+        self._chunks.append((records[0].seq, last.seq, *self._put(data)))
+        for name, payload in large.items():
+            if name not in self._payloads:
+                self._payloads[name] = self._put(payload)
+                row.bytes += len(payload)
         row.bytes += len(data)
         row.updated = last.ts
 
-    def add_artifact(self, name: str, content: bytes) -> None:
-        """Take an artifact, after the events."""
-        self.artifacts.append(name)
-        self._artifact_sizes.append(self._spool.write(content))
-
     def chunks(self) -> Iterator[tuple[int, int, bytes]]:
         """First and last `seq`, and the packed events."""
-        self._spool.seek(0)
-        for first, last, size in self._chunks:
-            yield first, last, self._spool.read(size)
+        for first, last, start, size in self._chunks:
+            yield first, last, self._get(start, size)
 
-    def contents(self) -> Iterator[tuple[str, bytes]]:
-        """The artifacts by name; to be asked for right after `chunks`."""
-        for name, size in zip(self.artifacts, self._artifact_sizes, strict=True):
-            yield name, self._spool.read(size)
+    def payloads(self) -> Iterator[tuple[str, bytes]]:
+        """Those that are kept beside the events, by name."""
+        for name, place in self._payloads.items():
+            yield name, self._get(*place)
+
+    def _put(self, data: bytes) -> tuple[int, int]:
+        return self._spool.tell(), self._spool.write(data)
+
+    def _get(self, start: int, size: int) -> bytes:
+        self._spool.seek(start)
+        return self._spool.read(size)
 
     def close(self) -> None:
         """Forget it."""
@@ -97,11 +104,9 @@ def prepare(path: Path, trace_id: str | None) -> ReadyTrace:
             for records in _pieces(file.records(name)):
                 if ready is None:
                     ready = ReadyTrace(TraceRow(name, records[0], _NOBODY), spool, name)
+                _check_references(records, path)
                 _describe(ready.row, records)
                 ready.add(records)
-            for artifact, content in file.artifacts():
-                if ready is not None:
-                    ready.add_artifact(artifact, content)
             file.finish()
             if ready is None or ready.row.status == "running":
                 raise StoreUnreadable(f"{path} is damaged: the trace has no end", path=str(path))
@@ -152,6 +157,17 @@ def insert(connection: sqlite3.Connection, ready: ReadyTrace) -> None:
         "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES (?, ?, ?, ?)",
         ((row.id, *chunk) for chunk in ready.chunks()),
     )
+    for name, payload in ready.payloads():
+        keep(connection, row.id, {name: payload})
+
+
+def _check_references(records: Sequence[EventRecord], path: Path) -> None:
+    """What stands for a payload that is kept elsewhere would get whatever this database has under that name."""
+    for record in records:
+        if b'"$artifact"' in record.data:
+            for value in from_json(record.data).values():
+                if isinstance(value, dict) and "$artifact" in value and "value" not in value:
+                    raise StoreUnreadable(f"{path} is damaged: a payload is missing", path=str(path))
 
 
 def _pieces(records: Iterable[EventRecord]) -> Iterator[list[EventRecord]]:

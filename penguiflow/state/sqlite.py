@@ -203,7 +203,7 @@ class SQLiteStateStore(KeepsState):
             new = not await importing.exists(self, ready)
             if new:
                 await self._transact(lambda connection: importing.insert(connection, ready))
-            return importing.Imported(ready.trace_id, ready.row.events, len(ready.artifacts), new)
+            return importing.Imported(ready.trace_id, ready.row.events, new)
         finally:
             ready.close()
 

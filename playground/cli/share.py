@@ -56,7 +56,6 @@ class ExportOutput(_Output):
     file: str | None
     """None when it was sent to a collector."""
     events: int
-    artifacts: int
     bytes: int
     """Of the file."""
     spans: int
@@ -68,7 +67,6 @@ class ImportOutput(_Output):
 
     trace_id: str
     events: int
-    artifacts: int
     new: bool
     """False when the project had the very same trace already."""
 
@@ -97,16 +95,13 @@ async def _export(console: Console, options: ExportOptions) -> ExportOutput:
             raise Failure(f"trace {trace.trace_id} is {trace.status}", hint="export it when it is over")
         if options.file is None:
             sent = await _send(store, trace, options.otlp or "", content=options.content)
-            return ExportOutput(
-                schema=1, trace_id=trace.trace_id, file=None, events=trace.events, artifacts=0, bytes=0, spans=sent
-            )
+            return ExportOutput(schema=1, trace_id=trace.trace_id, file=None, events=trace.events, bytes=0, spans=sent)
         written = await _write(store, trace, options.file, force=options.force)
         return ExportOutput(
             schema=1,
             trace_id=trace.trace_id,
             file=str(options.file),
             events=written.events,
-            artifacts=written.artifacts,
             bytes=written.bytes,
             spans=0,
         )
@@ -147,9 +142,7 @@ def import_trace(options: ImportOptions) -> int:
     console = Console()
     found = asyncio.run(_import(console, options))
     if options.json:
-        output = ImportOutput(
-            schema=1, trace_id=found.trace_id, events=found.events, artifacts=found.artifacts, new=found.new
-        )
+        output = ImportOutput(schema=1, trace_id=found.trace_id, events=found.events, new=found.new)
         console.json(output.model_dump(mode="json", by_alias=True), indent=2)
     elif found.new:
         console.line(f"{one_line(found.trace_id)}: {found.events:,} events")

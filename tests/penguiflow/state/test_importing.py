@@ -7,8 +7,10 @@ import gzip
 import json
 import os
 import random
+import sqlite3
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from penguiflow.observer import Payload
 from penguiflow.recording import tracefile
 from penguiflow.recording.tracefile import write_trace_file
-from penguiflow.state import SQLiteStateStore
+from penguiflow.state import Retention, SQLiteStateStore
 from penguiflow.state.errors import StoreError, StoreTooNew, StoreUnreadable
 from penguiflow.state.importing import TraceExists
 
@@ -80,6 +82,27 @@ async def test_what_comes_out_is_what_went_in(open_store: OpenStore, tmp_path: P
         assert again.read_bytes() == path.read_bytes()
         again.unlink()
     assert [event.seq for event in await target.load_events("long\x00\u202e/../", after=1000, limit=2)] == [1001, 1002]
+
+
+async def test_large_payloads_go_along(open_store: OpenStore, tmp_path: Path) -> None:
+    source, target = open_store(tmp_path / "source.db"), open_store(tmp_path / "target.db")
+    log = source.recorder().open("t")
+    for number in range(3):
+        data = {"message_id": f"m{number}", "payload": Payload({"text": "x" * 400_000, "$artifact": "sha256:00"})}
+        log.event("message.enqueued", "a->Rookery", log.root, data)
+    log.close("ok")
+    await source.flush()
+    path = tmp_path / "t.pftrace"
+    await write_trace_file(source, "t", path)
+    assert (await target.import_trace(path)).new
+    assert await target.load_event_bytes("t") == await source.load_event_bytes("t")
+    assert await target.get_trace("t") == await source.get_trace("t")
+    with closing(sqlite3.connect(tmp_path / "target.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM payloads").fetchone() == (1,)
+    assert (await target.import_trace(path)).new is False
+    await target.prune(Retention(max_traces=0))
+    with closing(sqlite3.connect(tmp_path / "target.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
 
 
 async def test_a_trace_that_was_taken_up_again(open_store: OpenStore, tmp_path: Path) -> None:
@@ -206,9 +229,12 @@ HOSTILE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "an odd status": lambda lines: [*lines[:-1], changed(lines[-1], data={"status": "sleeping"})],
     "one that runs": lambda lines: [*lines[:-1], changed(lines[-1], data={"status": "running"})],
     "an odd origin": lambda lines: [lines[0], changed(lines[1], data={"origin": {"trace_id": [1]}}), *lines[2:]],
-    "an artifact that is another": lambda lines: [*lines, b'{"artifact":"sha256:00","data":"eA=="}\n'],
-    "an artifact that is a path": lambda lines: [*lines, b'{"artifact":"../../x","data":"eA=="}\n'],
-    "an artifact that is none": lambda lines: [*lines, b'{"artifact":1,"data":2}\n'],
+    "a payload of somebody else": lambda lines: [
+        *lines[:2],
+        changed(lines[2], data={"payload": {"type": "x", "$artifact": "sha256:" + "0" * 64, "bytes": 1}}),
+        *lines[3:],
+    ],
+    "a line more": lambda lines: [*lines, b"{}\n"],
     "no lines": lambda lines: [],
 }
 

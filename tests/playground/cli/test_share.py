@@ -42,7 +42,6 @@ def test_to_another_project(
         "schema": 1,
         "trace_id": "one",
         "events": 11,
-        "artifacts": 0,
         "new": True,
     }
     assert main(["inspect", "one", "--json"]) == 0
