@@ -46,8 +46,8 @@ async def write(path: Path, trace_id: str, events: int, *, changed: float = 0.0,
     await store.close()
 
 
-def compare(folder: Path, a: str, b: str) -> tuple[float, float, str]:
-    """Seconds and MB of `pf diff`, from the start of the process to its end, and what it found."""
+def compare(folder: Path, a: str, b: str) -> tuple[float, float, float, str]:
+    """Seconds, CPU seconds and MB of `pf diff`, from the start of the process to its end, and what it found."""
     environment = {**os.environ, "PENGUIFLOW_HOME": str(folder)}
     command = [sys.executable, "-m", "playground", "diff", a, b]
     begun = time.perf_counter()
@@ -58,7 +58,7 @@ def compare(folder: Path, a: str, b: str) -> tuple[float, float, str]:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     found = next(line for line in told.splitlines() if "difference" in line)
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024, found
+    return time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, found
 
 
 def main() -> None:
@@ -79,10 +79,11 @@ def main() -> None:
             ("every message and every message id changed", "all"),
         ):
             runs = [compare(Path(name), "one", other) for _ in range(options.runs)]
-            seconds, memory = [run[0] for run in runs], [run[1] for run in runs]
+            seconds, cpu, memory = [run[0] for run in runs], [run[1] for run in runs], [run[2] for run in runs]
             print(
                 f"2 x {options.events:,} events, {title}: {statistics.median(seconds):.1f} s"
-                f" ({min(seconds):.1f} to {max(seconds):.1f}), {max(memory):.0f} MB, {runs[0][2]!r}",
+                f" ({min(seconds):.1f} to {max(seconds):.1f}), {statistics.median(cpu):.1f} s of CPU,"
+                f" {max(memory):.0f} MB, {runs[0][3]!r}",
                 flush=True,
             )
 

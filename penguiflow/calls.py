@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -56,6 +57,8 @@ class Answer(NamedTuple):
     was `cancelled`, or the node `abandoned` the call."""
     seconds: float = 0.0
     """How long it took."""
+    waited: bool = True
+    """Whether others could run meanwhile."""
 
 
 class Tape(Protocol):
@@ -124,9 +127,24 @@ class _Entry:
                 context._flow()._cancel(trace, str(stop))
                 raise
         self.started = perf_counter()
+        self.waited = False
         self.span = ""
         if kind != "record":
             self.span = log.start(kind, name, self.parent, {"ordinal": self.call.ordinal, "request": self.call.request})
+
+    async def make(self, perform: Callable[..., Any], *args: Any) -> Any:
+        """Make the call, and see whether others could run meanwhile: that is what order depends on."""
+        made = perform(*args)
+        if not inspect.isawaitable(made):
+            return made
+        turned = asyncio.get_running_loop().call_soon(self._turned)
+        try:
+            return await made
+        finally:
+            turned.cancel()
+
+    def _turned(self) -> None:
+        self.waited = True
 
     def returned(self, response: Any) -> None:
         """Write the response."""
@@ -144,9 +162,13 @@ class _Entry:
 
     def _write(self, status: str, data: dict[str, Any]) -> None:
         data["latency_ms"] = (perf_counter() - self.started) * 1e3
+        waited = self.waited
         if self.answer is not None:
+            waited = self.answer.waited
             data["latency_ms"] = self.answer.seconds * 1e3
             data["replayed"] = True
+        if not waited:
+            data["waited"] = False
         kind, name = self.call.kind, self.call.name
         if kind == "record":
             data = {"ordinal": self.call.ordinal, "request": self.call.request, **data}
@@ -159,7 +181,8 @@ class _Entry:
         if answer.ending is not None:
             await self._end_alike(answer)
         assert self.trace.tape is not None
-        await self.trace.tape.turn(self.call)
+        if answer.waited:
+            await self.trace.tape.turn(self.call)
         if answer.error is not None:
             raise answer.error
         return answer.response
@@ -201,8 +224,7 @@ async def call_out(
         if entry.answer is not None:
             response = await entry.replay(entry.answer)
         else:
-            made = perform(*args)
-            response = await made if inspect.isawaitable(made) else made
+            response = await entry.make(perform, *args)
     except BaseException as error:
         entry.failed(error)
         raise
@@ -234,6 +256,7 @@ async def stream_out(
                 yield piece
         return
     entry = _Entry(context, trace, log, kind, name, request)
+    entry.waited = True
     pieces: list[Any] = []
     try:
         if entry.answer is not None:
@@ -271,5 +294,5 @@ def chance(context: Context) -> random.Random:
         return random.Random()
     scope = scope_of(context, log)
     if scope.random is None:
-        scope.random = random.Random(call_now(context, "ctx.random", lambda: random.getrandbits(SEED_BITS)))
+        scope.random = random.Random(call_now(context, "ctx.random", lambda: secrets.randbits(SEED_BITS)))
     return scope.random

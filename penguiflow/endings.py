@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Endings", "forget_timeout"]
 
 logger = logging.getLogger("penguiflow.core")
+_OURS = str(Path(__file__).parent) + os.sep
 
 
 class Endings:
@@ -54,7 +59,8 @@ class Endings:
             status = "cancelled" if cancelled else "timeout" if timed_out else "error"
             late = "the trace's deadline" if isinstance(failure, DeadlinePassed) else f"{worker.policy.timeout_s} s"
             cause = TimeoutError(f"no answer within {late}") if timed_out else failure
-            data = {"latency_ms": latency_ms, "error": log.describe(cause)}
+            described = log.describe(cause) if timed_out else _with_place(log.describe(cause), worker.func)
+            data = {"latency_ms": latency_ms, "error": described}
             log.end("attempt", worker.port.name, span, context._span, status, data)
         interrupted = isinstance(failure, KeyboardInterrupt) and self.interrupts_end_loop
         if not cancelled and (interrupted or isinstance(failure, Closed)) and trace is not None and trace.error is None:
@@ -164,6 +170,14 @@ def forget_timeout(context: Context) -> None:
         context._task.uncancel()
         context._cancels -= 1
         context._timed_out = False
+
+
+def _with_place(described: Mapping[str, Any], func: Any) -> Mapping[str, Any]:
+    """What failed in our own code, as a check of what the function gave, has the place of the function."""
+    code = getattr(inspect.unwrap(func), "__code__", None)
+    if code is None or code.co_filename.startswith(_OURS) or not str(described.get("file") or "").startswith(_OURS):
+        return described
+    return {**described, "file": code.co_filename, "line": code.co_firstlineno}
 
 
 def _late_answer(message: Message) -> Message:

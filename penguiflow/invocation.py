@@ -18,6 +18,7 @@ from penguiflow.endings import Endings, forget_timeout
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
 from penguiflow.node_state import log_changes
+from penguiflow.observer import Payload
 from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_id_of, trace_status
 from penguiflow.turns import take_turn
 from penguiflow.types import WM, FinalAnswer, Message
@@ -370,8 +371,8 @@ class Invoker:
             about = {"checkpoint": kind, "decision": action}
             trace.log.event("checkpoint.hit", worker.port.name, context._span, about)
             if action in ("edit", "skip", "inject"):
-                shown = trace.log.describe(payload) if isinstance(payload, BaseException) else payload
-                edit = {"before": shown, "after": decision.value, "by": "interceptor"}
+                shown = trace.log.describe(payload) if isinstance(payload, BaseException) else Payload(payload)
+                edit = {"before": shown, "after": Payload(decision.value), "by": "interceptor"}
                 trace.log.event("edit", worker.port.name, context._span, edit)
             trace.log.event("checkpoint.resolved", worker.port.name, context._span, about)
         if action == "inject":

@@ -56,9 +56,18 @@ class HostDied(Exception):
     """The host process ended by itself; the text says how, in one line."""
 
     def __init__(
-        self, message: str, *, exit_code: int | None, signal: str | None, stderr: str, interrupted: Sequence[str]
+        self,
+        message: str,
+        *,
+        exit_code: int | None,
+        signal: str | None,
+        stderr: str,
+        interrupted: Sequence[str],
+        heard: bool = False,
     ) -> None:
         super().__init__(message)
+        self.heard = heard
+        """Whether `frames` has given what it wrote already."""
         self.exit_code = exit_code
         """None when a signal ended it."""
         self.signal = signal
@@ -181,6 +190,8 @@ class HostSession:
         names = {target, *self._in_project(target)}
         inside = tuple(name.rstrip("/") + "/" for name in names)
         matching = [m for m in self._modules if m.path in names or m.path.startswith(inside) or target in _spelled(m)]
+        if "." in names:
+            matching += [m for m in self._modules if "/" not in m.path and m not in matching]
         found = [flow for module in matching for flow in module.flows]
         attribute = split_attribute(target)[1]
         if attribute is not None and len(found) > 1:
@@ -304,6 +315,7 @@ class HostSession:
             signal=death.signal,
             stderr=death.stderr,
             interrupted=interrupted,
+            heard=self._read,
         )
 
     async def _connect(self, url: str, token: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Attributes = dict[str, Any]
+_INT64 = 1 << 63
 CALLS = {"llm": names.CHAT, "tool": names.EXECUTE_TOOL, "remote": names.INVOKE_AGENT}
 """Kinds of spans that leave the process, and their operation."""
 _OPERATIONS = {
@@ -134,7 +135,8 @@ def json_text(value: Any, most: int) -> str:
 
 def flat(data: Mapping[str, Any]) -> Attributes:
     """The scalars of an event's data, under names of our own."""
-    return {names.PREFIX + key: value for key, value in data.items() if isinstance(value, str | int | float | bool)}
+    scalars = ((key, value) for key, value in data.items() if isinstance(value, str | int | float | bool))
+    return {names.PREFIX + key: _scalar(value) for key, value in scalars}
 
 
 def exception_attributes(error: Mapping[str, Any]) -> Attributes:
@@ -156,9 +158,15 @@ def _renamed(data: Mapping[str, Any], known: Mapping[str, str]) -> Attributes:
 def _pairs(data: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     for key, name in known.items():
         value = data.get(key)
-        texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        if texts or isinstance(value, str | int | float | bool):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
             yield name, value
+        elif isinstance(value, str | int | float | bool):
+            yield name, _scalar(value)
+
+
+def _scalar(value: str | int | float | bool) -> str | int | float | bool:
+    """Integers have 64 bits there; longer ones become texts."""
+    return str(value) if isinstance(value, int) and not -_INT64 <= value < _INT64 else value
 
 
 def _settings(payload: Any) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ __all__ = ["SpanSink"]
 MAX_SPAN_EVENTS = 128
 """What happens more often within a span is counted in its `dropped_events`, as the SDK does."""
 MAX_CONTENT_CHARS = 8192
+_LATEST_NS = (1 << 63) - 1
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _TOLD = frozenset(
     {
@@ -162,7 +163,7 @@ class SpanSink:
             kind,
             of.span_name(kind, record.name, data),
             record.parent_id,
-            trace.base_ns + record.offset_ns,
+            _clamped(trace.base_ns + record.offset_ns),
         )
         span.attributes = of.start_attributes(kind, record.name, data)
         if kind == "trace":
@@ -174,7 +175,7 @@ class SpanSink:
 
     def _end(self, trace: _Trace, span: _Open, record: EventRecord, data: dict[str, Any]) -> None:
         del trace.open[record.span_id]
-        end_ns = trace.base_ns + record.offset_ns
+        end_ns = _clamped(trace.base_ns + record.offset_ns)
         span.attributes.update(of.end_attributes(span.kind, data))
         if span.chunks:
             span.attributes[names.CHUNKS] = span.chunks
@@ -245,4 +246,9 @@ class SpanSink:
         if len(span.events) >= MAX_SPAN_EVENTS:
             span.dropped += 1
             return
-        span.events.append(Event(name, about, trace.base_ns + record.offset_ns))
+        span.events.append(Event(name, about, _clamped(trace.base_ns + record.offset_ns)))
+
+
+def _clamped(time_ns: int) -> int:
+    """What fits into a span, whatever an imported trace says."""
+    return min(max(time_ns, 0), _LATEST_NS)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from penguiflow.recording.events import EventRecord, EventSink, TraceEvent
     from penguiflow.recording.frontier import Frontier, read_frontier
     from penguiflow.recording.plan import CannotRestore
-    from penguiflow.recording.rebuild import NotRebuildable, rebuild
+    from penguiflow.recording.rebuild import NotRebuildable
     from penguiflow.recording.recorder import Recorder
     from penguiflow.recording.spans import Span, SpanTree, build_spans, find_message
 
@@ -26,7 +26,6 @@ _HOMES = {
     "build_spans": "spans",
     "find_message": "spans",
     "read_frontier": "frontier",
-    "rebuild": "rebuild",
 }
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
     "build_spans",
     "find_message",
     "read_frontier",
-    "rebuild",
 ]
 
 

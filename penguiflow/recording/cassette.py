@@ -62,6 +62,10 @@ class RecordedCall(BaseModel):
     """Seconds since the trace began."""
     seconds: float = 0.0
     """How long it took."""
+    waited: bool = True
+    """Whether others could run meanwhile."""
+    at_once: bool = False
+    """Whether no node began with anything between the answer before and this one."""
     seq: int = 0
     """The event that has its answer."""
     span: str = Field(default="", exclude=True)
@@ -171,6 +175,10 @@ class _Reader:
         self.late: set[str] = set()
         """Node spans whose trace had run out of time."""
         self.parents: dict[str, str] = {}
+        self.calm = False
+        """Whether an answer came, and no node began since."""
+        self.went_on: dict[str, int] = {}
+        """The last event of each span that shows its code at work."""
         self.forked = False
         self.chunks: dict[tuple[str, int], str] = {}
         self.streamed: dict[str, list[str]] = {}
@@ -206,6 +214,7 @@ class _Reader:
         elif kind == "deadline.exceeded":
             self.late.add(event.span_id)
         elif kind == "attempt.start":
+            self.calm = False
             where = self.paths.of(event.span_id)
             self.cassette.places[where.place] = where.path
         if moment == "end":
@@ -293,15 +302,22 @@ class _Reader:
             ending="abandoned" if data.get("cancelled") else None,
             begun_s=round(max(0.0, ended.offset_ns / 1e9 - seconds), 6),
             seconds=round(seconds, 6),
+            waited=data.get("waited") is not False,
+            at_once=self.calm,
             seq=ended.seq,
             span=begun.span_id if begun.kind == "record" else begun.parent_id or "",
         )
+        self.calm = self.calm or call.waited
+        if call.ending is None:
+            self.went_on[call.span] = call.seq
         # A run that was resumed repeats what it was at: the later answer is the one that counted.
         self.calls[place, call.name, ordinal] = call
 
     def _ending(self, call: RecordedCall) -> Ending:
         """What ended the call is what ended the attempt that it was made in."""
         span: str | None = call.span
+        if self.went_on.get(call.span, -1) > call.seq:
+            return "abandoned"
         while span is not None and span not in self.cut:
             span = self.parents.get(span)
         if span is None:

@@ -54,6 +54,8 @@ _CLOCK_AND_CHANCE = frozenset({"ctx.now", "ctx.random"})
 _DECISIONS = ("planner.", "checkpoint.")
 _ENDINGS = frozenset({"deadline.exceeded", "budget.exhausted", "cancel.requested", "message.dropped"})
 _ASPECTS = 8
+_ABSURD = 1e15
+"""Nobody uses so many tokens."""
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -350,4 +352,5 @@ def _error(error: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    told = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return told if abs(told) < _ABSURD else 0

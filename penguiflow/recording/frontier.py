@@ -37,6 +37,10 @@ class Frontier:
         """Its wall clock."""
         self.about: dict[str, Any] = {}
         """The data of the last `trace.start`: `flow`, `target`, `version` …"""
+        self.origin: tuple[str, int] | None = None
+        """Trace and event that a fork began at."""
+        self.origin_calls: list[TraceEvent] = []
+        """What a cassette needs of the calls that invocations under way had made in the origin."""
         self.epoch = 0
         self.waiting: dict[str, Held] = {}
         """Messages on edges in the order in which they were sent; those for `Rookery` nobody has fetched."""
@@ -166,6 +170,8 @@ class Frontier:
         self.submissions = int((event.data.get("forked") or {}).get("submissions") or 0)
         forked = event.data.get("forked")
         if isinstance(forked, dict):
+            origin = event.data.get("origin") or {}
+            self.origin = str(origin.get("trace_id", "")), int(origin.get("seq") or 0)
             for node, stream, number in forked.get("streams") or ():
                 self.streams[node, stream] = number
             self.error = forked.get("error")
@@ -410,6 +416,11 @@ async def read_frontier(store: TraceStore, trace_id: str, seq: int | None = None
             found.settle()
             break
         found.take(event)
+    if found.origin is not None and found.invocations:
+        # A fork's log does not repeat the calls that were answered before it.
+        before = await read_frontier(store, *found.origin, results=False)
+        under_way = [each for key, each in before.invocations.items() if key in found.invocations]
+        found.origin_calls = [*before.origin_calls, *(event for each in under_way for event in each.calls)]
     return found
 
 

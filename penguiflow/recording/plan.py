@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from penguiflow.recording.cassette import Cassette
+from penguiflow.recording.cassette import Cassette, RecordedCall
+from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.frontier import EXIT, Frontier
 from penguiflow.recording.held import Content, Held, NodeState
 from penguiflow.recording.masking import unmask
@@ -348,12 +349,20 @@ class _Planner:
         return self.plan.trace_id if stream == self.frontier.trace_id else stream
 
     def _calls(self) -> None:
-        events = [event for invocation in self.frontier.invocations.values() for event in invocation.calls]
-        if not events:
-            return
-        events.sort(key=lambda event: event.seq)
-        old, new = self.frontier.trace_id, self.plan.trace_id
-        self.plan.tape = ResumeTape(Cassette.of(event._replace(data=rename(event.data, old, new)) for event in events))
+        """Answers for what invocations under way had asked, those of a fork in the origin too."""
+        frontier = self.frontier
+        own = [event for invocation in frontier.invocations.values() for event in invocation.calls]
+        by_trace: dict[str, list[TraceEvent]] = {}
+        for event in [*frontier.origin_calls, *own]:
+            by_trace.setdefault(event.trace_id, []).append(event)
+        answers: dict[tuple[str, str, int], RecordedCall] = {}
+        for trace_id, events in by_trace.items():
+            events.sort(key=lambda event: event.seq)
+            new = self.plan.trace_id
+            cassette = Cassette.of(event._replace(data=rename(event.data, trace_id, new)) for event in events)
+            answers.update({(call.place, call.name, call.ordinal): call for call in cassette.calls})
+        if answers:
+            self.plan.tape = ResumeTape(Cassette(trace_id=self.plan.trace_id, calls=list(answers.values())))
 
 
 _MAX_SHOWN = 5

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter_ns, time, time_ns
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.masking import Masker, key_beside
-from penguiflow.recording.payloads import encode_data
+from penguiflow.recording.payloads import cuts, encode_data
 from penguiflow.recording.streams import HeldBack
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ MAX_ENDED = 4096
 """Ended traces whose last position is remembered, in case they are opened again."""
 MAX_ANNOTATED = 4096
 """Traces that are annotated and not yet open."""
+MAX_CUTS = 8
+"""Places that the end of a trace names, where payloads cannot be rebuilt."""
 _NS = 1_000_000_000
 
 # Events are made for everything that a flow does: what is asked for again and again is looked up.
@@ -67,7 +70,7 @@ class Recorder:
         sinks: Take every event, in order, on the loop's thread.
         store: Takes every event too; is asked when the flow must wait, and for `flush`.
         name: Name of the flow: the name of `trace.start` and `trace.end`.
-        data: Stands in every `trace.start`: `target`, `version`, `environment` …
+        data: Stands in every `trace.start`: `target`, `version` …
         worker: Names the process, where several record into one store; stands in `trace.start`.
         masker: Hides secrets; by default those that `MaskingRules` knows, with the key that is kept beside the store.
     """
@@ -88,7 +91,7 @@ class Recorder:
         self.failures = 0
         """Events that a sink did not take."""
         self._store = store
-        self._data: dict[str, Any] = {"flow": name, **(data or {})}
+        self._data: dict[str, Any] = {"flow": name, "environment": environment(), **(data or {})}
         if worker is not None:
             self._data["worker"] = worker
         self._writes = [sink.write for sink in sinks]
@@ -201,6 +204,7 @@ class _Log:
 
     __slots__ = (
         "_closed",
+        "_cuts",
         "_encode",
         "_epoch",
         "_headers",
@@ -227,6 +231,7 @@ class _Log:
         self._masker = recorder.masker
         self._encode = recorder.masker.encode
         self._closed = False
+        self._cuts: list[dict[str, str]] = []
         self._held_back = HeldBack(recorder.masker)
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
@@ -275,6 +280,8 @@ class _Log:
             return
         ends = _edges.get(edge) or _remember_edge(edge)
         payload = self._masker.payload(content)
+        if b'"repr":true' in payload or b',"lost":{' in payload:
+            self._note_cuts(payload, message_id)
         if envelope is None:
             data = b'{"payload":%b,"message_id":"%b",%b}' % (payload, message_id.encode(), ends)
         else:
@@ -294,6 +301,13 @@ class _Log:
         if known is None:
             span, known = self.root, self._spans[self.root]
         self._write("message.enqueued", edge, span, known[0], data)
+
+    def _note_cuts(self, payload: bytes, message_id: str) -> None:
+        """The trace's end tells where payloads cannot be rebuilt."""
+        for path, kind in cuts(from_json(payload)):
+            if len(self._cuts) < MAX_CUTS:
+                where = "/payload" + path.removeprefix("/value")
+                self._cuts.append({"message_id": message_id, "path": where, "type": kind})
 
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         """Write `message.dequeued`, and the starts of the node's span and of its first attempt."""
@@ -340,9 +354,14 @@ class _Log:
             return
         for stream, chunk in self._held_back.rest():
             self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
+        ending: dict[str, Any]
         leftover = "interrupted" if status == "interrupted" else "cancelled"
         for span, (parent, kind, name) in reversed(self._spans.items()):
-            ending = {"status": leftover} if parent is not None else {"status": status, **(data or {})}
+            ending = {"status": leftover}
+            if parent is None:
+                ending = {"status": status, **(data or {})}
+                if self._cuts:
+                    ending["not_forkable"] = self._cuts
             self._write(kind + ".end", name, span, parent, self._encode(ending))
         self._closed = True
         self._spans.clear()

@@ -146,6 +146,8 @@ async def replay_running(
         _check_answers(cassette)
     outcome = Replay(trace_id or new_id())
     tape = ReplayTape(cassette, outcome.trace_id, live_after=point)
+    engine = flow._engine
+    tape.order.quiet = lambda: engine is None or (engine.drainer is None and not engine.ready)
     strange: dict[str, StrangeTape] = {}
 
     def tape_of(other: str) -> ReplayTape | StrangeTape:

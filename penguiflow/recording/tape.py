@@ -26,6 +26,10 @@ _HIDDEN = "⟦$secret⟧"
 _LOST = re.compile(r"⟦\${1,2}secret hmac:[0-9a-f]+⟧")
 _SHORTEST_ID = 12
 """A shorter trace id may be part of any text."""
+_CALM_TURNS = 8
+"""Turns of the loop in which nothing happens, before the next answer is given."""
+_MAX_TURNS = 10_000
+"""Turns of the loop after which it is given although the flow is not at rest."""
 _PATIENCE_S = 0.05
 _SLOWNESS = 1.5
 """How much longer than in the recording the flow's own work may take before a later answer is given out of turn."""
@@ -82,12 +86,15 @@ class _Order:
     """
 
     def __init__(self, calls: Iterable[RecordedCall]) -> None:
+        self.quiet: Callable[[], bool] = lambda: True
+        """Whether nodes have nothing to do but wait."""
         self._queue = deque(sorted(calls, key=lambda call: call.seq))
         self._left = {call.seq for call in self._queue}
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._last_s = 0.0
         """When the answer before came, in the recording."""
         self._timer: asyncio.TimerHandle | None = None
+        self._settling = False
 
     async def turn(self, recorded: RecordedCall) -> None:
         """Return when it is this answer's turn."""
@@ -117,6 +124,25 @@ class _Order:
         if waiting is None:
             patience = _PATIENCE_S + _SLOWNESS * max(0.0, first.begun_s - self._last_s)
             self._timer = asyncio.get_running_loop().call_later(patience, self._give_up, first.seq)
+        elif first.at_once:
+            if not waiting.done():
+                waiting.set_result(None)
+        elif not self._settling:
+            self._settling = True
+            self._settle(_CALM_TURNS, _MAX_TURNS)
+
+    def _settle(self, calm: int, left: int) -> None:
+        """Let all that follows from the answer before be done: the world took longer than that."""
+        if calm and left:
+            calm = calm - 1 if self.quiet() else _CALM_TURNS
+            asyncio.get_running_loop().call_soon(self._settle, calm, left - 1)
+            return
+        self._settling = False
+        while self._queue and self._queue[0].seq not in self._left:
+            self._queue.popleft()
+        waiting = self._waiting.get(self._queue[0].seq) if self._queue else None
+        if waiting is None:
+            self._advance()
         elif not waiting.done():
             waiting.set_result(None)
 
@@ -148,8 +174,8 @@ class ReplayTape:
         )
         kept = [call for call in cassette.calls if live_after is None or call.seq <= live_after]
         self._calls = _Calls(kept, self._same)
-        # The clock and the dice answer without waiting; what was given up had no answer.
-        self._order = _Order(c for c in kept if not c.name.startswith("ctx.") and c.ending != "abandoned")
+        # What was given up had no answer.
+        self.order = _Order(c for c in kept if c.waited and c.ending != "abandoned")
         self._given: dict[tuple[str, str, int], RecordedCall] = {}
 
     def answer(self, call: Call) -> Answer | None:
@@ -170,7 +196,7 @@ class ReplayTape:
 
     async def turn(self, call: Call) -> None:
         """Return when the answer to this call is due."""
-        await self._order.turn(self._given.pop((call.place, call.name, call.ordinal)))
+        await self.order.turn(self._given.pop((call.place, call.name, call.ordinal)))
 
     def outlived(self, call: Call) -> TraceCancelled:
         """A call that was abandoned is awaited to its end now."""
@@ -291,7 +317,7 @@ def answer_of(recorded: RecordedCall) -> Answer:
     at = f"{recorded.path}/response"
     response = None if recorded.response is None else rebuild(open_secrets(recorded.response), at=at)
     error = None if recorded.error is None else _error_of(recorded.error)
-    return Answer(response, error, recorded.ending, recorded.seconds)
+    return Answer(response, error, recorded.ending, recorded.seconds, recorded.waited)
 
 
 def _error_of(data: dict[str, Any]) -> BaseException:

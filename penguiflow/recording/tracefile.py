@@ -114,8 +114,8 @@ async def write_trace_file(
     Raises `FileExistsError` (unless `overwrite`), `StoreNotWritable`, `StoreError` for a trace that is running.
     """
     trace = await store.get_trace(trace_id)
-    if trace is None or trace.status == "running":
-        raise StoreError(f"trace {trace_id} is still running: it can be exported when it is over")
+    if trace is None or trace.status in ("running", "paused"):
+        raise StoreError(f"trace {trace_id} is not over: it can be exported when it is")
     header = {
         "format": FORMAT,
         "version": VERSION,

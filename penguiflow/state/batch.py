@@ -15,6 +15,7 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import pack, pack_columns
 from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
+from penguiflow.state.spill import INLINE_BYTES, keep, spill
 
 __all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "append_events"]
 
@@ -30,11 +31,14 @@ _ROWS_AT_ONCE = 32
 class _Draft:
     """A trace within a batch: a copy of its row that becomes the row when the transaction is committed."""
 
-    __slots__ = ("chunks", "row")
+    __slots__ = ("chunks", "inline", "payloads", "row")
 
-    def __init__(self, row: TraceRow) -> None:
+    def __init__(self, row: TraceRow, inline: int) -> None:
         self.row = row
+        self.inline = inline
         self.chunks: list[tuple[int, int, bytes]] = []
+        self.payloads: dict[str, bytes] = {}
+        """Those too large to be kept inline, by name."""
 
     def take(self, records: Sequence[EventRecord], writer: int) -> None:
         """Take events in order, as chunks. Raises what a malformed event makes raise."""
@@ -43,7 +47,7 @@ class _Draft:
         # Most follow what is stored as they are, and go in together. (What two recorders mix up repeats itself.)
         if count <= CHUNK_EVENTS and first[0] == row.events == records[-1][0] - count + 1 and not row.prefix:
             fields = tuple(zip(*records, strict=True))
-            if "trace.start" not in fields[7][1:] and sum(map(len, fields[9])) < CHUNK_BYTES:
+            if "trace.start" not in fields[7][1:] and sum(map(len, fields[9])) < min(CHUNK_BYTES, self.inline):
                 self._take_together(records, fields, writer)
                 return
         self._take_each(records, writer)
@@ -79,12 +83,15 @@ class _Draft:
                 row.events = events
                 record = row.fit(record)
             events += 1
-            fitted.append(record)
-            size += len(record[9])
             if kind == "message.enqueued":
                 row.message(record)
             elif kind == "trace.end":
                 row.finish(record)
+            if len(record[9]) > self.inline:
+                record = spill(record, self.inline, self.payloads)
+                row.bytes += len(given[9]) - len(record[9])
+            fitted.append(record)
+            size += len(record[9])
             if size >= CHUNK_BYTES or len(fitted) >= CHUNK_EVENTS:
                 self._cut(fitted)
                 fitted = []
@@ -110,12 +117,19 @@ class Batch:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, writer: int, known: dict[str, TraceRow], *, version: int
+        self,
+        connection: sqlite3.Connection,
+        writer: int,
+        known: dict[str, TraceRow],
+        *,
+        version: int,
+        inline: int = INLINE_BYTES,
     ) -> None:
         self._connection = connection
         self._writer = writer
         self._known = known
         self._version = version
+        self._inline = inline
         self._drafts: dict[str, _Draft | None] = {}
 
     def add(self, records: Sequence[EventRecord]) -> int:
@@ -154,6 +168,8 @@ class Batch:
             else:
                 updates.append((*row.columns(), row.id))
             chunks += [(row.id, *chunk) for chunk in draft.chunks]
+            if draft.payloads:
+                keep(self._connection, row.id, draft.payloads)
         _insert(self._connection, INSERT_TRACE, inserts)
         self._connection.executemany(UPDATE_TRACE, updates)
         _insert(self._connection, _INSERT_CHUNK, chunks)
@@ -189,7 +205,7 @@ class Batch:
             if start is None:
                 return 0
             records = records[start:]
-            draft = self._drafts[trace_id] = _Draft(TraceRow(trace_id, records[0], self._writer))
+            draft = self._drafts[trace_id] = _Draft(TraceRow(trace_id, records[0], self._writer), self._inline)
         row, chunks = draft.row.copy() if len(draft.chunks) else None, len(draft.chunks)
         try:
             draft.take(records, self._writer)
@@ -212,7 +228,7 @@ class Batch:
         known = self._known.get(trace_id)
         if known is not None and known.compared != self._version and stored is None:
             return None
-        return _Draft(self._fresh(trace_id, record, stored))
+        return _Draft(self._fresh(trace_id, record, stored), self._inline)
 
     def _fresh(self, trace_id: str, record: EventRecord, stored: TraceRow | None) -> TraceRow:
         """The trace's row as it is before this batch, to be changed."""
@@ -228,10 +244,12 @@ class Batch:
 
 def append_events(connection: sqlite3.Connection, row: TraceRow, records: list[EventRecord]) -> None:
     """Add events behind a stored trace and update its row, within a transaction."""
-    draft = _Draft(row)
+    draft = _Draft(row, INLINE_BYTES)
     draft.take(records, row.writer)
     connection.execute(UPDATE_TRACE, (*row.columns(), row.id))
     _insert(connection, _INSERT_CHUNK, [(row.id, *chunk) for chunk in draft.chunks])
+    if draft.payloads and row.id is not None:
+        keep(connection, row.id, draft.payloads)
 
 
 def _insert(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:

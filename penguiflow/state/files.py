@@ -142,6 +142,8 @@ def open_to_read(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> ReadConnec
     if wrong is not None:
         raise wrong
     try:
+        if _stat(_wal_of(path)) is None:
+            _refuse_newer(path)
         return _checked(path, path, "mode=ro", timeout_s=timeout_s)
     except sqlite3.Error as error:
         if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
@@ -219,6 +221,17 @@ def _checked(
     # Made a moment ago by a process that is about to write its tables, or an empty file.
     opened.close()
     return None
+
+
+def _refuse_newer(path: Path) -> None:
+    """Raise `StoreTooNew` by a look that takes no part in the write-ahead log, and so leaves none behind."""
+    connection = _connect(path, "mode=ro&immutable=1", 0.0)
+    try:
+        schema.check(connection, str(path))
+    except sqlite3.Error:  # the file changes just now, or is damaged: whoever reads it will see
+        return
+    finally:
+        connection.close()
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -22,6 +22,7 @@ from penguiflow.state.files import ReadConnection, explain, open_to_read
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.overview import span_tree
+from penguiflow.state.spill import restore
 from penguiflow.state.traces import TraceQuery, TraceSummary
 
 __all__ = ["Reader"]
@@ -224,7 +225,8 @@ def load_events(
     """Decoded events; `kinds` are exact, or beginnings followed by `*`."""
     if kinds is None:
         with closing(_positions(connection, trace_id, after, limit)) as places:
-            return [chunk.record(index, first_seq, trace_id).decode() for chunk, index, first_seq in places]
+            records = (chunk.record(index, first_seq, trace_id) for chunk, index, first_seq in places)
+            return [restore(connection, record).decode() for record in records]
     events: list[TraceEvent] = []
     wanted = kind_filter(kinds)
     with closing(_positions(connection, trace_id, after, None)) as found:
@@ -232,7 +234,7 @@ def load_events(
             if limit is not None and len(events) >= limit:
                 break
             if wanted(chunk.kinds[index]):
-                events.append(chunk.record(index, first_seq, trace_id).decode())
+                events.append(restore(connection, chunk.record(index, first_seq, trace_id)).decode())
     return events
 
 
@@ -247,7 +249,8 @@ def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, 
     """Events in their JSON shape."""
     trace = trace_field(trace_id)
     with closing(_positions(connection, trace_id, after, limit)) as places:
-        return [event_line(chunk.record(index, first_seq, trace_id), trace) for chunk, index, first_seq in places]
+        records = (chunk.record(index, first_seq, trace_id) for chunk, index, first_seq in places)
+        return [event_line(restore(connection, record), trace) for record in records]
 
 
 def load_spans(connection: sqlite3.Connection, trace_id: str, fold: bool) -> list[Span]:

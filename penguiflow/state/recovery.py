@@ -55,7 +55,10 @@ def close_trace(
         connection.execute("BEGIN IMMEDIATE")
         try:
             done = _position(connection, trace_id) == before
-            if done:
+            if done and not spans:
+                # It was claimed, and whoever did that died before writing anything.
+                connection.execute("UPDATE traces SET status = 'interrupted' WHERE trace_id = ?", (trace_id,))
+            elif done:
                 row = load_rows(connection, [last], writer)[trace_id]
                 row.logs = 1
                 append_events(connection, row, list(closing_events(last, spans, died, seen=seen)))

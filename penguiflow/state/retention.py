@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from penguiflow.state.liveness import dead_writers
+from penguiflow.state.spill import remove_orphans
 
 __all__ = ["Pruned", "Retention", "prune", "shrink"]
 
@@ -189,6 +190,7 @@ def _remove(connection: sqlite3.Connection, victims: Sequence[_Victim]) -> Prune
         if not connection.execute(delete, (victim.id, victim.updated, victim.events)).rowcount:
             continue
         connection.execute("DELETE FROM event_chunks WHERE trace = ?", (victim.id,))
+        remove_orphans(connection, [victim.id])
         for table in ("flow_events", "planner_events", "trajectories", "remote_bindings"):
             connection.execute(" ".join(("DELETE FROM", table, "WHERE trace_id = ?")), (victim.trace_id,))
         removed.add(Pruned(1, victim.events, victim.bytes))

@@ -176,6 +176,24 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX artifacts_owner ON artifacts (owner, trace_id)",
         "CREATE INDEX artifacts_stored ON artifacts (stored)",
     ),
+    # 3: large payloads are kept beside the events, each once.
+    (
+        """
+        CREATE TABLE payloads (
+            id INTEGER PRIMARY KEY,
+            hash BLOB NOT NULL UNIQUE,  -- sha256 of the data
+            data BLOB NOT NULL          -- JSON
+        )
+        """,
+        """
+        CREATE TABLE trace_payloads (
+            payload INTEGER NOT NULL,
+            trace INTEGER NOT NULL,
+            PRIMARY KEY (payload, trace)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX trace_payloads_trace ON trace_payloads (trace)",
+    ),
 )
 
 VERSION = len(_MIGRATIONS)

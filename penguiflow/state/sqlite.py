@@ -30,6 +30,7 @@ from penguiflow.state.kept import KeepsState
 from penguiflow.state.liveness import register
 from penguiflow.state.models import GLOBAL_TRACE, StoredEvent
 from penguiflow.state.retention import Pruned, Retention, prune, shrink
+from penguiflow.state.spill import INLINE_BYTES
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from penguiflow.state.writer import Writer
 
@@ -64,6 +65,7 @@ class SQLiteStateStore(KeepsState):
             neither a kill nor a power cut takes an event that a result rests on.
         retention: What to forget, looked after when there is nothing to write. Everything is kept by default.
         artifact_retention: How long and how much the artifact store keeps.
+        inline_bytes: Payloads whose JSON is larger are kept once for all that are equal.
 
     Raises:
         StoreNotWritable: The folder or file cannot be written.
@@ -79,6 +81,7 @@ class SQLiteStateStore(KeepsState):
         durability: Literal["batched", "every_event"] = "batched",
         retention: Retention | None = None,
         artifact_retention: ArtifactRetentionConfig | None = None,
+        inline_bytes: int = INLINE_BYTES,
     ) -> None:
         if durability not in ("batched", "every_event"):
             raise ValueError(f"durability is 'batched' or 'every_event', not {durability!r}")
@@ -88,7 +91,9 @@ class SQLiteStateStore(KeepsState):
         self._artifact_retention = artifact_retention
         self._artifacts: SQLiteArtifactStore | None = None
         self._reader = reader.Reader(self.path)
-        self._writer = None if read_only else _start_writer(self.path, durability, retention or Retention())
+        self._writer = (
+            None if read_only else _start_writer(self.path, durability, retention or Retention(), inline_bytes)
+        )
         # For those who forget to close: events of the last moments are still written when the interpreter exits.
         self._forgotten = weakref.finalize(self, _let_go, self._writer, self._reader)
 
@@ -312,7 +317,7 @@ def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Conn
     return result
 
 
-def _start_writer(path: Path, durability: str, retention: Retention) -> Writer:
+def _start_writer(path: Path, durability: str, retention: Retention, inline_bytes: int) -> Writer:
     connection = open_to_write(path, durability)
     try:
         # Entering the writer is also the proof that the file can be written.
@@ -333,7 +338,8 @@ def _start_writer(path: Path, durability: str, retention: Retention) -> Writer:
             unshrunk = not shrink(connection)
         return more
 
-    return Writer(connection, path, writer_id, upkeep=None if retention.keeps_everything else upkeep)
+    upkeep_of = None if retention.keeps_everything else upkeep
+    return Writer(connection, path, writer_id, upkeep=upkeep_of, inline=inline_bytes)
 
 
 def _let_go(writer: Writer | None, reading: reader.Reader) -> None:

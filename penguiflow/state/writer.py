@@ -20,6 +20,7 @@ from penguiflow.state.files import explain
 from penguiflow.state.liveness import SIGN_OF_LIFE_S, sign_off
 from penguiflow.state.recovery import close_trace
 from penguiflow.state.rows import TraceRow
+from penguiflow.state.spill import INLINE_BYTES
 from penguiflow.state.tickets import Ticket, Tickets, settle
 
 __all__ = ["Writer"]
@@ -72,13 +73,20 @@ class Writer:
     """Owns the connection that writes. `write` may be called on any one thread, everything else on any."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, writer: int, *, upkeep: Upkeep | None = None
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        writer: int,
+        *,
+        upkeep: Upkeep | None = None,
+        inline: int = INLINE_BYTES,
     ) -> None:
         self.dropped = 0
         """Events that could not be kept because the file could not be written."""
         self._connection = connection
         self._path = path
         self.writer_id = writer
+        self._inline = inline
         self._queue: deque[EventRecord | _Write | _Job | _Closing] = deque()
         self._pending: list[EventRecord | _Write] = []
         """Taken from the queue and not committed."""
@@ -309,7 +317,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
-            batch = Batch(connection, self.writer_id, self._known, version=version)
+            batch = Batch(connection, self.writer_id, self._known, version=version, inline=self._inline)
             records = [item for item in items if type(item) is EventRecord]
             if len(records) < len(items):
                 for item in items:

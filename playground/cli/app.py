@@ -266,7 +266,7 @@ def prune(
 @app.command(short_help="Open the dashboard.")
 def tui(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
+        list[str] | None, typer.Argument(metavar="PATHS", help="Files, folders or modules; flows/ by default.")
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="N", help="Port of the host; a free one by default.")] = None,
     theme: Annotated[str | None, typer.Option(metavar="NAME", help="One of Textual's themes.")] = None,
@@ -294,6 +294,18 @@ def tui(
         sample=sample,
     )
     return lambda: open_dashboard(options)
+
+
+@app.command(short_help="Print the JSON Schema of an output or of the events.")
+def schema(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="`events`, or a command's name; all names by default.")
+    ] = None,
+) -> Command:
+    """Print the JSON Schema of the events of a trace (`events`), or of what a command prints with --json."""
+    from playground.cli.schema import show_schema
+
+    return lambda: show_schema(name)
 
 
 @app.command(short_help="Print the version.")

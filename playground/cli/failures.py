@@ -92,11 +92,15 @@ def _explain_host(error: BaseException) -> Failure | None:
         fields = [f"{detail.get('path') or '/'}: {detail.get('message')}" for detail in error.details]
         return Failure(str(error), details=[field for field in fields if field not in str(error)])
     if isinstance(error, HostDied):
-        return Failure(str(error), ExitCode.HOST_DIED, details=error.stderr.strip().splitlines()[-_STDERR_LINES:])
+        return Failure(str(error), ExitCode.HOST_DIED, details=[] if error.heard else _last_words(error.stderr))
     return None
 
 
 _STDERR_LINES = 20
+
+
+def _last_words(stderr: str) -> list[str]:
+    return stderr.strip().splitlines()[-_STDERR_LINES:]
 
 
 def _explain_load(failed: BaseException) -> Failure:

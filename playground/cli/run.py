@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from penguiflow.types import Headers
 from playground.cli.console import Console, json_text
 from playground.cli.failures import ExitCode, Failure, explain
 from playground.cli.inputs import read_json, read_json_object
@@ -65,10 +66,15 @@ def run_flow(options: RunOptions) -> int:
     if [options.input, options.headers, options.meta].count("-") > 1:
         raise Failure("stdin can be read once: only one of --input, --headers and --meta may be `-`")
     value = _MISSING if options.input is None else read_json(options.input, "--input")
+    headers = read_json_object(options.headers, "--headers")
+    unknown = [name for name in headers if name not in Headers.model_fields]
+    if unknown:
+        known = ", ".join(Headers.model_fields)
+        raise Failure(f"--headers has no field {', '.join(map(repr, unknown))}", hint=f"the fields are {known}")
     request = Run(
         target=options.target,
         input=None,
-        headers=read_json_object(options.headers, "--headers"),
+        headers=headers,
         meta=read_json_object(options.meta, "--meta"),
         trace_id=options.trace_id,
         session=options.session,
@@ -142,6 +148,7 @@ class Runner:
                 self.result = result = await self._follow(host, trace_id)
             except HostDied as died:
                 output.error = {"code": "HOST_DIED", "message": str(died)}
+                died.heard = died.heard and not self.options.quiet
                 return self._report(output, explain(died))
         await self._hear_the_rest(host)
         if result is None:

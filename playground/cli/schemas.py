@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from penguiflow.recording.schema import events_schema
 from playground import protocol
 from playground.cli.outputs import (
     DiffOutput,
@@ -48,6 +49,7 @@ def schemas() -> dict[str, str]:
     """The text of each file, by its name."""
     adapter: TypeAdapter[Any] = TypeAdapter(protocol.Frame)
     found = {name: model.model_json_schema(mode="serialization") for name, model in _OUTPUTS.items()}
+    found["events"] = events_schema()
     found["frame"] = {"title": "Frame", **adapter.json_schema()}
     return {
         f"{name}.json": json.dumps({"$schema": _DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"

@@ -25,8 +25,12 @@ def suggestion(target: str) -> str | None:
 
     place = Path(split_attribute(target)[0])
     near = [folder for folder in (place.parent, Path(DEFAULT_FOLDER)) if folder.is_dir()]
-    files = {path.stem: path for folder in near for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}
+    files = {path.stem: path for folder in near for path in sorted(folder.glob("*.py")) if _is_meant(path, place)}
     matches = get_close_matches(place.stem, list(files), n=3)
     if not matches:
         return None
     return "did you mean " + " or ".join(str(files[match]) for match in matches) + "?"
+
+
+def _is_meant(path: Path, place: Path) -> bool:
+    return path.stem != "__init__" and path != place and path.is_file()

@@ -38,8 +38,6 @@ def open_dashboard(options: TuiOptions) -> int:
     from playground.project import find_project
     from playground.supervisor.spawn import PortInUse, prestart
 
-    if options.screenshot is None:
-        _need_terminal()
     _need_packages()
     size = _size(options.size)
     if options.screenshot is not None:
@@ -49,6 +47,8 @@ def open_dashboard(options: TuiOptions) -> int:
     port = _port(options.port)
     for path in options.paths:
         check_target(path)
+    if options.screenshot is None:
+        _need_terminal()
     project = find_project(options.paths)
     _check_store(project.database)
     try:

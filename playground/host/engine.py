@@ -50,6 +50,8 @@ class Engine:
         """Runs whose result is not known yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = False
+        self._replayed: str | None = None
+        """The trace of the replay that is under way."""
         self._not_recorded: str | None = None
         """What clients were told of a store that cannot be written."""
         self._stopping = asyncio.Event()
@@ -98,6 +100,7 @@ class Engine:
             else:
                 # From here on it counts as running: a worker that is told to retire waits for it.
                 self._traces[trace_id] = runnable
+                self._replayed = None if request.replay is None else trace_id
                 self.running = len(self._traces)
                 self._performing[trace_id] = self._begin(self._run(runnable, message, request, trace_id, client))
                 return
@@ -141,6 +144,9 @@ class Engine:
             return Error(code="busy", message=f"{MAX_RUNS} runs are under way")
         if request.trace_id is not None and request.trace_id in self._traces:
             return Error(code="busy", message=f"trace {request.trace_id} is running")
+        if self._replayed is not None or (request.replay is not None and self._traces):
+            # It blocks connections and answers calls: another run would not be what it is.
+            return Error(code="busy", message="a replay and other runs cannot share a process; wait for their end")
         if self._find(request.target) is not None:
             return None
         for module in self.modules:
@@ -201,6 +207,7 @@ class Engine:
             result.not_recorded = self._not_recorded = str(error)
         self._tell_result(result)
         self._traces.pop(trace_id, None)
+        self._replayed = None
         self.running = len(self._traces)
         self._end_if_retired()
 

@@ -75,15 +75,23 @@ def _discovered(module: ModuleType, names: Sequence[str], settings: dict[str, An
 
 def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -> Offer:
     value = getattr(module, attribute, None)
+    nodes = _node_functions(module)
     if value is None:
-        offered = [name for name, item in vars(module).items() if isinstance(item, PenguiFlow) or _is_callable(item)]
-        hint = f"It has: {', '.join(name for name in offered if not name.startswith('_'))}." if offered else None
+        offered = [
+            name
+            for name, item in vars(module).items()
+            if not name.startswith("_") and id(item) not in nodes and _is_own(item, module)
+        ]
+        hint = f"It has: {', '.join(offered)}." if offered else None
         raise LoadProblem(CodeError(kind="no_flow", message=f"has no attribute {attribute!r}", hint=hint))
     its_settings = _settings_for(attribute, value, settings)
     if isinstance(value, PenguiFlow):
         return Offer(attribute, "flow", value, its_settings)
     if _is_orchestrator(value):
         return Offer(attribute, "orchestrator", value, its_settings)
+    if id(value) in nodes and attribute not in settings.get("functions", []):
+        message = f"{attribute!r} is the function of a node, which its flow calls"
+        raise LoadProblem(CodeError(kind="no_flow", message=message, hint=f"Name the flow: {nodes[id(value)]}."))
     if inspect.iscoroutinefunction(value) and not makes_flow(value) and not returns_flow(value):
         return Offer(attribute, "function", value, its_settings)
     if callable(value) and not required_parameters(value):
@@ -142,8 +150,17 @@ def _is_orchestrator(value: Any) -> bool:
     return not isinstance(value, type | ModuleType) and has_execute(type(value))
 
 
-def _is_callable(value: Any) -> bool:
-    return inspect.isfunction(value) or _is_orchestrator(value)
+def _node_functions(module: ModuleType) -> dict[int, str]:
+    """Functions of the nodes of a module's flows, by identity, with the name of the flow."""
+    flows = {name: value for name, value in vars(module).items() if isinstance(value, PenguiFlow)}
+    return {id(node.func): name for name, flow in flows.items() for node in flow.nodes}
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    """True for a flow, an object with `execute`, or a function that was not imported."""
+    if inspect.isfunction(value):
+        return value.__module__ == module.__name__
+    return isinstance(value, PenguiFlow) or _is_orchestrator(value)
 
 
 def _kind_of(value: Any) -> str:

@@ -75,7 +75,7 @@ def _resolve_folder(folder: Path, project: Project, attributes: tuple[str, ...])
     if attributes or (is_package(folder) and not _is_bare(folder / "__init__.py")):
         return [Module(shown, folder / "__init__.py", attributes)]
     inside = [Module(relative_path(path, project), _source(path), discovered=True) for path in modules_in(folder)]
-    return inside or [Missing(shown, f"{shown} has no Python modules")]
+    return inside or [Missing(shown, f"{shown} is a folder without Python modules")]
 
 
 def modules_in(folder: Path) -> Iterator[Path]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from penguiflow.recording.diff import Change, Difference, Measured, TraceDiff
+from penguiflow.recording.diff import Change, Difference, TraceDiff
 from penguiflow.state.traces import TraceSummary
-from playground.dashboard.text import GLYPHS, clip, duration, many_lines, one_line, pad, wrap
+from playground.dashboard.text import GLYPHS, cells, clip, duration, many_lines, one_line, pad, wrap
 from playground.render.paint import Paint, plain
 
 __all__ = ["diff_lines", "side_by_side_lines"]
 
 PIPE_WIDTH = 130
 """Columns of the side-by-side form where there is no terminal, as those of `diff`."""
-_LINE_CHARS = 300
 _VALUE_LINES = 12
+"""Of one value on a terminal; on a pipe nothing is cut."""
 _TIMES_SHOWN = 8
+_NAME_WIDTH = 32
+_NUMBER_WIDTH = 12
 _TITLES = {
     "input": "inputs",
     "prompt": "prompts and other requests",
@@ -32,17 +35,18 @@ def diff_lines(
     diff: TraceDiff, a: TraceSummary, b: TraceSummary, *, paint: Paint = plain, width: int | None = None
 ) -> Iterator[str]:
     """The first divergence, then the others by what they are about, then counts, totals and times."""
-    room = width or _LINE_CHARS
+    room = width or sys.maxsize
+    most = _VALUE_LINES if width else sys.maxsize
     yield from _heading(a, b, paint)
     for title, difference in _in_order(diff):
         if title:
             yield ""
             yield paint("bold", title)
         yield f"  {paint('busy', clip(one_line(_where(difference)), room - 2))}"
-        for line in _difference(difference):
+        for line in _difference(difference, most):
             role = "error" if line.startswith("- ") else "ok" if line.startswith("+ ") else "dim"
             yield f"    {paint(role, clip(line, room - 4))}"
-    yield from _ending(diff, paint)
+    yield from _ending(diff, paint, width)
 
 
 def side_by_side_lines(
@@ -50,6 +54,7 @@ def side_by_side_lines(
 ) -> Iterator[str]:
     """As `diff_lines`, with what the two traces have beside each other."""
     column = max(10, ((width or PIPE_WIDTH) - 3) // 2)
+    most = _VALUE_LINES if width else sys.maxsize
     yield from _heading(a, b, paint)
     for title, difference in _in_order(diff):
         if title:
@@ -60,12 +65,12 @@ def side_by_side_lines(
             if pointer:
                 yield paint("dim", clip(one_line(pointer), 2 * column))
             mark = "<" if theirs is None else ">" if ours is None else "|"
-            left, right = _column(ours, column), _column(theirs, column)
+            left, right = _column(ours, column, most), _column(theirs, column, most)
             for index in range(max(len(left), len(right))):
                 one = left[index] if index < len(left) else ""
                 other = right[index] if index < len(right) else ""
                 yield f"{paint('error', pad(one, column))} {mark} {paint('ok', other)}".rstrip()
-    yield from _ending(diff, paint)
+    yield from _ending(diff, paint, width)
 
 
 def _heading(a: TraceSummary, b: TraceSummary, paint: Paint) -> Iterator[str]:
@@ -115,16 +120,16 @@ def _told(change: Change, side: str) -> str | None:
     return _text(change.a if side == "a" else change.b)
 
 
-def _difference(difference: Difference) -> Iterator[str]:
+def _difference(difference: Difference, most: int) -> Iterator[str]:
     for pointer, ours, theirs in _rows(difference):
         if pointer:
             yield one_line(pointer)
         for sign, value in (("-", ours), ("+", theirs)):
             if value is not None:
                 lines = value.split("\n")
-                yield from (f"{sign} {line}" for line in lines[:_VALUE_LINES])
-                if len(lines) > _VALUE_LINES:
-                    yield f"{sign} … {len(lines) - _VALUE_LINES} more lines"
+                yield from (f"{sign} {line}" for line in lines[:most])
+                if len(lines) > most:
+                    yield f"{sign} … {len(lines) - most} more lines"
 
 
 def _text(value: Any) -> str:
@@ -134,14 +139,14 @@ def _text(value: Any) -> str:
     return one_line(json.dumps(value, ensure_ascii=False))
 
 
-def _column(value: str | None, width: int) -> list[str]:
+def _column(value: str | None, width: int, most: int) -> list[str]:
     if value is None:
         return []
     lines = [piece.rstrip() for line in value.split("\n") for piece in wrap(line, width)]
-    return [*lines[:_VALUE_LINES], *(["…"] if len(lines) > _VALUE_LINES else [])]
+    return [*lines[:most], *(["…"] if len(lines) > most else [])]
 
 
-def _ending(diff: TraceDiff, paint: Paint) -> Iterator[str]:
+def _ending(diff: TraceDiff, paint: Paint, width: int | None) -> Iterator[str]:
     yield ""
     if diff.equal:
         yield paint("ok", "no differences")
@@ -153,17 +158,21 @@ def _ending(diff: TraceDiff, paint: Paint) -> Iterator[str]:
         yield ""
         yield paint("bold", "counts")
         for counted in diff.counts:
-            yield f"  {one_line(f'{counted.kind} {counted.name}'.strip()):<32} {counted.a:>12,} {counted.b:>12,}"
+            name = f"{counted.kind} {counted.name}".strip()
+            yield _numbers(name, f"{counted.a:,}", f"{counted.b:,}", width)
     changed = [total for total in diff.totals if total.a != total.b]
     if changed:
         yield ""
         yield paint("bold", "totals")
-        yield from (_measured(total, f"{total.a:,.6g}", f"{total.b:,.6g}") for total in changed)
+        yield from (_numbers(each.name, f"{each.a:,.6g}", f"{each.b:,.6g}", width) for each in changed)
     yield ""
     yield paint("bold", "time")
     for time in diff.times[: 1 + _TIMES_SHOWN]:
-        yield _measured(time, duration(time.a), duration(time.b))
+        yield _numbers(time.name, duration(time.a), duration(time.b), width)
 
 
-def _measured(measured: Measured, a: str, b: str) -> str:
-    return f"  {one_line(measured.name):<32} {a:>12} {b:>12}"
+def _numbers(name: str, a: str, b: str, width: int | None) -> str:
+    shown = one_line(name)
+    left = sys.maxsize if width is None else width - 2 * _NUMBER_WIDTH - 4
+    room = max(4, min(max(cells(shown), _NAME_WIDTH) if width is None else _NAME_WIDTH, left))
+    return f"  {pad(shown, room)} {a:>{_NUMBER_WIDTH}} {b:>{_NUMBER_WIDTH}}"

@@ -13,6 +13,7 @@ __all__ = ["Frame", "describe_error", "short_path", "user_frames"]
 
 _FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$')
 _LIBRARY = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]|^<frozen ")
+_ADDRESS = "For further information visit https://errors.pydantic.dev/"
 _OURS = tuple(str(Path(__file__).resolve().parents[2] / name) for name in ("penguiflow", "playground"))
 
 
@@ -61,10 +62,17 @@ def describe_error(error: object) -> str:
     if not error:
         return ""
     if not isinstance(error, Mapping):
-        return one_line(str(error))
+        return one_line(_joined(str(error)))
     kind = error.get("type") or error.get("exception_type") or error.get("code")
-    message = one_line(str(error.get("message") or ""))
+    message = one_line(_joined(str(error.get("message") or "")))
     text = f"{kind}: {message}" if kind and message else message or str(kind or "")
     if error.get("file"):
         text += f"  at {one_line(short_path(str(error['file'])))}:{error.get('line')}"
     return text
+
+
+def _joined(text: str) -> str:
+    """The lines of a message in one, without pydantic's addresses."""
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(_ADDRESS)]
+    return "".join(line + (" " if line.endswith((":", ";", ",")) else "; ") for line in kept[:-1]) + "".join(kept[-1:])

@@ -35,6 +35,11 @@ LINES = {
         "the same total: True",
         "the same draw, at the same time: True",
     ],
+    "fork_resume": [
+        "went on after event 5: ice for receipt-1",
+        "forked after event 7: fish for receipt-1",
+        "paid: 250 cents",
+    ],
     "controller_multihop": [
         "enough: Why does the egg not freeze? Because fathers keep the egg, it lies on their feet, skin covers it.",
         "two hops: Hop budget exhausted",

@@ -347,6 +347,27 @@ async def test_the_origin_of_a_fork_stays_as_it_is(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_fork_of_a_fork_knows_the_calls_of_both(tmp_path: Path) -> None:
+    store = SQLiteStateStore(tmp_path / "state.db")
+    world = World()
+    flow = crossing(world)
+    flow.run(recorder=store.recorder())
+    await flow.call(message("q"))
+    await store.flush()
+    origin = await store.load_events(TRACE)
+    second_word = [event.seq for event in origin if event.kind == "record"][2]
+    async for _ in flow.restore(await read_frontier(store, TRACE, second_word), trace_id=FORK):
+        pass
+    await store.flush()
+    world.asked.clear()
+    # The node that speaks is under way, and the fork has not yet come to its calls.
+    async for _ in flow.restore(await read_frontier(store, FORK, 1), trace_id="0123456789abcdef-again"):
+        pass
+    await flow.stop()
+    assert world.asked == Counter({"three": 1})
+    await store.close()
+
+
 # -- edits -------------------------------------------------------------------------------------------------------------
 
 

@@ -205,6 +205,31 @@ async def test_a_trace_that_was_taken_up_again_has_two_roots(store: SQLiteStateS
     assert len({span["trace"] for span in collector.spans}) == 1
 
 
+async def test_absurd_numbers_of_an_imported_trace_do_no_harm(collector: Any) -> None:
+    told: list[tuple[str, int, dict[str, Any]]] = [
+        ("trace.start", -(2**62), {"attempt": 2**70, "session": "s"}),
+        ("node.retry", 2**62, {"sleep": 2**70}),
+        ("trace.end", 2**62, {"status": "ok", "cost": 2**70}),
+    ]
+
+    async def events() -> AsyncIterator[TraceEvent]:
+        for seq, (kind, offset, data) in enumerate(told):
+            yield TraceEvent(seq, 0, "t", "0", None, 9e11, offset, kind, "f", data)
+
+    assert await export_events(events(), collector.url) == 1
+    assert collector.span("invoke_workflow f")["attributes"]["penguiflow.cost"] == str(2**70)
+
+
+async def test_two_remote_calls_of_one_attempt_are_two_spans(store: SQLiteStateStore, collector: Any) -> None:
+    log = store.recorder(name="f").open("t")
+    for skill in ("one", "two"):
+        span = log.start("remote", skill, log.root, {"ordinal": 0})
+        log.end("remote", skill, span, log.root, "ok")
+    log.close("ok")
+    assert await export_events(stored(store, "t"), collector.url) == 3
+    assert len({span["id"] for span in collector.spans}) == 3
+
+
 async def test_a_collector_that_refuses(store: SQLiteStateStore, collector: Any) -> None:
     recorder = store.recorder(name="f")
     recorder.open("t").close("ok")

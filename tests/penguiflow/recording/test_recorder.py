@@ -73,6 +73,7 @@ def test_a_trace_from_start_to_end(sink: Sink) -> None:
     ]  # fmt: skip
     assert {event.trace_id for event in events} == {"t1"}
     assert events[0].name == events[-1].name == "greet"
+    assert set(events[0].data.pop("environment")) == {"python", "penguiflow", "platform"}
     assert events[0].data == {
         "flow": "greet", "target": "flows/greet.py", "version": "abc", "worker": "w1", "session": "s",
     }  # fmt: skip

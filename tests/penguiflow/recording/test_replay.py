@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from penguiflow import Context, FlowError, Headers, Message, ModelRegistry, Node, NodePolicy, PenguiFlow, create
+from penguiflow import (
+    Context,
+    FlowError,
+    Headers,
+    Message,
+    ModelRegistry,
+    Node,
+    NodePolicy,
+    PenguiFlow,
+    create,
+    map_concurrent,
+)
 from penguiflow.recording import Recorder
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import NotReplayable, Replay, SpanNotFound, replay
@@ -91,6 +103,85 @@ async def test_a_replay_answers_from_the_recording(sink: Any, world: World) -> N
     assert len(world.asked) == 2
     assert outcome.output == results[-1] == Answer(text="why: 1: 2", scores=[0.1, 0.2])
     assert (outcome.status, outcome.answered, outcome.made, outcome.same) == ("ok", 2, 0, True)
+
+
+async def test_the_time_of_the_world_is_not_spent_again(sink: Any, world: World) -> None:
+    world.delays = {"0": 0.2, "1": 0.2, "2": 0.2}
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        return [(await ctx.record("model", world.answer, number)).text for number in range(3)]
+
+    flow = create(node(ask).to())
+    cassette, results = await record(sink, flow, "go")
+    outcome = await again(flow, cassette)
+    assert outcome.output == results[-1]
+    assert outcome.seconds < sum(call.seconds for call in cassette.calls) / 10
+
+
+async def test_a_recording_that_ends_early_says_so(sink: Any, world: World) -> None:
+    """The process died with a call on its way: that call is not in the log."""
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        for number in range(2):
+            await ctx.record("model", world.answer, number)
+        return message
+
+    flow = create(node(ask).to())
+    await record(sink, flow, "go")
+    events = sink.events()
+    last = max(event.seq for event in events if event.kind == "record")
+    cassette = Cassette.of([*events[:last], events[-1]._replace(data={"status": "interrupted"})])
+    outcome = await again(flow, cassette)
+    assert outcome.diverged is not None
+    assert outcome.diverged.path == "ask[0]/attempt[0]/model[1]"
+    assert "it ends here, as the recorded run was interrupted" in str(outcome.diverged)
+
+
+async def test_a_deadline_leaves_as_much_time_as_it_did(sink: Any) -> None:
+    left: list[float] = []
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        assert message.deadline_s is not None
+        left.append(message.deadline_s - time.time())
+        return "done"
+
+    flow = create(node(ask).to())
+    flow.run(recorder=Recorder(sink, name="asking"))
+    await flow.call(Message(payload="go", headers=Headers(tenant="acme"), deadline_s=time.time() + 100))
+    await flow.stop()
+    long_ago = [
+        event._replace(
+            ts=event.ts - 1e6,
+            data={**event.data, "deadline_s": event.data["deadline_s"] - 1e6}
+            if event.data.get("deadline_s")
+            else event.data,
+        )
+        for event in sink.events()
+    ]
+    outcome = await again(flow, Cassette.of(long_ago))
+    assert outcome.same, outcome.difference
+    assert abs(left[1] - left[0]) < 5
+
+
+async def test_what_a_node_sends_under_another_id_is_not_answered(sink: Any, world: World) -> None:
+    async def begin(message: Message, ctx: Context) -> Any:
+        await ctx.emit(Message(payload="own", headers=message.headers))
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        return await ctx.record("model", world.answer, message.payload)
+
+    first, second = node(begin), node(ask)
+    flow = create(first.to(second), second.to())
+    flow.run(recorder=Recorder(sink, name="asking"))
+    message = Message(payload="go", headers=Headers(tenant="acme"))
+    await flow.emit(message)
+    await flow.fetch()
+    await flow.stop()
+    asked = len(world.asked)
+    cassette = Cassette.of(event for event in sink.events() if event.trace_id == message.trace_id)
+    outcome = await again(flow, cassette)
+    assert len(world.asked) == asked
+    assert "which is not the recorded one" in str(outcome.diverged)
 
 
 async def test_a_changed_prompt_stops_at_exactly_that_call(sink: Any, world: World) -> None:
@@ -436,3 +527,87 @@ async def test_secrets_are_compared_masked(sink: Any, monkeypatch: pytest.Monkey
     assert outcome.output == results[-1]
     assert len(prompts) == 1
     assert "sk-0123456789abcdef" not in cassette.model_dump_json()
+
+
+async def test_a_call_that_the_node_gave_up_is_given_up_again(sink: Any, world: World) -> None:
+    """Even where the attempt ran out of time later."""
+    world.delays = {"slow": 60, "slower": 60}
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        try:
+            async with asyncio.timeout(0.02):
+                await ctx.record("model", world.answer, "slow")
+        except TimeoutError:
+            await ctx.record("model", world.answer, "quick")
+        await ctx.record("model", world.answer, "slower")
+
+    cassette, _ = await record(sink, create(node(ask, timeout_s=0.2).to()), "go")
+    assert [(call.request["value"], call.ending) for call in cassette.calls] == [
+        (["slow"], "abandoned"),
+        (["quick"], None),
+        (["slower"], "timeout"),
+    ]
+    outcome = await again(create(node(ask, timeout_s=30.0).to()), cassette)
+    assert (outcome.status, outcome.same) == ("timeout", True)
+    assert outcome.seconds < 1
+
+
+async def test_the_first_failure_of_many_ends_them_again(sink: Any, world: World) -> None:
+    world.delays = {"a": 0.03, "b": 0.01, "c": 60}
+
+    async def one(name: str) -> str:
+        answer = await world.answer(name)
+        if name == "a":
+            raise ValueError("no a")
+        return answer.text
+
+    async def ask(message: Message, ctx: Context) -> Any:
+        try:
+            await map_concurrent("abcd", lambda name: ctx.record("model", one, name), max_concurrency=3)
+        except ValueError as error:
+            return str(error)
+
+    flow = create(node(ask).to())
+    cassette, results = await record(sink, flow, "go")
+    outcome = await again(flow, cassette)
+    assert outcome.output == results[-1] == "no a"
+    assert outcome.same, outcome.diverged
+    assert outcome.seconds < 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_random_flows_come_out_the_same(sink: Any, seed: int) -> None:
+    """Layers of nodes that call the world, which takes its time and fails; what arrives first is told."""
+    chance = random.Random(seed)
+    layers = [[f"n{depth}{index}" for index in range(chance.randint(1, 3))] for depth in range(3)]
+    delays: dict[str, list[float]] = {}
+
+    async def world(name: str, number: int) -> float:
+        times = delays.setdefault(name, [chance.uniform(0, 0.01) for _ in range(50)])
+        await asyncio.sleep(times.pop())
+        if chance.random() < 0.2:
+            raise OSError(f"{name} is away")
+        return chance.random()
+
+    def make(name: str) -> Node:
+        calls = chance.randint(0, 3)
+
+        async def work(payload: Any, ctx: Context) -> Any:
+            mine = [await ctx.record("world", world, name, number) for number in range(calls)]
+            seen = ctx.trace_state.setdefault("seen", [])
+            seen.append(payload if isinstance(payload, str) else payload[0])
+            return [name, *mine, list(seen), ctx.random().random()]
+
+        return Node(work, name=name, policy=NodePolicy(validate="none", max_retries=20, backoff_base=0.001))
+
+    nodes = [[make(name) for name in layer] for layer in layers]
+    pairs = [each.to(*after) for layer, after in zip(nodes, [*nodes[1:], []], strict=True) for each in layer]
+    flow = create(*pairs)
+    flow.run(recorder=Recorder(sink, name="random"))
+    results = [item async for item in flow.stream("go", trace_id="random-trace-0001")]
+    await flow.stop()
+    assert results
+    cassette = Cassette.of(sink.events())
+    for _ in range(2):
+        outcome = await again(flow, cassette)
+        assert outcome.same, outcome.diverged or outcome.difference

@@ -95,6 +95,28 @@ async def test_a_trace_that_was_taken_up_again(open_store: OpenStore, tmp_path: 
     assert {event.epoch for event in await target.load_events("t")} == {0, 1}
 
 
+async def test_secrets_do_not_travel(open_store: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "pk-swimming-8841-penguin"
+    monkeypatch.setenv("AGENT_API_KEY", secret)
+    store = open_store(tmp_path / "source.db")
+    log = store.recorder(name="f").open("t", {"session": "s"})
+    payload = Payload({"prompt": f"use {secret} to ask", "api_key": "another-secret-77", "safe": "fish"})
+    log.event("message.enqueued", "a->b", log.root, {"message_id": "m", "payload": payload, "meta": {"token": secret}})
+    log.close("error", {"error": {"message": f"refused {secret}"}})
+    await store.flush()
+    path = tmp_path / "t.pftrace"
+    await write_trace_file(store, "t", path)
+    text = b"".join(lines_of(path))
+    assert b"fish" in text
+    assert b"env:AGENT_API_KEY" in text
+    assert b"hmac:" in text
+    assert secret.encode() not in text
+    assert b"another-secret-77" not in text
+    target = open_store(tmp_path / "target.db")
+    await target.import_trace(path)
+    assert await target.load_events("t") == await store.load_events("t")
+
+
 async def test_the_same_again_changes_nothing_and_another_one_is_refused(
     open_store: OpenStore, tmp_path: Path, exported: Path
 ) -> None:
@@ -118,7 +140,7 @@ async def test_what_runs_is_not_exported_and_what_exists_is_not_written_over(
     store = open_store(tmp_path / "source.db")
     store.recorder().open("running")
     await store.flush()
-    with pytest.raises(StoreError, match="still running"):
+    with pytest.raises(StoreError, match="is not over"):
         await write_trace_file(store, "running", tmp_path / "r.pftrace")
     before = bytes_of(exported)
     with pytest.raises(FileExistsError):

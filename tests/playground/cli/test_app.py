@@ -25,6 +25,7 @@ from playground.__main__ import main
         (["run", "m", "--headers", "[]"], "--headers must be a JSON object"),
         (["run", "m", "--trace-id", ""], "--trace-id"),
         (["tui"], "needs a terminal"),
+        (["tui", "--port", "99999"], "--port: 99999 is no port"),
         (["tui", "flows"], "needs a terminal"),
         (["tui", "--screenshot", "x.svg", "--size", "huge"], "--size: 'huge' is no size"),
         (["tui", "--screenshot", "x.png"], "--screenshot: x.png: the picture is an SVG"),

@@ -14,6 +14,10 @@ import pytest
 from penguiflow.recording import cassette
 from playground.__main__ import main
 from playground.cli.outputs import MadeTestOutput, ReplayOutput
+from playground.project import find_project
+from playground.protocol import ReplayOrder, Result, Run
+from playground.session import HostSession
+from playground.sources import RunRefused
 
 SOURCE = """
     import asyncio
@@ -233,3 +237,16 @@ def test_it_works_from_a_folder_of_the_project(
     assert main(["replay", "last", "--quiet"]) == 0
     assert main(["test", "last", "-o", "../tests/test_asking.py"]) == 0
     assert 'load_flow("flows/asking.py", beside=__file__)' in (project / "tests" / "test_asking.py").read_text()
+
+
+async def test_a_replay_has_its_process_to_itself(target: str) -> None:
+    """It blocks connections, and answers whatever is asked."""
+    async with HostSession(find_project(), [target]) as host:
+        accepted = await host.run(Run(target=target, input={"do": "ask"}))
+        order = ReplayOrder(trace_id="t", file="nowhere.json")
+        with pytest.raises(RunRefused, match="cannot share a process"):
+            await host.run(Run(target=target, replay=order))
+        async for frame in host.frames():
+            if isinstance(frame, Result):
+                assert frame.trace_id == accepted.trace_id
+                break

@@ -19,6 +19,7 @@ from playground.supervisor.process import Worker
 
 SOURCE = """
     import asyncio
+    import ctypes
     import os
     import pathlib
     import time
@@ -40,6 +41,8 @@ SOURCE = """
             raise LookupError("no such fish")
         if order.do == "die":
             os._exit(3)
+        if order.do == "crash":
+            ctypes.string_at(0)
         if order.do == "wait":
             await asyncio.sleep(3600)
         if order.do == "block":
@@ -239,8 +242,8 @@ def test_all_that_a_flow_prints_arrives(pf: Capture, project: Path, monkeypatch:
 def test_a_failure(pf: Capture, target: str) -> None:
     assert pf("run", target, "--input", '{"do": "fail"}') == 1
     assert pf.out == ""
-    assert "pf: the flow failed in obey: LookupError: no such fish  at flows/obey.py:21 [NODE_EXCEPTION]" in pf.err
-    assert '  flows/obey.py:21 in obey\n      raise LookupError("no such fish")\n' in pf.err
+    assert "pf: the flow failed in obey: LookupError: no such fish  at flows/obey.py:22 [NODE_EXCEPTION]" in pf.err
+    assert '  flows/obey.py:22 in obey\n      raise LookupError("no such fish")\n' in pf.err
     assert "✖ error in " in pf.err
 
 
@@ -252,6 +255,23 @@ def test_a_death(pf: Capture, target: str) -> None:
     assert pf("traces", "--json") == 0
     (trace,) = TracesOutput.model_validate_json(pf.out).traces
     assert (trace.status, trace.input) == ("interrupted", '{"do":"die","begun":""}')
+
+
+def test_last_words_are_said_once(pf: Capture, target: str) -> None:
+    assert pf("run", target, "--input", '{"do": "crash"}', "--no-store") == 6
+    assert pf.err.count("Current thread ") == 1
+    assert "pf: the host process died: killed by SIGSEGV\n" in pf.err
+
+
+def test_a_result_that_does_not_fit_is_shown_at_its_function(pf: Capture, target: str) -> None:
+    source = Path(target)
+    source.write_text(source.read_text().replace(', policy=NodePolicy(validate="in")', ""))
+
+    assert pf("run", target, "--input", '{"do": "list"}', "--no-store") == 1
+
+    assert "pf: the flow failed in obey: ValidationError: 1 validation error for Order; Input should be " in pf.err
+    assert "  at flows/obey.py:18 [NODE_EXCEPTION]\n" in pf.err
+    assert "errors.pydantic.dev" not in pf.err
 
 
 def test_a_deadline_that_blocking_code_cannot_keep(pf: Capture, target: str) -> None:
@@ -313,10 +333,37 @@ def test_an_interrupt(do: str, pf: Capture, target: str, tmp_path: Path) -> None
 def test_refusals(pf: Capture, target: str) -> None:
     assert pf("run", target, "--input", '{"do": 7}', "--no-store") == 2
     assert "/do: " in pf.err
+    assert pf("run", target, "--headers", '{"foo": 5}', "--no-store") == 2
+    assert pf.err == "pf: --headers has no field 'foo'\n  hint: the fields are tenant, topic, priority\n"
     assert pf("run", "flows/obey.py:nothing", "--no-store") == 2
     assert "nothing" in pf.err
     assert pf("run", "obey", "--no-store") == 3
     assert f"did you mean {Path('flows/obey.py')}?" in pf.err
+
+
+def test_a_folder(pf: Capture, target: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (project / "flows", project):
+        monkeypatch.chdir(folder)
+        for name in (str(project / "flows"), "." if folder.name == "flows" else "flows/"):
+            assert pf("run", name, "-q", "--no-store") == 0
+            assert pf.out.startswith("hello")
+            assert pf("graph", name, "--dot") == 0
+
+    (project / "flows" / "second.py").write_text((project / target).read_text())
+    monkeypatch.chdir(project / "flows")
+    assert pf("run", "./", "--no-store") == 2
+    assert pf.err == "pf: ./ has several flows\n  flows/obey.py\n  flows/second.py\n  hint: name one of them\n"
+
+
+def test_what_is_no_flow_is_called_by_what_it_is(pf: Capture, target: str, project: Path) -> None:
+    assert pf("run", f"{target}:obey", "--no-store") == 2
+    assert "'obey' is the function of a node, which its flow calls\n  hint: Name the flow: flow.\n" in pf.err
+    assert pf("run", f"{target}:nope", "--no-store") == 2
+    assert "hint: It has: flow.\n" in pf.err
+    (project / "folder.py").mkdir()
+    assert pf("run", "folder.py", "--no-store") == 3
+    assert "pf: folder.py is a folder without Python modules\n" in pf.err
+    assert "did you mean" not in pf.err
 
 
 def test_a_long_result_is_folded_on_a_terminal(pf: Capture, target: str, monkeypatch: pytest.MonkeyPatch) -> None:

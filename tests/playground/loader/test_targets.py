@@ -72,7 +72,7 @@ def test_dotted_names_are_left_to_the_import_system(project: Project) -> None:
         ("none/", "no such file or folder"),
         ("flows/notes.txt", "neither a Python file nor a folder"),
         ("not a name", "is no file, folder or module name"),
-        ("src", "has no Python modules"),
+        ("src", "is a folder without Python modules"),
     ],
 )
 def test_what_leads_nowhere_says_so(project: Project, target: str, said: str) -> None:

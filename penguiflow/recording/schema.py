@@ -1,0 +1,285 @@
+"""What stands in the data of each kind of event: the documented form of the log.
+
+A version is raised when a field changes its meaning or goes away. New fields and kinds may come at any time, so that a
+reader passes over what it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+__all__ = ["DATA", "EVENTS_VERSION", "events_schema"]
+
+EVENTS_VERSION = 1
+
+Status = Literal["ok", "error", "timeout", "cancelled", "interrupted"]
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Payload(_Data):
+    """A value of the user's code."""
+
+    type: str
+    """`module:Class`."""
+    value: JsonValue = None
+    """Its JSON. `{"$secret": …}` stands for what is secret."""
+    types: dict[str, str] = {}
+    """Types of places in the value that its class does not tell, by JSON Pointer; `/*` means all items of a list."""
+    lost: dict[str, str] = {}
+    """Places of which the JSON does not hold all."""
+    repr: bool = False
+    """True when the value is only the beginning of its repr, or of its JSON."""
+    base64: bool = False
+    """True for bytes that are no text."""
+    bytes: int | None = None
+    """Length of the whole, where only a part is kept or it is kept elsewhere."""
+    artifact: str | None = Field(None, alias="$artifact")
+    """`sha256:…` of a value that is kept elsewhere."""
+
+
+class Failure(_Data):
+    """An exception."""
+
+    type: str
+    message: str
+    traceback: str
+    file: str | None
+    line: int | None
+
+
+class TraceStart(_Data):
+    flow: str
+    target: str | None = None
+    version: str | None = None
+    """sha256 of the code."""
+    environment: dict[str, str] = {}
+    session: str | None = None
+    origin: dict[str, JsonValue] | None = None
+    """`trace_id` and `seq` that a fork or a replay comes from."""
+    mode: str | None = None
+    worker: str | None = None
+
+
+class NotForkable(_Data):
+    message_id: str
+    path: str
+    type: str
+
+
+class End(_Data):
+    status: Status
+    error: dict[str, Any] | None = None
+
+
+class TraceEnd(End):
+    version: str | None = None
+    """Of the code, if more was imported during the run."""
+    not_forkable: list[NotForkable] = []
+    """Payloads, or places in them, that cannot be rebuilt."""
+
+
+class Enqueued(_Data):
+    message_id: str
+    source: str
+    target: str
+    payload: Payload | None = None
+    headers: dict[str, JsonValue] | None = None
+    meta: dict[str, JsonValue] | None = None
+    deadline_s: float | None = None
+    same_as: str | None = None
+    """Message of the same emission that carries the payload."""
+    stream_id: str | None = None
+    chunk_seq: int | None = None
+    restored: dict[str, JsonValue] | None = None
+    """In a fork: what the invocation had sent before."""
+
+
+class MessageRef(_Data):
+    message_id: str
+
+
+class Dropped(MessageRef):
+    reason: str
+
+
+class NodeStart(MessageRef):
+    node_id: str
+
+
+class AttemptStart(_Data):
+    attempt: int
+    """From 0."""
+
+
+class AttemptEnd(End):
+    latency_ms: float | None = None
+
+
+class Retry(_Data):
+    attempt: int
+    """The one to come."""
+    sleep_s: float
+    error: str
+
+
+class Chunk(_Data):
+    stream_id: str
+    chunk_seq: int
+    text: str
+    done: bool
+    meta: dict[str, JsonValue] = {}
+    carried: list[tuple[int, int]] = []
+    """Whose the first characters of the text are: number of a chunk before this one, how many."""
+    rest: bool = False
+    """True when all of the text is carried, and this is no chunk of its own."""
+
+
+class CallStart(_Data):
+    ordinal: int
+    request: Payload
+
+
+class CallEnd(End):
+    response: Payload | None = None
+    cancelled: bool = False
+    latency_ms: float
+    replayed: bool = False
+    """True when the answer came from a recording."""
+    waited: bool = False
+    """Whether the call took turns with others: a replay waits where it did."""
+
+
+class Record(_Data):
+    ordinal: int
+    request: Payload
+    response: Payload | None = None
+    error: dict[str, Any] | None = None
+    cancelled: bool = False
+    latency_ms: float
+    replayed: bool = False
+    """True when the answer came from a recording."""
+    waited: bool = False
+    """Whether the call took turns with others: a replay waits where it did."""
+
+
+class PlaybookStart(_Data):
+    ordinal: int
+
+
+class Deadline(MessageRef):
+    code: str
+    deadline_s: float | None = None
+
+
+class Budget(MessageRef):
+    code: str
+
+
+class Reason(_Data):
+    reason: str
+
+
+class Nothing(_Data):
+    pass
+
+
+class ContextChanged(_Data):
+    set: dict[str, JsonValue] = {}
+    """What the node keeps under each key, in full."""
+    added: dict[str, list[JsonValue]] = {}
+    """What came at the end of lists."""
+    removed: list[str] = []
+    hold: str | None = None
+    """Why the node waits for more messages of the trace."""
+
+
+class Checkpoint(_Data):
+    checkpoint: str
+    decision: str
+
+
+class Edit(_Data):
+    before: JsonValue
+    after: JsonValue
+    by: str
+
+
+class Stall(_Data):
+    ms: float
+    file: str | None = None
+    line: int | None = None
+    function: str | None = None
+    text: str | None = None
+
+
+class HostDied(_Data):
+    exit_code: int | None = None
+    signal: str | None = None
+    noticed: float | None = None
+    reason: str | None = None
+
+
+DATA: dict[str, type[BaseModel]] = {
+    "trace.start": TraceStart,
+    "trace.end": TraceEnd,
+    "message.enqueued": Enqueued,
+    "message.dequeued": MessageRef,
+    "message.dropped": Dropped,
+    "node.start": NodeStart,
+    "node.end": End,
+    "attempt.start": AttemptStart,
+    "attempt.end": AttemptEnd,
+    "node.retry": Retry,
+    "stream.chunk": Chunk,
+    "record": Record,
+    "remote.start": CallStart,
+    "remote.end": CallEnd,
+    "playbook.start": PlaybookStart,
+    "playbook.end": End,
+    "deadline.exceeded": Deadline,
+    "budget.exhausted": Budget,
+    "cancel.requested": Reason,
+    "cancel.done": Nothing,
+    "context.changed": ContextChanged,
+    "checkpoint.hit": Checkpoint,
+    "checkpoint.resolved": Checkpoint,
+    "edit": Edit,
+    "stall": Stall,
+    "host.died": HostDied,
+}
+"""The model of the data of each kind."""
+
+
+def events_schema() -> dict[str, Any]:
+    """The JSON Schema of one event: the fields that all have, and for each kind what its data hold."""
+    definitions: dict[str, Any] = {}
+    kinds = []
+    for kind, model in DATA.items():
+        schema = model.model_json_schema(ref_template="#/$defs/{model}", mode="serialization")
+        definitions.update(schema.pop("$defs", {}))
+        definitions[model.__name__] = schema
+        of_kind = {"properties": {"kind": {"const": kind}}, "required": ["kind"]}
+        kinds.append({"if": of_kind, "then": {"properties": {"data": {"$ref": f"#/$defs/{model.__name__}"}}}})
+    number, text = {"type": "integer", "minimum": 0}, {"type": "string"}
+    fields: dict[str, Any] = {
+        "seq": number, "epoch": number, "trace_id": text, "span_id": text, "parent_id": {"type": ["string", "null"]},
+        "ts": {"type": "number"}, "offset_ns": {"type": "integer"}, "kind": text, "name": text,
+        "data": {"type": "object"},
+    }  # fmt: skip
+    return {
+        "$schema": _DIALECT,
+        "title": "TraceEvent",
+        "description": "One event of a trace. Kinds and fields that are not named here may come at any time.",
+        "version": EVENTS_VERSION,
+        "type": "object",
+        "properties": fields,
+        "required": list(fields),
+        "allOf": kinds,
+        "$defs": dict(sorted(definitions.items())),
+    }
