@@ -123,6 +123,8 @@ class Floe:
 
         With a `trace`: raises `TraceCancelled` when that is cancelled meanwhile.
         """
+        if 0 < self.maxsize <= self.size:
+            self.clear_stones()
         while 0 < self.maxsize <= self.size:
             putter = asyncio.get_running_loop().create_future()
             if trace is not None:
@@ -137,6 +139,19 @@ class Floe:
             finally:
                 if trace is not None:
                     trace.unblock(putter)
+
+    def clear_stones(self) -> None:
+        """Give back the room that messages of cancelled traces take up."""
+        items = self.inbox.items
+        stones = [item for item in items if item[3] is not None and item[3].cancelled]
+        if stones:
+            kept = [item for item in items if item[3] is None or not item[3].cancelled]
+            items.clear()
+            items.extend(kept)
+            for item in stones:
+                if item[3] is not None:
+                    item[3].passed_over(item)
+                item[0].release()
 
     def wake_putter(self) -> None:
         """There is room: let one sender go on."""

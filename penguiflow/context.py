@@ -8,7 +8,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.calls import call_now, call_out, chance
-from penguiflow.channels import NOWHERE, ROOKERY, UNCHANGED, Endpoint, Floe, Item, payload_of, whole
+from penguiflow.channels import NOWHERE, UNCHANGED, Endpoint, Floe, Item, payload_of, whole
 from penguiflow.ids import send_id
 from penguiflow.ports import Port
 from penguiflow.traces import Trace, TraceCancelled
@@ -155,8 +155,14 @@ class Context:
         sink = None if self._trace is None else self._trace.sink
         if self._turn is not None and not self._turn.come:
             raise asyncio.QueueFull
-        if any(sink.full if sink is not None and floe.target is ROOKERY else floe.full() for floe in floes):
-            raise asyncio.QueueFull
+        for floe in floes:
+            if sink is not None and floe.is_exit:
+                if sink.full:
+                    raise asyncio.QueueFull
+            elif floe.full():
+                floe.clear_stones()
+                if floe.full():
+                    raise asyncio.QueueFull
         if not floes:
             return
         message, payload, trace = self._addressed(msg, flow)
@@ -267,7 +273,10 @@ class Context:
     def _addressed(self, msg: Any, flow: PenguiFlow) -> tuple[Any, Any, Trace | None]:
         """The message and payload to send, and their trace: a bare payload goes in the envelope that its cause had."""
         if self._envelope is not None and not is_message(msg):
-            return self._envelope, msg, self._item[3]
+            trace = self._item[3]
+            if trace is not None and trace.ended and not trace.cancelled:
+                trace = flow._table.open(trace.id)
+            return self._envelope, msg, trace
         return msg, UNCHANGED, flow._table.of(msg, self._item[3])
 
     def _accept(self, item: Item) -> Any:

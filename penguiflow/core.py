@@ -87,6 +87,8 @@ class PenguiFlow(FlowServices):
         self._message_bus = message_bus
         self._mirror: Mirror | None = None
         self._interceptors: list[Interceptor] = list(interceptors or ())
+        self._own_interceptors = len(self._interceptors)
+        """How many of them are not of one run alone."""
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
         self._table.errors_are_results = emit_errors_to_rookery
@@ -167,7 +169,7 @@ class PenguiFlow(FlowServices):
                 wanted = ", ".join(missing)
                 raise RuntimeError(f"ModelRegistry is missing entries for nodes requiring validation: {wanted}")
         self._registry = registry
-        self._interceptors.extend(interceptors or ())
+        self._interceptors[self._own_interceptors :] = interceptors or ()
         self._active_store = self._state_store if state_store is None else state_store
         bus = self._message_bus if message_bus is None else message_bus
         self._mirror = None if bus is None else Mirror(bus, self._broadcast)
@@ -260,8 +262,13 @@ class PenguiFlow(FlowServices):
         if trace_id is not None:
             raise RuntimeError("emit_nowait(trace_id=...) is not supported; use await emit(..., trace_id=...)")
         self._refuse_if_draining()
-        if any(floe.full() for floe in self._open_sea.floes_to(to)):
-            raise asyncio.QueueFull
+        if self._is_echo(msg):
+            return
+        for floe in self._open_sea.floes_to(to):
+            if floe.full():
+                floe.clear_stones()
+                if floe.full():
+                    raise asyncio.QueueFull
         context = self._sender(msg, to)
         if context is not None:
             context.emit_nowait(msg, to)
@@ -360,7 +367,7 @@ class PenguiFlow(FlowServices):
             raise RuntimeError("PenguiFlow is not running")
         trace = self._table.traces.get(trace_id)
         if trace is None or trace.cancelled or not (trace.pending or trace.holds):
-            return False
+            return self._roundtrips.drop(trace_id)
         pending = trace.pending
         event = self._broadcast.event(
             "trace_cancel_start", Context._of(self._open_sea), trace, cancelled=True, extra={"pending": pending}
@@ -368,12 +375,14 @@ class PenguiFlow(FlowServices):
         # From here on nothing new starts; the trace is held so that its end is told after its cancellation.
         trace.cancelled = True
         trace.plain = False
-        trace.inflight += 1
+        held = not trace.ended
+        trace.inflight += held
         try:
             await self._broadcast.publish(event)
         finally:
             self._cancel(trace, "cancelled by the caller")
-            self._table.release(trace)
+            if held:
+                self._table.release(trace)
         return True
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
@@ -383,7 +392,8 @@ class PenguiFlow(FlowServices):
     # Between the parts
 
     def _refuse_if_draining(self) -> None:
-        if self._draining:
+        inside = self._engine is not None and asyncio.current_task() in self._engine.carriers
+        if self._draining and not inside:
             raise RuntimeError("PenguiFlow is stopping: it takes no more messages")
 
     def _admit(self, msg: Any, to: NodeTargets) -> bool:
@@ -409,7 +419,9 @@ class PenguiFlow(FlowServices):
             return False
         trace = self._table.traces.get(msg.trace_id)
         # The loop may be some rounds ahead of whoever fetches.
-        return trace is not None and trace.last_hops is not None and msg.payload.hops <= trace.last_hops
+        if trace is None or trace.last_hops is None or msg.payload.hops > trace.last_hops:
+            return False
+        return trace.last_query is None or trace.last_query == msg.payload.query
 
     def _sender(self, msg: Any, to: NodeTargets) -> Context | None:
         """A context that sends into the flow; None when the flow has no nodes."""
@@ -443,6 +455,8 @@ class PenguiFlow(FlowServices):
             raise ValueError("trace_id differs from the message's own; give one of them")
         wanted = trace_id if trace_id is not None else own_id if own_id is not None else new_id()
         known = self._table.traces.get(wanted)
+        if known is not None and known.cancelled:
+            known = None
         if known is not None and known.sink is not None:
             raise RuntimeError(f"somebody waits for trace {wanted} already")
         if known is not None and known.pending:
@@ -486,7 +500,17 @@ class PenguiFlow(FlowServices):
                     item[0].release()
             items.clear()
             items.extend(kept)
+        children = list(trace.children or ())
+        waited = trace.queued
         self._table.cancel(trace, reason, error)
+        self._roundtrips.cancelled(trace.id)
+        if waited:
+            for port in self._ports.values():
+                for floe in port.incoming:
+                    if floe.putters:
+                        floe.clear_stones()
+        for child in children:
+            self._cancel(child, reason)
 
     def _cancel_finished(self, trace: Trace) -> None:
         context = Context._of(self._rookery)

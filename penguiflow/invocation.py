@@ -273,7 +273,7 @@ class Invoker:
                         await context._send_to(worker.port.outgoing, result, made, trace)
                 elif result is not None:
                     error = await self._deliver(worker, context, result)
-                    if error is not None:
+                    if error is not None or _is_answer(result):
                         break
                 if self.told:
                     latency_ms = (perf_counter() - started) * 1e3
@@ -291,7 +291,8 @@ class Invoker:
         except (asyncio.CancelledError, TraceCancelled):
             context._cancel_sent = True
             event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
-            await self.broadcast.tell(event, context, attempt=attempt)
+            level = logging.DEBUG if context._cancel_reason == "stop" else logging.INFO
+            await self.broadcast.tell(event, context, attempt=attempt, level=level)
         except Exception as failure:  # whatever goes wrong around a function: the caller is told, the carrier lives on
             error = flow_error(worker.node, context.trace_id, failure, attempt, 0.0)
             if trace is not None and trace.error is None:
@@ -299,6 +300,8 @@ class Invoker:
             status = "error"
             logger.exception("node_failed", extra={"event": "node_failed", "flow_error": error.to_payload()})
         finally:
+            if first is not None:
+                first.close()  # its time was over before it was looked at
             if trace is not None:
                 if log is not None and log is trace.log:
                     if context._keeps:
@@ -397,6 +400,7 @@ class Invoker:
         await context.emit(step.message, to=itself or None)
         if step.unbounded and itself and context._trace is not None:
             context._trace.last_hops = step.message.payload.hops
+            context._trace.last_query = step.message.payload.query
             await self.flow._to_rookery(context, snapshot(step.message))
         return None
 
@@ -455,3 +459,8 @@ def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
             _steers_controller.clear()
         steers = _steers_controller[kind] = WM in kind.__mro__ or FinalAnswer in kind.__mro__
     return not steers and (worker.validators.check_out is None or kind is worker.validators.trusted_out)
+
+
+def _is_answer(result: Any) -> bool:
+    """Whether a result ended a controller's loop, which is told by no event of its own."""
+    return is_message(result) and isinstance(result.payload, FinalAnswer)

@@ -22,6 +22,7 @@ class LastResult:
     """Keeps the last result that is no chunk; for `PenguiFlow.call`."""
 
     full = False
+    takes_children = True
 
     def __init__(self) -> None:
         self.result: Any = None
@@ -53,10 +54,13 @@ class LastResult:
 class ResultQueue:
     """Holds results until they are asked for, at most `maxsize` of them (0: any number)."""
 
-    def __init__(self, maxsize: int) -> None:
+    def __init__(self, maxsize: int, *, takes_children: bool = True) -> None:
         self.maxsize = maxsize
+        self.takes_children = takes_children
         self.results: deque[Any] = deque()
         self.finished = False
+        self.cancelled = False
+        """Nothing more is to come by it: the trace was cancelled."""
         self.error: FlowError | None = None
         self._changed: deque[asyncio.Future[None]] = deque()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from penguiflow.channels import UNCHANGED, whole
 from penguiflow.egress import Egress
-from penguiflow.errors import FlowError
+from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.results import ResultQueue
 from penguiflow.traces import TraceTable
 from penguiflow.types import Message
@@ -101,6 +101,25 @@ class Roundtrips:
                 return position
         return None
 
+    def cancelled(self, trace_id: str) -> None:
+        """The trace was cancelled: its roundtrip is over, and the next emit need not wait for it."""
+        old = self.table.sinks.get(trace_id)
+        if isinstance(old, ResultQueue):
+            old.cancelled = True
+            old.results.clear()
+        self._end(trace_id)
+
+    def drop(self, trace_id: str) -> bool:
+        """Cancel a roundtrip whose result is there and was not fetched; False when there is none."""
+        old = self.table.sinks.get(trace_id)
+        if not isinstance(old, ResultQueue) or not old.results:
+            return False
+        self.cancelled(trace_id)
+        old.finish(
+            FlowError(trace_id=trace_id, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message="trace cancelled")
+        )
+        return True
+
     def clear(self) -> None:
         """Let everybody go on who waits for a turn."""
         for ended in self._open.values():
@@ -111,7 +130,7 @@ class Roundtrips:
         """Make room: an answer that nobody fetched gives way to a new question, or to very many others."""
         sinks = self.table.sinks
         old = sinks.get(trace_id)
-        if isinstance(old, ResultQueue) and old.finished:
+        if isinstance(old, ResultQueue) and (old.finished or old.cancelled):
             del sinks[trace_id]
         if len(sinks) >= MAX_UNFETCHED:
             finished = (key for key, sink in sinks.items() if isinstance(sink, ResultQueue) and sink.finished)
@@ -128,7 +147,7 @@ class Roundtrips:
     def _subscribe(self, trace_id: str) -> ResultQueue:
         queue = self.table.sinks.get(trace_id)
         if not isinstance(queue, ResultQueue):
-            queue = ResultQueue(self.maxsize)
+            queue = ResultQueue(self.maxsize, takes_children=False)
             self.table.sinks[trace_id] = queue
             trace = self.table.traces.get(trace_id)
             if trace is not None and trace.sink is None and not trace.ended:

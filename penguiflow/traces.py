@@ -40,6 +40,9 @@ class TraceCancelled(Exception):
 class ResultSink(Protocol):
     """Takes what a trace delivers, in place of the common egress queue."""
 
+    takes_children: bool
+    """Whether it also takes what traces deliver that were made in its own."""
+
     @property
     def full(self) -> bool:
         """Whether the next result has to wait."""
@@ -66,6 +69,7 @@ class Trace:
         "blocked",
         "cancel_event",
         "cancelled",
+        "children",
         "condemned",
         "ended",
         "error",
@@ -73,8 +77,10 @@ class Trace:
         "id",
         "inflight",
         "last_hops",
+        "last_query",
         "log",
         "logged",
+        "parent",
         "parked",
         "plain",
         "queued",
@@ -98,6 +104,7 @@ class Trace:
         self.holds: dict[str, str | Callable[[], str]] | None = None
         """Why nodes wait for more messages, by node id."""
         self.last_hops: int | None = None
+        self.last_query: str | None = None
         """Hops of the last working memory that an unbounded controller delivered."""
         self.parked = 0
         """Results that wait to be fetched."""
@@ -120,6 +127,9 @@ class Trace:
         self.reruns: dict[str, Again] | None = None
         """What invocations had done that are run again, by message id."""
         self.sink: ResultSink | None = None
+        self.parent: Trace | None = None
+        """The trace in which it was made, if whoever waits for that one gets its results."""
+        self.children: set[Trace] | None = None
         self.tape: Tape | None = None
         """Answers for calls that leave the process, from an earlier run."""
         self.suspended: set[Context] | None = None
@@ -223,7 +233,7 @@ def trace_id_of(msg: Any) -> str | None:
     carries = _carries_trace.get(kind)
     if carries is None:
         # A missing attribute of a pydantic model costs 1.5 microseconds: its class is asked, once.
-        carries = "trace_id" in kind.model_fields if issubclass(kind, BaseModel) else not _is_plain(kind)
+        carries = _may_carry(kind)
         if len(_carries_trace) >= _MAX_KNOWN_TYPES:
             _carries_trace.clear()
         _carries_trace[kind] = carries
@@ -233,10 +243,16 @@ def trace_id_of(msg: Any) -> str | None:
     return trace_id if isinstance(trace_id, str) else None
 
 
-def _is_plain(kind: type) -> bool:
-    return issubclass(kind, str | bytes | int | float | dict | list | tuple | set | frozenset | type(None)) and not (
-        hasattr(kind, "trace_id")
-    )
+_BARE = frozenset({str, bytes, int, float, bool, dict, list, tuple, set, frozenset, type(None)})
+
+
+def _may_carry(kind: type) -> bool:
+    """Whether instances may have a `trace_id`."""
+    if kind in _BARE:
+        return False
+    if not issubclass(kind, BaseModel) or "trace_id" in kind.model_fields or hasattr(kind, "trace_id"):
+        return True
+    return kind.model_config.get("extra") == "allow"
 
 
 class TraceTable:
@@ -263,13 +279,47 @@ class TraceTable:
         if type(msg) is not Message:
             trace_id = trace_id_of(msg)
             if trace_id is not None:
-                return current if current is not None and current.id == trace_id else self.open(trace_id)
+                return self._other(trace_id, current)
+            if current is not None and current.ended and not current.cancelled:
+                return self.open(current.id)
             return current if current is not None or self.recorder is None else self.open(new_id())
         trace_id = msg.trace_id
-        trace = current if current is not None and current.id == trace_id else self.open(trace_id)
+        trace = current
+        if trace is None or trace.id != trace_id or trace.ended:
+            trace = self._other(trace_id, current)
         if msg.deadline_s is not None:
             trace.plain = False
         return trace
+
+    def _other(self, trace_id: str, current: Trace | None) -> Trace:
+        """The trace of a message that was made in another one, or after its own had ended."""
+        if current is not None and current.id == trace_id and (current.cancelled or not current.ended):
+            return current
+        trace = self.open(trace_id)
+        if current is None or current is trace or current.ended or current.sink is None:
+            return trace
+        if current.sink.takes_children and trace.sink is None and trace.parent is None and not trace.pending:
+            # Whoever called waits for what its message leads to, under whatever name that goes on.
+            trace.parent = current
+            trace.sink = current.sink
+            current.inflight += 1
+            if current.children is None:
+                current.children = set()
+            current.children.add(trace)
+            trace.plain = False
+        return trace
+
+    def _part(self, trace: Trace) -> None:
+        """A trace that was made in another one has ended: that one need not wait for it any longer."""
+        parent = trace.parent
+        if parent is None:
+            return
+        trace.parent = trace.sink = None
+        if parent.children is not None:
+            parent.children.discard(trace)
+        parent.error = parent.error or trace.error
+        parent.stopped = parent.stopped or trace.stopped
+        self.release(parent)
 
     def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> Trace:
         """The trace of this id, begun (again) if nothing of it is in flight; `data` stands in its `trace.start`."""
@@ -320,7 +370,9 @@ class TraceTable:
             if trace.cancelled:
                 log.event("cancel.done", "", log.root)
             log.close(status, None if error is None else {"error": error.to_payload()})
-        if trace.sink is not None:
+        if trace.parent is not None:
+            self._part(trace)
+        elif trace.sink is not None:
             trace.sink.finish(self._told(trace))
         if trace.cancelled and not self.ending:
             self.on_end(trace)
@@ -345,6 +397,8 @@ class TraceTable:
         trace.error = error or cancelled_error(trace, reason)
         if trace.cancel_event is not None:
             trace.cancel_event.set()
+            # The next trace of this name is another one.
+            self._cancel_events.pop(trace.id, None)
         if trace.log is not None:
             trace.log.event("cancel.requested", "", trace.log.root, {"reason": reason})
         trace.queued = 0
@@ -362,7 +416,7 @@ class TraceTable:
 
     def answer(self, trace: Trace) -> None:
         """Answer who waits for a trace whose nodes do not end."""
-        if trace.sink is not None and not trace.ended:
+        if trace.sink is not None and trace.parent is None and not trace.ended:
             trace.sink.finish(self._told(trace))
 
     def _told(self, trace: Trace) -> FlowError | None:
@@ -374,14 +428,14 @@ class TraceTable:
     def cancel_event(self, trace_id: str) -> asyncio.Event:
         """The event that is set when the trace is cancelled."""
         event = self._cancel_events.get(trace_id)
-        if event is None:
-            event = asyncio.Event()
-            self._cancel_events[trace_id] = event
         trace = self.traces.get(trace_id)
+        if event is None:
+            event = self._cancel_events[trace_id] = asyncio.Event()
         if trace is not None:
             trace.cancel_event = event
             if trace.cancelled:
                 event.set()
+                del self._cancel_events[trace_id]
         return event
 
     def condemn_all(self, reason: str) -> None:

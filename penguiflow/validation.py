@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import SchemaValidator
 
+from penguiflow.registry import ModelRegistry as _ModelRegistry
 from penguiflow.types import (
     WM,
     FinalAnswer,
@@ -78,14 +79,31 @@ def new_chunk(stream_id: str, seq: int, text: str, done: bool, meta: dict[str, A
     return chunk
 
 
+def _hands_back(model: type[BaseModel]) -> bool:
+    """Whether pydantic gives an instance back as it is, without asking validators of the model."""
+    schema: Any = model.__pydantic_core_schema__
+    if not isinstance(schema, Mapping):
+        return False  # it names models that did not exist yet
+    if schema.get("type") == "definitions":
+        schema = schema["schema"]
+    return schema.get("type") == "model" and model.model_config.get("revalidate_instances", "never") == "never"
+
+
 def _checker(model: type[BaseModel]) -> tuple[Callable[[Any], Any], type | None]:
-    """The bound validator, and the exact type whose instances need no check (pydantic would hand them back as is)."""
-    trusted = model if model.model_config.get("revalidate_instances", "never") == "never" else None
+    """The bound validator, and the exact type whose instances need no check."""
+    trusted = model if _hands_back(model) else None
     validator = model.__pydantic_validator__
     if not isinstance(validator, SchemaValidator):
         # A model that names others which did not exist yet.
         validator = TypeAdapter(model).validator
     return validator.validate_python, trusted
+
+
+def _checker_of(registry: ModelRegistry, name: str, which: int) -> tuple[Callable[[Any], Any], None] | None:
+    """The check of a registry that makes its own adapters."""
+    if type(registry).adapters is _ModelRegistry.adapters:
+        return None
+    return registry.adapters(name)[which].validate_python, None
 
 
 class NodeValidators:
@@ -119,11 +137,11 @@ class NodeValidators:
         self.unwraps = not issubclass(in_model, Message)
         self.expects_message = issubclass(in_model, Message) and issubclass(out_model, Message)
         if mode in ("both", "in"):
-            self.check_in, self.trusted_in = _checker(in_model)
+            self.check_in, self.trusted_in = _checker_of(registry, self.name, 0) or _checker(in_model)
             if not self.unwraps and in_model is not Message:
                 self.trusted_in = None
         if mode in ("both", "out") and not self.expects_message:
-            self.check_out, self.trusted_out = _checker(out_model)
+            self.check_out, self.trusted_out = _checker_of(registry, self.name, 1) or _checker(out_model)
         if self.trusted_out is not None and not issubclass(out_model, Message | WM | FinalAnswer):
             self.plain_out = None if "trace_id" in out_model.model_fields else self.trusted_out
 

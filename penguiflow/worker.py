@@ -11,6 +11,7 @@ Timers and the registration for cancellation are paid only by invocations that r
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,13 +20,13 @@ from typing import TYPE_CHECKING, Any, cast
 from penguiflow.context import Context, Port
 from penguiflow.coroutines import resume
 from penguiflow.invocation import Invoker
+from penguiflow.node import Node
 from penguiflow.traces import STUBBORN_GRACE_S
 from penguiflow.turns import take_turn
 from penguiflow.validation import NodeValidators
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
-    from penguiflow.node import Node
     from penguiflow.registry import ModelRegistry
 
 logger = logging.getLogger("penguiflow.core")
@@ -62,7 +63,10 @@ class Worker:
     def __init__(self, port: Port, registry: ModelRegistry | None) -> None:
         node = cast("Node", port.owner)
         self.node = node
-        self.func = cast("Callable[[Any, Context], Coroutine[Any, Any, Any]]", node.func)
+        # A class of nodes that calls its function in a way of its own checks what it wants to have checked, too.
+        own_way = type(node).invoke is not Node.invoke
+        func: Any = functools.partial(node.invoke, registry=registry) if own_way else node.func
+        self.func = cast("Callable[[Any, Context], Coroutine[Any, Any, Any]]", func)
         self.port = port
         self.policy = node.policy
         self.limit = node.policy.max_concurrency
@@ -72,7 +76,7 @@ class Worker:
         self.running = 0
         self.listed = False
         """Whether it stands in the queue of nodes that have work."""
-        self.validators = validators = NodeValidators(node, registry)
+        self.validators = validators = NodeValidators(node, None if own_way else registry)
         self.trusted_in = validators.trusted_in
         self.plain_out = validators.plain_out
         self.unwraps = validators.unwraps
@@ -240,6 +244,9 @@ class Engine:
                     trace = item[3]
                     if trace is not None and trace.cancelled:
                         trace.passed_over(item)
+                        if self.invoker.told:
+                            dropped = self.broadcast.event("trace_cancel_drop", Context._of(worker.port), trace)
+                            self.broadcast.publish_later(dropped)
                     elif (rest := step(worker, item)) is not None:
                         break
                     elif cancelling() or self.stopping:
