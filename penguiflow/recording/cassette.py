@@ -64,8 +64,8 @@ class RecordedCall(BaseModel):
     """How long it took."""
     waited: bool = True
     """Whether others could run meanwhile."""
-    at_once: bool = False
-    """Whether no node began with anything between the answer before and this one."""
+    after: int = 0
+    """How many invocations had begun when the answer came."""
     seq: int = 0
     """The event that has its answer."""
     span: str = Field(default="", exclude=True)
@@ -175,8 +175,7 @@ class _Reader:
         self.late: set[str] = set()
         """Node spans whose trace had run out of time."""
         self.parents: dict[str, str] = {}
-        self.calm = False
-        """Whether an answer came, and no node began since."""
+        self.invocations = 0
         self.went_on: dict[str, int] = {}
         """The last event of each span that shows its code at work."""
         self.forked = False
@@ -213,10 +212,8 @@ class _Reader:
             self.cut[event.span_id] = str(data["status"])
         elif kind == "deadline.exceeded":
             self.late.add(event.span_id)
-        elif kind == "attempt.start":
-            self.calm = False
-            where = self.paths.of(event.span_id)
-            self.cassette.places[where.place] = where.path
+        elif moment == "start":
+            self._note_start(family, event)
         if moment == "end":
             self.cassette.spans[event.span_id] = (self.paths.of(event.span_id).path, event.seq)
 
@@ -233,6 +230,13 @@ class _Reader:
             origin = "it was forked from another trace" if self.forked else "its input is not in the log"
             cassette.problem = origin
         return cassette
+
+    def _note_start(self, family: str, event: TraceEvent) -> None:
+        if family == "node":
+            self.invocations += 1
+        elif family == "attempt":
+            where = self.paths.of(event.span_id)
+            self.cassette.places[where.place] = where.path
 
     def _begin(self, event: TraceEvent) -> None:
         data = event.data
@@ -303,11 +307,10 @@ class _Reader:
             begun_s=round(max(0.0, ended.offset_ns / 1e9 - seconds), 6),
             seconds=round(seconds, 6),
             waited=data.get("waited") is not False,
-            at_once=self.calm,
+            after=self.invocations,
             seq=ended.seq,
             span=begun.span_id if begun.kind == "record" else begun.parent_id or "",
         )
-        self.calm = self.calm or call.waited
         if call.ending is None:
             self.went_on[call.span] = call.seq
         # A run that was resumed repeats what it was at: the later answer is the one that counted.

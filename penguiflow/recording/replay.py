@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from penguiflow.types import Headers, Message, StreamChunk
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
+    from penguiflow.observer import TraceLog
     from penguiflow.registry import ModelRegistry
 
 __all__ = ["NotReplayable", "Replay", "SpanNotFound", "after_span", "comparable", "replay", "replay_running"]
@@ -146,8 +147,6 @@ async def replay_running(
         _check_answers(cassette)
     outcome = Replay(trace_id or new_id())
     tape = ReplayTape(cassette, outcome.trace_id, live_after=point)
-    engine = flow._engine
-    tape.order.quiet = lambda: engine is None or (engine.drainer is None and not engine.ready)
     strange: dict[str, StrangeTape] = {}
 
     def tape_of(other: str) -> ReplayTape | StrangeTape:
@@ -163,7 +162,7 @@ async def replay_running(
         with ExitStack() as stack:
             guard = stack.enter_context(offline())
             tape.on_live = guard.lift
-            await _perform(flow, inputs, outcome, guard)
+            await _perform(flow, inputs, outcome, guard, tape)
     finally:
         flow._table.tape_of = before
     outcome.seconds = time.perf_counter() - started
@@ -217,13 +216,21 @@ def _check_answers(cassette: Cassette) -> None:
             raise NotReplayable(cassette.trace_id, str(error)) from error
 
 
-async def _perform(flow: PenguiFlow, inputs: list[tuple[RecordedInput, Any]], outcome: Replay, guard: Offline) -> None:
+async def _perform(
+    flow: PenguiFlow,
+    inputs: list[tuple[RecordedInput, Any]],
+    outcome: Replay,
+    guard: Offline,
+    tape: ReplayTape,
+) -> None:
     """Send the inputs in, and take what comes out until the trace is over."""
     streams: dict[str, str] = {}
     sink = ResultQueue(0)
     first = _message(*inputs[0], outcome.trace_id)
     trace = flow._begin(first, outcome.trace_id, sink)
     log = trace.log
+    if log is not None:
+        trace.log = _Counting(log, tape)
     try:
         # The trace must not end before all of its inputs are in.
         trace.inflight += 1
@@ -308,3 +315,34 @@ class _Nowhere:
 
     def write(self, record: EventRecord) -> None:
         """Take an event."""
+
+
+class _Counting:
+    """A log that tells the tape how far the flow is."""
+
+    def __init__(self, log: TraceLog, tape: ReplayTape) -> None:
+        self._log = log
+        self._tape = tape
+        self.root = log.root
+        self.event = log.event
+        self.end = log.end
+        self.put = log.put
+        self.freeze = log.freeze
+        self.describe = log.describe
+        self.close = log.close
+
+    def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
+        """Open a span."""
+        span = self._log.start(kind, name, parent, data)
+        if kind == "node":
+            self._tape.order.began()
+        return span
+
+    def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
+        """A node takes a message."""
+        spans = self._log.taken(edge, parent, message_id, node, node_id)
+        self._tape.order.began()
+        return spans
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)

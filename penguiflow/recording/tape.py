@@ -26,10 +26,6 @@ _HIDDEN = "⟦$secret⟧"
 _LOST = re.compile(r"⟦\${1,2}secret hmac:[0-9a-f]+⟧")
 _SHORTEST_ID = 12
 """A shorter trace id may be part of any text."""
-_CALM_TURNS = 8
-"""Turns of the loop in which nothing happens, before the next answer is given."""
-_MAX_TURNS = 10_000
-"""Turns of the loop after which it is given although the flow is not at rest."""
 _PATIENCE_S = 0.05
 _SLOWNESS = 1.5
 """How much longer than in the recording the flow's own work may take before a later answer is given out of turn."""
@@ -86,15 +82,14 @@ class _Order:
     """
 
     def __init__(self, calls: Iterable[RecordedCall]) -> None:
-        self.quiet: Callable[[], bool] = lambda: True
-        """Whether nodes have nothing to do but wait."""
+        self._begun = 0
+        """Invocations."""
         self._queue = deque(sorted(calls, key=lambda call: call.seq))
         self._left = {call.seq for call in self._queue}
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._last_s = 0.0
         """When the answer before came, in the recording."""
         self._timer: asyncio.TimerHandle | None = None
-        self._settling = False
 
     async def turn(self, recorded: RecordedCall) -> None:
         """Return when it is this answer's turn."""
@@ -121,35 +116,25 @@ class _Order:
             return
         first = self._queue[0]
         waiting = self._waiting.get(first.seq)
-        if waiting is None:
-            patience = _PATIENCE_S + _SLOWNESS * max(0.0, first.begun_s - self._last_s)
-            self._timer = asyncio.get_running_loop().call_later(patience, self._give_up, first.seq)
-        elif first.at_once:
-            if not waiting.done():
-                waiting.set_result(None)
-        elif not self._settling:
-            self._settling = True
-            self._settle(_CALM_TURNS, _MAX_TURNS)
-
-    def _settle(self, calm: int, left: int) -> None:
-        """Let all that follows from the answer before be done: the world took longer than that."""
-        if calm and left:
-            calm = calm - 1 if self.quiet() else _CALM_TURNS
-            asyncio.get_running_loop().call_soon(self._settle, calm, left - 1)
-            return
-        self._settling = False
-        while self._queue and self._queue[0].seq not in self._left:
-            self._queue.popleft()
-        waiting = self._waiting.get(self._queue[0].seq) if self._queue else None
-        if waiting is None:
-            self._advance()
+        if waiting is None or self._begun < first.after:
+            patience = _PATIENCE_S + _SLOWNESS * max(0.0, first.begun_s + first.seconds - self._last_s)
+            self._timer = asyncio.get_running_loop().call_later(patience, self._give_up, first)
         elif not waiting.done():
             waiting.set_result(None)
 
-    def _give_up(self, seq: int) -> None:
-        """That call does not come: those behind it wait no longer."""
-        self._left.discard(seq)
+    def began(self) -> None:
+        """A node begins with a message."""
+        self._begun += 1
+        if self._waiting:
+            self._advance()
+
+    def _give_up(self, first: RecordedCall) -> None:
+        """What was before it, or the call itself, does not come: nobody waits for it any longer."""
         self._timer = None
+        if first.seq in self._waiting:
+            self._begun = max(self._begun, first.after)
+        else:
+            self._left.discard(first.seq)
         self._advance()
 
 
