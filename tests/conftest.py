@@ -95,7 +95,8 @@ class RecordedTrace:
 
     def put(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
         source, target = edge.split("->", 1)
-        data = {"message_id": message_id, "source": source, "target": target, "payload": Payload(content)}
+        data: dict[str, Any] = {"message_id": message_id, "source": source, "target": target}
+        data["payload"] = Payload(content)
         if envelope is not None:
             data["headers"] = envelope.headers.model_dump()
             data["meta"] = envelope.meta

@@ -6,15 +6,21 @@ Events go in one by one and what is over is forgotten, so that a trace may be lo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState
 
-if TYPE_CHECKING:
-    from penguiflow.state.traces import TraceStore
-
 __all__ = ["EXIT", "Frontier", "frontier", "read_frontier"]
+
+
+class EventSource(Protocol):
+    """The part of a trace store that a log is read from."""
+
+    async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
+        """Committed events with `seq > after`, in order."""
+        ...
+
 
 OUTSIDE = "OpenSea"
 EXIT = "Rookery"
@@ -408,7 +414,7 @@ def frontier(events: Iterable[TraceEvent], seq: int | None = None) -> Frontier:
     return found
 
 
-async def read_frontier(store: TraceStore, trace_id: str, seq: int | None = None, *, results: bool = True) -> Frontier:
+async def read_frontier(store: EventSource, trace_id: str, seq: int | None = None, *, results: bool = True) -> Frontier:
     """As `frontier`, of a stored trace, page by page; `results`: keep those that were delivered, for a fork."""
     found = Frontier(results=results)
     async for event in stored(store, trace_id):
@@ -424,7 +430,7 @@ async def read_frontier(store: TraceStore, trace_id: str, seq: int | None = None
     return found
 
 
-async def stored(store: TraceStore, trace_id: str) -> AsyncIterator[TraceEvent]:
+async def stored(store: EventSource, trace_id: str) -> AsyncIterator[TraceEvent]:
     """The committed events of a trace; those of one page are in memory."""
     after = -1
     while page := await store.load_events(trace_id, after=after, limit=PAGE):

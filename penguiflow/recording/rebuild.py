@@ -138,7 +138,7 @@ def _builtin(name: str, value: Any, kind: str, at: str) -> Any:
     if name.startswith("dict[") and isinstance(value, dict):
         of_keys = name[5:-1]
         return {_construct(of_keys, _spelled(of_keys, key), at, as_json=False): item for key, item in value.items()}
-    wanted = _KINDS.get(name)
+    wanted: Any = _KINDS.get(name)
     if wanted is None:
         raise NotRebuildable(at, kind, "nothing says how")
     if type(value) is wanted:

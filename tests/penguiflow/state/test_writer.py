@@ -463,7 +463,8 @@ async def test_a_trace_that_its_own_store_wrote_to_in_a_job_goes_on_behind_that(
     await store.flush()
     died = {"exit_code": 1}
     writer = store._writer
-    await asyncio.wrap_future(writer.submit(lambda connection: close_trace(connection, "t", died, writer=writer.writer_id)))
+    closing = writer.submit(lambda connection: close_trace(connection, "t", died, writer=writer.writer_id))
+    await asyncio.wrap_future(closing)
     fill(log, 2)
     await store.flush()
     events = await store.load_events("t")
