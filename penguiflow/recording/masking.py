@@ -25,7 +25,7 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.recording.payloads import encode_data, encode_payload
 from penguiflow.recording.plain import FROZEN, Frozen
-from penguiflow.recording.shapes import escape
+from penguiflow.recording.shapes import escape, keys_of
 
 __all__ = ["KEY_FILE", "Masker", "MaskingRules", "key_beside", "unmask"]
 
@@ -56,6 +56,7 @@ _SCHEME = re.compile(r"\s*(?:bearer|basic|token|key|apikey)?\s*", re.IGNORECASE)
 _CUT = "…"
 _MARKED = b"\xe2"
 _TAIL = 5
+_MAX_KINDS = 4096
 _MIN_PART = 4
 """Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
 
@@ -102,6 +103,7 @@ class Masker:
             r"(?:(?:bearer|basic)\s+)?)(?P<value>[^\s\"',;&)}\]]+)",
             re.IGNORECASE,
         )
+        self._kinds: dict[type, bool] = {}
         self._seen: tuple[tuple[str, str], ...] = ()
         self._looked = 0.0
         self.values: dict[str, str] = {}
@@ -144,7 +146,17 @@ class Masker:
 
     def payload(self, value: Any) -> bytes:
         """`{"type", "value"}` of a value, as `encode_payload`, without secrets."""
-        return self.mask(encode_payload(value, self._hide))
+        encoded = encode_payload(value, self._hide)
+        kind = type(value)
+        harmless = self._kinds.get(kind)
+        if harmless is None:
+            harmless = self._look_at(kind)
+        if not harmless:
+            return self.mask(encoded)
+        for secret in self._in_json:
+            if secret in encoded:
+                return self._masked(encoded)
+        return self._masked(encoded) if _MARKED in encoded else encoded
 
     def frozen(self, value: Any) -> dict[str, Any]:
         """`{"type", "value"}` of a value as it will be stored, decoded; can be put into an event."""
@@ -202,6 +214,17 @@ class Masker:
         return end
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    def _look_at(self, kind: type) -> bool:
+        """Whether no key in the JSON of this class's objects can be one of those that hold a secret."""
+        if len(self._kinds) >= _MAX_KINDS:
+            self._kinds.clear()
+        keys = keys_of(kind)
+        harmless = keys is not None and not any(
+            key == "repr" or _LOOKS_LIKE_KEY.fullmatch(key) or self._place_of(key) != _OPEN_PLACE for key in keys
+        )
+        self._kinds[kind] = harmless
+        return harmless
 
     def _is_named(self, name: str) -> bool:
         return name in self._rules.environment or self._place_of(name) >= _TOKEN_PLACE

@@ -94,6 +94,7 @@ class Recorder:
         self._data: dict[str, Any] = {"flow": name, "environment": environment(), **(data or {})}
         if worker is not None:
             self._data["worker"] = worker
+        self._start = self.masker.encode(self._data)
         self._writes = [sink.write for sink in sinks]
         if store is not None:
             self._writes.insert(0, store.sink.write)
@@ -232,14 +233,15 @@ class _Log:
         self._encode = recorder.masker.encode
         self._closed = False
         self._cuts: list[dict[str, str]] = []
-        self._held_back = HeldBack(recorder.masker)
+        self._held_back: HeldBack | None = None
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
         """Open spans in the order of their start: parent, kind, name."""
         self.root = f"{track.next_seq:x}"
         self._spans[self.root] = (None, "trace", self._name)
-        self._write("trace.start", self._name, self.root, None, self._encode(data))
+        encoded = recorder._start if data is recorder._data else self._encode(data)
+        self._write("trace.start", self._name, self.root, None, encoded)
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
         """Open a span; its id is the hexadecimal `seq` of its start."""
@@ -270,6 +272,8 @@ class _Log:
             if known is None:
                 span, known = self.root, self._spans[self.root]
             if kind == "stream.chunk" and data is not None:
+                if self._held_back is None:
+                    self._held_back = HeldBack(self._masker)
                 data = self._held_back.pass_on(known[2] if known[1] == "node" else "", data)
             encode = encode_data if kind in _BARE else self._encode
             self._write(kind, name, span, known[0], encode(data))
@@ -352,7 +356,7 @@ class _Log:
         """End what is still open, then the trace; a second call does nothing."""
         if self._closed:
             return
-        for stream, chunk in self._held_back.rest():
+        for stream, chunk in () if self._held_back is None else self._held_back.rest():
             self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
         ending: dict[str, Any]
         leftover = "interrupted" if status == "interrupted" else "cancelled"
@@ -362,7 +366,13 @@ class _Log:
                 ending = {"status": status, **(data or {})}
                 if self._cuts:
                     ending["not_forkable"] = self._cuts
-            self._write(kind + ".end", name, span, parent, self._encode(ending))
+            self._write(
+                kind + ".end",
+                name,
+                span,
+                parent,
+                (len(ending) == 1 and _STATUS_ONLY.get(ending["status"])) or self._encode(ending),
+            )
         self._closed = True
         self._spans.clear()
         self._recorder._closed(self._trace_id, self._track)

@@ -152,7 +152,7 @@ class CallEnd(End):
     replayed: bool = False
     """True when the answer came from a recording."""
     waited: bool = False
-    """Whether the call took turns with others: a replay waits where it did."""
+    """Whether others could run while the call was under way: a replay lets them where it did."""
 
 
 class Record(_Data):
@@ -165,7 +165,7 @@ class Record(_Data):
     replayed: bool = False
     """True when the answer came from a recording."""
     waited: bool = False
-    """Whether the call took turns with others: a replay waits where it did."""
+    """Whether others could run while the call was under way: a replay lets them where it did."""
 
 
 class PlaybookStart(_Data):

@@ -24,7 +24,7 @@ from pydantic_core import to_json
 
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["escape", "is_plain", "shapes"]
+__all__ = ["escape", "is_plain", "keys_of", "shapes"]
 
 _SCALARS = (str, int, bool, type(None))
 _EXACT = frozenset(_SCALARS)
@@ -55,6 +55,36 @@ def escape(key: object) -> str:
 def is_plain(kind: type, encoded: bytes) -> bool:
     """Whether the name of this class is enough to build the object from its JSON, so that `shapes` finds nothing."""
     return _says_all(kind) and not (_may_hold_odd_floats(encoded) and _has_floats(kind))
+
+
+def keys_of(kind: type) -> frozenset[str] | None:
+    """All keys in the JSON of objects of this class; None where they may be anything."""
+    if kind in _SCALARS or kind is float:
+        return frozenset()
+    if not _says_all(kind) or not issubclass(kind, BaseModel):
+        return None
+    found: set[str] = set()
+    return frozenset(found) if _gather_keys(kind, found, set()) else None
+
+
+def _gather_keys(annotation: Any, found: set[str], seen: set[type]) -> bool:
+    arguments = get_args(annotation)
+    if arguments:
+        if get_origin(annotation) is dict:
+            return False
+        return get_origin(annotation) is Literal or all(_gather_keys(each, found, seen) for each in arguments)
+    if not isinstance(annotation, type) or annotation in seen:
+        return True
+    if issubclass(annotation, SecretStr | SecretBytes) or dataclasses.is_dataclass(annotation):
+        return False
+    if not issubclass(annotation, BaseModel):
+        return True
+    seen.add(annotation)
+    for name, field in annotation.model_fields.items():
+        found.add(field.serialization_alias or field.alias or name)
+        if not _gather_keys(field.annotation, found, seen):
+            return False
+    return True
 
 
 def _may_hold_odd_floats(encoded: bytes) -> bool:
