@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
 from penguiflow.bus import MessageBus
+from penguiflow.callers import NO_ENTRY, FlowCalls
 from penguiflow.channels import NOWHERE, OPEN_SEA, ROOKERY, UNCHANGED, Endpoint, Floe, whole
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
@@ -16,17 +17,15 @@ from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, 
 from penguiflow.egress import Egress
 from penguiflow.errors import FlowError
 from penguiflow.graph import CycleError, Graph
-from penguiflow.ids import new_id
 from penguiflow.leftovers import adopt
 from penguiflow.middlewares import Middleware
 from penguiflow.mirror import Mirror
 from penguiflow.node import Node
 from penguiflow.observer import TraceRecorder
 from penguiflow.playbooks import call_playbook
-from penguiflow.results import LastResult, ResultQueue
 from penguiflow.roundtrips import Roundtrips, with_trace
 from penguiflow.services import FlowServices
-from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
+from penguiflow.traces import Trace, TraceCancelled, TraceTable
 from penguiflow.types import WM, Message, StreamChunk
 from penguiflow.worker import Engine
 
@@ -56,8 +55,6 @@ logger = logging.getLogger("penguiflow.core")
 DEFAULT_QUEUE_MAXSIZE = 64
 """Messages that wait on one edge before its sender has to."""
 
-NO_ENTRY = "the flow has no entry: every node is the successor of another one"
-
 
 class _Started:
     """What `run` returns, so that `await flow.run()` works too."""
@@ -66,7 +63,7 @@ class _Started:
         yield from ()
 
 
-class PenguiFlow(FlowServices):
+class PenguiFlow(FlowCalls, FlowServices):
     """A graph of nodes. `run` it inside an event loop, `call` or `stream` it (or `emit` and `fetch`), `stop` it."""
 
     def __init__(
@@ -317,50 +314,6 @@ class PenguiFlow(FlowServices):
         """The same as `fetch`."""
         return await self.fetch(from_, trace_id=trace_id)
 
-    async def call(
-        self, message: Any, *, timeout: float | None = None, trace_id: str | None = None, to: NodeTargets = None
-    ) -> Any:
-        """Send a message in and return the last result of its trace that is no stream chunk (None without one).
-
-        Raises `FlowError` when the trace failed or was cancelled, `TimeoutError` after `timeout` seconds. A caller
-        that gives up takes the trace with it.
-        """
-        sink = LastResult()
-        trace = self._begin(message, trace_id, sink)
-        try:
-            if timeout is None:
-                await self._submit(message, trace, to)
-                await sink.done
-            else:
-                async with asyncio.timeout(timeout):
-                    await self._submit(message, trace, to)
-                    await sink.done
-        finally:
-            self._end(trace, sink)
-            sink.close()
-        await self._egress.kept()
-        return sink.result
-
-    async def stream(
-        self, message: Any, *, trace_id: str | None = None, to: NodeTargets = None
-    ) -> AsyncGenerator[Any, None]:
-        """Send a message in and give each result of its trace as it comes, stream chunks included.
-
-        Raises `FlowError` at the end when the trace failed or was cancelled. Leaving early cancels the trace.
-        """
-        sink = ResultQueue(self._results_maxsize)
-        trace = self._begin(message, trace_id, sink)
-        try:
-            await self._submit(message, trace, to)
-            while True:
-                try:
-                    result = await sink.get(self._egress.durable)
-                except StopAsyncIteration:
-                    return
-                yield result
-        finally:
-            self._end(trace, sink)
-
     async def cancel(self, trace_id: str) -> bool:
         """Cancel a trace: what waits is dropped, what runs is cancelled. False when there was nothing to cancel."""
         if self._engine is None:
@@ -445,44 +398,6 @@ class PenguiFlow(FlowServices):
         recorder = self._table.recorder
         if recorder is not None and recorder.congested:
             await recorder.wait_ready()
-
-    def _begin(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
-        if self._engine is None:
-            raise RuntimeError("PenguiFlow is not running")
-        self._refuse_if_draining()
-        own_id = trace_id_of(message)
-        if trace_id is not None and own_id is not None and own_id != trace_id:
-            raise ValueError("trace_id differs from the message's own; give one of them")
-        wanted = trace_id if trace_id is not None else own_id if own_id is not None else new_id()
-        known = self._table.traces.get(wanted)
-        if known is not None and known.cancelled:
-            known = None
-        if known is not None and known.sink is not None:
-            raise RuntimeError(f"somebody waits for trace {wanted} already")
-        if known is not None and known.pending:
-            raise RuntimeError(f"trace {wanted} is in flight already: fetch its results, or use another trace_id")
-        trace = self._table.open(wanted)
-        trace.sink = sink
-        return trace
-
-    async def _submit(self, message: Any, trace: Trace, to: NodeTargets) -> None:
-        floes = len(self._open_sea.floes_to(to))
-        if floes:
-            await self._recorder_ready()
-            try:
-                await self._sender_for(trace, floes).emit(message, to)
-            except TraceCancelled:
-                raise (trace.error or cancelled_error(trace, "before it began")) from None
-        else:
-            self._table.finish(trace)
-            if self.nodes:
-                raise RuntimeError(NO_ENTRY)
-
-    def _end(self, trace: Trace, sink: LastResult | ResultQueue) -> None:
-        if trace.sink is sink:
-            trace.sink = None
-        if not trace.ended and not trace.cancelled:
-            self._cancel(trace, "the caller stopped waiting")
 
     def _cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None:
         if trace.log is not None:

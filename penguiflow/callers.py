@@ -1,0 +1,129 @@
+"""`flow.call` and `flow.stream`: a message, and whoever waits for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.ids import new_id
+from penguiflow.results import LastResult, ResultQueue
+from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
+
+if TYPE_CHECKING:
+    from penguiflow.context import Context, Port
+    from penguiflow.egress import Egress
+    from penguiflow.errors import FlowError
+    from penguiflow.node import Node
+    from penguiflow.worker import Engine
+
+    NodeTargets = Node | Sequence[Node] | None
+
+__all__ = ["NO_ENTRY", "FlowCalls"]
+
+NO_ENTRY = "the flow has no entry: every node is the successor of another one"
+
+
+class FlowCalls:
+    """The part of a flow that callers use; what it needs of the rest is named here."""
+
+    _engine: Engine | None
+    _egress: Egress
+    _open_sea: Port
+    _results_maxsize: int
+    _table: TraceTable
+
+    if TYPE_CHECKING:
+
+        @property
+        def nodes(self) -> tuple[Node, ...]: ...
+
+        def _refuse_if_draining(self) -> None: ...
+
+        async def _recorder_ready(self) -> None: ...
+
+        def _sender_for(self, trace: Trace | None, messages: int) -> Context: ...
+
+        def _cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None: ...
+
+    async def call(
+        self, message: Any, *, timeout: float | None = None, trace_id: str | None = None, to: NodeTargets = None
+    ) -> Any:
+        """Send a message in and return the last result of its trace that is no stream chunk (None without one).
+
+        Raises `FlowError` when the trace failed or was cancelled, `TimeoutError` after `timeout` seconds. A caller
+        that gives up takes the trace with it.
+        """
+        sink = LastResult()
+        trace = self._begin(message, trace_id, sink)
+        try:
+            if timeout is None:
+                await self._submit(message, trace, to)
+                await sink.done
+            else:
+                async with asyncio.timeout(timeout):
+                    await self._submit(message, trace, to)
+                    await sink.done
+        finally:
+            self._end(trace, sink)
+            sink.close()
+        await self._egress.kept()
+        return sink.result
+
+    async def stream(
+        self, message: Any, *, trace_id: str | None = None, to: NodeTargets = None
+    ) -> AsyncGenerator[Any, None]:
+        """Send a message in and give each result of its trace as it comes, stream chunks included.
+
+        Raises `FlowError` at the end when the trace failed or was cancelled. Leaving early cancels the trace.
+        """
+        sink = ResultQueue(self._results_maxsize)
+        trace = self._begin(message, trace_id, sink)
+        try:
+            await self._submit(message, trace, to)
+            while True:
+                try:
+                    result = await sink.get(self._egress.durable)
+                except StopAsyncIteration:
+                    return
+                yield result
+        finally:
+            self._end(trace, sink)
+
+    def _begin(self, message: Any, trace_id: str | None, sink: LastResult | ResultQueue) -> Trace:
+        if self._engine is None:
+            raise RuntimeError("PenguiFlow is not running")
+        self._refuse_if_draining()
+        own_id = trace_id_of(message)
+        if trace_id is not None and own_id is not None and own_id != trace_id:
+            raise ValueError("trace_id differs from the message's own; give one of them")
+        wanted = trace_id if trace_id is not None else own_id if own_id is not None else new_id()
+        known = self._table.traces.get(wanted)
+        if known is not None and known.cancelled:
+            known = None
+        if known is not None and known.sink is not None:
+            raise RuntimeError(f"somebody waits for trace {wanted} already")
+        if known is not None and known.pending:
+            raise RuntimeError(f"trace {wanted} is in flight already: fetch its results, or use another trace_id")
+        trace = self._table.open(wanted)
+        trace.sink = sink
+        return trace
+
+    async def _submit(self, message: Any, trace: Trace, to: NodeTargets) -> None:
+        floes = len(self._open_sea.floes_to(to))
+        if floes:
+            await self._recorder_ready()
+            try:
+                await self._sender_for(trace, floes).emit(message, to)
+            except TraceCancelled:
+                raise (trace.error or cancelled_error(trace, "before it began")) from None
+        else:
+            self._table.finish(trace)
+            if self.nodes:
+                raise RuntimeError(NO_ENTRY)
+
+    def _end(self, trace: Trace, sink: LastResult | ResultQueue) -> None:
+        if trace.sink is sink:
+            trace.sink = None
+        if not trace.ended and not trace.cancelled:
+            self._cancel(trace, "the caller stopped waiting")
