@@ -7,7 +7,7 @@ it that is not in the log.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -198,7 +198,7 @@ class _Reader:
         elif kind == "message.enqueued":
             self._message(event)
         elif kind == "stream.chunk":
-            self.chunks[str(data.get("stream_id")), int(data.get("chunk_seq", 0))] = str(data.get("text", ""))
+            self._chunk(str(data.get("stream_id")), data)
         elif kind == "record":
             self._call(event, event, self.paths.of(event.span_id).path, self.paths.of(event.span_id).place)
         elif family in CALL_SPANS and moment == "start":
@@ -216,6 +216,14 @@ class _Reader:
             self._note_start(family, event)
         if moment == "end":
             self.cassette.spans[event.span_id] = (self.paths.of(event.span_id).path, event.seq)
+
+    def _chunk(self, stream: str, data: Mapping[str, Any]) -> None:
+        text = str(data.get("text", ""))
+        for earlier, length in data.get("carried", ()):
+            self.chunks[stream, earlier] = self.chunks.get((stream, earlier), "") + text[:length]
+            text = text[length:]
+        if not data.get("rest"):
+            self.chunks[stream, int(data.get("chunk_seq", 0))] = text
 
     def finish(self) -> Cassette:
         """All events are read."""

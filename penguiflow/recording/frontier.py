@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState
+from penguiflow.recording.streams import give_back
 
 __all__ = ["EXIT", "Frontier", "frontier", "read_frontier"]
 
@@ -320,9 +321,15 @@ class Frontier:
         self.waiting.pop(str(event.data.get("message_id", "")), None)
 
     def _chunk(self, event: TraceEvent) -> None:
-        data = event.data
         sender = self._spans.get(event.span_id, self._outside)
         node = OUTSIDE if sender.held is None else sender.held.target
+        data = event.data
+        if "carried" in data:
+            earlier = {about["chunk_seq"]: about for key, about in sender.recent if key == data.get("stream_id")}
+            own = give_back(data, earlier.get)
+            if own is None:
+                return
+            data = own
         stream, number = str(data.get("stream_id")), int(data.get("chunk_seq") or 0)
         if data.get("done"):
             self.streams.pop((node, stream), None)

@@ -76,7 +76,7 @@ class Invocation:
         """To the node's state; they count when the invocation ends."""
         self.contents: dict[str, Content] = {}
         """Of what it has sent lately, for other edges by which the same goes."""
-        self.recent: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=MAX_RECENT)
+        self.recent: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_RECENT)
         """Its last chunks, by the id of their stream."""
 
 

@@ -6,13 +6,13 @@ the next, whose `carried` tells how many of its first characters belong to which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.masking import Masker
 
-__all__ = ["HeldBack", "chunk_texts"]
+__all__ = ["HeldBack", "chunk_texts", "give_back"]
 
 
 class HeldBack:
@@ -57,23 +57,34 @@ def chunk_texts(events: Iterable[TraceEvent]) -> dict[tuple[str, str, int], str]
 
     Where a secret was spread over chunks, all of it counts as part of the last one.
     """
-    texts: dict[tuple[str, str, int], str] = {}
-    latest: dict[tuple[str, int], tuple[str, str, int]] = {}
+    chunks: dict[tuple[str, str, int], dict[str, Any]] = {}
+    latest: dict[tuple[str, int], dict[str, Any]] = {}
     for event in events:
         if event.kind != "stream.chunk":
             continue
-        data = event.data
-        stream, number, text = str(data["stream_id"]), int(data["chunk_seq"]), str(data["text"])
-        for earlier, length in data.get("carried") or ():
-            place = (event.span_id, stream, earlier)
-            if place not in texts:
-                place = latest.get((stream, earlier), place)
-            texts[place] = texts.get(place, "") + text[:length]
-            text = text[length:]
-        if not data.get("rest"):
-            place = latest[stream, number] = (event.span_id, stream, number)
-            texts[place] = texts.get(place, "") + text
-    return texts
+        span, stream = event.span_id, str(event.data["stream_id"])
+
+        def find(number: int, span: str = span, stream: str = stream) -> dict[str, Any] | None:
+            return chunks.get((span, stream, number)) or latest.get((stream, number))
+
+        own = give_back(event.data, find)
+        if own is not None:
+            chunks[span, stream, own["chunk_seq"]] = latest[stream, own["chunk_seq"]] = own
+    return {place: chunk["text"] for place, chunk in chunks.items()}
+
+
+def give_back(data: Mapping[str, Any], find: Callable[[int], dict[str, Any] | None]) -> dict[str, Any] | None:
+    """A chunk's data with its own text alone; what is carried goes to the chunks before it, as far as they are found.
+
+    None when nothing is left of it.
+    """
+    own = dict(data)
+    for earlier, length in own.pop("carried", ()):
+        chunk = find(earlier)
+        if chunk is not None:
+            chunk["text"] += own["text"][:length]
+        own["text"] = own["text"][length:]
+    return None if own.get("rest") else own
 
 
 def _first(parts: list[tuple[int, int]], length: int) -> list[list[int]]:
