@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, payload_of
@@ -16,6 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["Logged", "log_changes", "prime"]
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, type(None)})
+WATCHED_ITEMS = 64
+"""Items of a list that are looked at again at each change, in case one of them has changed inside.
+
+In a longer list what was written once is taken to stay as it is: otherwise a node that gathers thousands would write
+the square of that.
+"""
 
 
 class Logged:
@@ -25,7 +30,7 @@ class Logged:
 
     def __init__(self) -> None:
         self.lists: dict[str, list[Any]] = {}
-        """What was in lists that hold nothing but what does not change: texts, numbers, messages as they came."""
+        """What was in lists that are long, or hold nothing but what does not change: texts, numbers, messages."""
         self.others: dict[str, Any] = {}
         """Everything else, as it was written."""
         self.hold: str | None = None
@@ -94,15 +99,22 @@ def _changes(state: dict[str, Any], logged: Logged, own: dict[int, Any], log: Tr
 
 def _only_grew(value: list[Any], before: list[Any], own: dict[int, Any]) -> bool:
     """Whether what was in the list is there still, and only what does not change came behind it."""
-    if len(value) < len(before) or not all(map(is_, value, before)):
+    known = len(before)
+    if len(value) < known:
         return False
-    return all(id(item) in own or type(item) in _IMMUTABLE for item in value[len(before) :])
+    try:
+        # Looks at identities first, in C: for a list that only grew this is all it does.
+        if value[:known] != before:
+            return False
+    except Exception:  # things that cannot be compared: they are not the same ones
+        return False
+    return known > WATCHED_ITEMS or all(id(item) in own or type(item) in _IMMUTABLE for item in value[known:])
 
 
 def _list(key: str, value: list[Any], logged: Logged, own: dict[int, Any], log: TraceLog) -> dict[str, Any]:
     """A whole list as it is written; noted as one that may grow where it holds only what does not change."""
     logged.lists.pop(key, None)
-    if all(id(item) in own or type(item) in _IMMUTABLE for item in value):
+    if len(value) > WATCHED_ITEMS or all(id(item) in own or type(item) in _IMMUTABLE for item in value):
         logged.others.pop(key, None)
         logged.lists[key] = list(value)
     return {"$list": [own.get(id(item)) or log.freeze(item) for item in value]}
