@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import sqlite3
 import tempfile
@@ -395,8 +396,8 @@ def _chain_of(pipeline: Pipeline, func: NodeFunction) -> tuple[Queue, Queue]:
     return queues[0], queues[-1]
 
 
-async def bare_w1(run: Run) -> None:
-    """Limit (a): five awaits."""
+async def bare(run: Run, *, awaits: int) -> None:
+    """Limit (a): so many awaits, one after the other."""
 
     async def step(value: Payload) -> Payload:
         run.calls += 1
@@ -405,26 +406,10 @@ async def bare_w1(run: Run) -> None:
     async def drive(count: int) -> None:
         for number in range(count):
             value = payload(number)
-            for _ in range(NODES):
+            for _ in range(awaits):
                 value = await step(value)
 
-    await run.measure(drive, calls=NODES)
-
-
-async def bare_w5(run: Run) -> None:
-    """Limit (a): twenty awaits."""
-
-    async def step(value: Payload) -> Payload:
-        run.calls += 1
-        return value
-
-    async def drive(count: int) -> None:
-        for number in range(count):
-            value = payload(number)
-            for _ in range(HOPS):
-                value = await step(value)
-
-    await run.measure(drive, calls=HOPS)
+    await run.measure(drive, calls=awaits)
 
 
 def _of(workload: Callable[[Run, bool], Awaitable[None]], validating: bool) -> Callable[[Run], Awaitable[None]]:
@@ -438,7 +423,7 @@ _WORKLOADS: dict[str, Callable[[Run, bool], Awaitable[None]]] = {
     "W1": w1, "W1.one": w1_one, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W9": w9,
     "W11": w11, "W12": w12,
 }  # fmt: skip
-LIMIT_A = {"W1": bare_w1, "W5": bare_w5}
+LIMIT_A = {"W1": functools.partial(bare, awaits=NODES), "W5": functools.partial(bare, awaits=HOPS)}
 LIMIT_B = {name: _of(workload, validating=False) for name, workload in _WORKLOADS.items()}
 LIMIT_C = {
     name: _of(workload, validating=True) for name, workload in _WORKLOADS.items() if name not in ("W6", "W7", "W9")
