@@ -332,7 +332,7 @@ class TraceTable:
                 trace.cancel_event = self._cancel_events.get(trace_id)
         elif not trace.ended:
             return trace
-        trace.ended = False
+        trace.ended = trace.stopped = False
         trace.error = None
         if self.recorder is not None:
             trace.log = self.recorder.open(trace_id, data)
