@@ -173,7 +173,7 @@ async def open_live(project: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
     yield open_source
     for source in sources:
-        async with asyncio.timeout(2.5):
+        async with asyncio.timeout(30):
             await source.stop()
     assert workers_of(os.getpid()) == []
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []

@@ -92,7 +92,7 @@ def save(terminal: Terminal, path: Path, text: str) -> None:
     """Save a file, and wait until another version than before is loaded."""
     before = version(terminal)
     path.write_text(text)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while version(terminal) in ("", before):
         assert time.monotonic() < deadline, "the new version was not loaded"
         terminal.read(0.05)

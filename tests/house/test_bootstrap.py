@@ -164,7 +164,7 @@ def test_signals_reach_the_command(checkout: Checkout) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 9
+        assert process.wait(timeout=60) == 9
 
 
 def test_a_failed_set_up_is_one_message_and_is_tried_again(checkout: Checkout) -> None:

@@ -102,7 +102,7 @@ async def test_a_timeout_can_be_tried_again() -> None:
         Node(slow_once, policy=NodePolicy(timeout_s=0.02)).to(), interceptors=[at("on_error", Decision.retry)[0]]
     )
     flow.run()
-    assert await flow.call(3, timeout=5) == 3
+    assert await flow.call(3, timeout=30) == 3
     await flow.stop()
 
 

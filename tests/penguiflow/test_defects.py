@@ -102,7 +102,7 @@ async def test_d3_a_fetch_that_was_given_up_does_not_block_its_trace(
         gate.set()
         await until(lambda: not flow._traces)
         assert not await flow.cancel("job")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await flow.emit(make_message("again"), trace_id="job")
         gate.set()
         assert (await flow.fetch(trace_id="job")).payload == "again"
@@ -173,7 +173,7 @@ async def test_d9_messages_that_wait_for_others_wait_at_once(start: Start, make_
         return value
 
     flow = start(create(make_node(meets, max_concurrency=20).to()))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert await asyncio.gather(*(flow.call(value) for value in range(20))) == list(range(20))
 
 
@@ -193,7 +193,7 @@ async def test_d16_a_repeated_round_does_not_leave_its_fetch_without_an_answer(
     delivered = await flow.fetch(trace_id="t")
     answers: list[Any] = []
     last = delivered
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while not isinstance(delivered.payload, FinalAnswer):
             last = delivered
             await flow.emit(delivered, trace_id="t")
@@ -230,7 +230,7 @@ async def test_d16_a_repeated_round_of_a_loop_that_ends_without_an_answer(
     fetching = asyncio.create_task(flow.fetch(trace_id="t"))
     await asyncio.sleep(0)
     gate.set()
-    assert await asyncio.wait_for(fetching, 2) is None
+    assert await asyncio.wait_for(fetching, 30) is None
 
 
 async def test_d22_every_code_is_produced(

@@ -256,7 +256,7 @@ def test_a_flow_runs_on_another_loop_after_stop(make_node: MakeNode, make_messag
 
     async def use(value: int) -> Any:
         flow.run()
-        result = await flow.call(make_message(value), timeout=5)
+        result = await flow.call(make_message(value), timeout=30)
         await flow.stop()
         return result.payload
 

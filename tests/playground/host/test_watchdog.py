@@ -67,6 +67,6 @@ class _Loop:
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 (any condition)
             await asyncio.sleep(0.005)

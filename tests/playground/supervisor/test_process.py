@@ -29,7 +29,7 @@ class Started:
         )
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 (any condition)
                 await asyncio.sleep(0.005)
 
@@ -53,7 +53,7 @@ async def test_a_warm_worker_says_so_and_stops_when_told(started: Started) -> No
 
 
 async def test_a_worker_can_be_stopped_before_it_is_warm(started: Started) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await started.worker.stop()
     assert started.deaths[0].expected
 

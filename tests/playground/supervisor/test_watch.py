@@ -36,7 +36,7 @@ class Watched:
 
     async def hear(self, name: str) -> list[str]:
         """What was told up to and including this file."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while name not in self.told:  # noqa: ASYNC110 (any condition)
                 await asyncio.sleep(0.005)
         told, self.told = self.told, []
@@ -62,7 +62,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     watching = asyncio.create_task(watched.watcher.watch())
     # The watch is on when a change is told; each try is another change.
     number = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not watched.probed:
             number += 1
             watched.write(PROBE, str(number))
