@@ -17,7 +17,7 @@ from penguiflow.calls import Answer, Call
 from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.divergence import ReplayDiverged
 from penguiflow.recording.masking import unmask
-from penguiflow.recording.rebuild import rebuild
+from penguiflow.recording.rebuilding import rebuild
 from penguiflow.traces import TraceCancelled
 
 __all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "rename"]
