@@ -51,6 +51,7 @@ class Context:
     _attempt_span = ""
     _scope: Scope | None = None  # where the calls of the attempt are counted
     _keeps = False  # what it keeps for the trace may have changed
+    _joins = False  # it has said that its node waits for more messages
     _again: Again | None = None  # what it has done before, where it is run again
     _turn: Turn | None = None  # only where invocations of the same trace may overtake each other
 
@@ -109,6 +110,7 @@ class Context:
         """
         if self._trace is not None:
             self._keeps = True
+            self._joins = self._joins or why is not None
             self._trace.hold(self._port.owner.node_id, why)
 
     def add_incoming_floe(self, floe: Floe) -> None:
