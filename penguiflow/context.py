@@ -173,6 +173,7 @@ class Context:
             first_id = self._put(floe, message, payload, trace, first_id)
             if flow._mirror is not None:
                 flow._mirror.publish_later(floe, whole(message, payload), trace)
+        self._sent(trace)
 
     async def emit_chunk(
         self,
@@ -309,6 +310,7 @@ class Context:
                     break
                 first_id = self._put(floe, message, payload, trace, first_id)
             else:
+                self._sent(trace)
                 return
         if trace is None:
             for floe in floes:
@@ -321,6 +323,11 @@ class Context:
                 first_id = await self._send(floe, message, payload, trace, first_id)
         finally:
             self._flow()._table.release(trace)
+
+    def _sent(self, trace: Trace | None) -> None:
+        """A trace that is begun (again) with what leaves the flow at once has nothing else to do."""
+        if trace is not None and not trace.inflight and not trace.queued and not trace.ended:
+            self._flow()._table.finish(trace)
 
     async def _send(
         self, floe: Floe, message: Any, payload: Any, trace: Trace | None, same_as: str | None
