@@ -170,9 +170,10 @@ class Context:
         message, payload, trace = self._addressed(msg, flow)
         first_id: str | None = None
         for floe in floes:
-            first_id = self._put(floe, message, payload, trace, first_id)
-            if flow._mirror is not None:
+            if flow._mirror is not None and (trace is None or not trace.cancelled):
+                # Before the node is woken: the bus is to see the message as it was sent.
                 flow._mirror.publish_later(floe, whole(message, payload), trace)
+            first_id = self._put(floe, message, payload, trace, first_id)
         self._sent(trace)
 
     async def emit_chunk(
