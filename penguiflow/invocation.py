@@ -14,6 +14,7 @@ from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
 from penguiflow.controller import CONTROLLER_PAYLOADS, next_round, next_step, snapshot
 from penguiflow.coroutines import raised, resume_in, returned
+from penguiflow.current import CURRENT
 from penguiflow.endings import Endings, forget_timeout
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
@@ -243,6 +244,8 @@ class Invoker:
                         else:
                             coro = worker.func(value, context)
                             variables = self.base_context.copy()
+                            if CURRENT.wanted and log is not None:
+                                CURRENT.enter(variables, context)
                             try:
                                 pending = variables.run(coro.send, None)
                             except StopIteration as stop:
@@ -337,6 +340,8 @@ class Invoker:
             try:
                 coro = worker.func(value, context)
                 variables = self.base_context.copy()
+                if CURRENT.wanted:
+                    CURRENT.enter(variables, context)
                 try:
                     pending = variables.run(coro.send, None)
                 except StopIteration as stop:
