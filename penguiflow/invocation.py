@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 from collections.abc import Coroutine, Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
-from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
 from penguiflow.controller import CONTROLLER_PAYLOADS, next_round, next_step, snapshot
 from penguiflow.coroutines import raised, resume_in, returned
 from penguiflow.current import CURRENT
-from penguiflow.endings import Endings, forget_timeout
+from penguiflow.endings import Endings
 from penguiflow.errors import FlowError
-from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
+from penguiflow.failures import DeadlinePassed, NodeTimeout, flow_error
+from penguiflow.interception import Interception
 from penguiflow.node_state import log_changes
-from penguiflow.observer import Payload
 from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_id_of, trace_status
 from penguiflow.turns import take_turn
 from penguiflow.types import WM, FinalAnswer, Message
@@ -45,6 +45,7 @@ class Invoker:
         self.base_context = contextvars.copy_context()
         """What every invocation's context variables begin with."""
         self.interceptors = flow._interceptors
+        self.interception = Interception(self)
         self.endings = Endings(flow)
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
@@ -206,6 +207,7 @@ class Invoker:
         status = "cancelled"
         error: FlowError | None = None
         attempt = 0
+        finished = False
         try:
             if log is not None and (recorder := self.table.recorder) is not None and recorder.congested:
                 await recorder.wait_ready()
@@ -237,11 +239,12 @@ class Invoker:
                             value = message.payload if payload is UNCHANGED else payload
                         elif payload is not UNCHANGED:
                             value = context.message
-                        if validators.check_in is not None and type(value) is not validators.trusted_in:
-                            value = validators.check_in(value)
                         if self.interceptors:
-                            result = await self._intercepted(worker, context, value)
+                            result = await self.interception.attempt(worker, context, value)
+                            finished = True
                         else:
+                            if validators.check_in is not None and type(value) is not validators.trusted_in:
+                                value = validators.check_in(value)
                             coro = worker.func(value, context)
                             variables = self.base_context.copy()
                             if CURRENT.wanted and log is not None:
@@ -258,7 +261,7 @@ class Invoker:
                     if envelope is not None and result is not None and type(result) is validators.plain_out:
                         # It travels beside the envelope.
                         result, made = envelope, result
-                    elif result is not None:
+                    elif result is not None and not finished:
                         result = validators.finish(result, envelope)
                 except BaseException as failure:
                     error = await self.endings.attempt_failed(worker, context, failure, attempt, attempt_span, started)
@@ -329,66 +332,17 @@ class Invoker:
         if recorder is not None and recorder.congested:
             await recorder.wait_ready()
 
-    async def _intercepted(self, worker: Worker, context: Context, value: Any) -> Any:
-        """Call the function between its checkpoints."""
-        while True:
-            decision = await self._consult("before_node", worker, context, value)
-            if decision.action == "skip":
-                return decision.value
-            if decision.action == "edit":
-                value = decision.value
-            try:
-                coro = worker.func(value, context)
-                variables = self.base_context.copy()
-                if CURRENT.wanted:
-                    CURRENT.enter(variables, context)
-                try:
-                    pending = variables.run(coro.send, None)
-                except StopIteration as stop:
-                    result = stop.value
-                else:
-                    result = await self._await_function(worker, context, variables, coro, pending)
-            except Exception as failure:
-                decision = await self._consult("on_error", worker, context, failure)
-                if decision.action == "skip":
-                    return decision.value
-                if decision.action not in ("retry", "edit"):
-                    raise
-                forget_timeout(context)
-                value = decision.value if decision.action == "edit" else value
-                continue
-            decision = await self._consult("after_node", worker, context, result)
-            if decision.action != "retry":
-                return decision.value if decision.action in ("edit", "skip") else result
-
-    async def _consult(self, kind: CheckpointKind, worker: Worker, context: Context, payload: Any) -> Decision:
-        """Ask the interceptors; what they decide is recorded."""
-        trace = context._trace
-        checkpoint = Checkpoint(kind, context.trace_id, context._span, worker.port.name, payload)
+    async def call(self, worker: Worker, context: Context, value: Any) -> Any:
+        """Call the function, in context variables of its own."""
+        coro = worker.func(value, context)
+        variables = self.base_context.copy()
+        if CURRENT.wanted and context._trace is not None and context._trace.log is not None:
+            CURRENT.enter(variables, context)
         try:
-            decision = await decide(self.interceptors, checkpoint)
-        except Exception as error:
-            raise InterceptorFailed(kind) from error
-        action = decision.action
-        if action == "proceed":
-            return decision
-        if trace is not None and trace.log is not None:
-            about = {"checkpoint": kind, "decision": action}
-            trace.log.event("checkpoint.hit", worker.port.name, context._span, about)
-            if action in ("edit", "skip", "inject"):
-                shown = trace.log.describe(payload) if isinstance(payload, BaseException) else Payload(payload)
-                edit = {"before": shown, "after": Payload(decision.value), "by": "interceptor"}
-                trace.log.event("edit", worker.port.name, context._span, edit)
-            trace.log.event("checkpoint.resolved", worker.port.name, context._span, about)
-        if action == "inject":
-            await context.emit(decision.value)
-        elif action == "abort":
-            reason = f"aborted at {kind} of '{worker.port.name}': {decision.value}"
-            if trace is None:
-                raise InterceptorFailed(reason)
-            self.flow._cancel(trace, reason)
-            raise TraceCancelled(trace.id)
-        return decision
+            pending = variables.run(coro.send, None)
+        except StopIteration as stop:
+            return stop.value
+        return await self._await_function(worker, context, variables, coro, pending)
 
     async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
         """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
@@ -421,7 +375,7 @@ class Invoker:
             if bound is None or left < bound:
                 bound, too_late = left, DeadlinePassed
         rest = resume_in(variables, coro, pending)
-        if bound is None:
+        if bound is None or bound == math.inf:
             return await rest
         timer = self.engine.loop.call_later(bound, self._expire, worker, context, too_late)
         try:
