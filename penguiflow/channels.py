@@ -16,7 +16,9 @@ from penguiflow.validation import is_message, rewrap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from penguiflow.edge_queue import EdgeQueue
     from penguiflow.node import Node
+    from penguiflow.ports import Port
     from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
 
@@ -42,7 +44,7 @@ ROOKERY = Endpoint("Rookery")
 class Inbox:
     """The messages that wait for one node, and whoever waits for one inside `fetch`."""
 
-    __slots__ = ("engine", "getters", "items", "worker")
+    __slots__ = ("engine", "getters", "items", "port", "worker")
 
     items: deque[Item]
 
@@ -52,6 +54,8 @@ class Inbox:
         self.worker: Worker | None = None
         self.engine: Engine | None = None
         """Who runs the node, while it runs."""
+        self.port: Port | None = None
+        """Whose it is."""
 
     def arrived(self, floe: Floe) -> None:
         """A message came by `floe`: wake the first getter who wants it, else tell whoever runs the node."""
@@ -66,6 +70,41 @@ class Inbox:
         worker = self.worker
         if worker is not None and not worker.listed and worker.running < worker.limit and self.engine is not None:
             self.engine.list_worker(worker)
+
+    async def wait(self, sources: Sequence[Node | Endpoint | None] | None) -> None:
+        """Return once something arrived (from `sources`). A caller that is cancelled passes its turn on."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        getter = (future, sources)
+        self.getters.append(getter)
+        try:
+            await future
+        except BaseException:
+            if future.done() and not future.cancelled():
+                for item in list(self.items):
+                    if sources is None or item[0].source in sources:
+                        self.arrived(item[0])
+                        break
+            elif getter in self.getters:
+                self.getters.remove(getter)
+            raise
+
+    def take_over(self, floe: Floe) -> None:
+        """From now on an edge ends here, with what waits on it and whoever waits for that."""
+        before = floe.inbox
+        if before is self:
+            return
+        floe.inbox = self
+        moved = [item for item in before.items if item[0] is floe]
+        if moved:
+            kept = [item for item in before.items if item[0] is not floe]
+            before.items.clear()
+            before.items.extend(kept)
+            self.items.extend(moved)
+        if before.port is None:
+            self.getters.extend(before.getters)
+            before.getters.clear()
+        for _ in moved:
+            self.arrived(floe)
 
 
 class Floe:
@@ -85,9 +124,11 @@ class Floe:
         self.name = f"{_name(source)}->{_name(target)}"
 
     @property
-    def queue(self) -> Floe:
-        """The edge itself, which answers `qsize`, `full` and `empty` as a queue does."""
-        return self
+    def queue(self) -> EdgeQueue:
+        """The messages that wait on this edge, to be read and written by hand."""
+        from penguiflow.edge_queue import EdgeQueue
+
+        return EdgeQueue(self)
 
     def qsize(self) -> int:
         """How many messages wait on this edge."""
@@ -169,7 +210,7 @@ def _name(owner: Node | Endpoint | None) -> str:
     return "*" if owner is None else str(owner.name)
 
 
-Getter = tuple["asyncio.Future[None]", "Sequence[Node | Endpoint] | None"]
+Getter = tuple["asyncio.Future[None]", "Sequence[Node | Endpoint | None] | None"]
 """Who waits for a message, and from which sources (None: from any)."""
 Item = tuple[Floe, Any, Any, "Trace | None", str]
 """A message on its way: edge, message, the payload that has taken the place of the message's (else `UNCHANGED`), trace

@@ -114,9 +114,9 @@ class Context:
             self._trace.hold(self._port.owner.node_id, why)
 
     def add_incoming_floe(self, floe: Floe) -> None:
-        """Attach an edge that ends here."""
+        """Attach an edge that ends here, with what waits on it."""
         self._port.incoming.append(floe)
-        floe.inbox = self._port.inbox
+        self._port.inbox.take_over(floe)
 
     def add_outgoing_floe(self, floe: Floe) -> None:
         """Attach an edge that begins here."""

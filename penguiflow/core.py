@@ -179,7 +179,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._table.recorder = recorder
         # A store may want results held back until the events behind them are committed.
         self._egress.durable = None if recorder is None else recorder.durable
-        adopt(self._ports, self._table)
+        adopt(self)
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()
         return _Started()
