@@ -393,12 +393,12 @@ class _Planner:
         by_trace: dict[str, list[TraceEvent]] = {}
         for event in [*frontier.origin_calls, *own]:
             by_trace.setdefault(event.trace_id, []).append(event)
-        answers: dict[tuple[str, str, int], RecordedCall] = {}
+        answers: dict[tuple[str, str, str, int], RecordedCall] = {}
         for trace_id, events in by_trace.items():
             events.sort(key=lambda event: event.seq)
             new = self.plan.trace_id
             cassette = Cassette.of(event._replace(data=rename(event.data, trace_id, new)) for event in events)
-            answers.update({(call.place, call.name, call.ordinal): call for call in cassette.calls})
+            answers.update({(call.place, call.kind, call.name, call.ordinal): call for call in cassette.calls})
         if answers:
             self.plan.tape = ResumeTape(Cassette(trace_id=self.plan.trace_id, calls=list(answers.values())))
 
