@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from penguiflow.deadlines import pass_at
 from penguiflow.validation import is_message, rewrap
 
 if TYPE_CHECKING:
@@ -159,10 +160,11 @@ class Floe:
         if self.putters:
             self.wake_putter()
 
-    async def wait_room(self, trace: Trace | None = None) -> None:
+    async def wait_room(self, trace: Trace | None = None, until: float | None = None) -> None:
         """Return once a message fits. A caller that is cancelled passes its turn on.
 
-        With a `trace`: raises `TraceCancelled` when that is cancelled meanwhile.
+        With a `trace`: raises `TraceCancelled` when that is cancelled meanwhile. With `until` (unix seconds): raises
+        `DeadlinePassed` then.
         """
         if 0 < self.maxsize <= self.size:
             self.clear_stones()
@@ -171,6 +173,7 @@ class Floe:
             if trace is not None:
                 trace.block(putter)
             self.putters.append(putter)
+            timer = None if until is None else pass_at(putter, until)
             try:
                 await putter
             except BaseException:
@@ -178,6 +181,8 @@ class Floe:
                     self.wake_putter()
                 raise
             finally:
+                if timer is not None:
+                    timer.cancel()
                 if trace is not None:
                     trace.unblock(putter)
 
@@ -195,8 +200,8 @@ class Floe:
                 item[0].release()
 
     def wake_putter(self) -> None:
-        """There is room: let one sender go on."""
-        while self.putters:
+        """Let one sender go on, if there is room."""
+        while self.putters and not 0 < self.maxsize <= self.size:
             putter = self.putters.popleft()
             if not putter.done():
                 putter.set_result(None)

@@ -111,7 +111,7 @@ class Invoker:
             outgoing = port.outgoing
             kind = type(result)
             if kind is worker.plain_out and envelope is not None:
-                message = envelope
+                message = context._envelope
                 payload = result
             elif (
                 worker.loop
@@ -187,10 +187,10 @@ class Invoker:
         log = None
         attempt_span = ""
         expiring = is_message(message) and message.deadline_s is not None
-        late = expiring and message.deadline_s <= time()
+        late = expiring and (context._late or message.deadline_s <= time())
         if trace is not None:
             log = trace.log
-            if trace.turns is not None and worker.limit > 1:
+            if trace.turns is not None and worker.limit > 1 and not late:
                 context._turn = take_turn(trace, worker.node.node_id)
             if log is not None:
                 name, node_id = worker.port.name, worker.node.node_id
@@ -213,7 +213,7 @@ class Invoker:
                 await recorder.wait_ready()
             while unsent is None:
                 if late:
-                    error = await self.endings.expired(worker, context, context.message)
+                    error = await self.endings.expired(context, context.message)
                     break
                 if first is None:
                     started = perf_counter()
@@ -260,9 +260,11 @@ class Invoker:
                     made: Any = UNCHANGED
                     if envelope is not None and result is not None and type(result) is validators.plain_out:
                         # It travels beside the envelope.
-                        result, made = envelope, result
+                        result, made = context._envelope, result
                     elif result is not None and not finished:
-                        result = validators.finish(result, envelope)
+                        result = validators.finish(result, context._envelope)
+                    if context._held is not None:
+                        self._look_at_envelope(context)
                 except BaseException as failure:
                     error = await self.endings.attempt_failed(worker, context, failure, attempt, attempt_span, started)
                     if error is not None:
@@ -322,8 +324,17 @@ class Invoker:
                 if not trace.inflight and not trace.queued and not trace.ended:
                     self.table.finish(trace)
 
+    def _look_at_envelope(self, context: Context) -> None:
+        """The function has had the message in its hands: it may have a deadline now."""
+        trace = context._trace
+        envelope = context._envelope
+        if trace is not None and trace.plain and envelope is not None and envelope.deadline_s is not None:
+            trace.plain = False
+            self.table.deadlines.watch(envelope.deadline_s)
+
     def _release_held(self, context: Context) -> None:
         """What the function fetched by itself is done with."""
+        self._look_at_envelope(context)
         for held in context._held or ():
             self.table.release(held)
 
@@ -354,7 +365,7 @@ class Invoker:
             return None
         step = next_step(payload_of(*context._item[1:3]), result)
         if step.code is not None:
-            return await self.endings.stopped(worker, context, step.message, step.code)
+            return await self.endings.stopped(context, step.message, step.code)
         itself = [floe.target for floe in worker.port.outgoing if floe.target == worker.node and floe.target]
         await context.emit(step.message, to=itself or None)
         if step.unbounded and itself and context._trace is not None:

@@ -7,6 +7,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import OPEN_SEA, UNCHANGED, payload_of
+from penguiflow.deadlines import deadline_of
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.node_state import Logged, prime
 from penguiflow.observer import Payload
@@ -200,6 +201,8 @@ class _Restorer:
             floe = self.flow._ports[self.nodes[restored.edge.split("->", 1)[1]]].incoming[0]
         self.trace.queued += 1
         floe.put((floe, restored.message, UNCHANGED, self.trace, restored.message_id))
+        if (deadline_s := deadline_of(restored.message)) is not None:
+            self.flow._table.deadlines.watch(deadline_s)
 
     def _deliver(self, result: Restored) -> None:
         """Give a result out that nobody has had."""
