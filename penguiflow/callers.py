@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.ids import new_id
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
+from penguiflow.types import StreamChunk
+from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
     from penguiflow.context import Context, Port
@@ -113,8 +115,15 @@ class FlowCalls:
         floes = len(self._open_sea.floes_to(to))
         if floes:
             await self._recorder_ready()
+            sender = self._sender_for(trace, floes)
+            piece = message.payload if is_message(message) else message
             try:
-                await self._sender_for(trace, floes).emit(message, to)
+                if trace.log is None or not isinstance(piece, StreamChunk):
+                    await sender.emit(message, to)
+                else:
+                    # Its text is to be in the log, too.
+                    about = {"text": piece.text, "done": piece.done, "meta": piece.meta}
+                    await sender.emit_chunk(parent=message, stream_id=piece.stream_id, seq=piece.seq, to=to, **about)
             except TraceCancelled:
                 raise (trace.error or cancelled_error(trace, "before it began")) from None
         else:

@@ -434,10 +434,23 @@ class Context:
         if chunk:
             data["stream_id"] = content.stream_id
             data["chunk_seq"] = content.seq
+            if is_message(message) and not self._is_own(message):
+                data["headers"] = message.headers.model_dump()
+                data["meta"] = message.meta
+                data["deadline_s"] = message.deadline_s
         else:
             data["same_as"] = same_as
         trace.log.event("message.enqueued", floe.name, self._span or trace.log.root, data)
         return message_id
+
+    def _is_own(self, envelope: Message) -> bool:
+        """Whether it says nothing that the message being handled does not say."""
+        own = self._item[1]
+        if own is envelope or not is_message(own):
+            return own is envelope
+        # As tuples: what is the same object needs no comparison.
+        said = (envelope.headers, envelope.meta, envelope.deadline_s)
+        return bool((own.headers, own.meta, own.deadline_s) == said)
 
     async def _shield(self, telling: Awaitable[None]) -> None:
         """Await a listener out of the reach of the trace's cancellation, which is raised afterwards if it came."""

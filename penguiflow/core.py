@@ -284,7 +284,7 @@ class PenguiFlow(FlowCalls, FlowServices):
     ) -> StreamChunk:
         """Send one piece of a stream in from outside."""
         self._refuse_if_draining()
-        context = Context._of(self._open_sea)
+        context = self._sender(parent, to) or Context._of(self._open_sea)
         return await context.emit_chunk(
             parent=parent, text=text, stream_id=stream_id, seq=seq, done=done, meta=meta, to=to
         )

@@ -7,7 +7,7 @@ it that is not in the log.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from penguiflow.calls import segment
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.paths import SpanPaths
+from penguiflow.recording.streams import give_back
 
 __all__ = ["KINDS", "Cassette", "CassetteError", "RecordedCall", "RecordedInput", "RecordedOutput"]
 
@@ -28,6 +29,7 @@ KINDS = (
 )  # fmt: skip
 """The events that a cassette is made of: what to ask a store for."""
 CALL_SPANS = frozenset({"llm", "tool", "remote"})
+CHUNK_TYPE = "penguiflow.types:StreamChunk"
 
 Ending = Literal["timeout", "deadline", "cancelled", "abandoned"]
 
@@ -187,6 +189,10 @@ class _Reader:
         """The last event of each span that shows its code at work."""
         self.forked = False
         self.chunks: dict[tuple[str, int], str] = {}
+        self.sent_in: dict[tuple[str, int], dict[str, Any]] = {}
+        """Chunks that came in from outside, by stream and number."""
+        self.piece: tuple[str, int] | None = None
+        """The one that came in last, which may go by other edges too."""
         self.streamed: dict[str, list[str]] = {}
         self.root = ""
 
@@ -205,7 +211,7 @@ class _Reader:
         elif kind == "message.enqueued":
             self._message(event)
         elif kind == "stream.chunk":
-            self._chunk(str(data.get("stream_id")), data)
+            self._chunk(event)
         elif kind == "record" or (kind == "checkpoint.resolved" and "request" in data):
             self._call(event, event, self.paths.of(event.span_id).path, self.paths.of(event.span_id).place)
         elif family in CALL_SPANS and moment == "start":
@@ -224,7 +230,13 @@ class _Reader:
         if moment == "end":
             self.cassette.spans[event.span_id] = (self.paths.of(event.span_id).path, event.seq)
 
-    def _chunk(self, stream: str, data: Mapping[str, Any]) -> None:
+    def _chunk(self, event: TraceEvent) -> None:
+        data, stream = event.data, str(event.data.get("stream_id"))
+        if event.span_id == self.root:
+            own = give_back(data, lambda earlier: self.sent_in.get((stream, earlier)))
+            if own is not None:
+                own["seq"] = int(own.pop("chunk_seq", 0))
+                self.sent_in[stream, own["seq"]] = own
         text = str(data.get("text", ""))
         for earlier, length in data.get("carried", ()):
             self.chunks[stream, earlier] = self.chunks.get((stream, earlier), "") + text[:length]
@@ -291,8 +303,17 @@ class _Reader:
         if isinstance(same_as, str) and same_as in self.inputs:
             self.inputs[same_as].targets.append(str(data.get("target")))
             return
+        if "stream_id" in data:
+            place, target = (str(data["stream_id"]), int(data.get("chunk_seq", 0))), str(data.get("target"))
+            targets = next(reversed(self.inputs.values())).targets if self.piece == place else [target]
+            if target not in targets:
+                targets.append(target)
+                return
+            self.piece = place
+            value = self.sent_in.get(place)
+            payload = None if value is None else {"type": CHUNK_TYPE, "value": value}
         if payload is None:
-            self.cassette.problem = "pieces of a stream were sent in from outside"
+            self.cassette.problem = "what came in from outside is not in the log"
             return
         if event.span_id != self.root:
             self.cassette.problem = "it was over, and went on with another input"

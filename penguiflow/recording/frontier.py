@@ -286,7 +286,7 @@ class Frontier:
         stream, number = data.get("stream_id"), data.get("chunk_seq")
         found = next((about for key, about in sender.recent if key == stream and about["chunk_seq"] == number), None)
         content = None if sender.held is None else sender.held.content
-        if content is None and data.get("headers") is not None:
+        if data.get("headers") is not None:
             content = Content({}, data, event.ts)
         return found or {"stream_id": stream, "chunk_seq": number}, content
 
