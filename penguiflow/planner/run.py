@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,6 +87,8 @@ class PlannerRun:
     notes: list[str] = field(default_factory=list)
     """What the next prompt says besides: repairs, injected messages."""
     result: PlannerFinish | PlannerPause | None = None
+    on_ask: Callable[[str, Any], Awaitable[Any]] | None = None
+    """Answers `ctx.ask(prompt, schema)` while the tool waits; None: the run pauses."""
     changes: list[dict[str, Any]] = field(default_factory=list)
     """Edits of the context from outside that the next step takes in."""
 

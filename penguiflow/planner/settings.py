@@ -67,6 +67,8 @@ class PlannerSettings:
     """Estimated tokens of the messages from which on steps are summarized."""
     tool_examples: ToolExamplesConfig = field(default_factory=ToolExamplesConfig)
     llm_context_hooks: Sequence[Any] = ()
+    short_term_memory: Any | None = None
+    """A `ShortTermMemoryConfig`, or a `ShortTermMemory` of the program's own."""
 
     # The answer
     final_response_model: type[BaseModel] | None = None

@@ -1,4 +1,4 @@
-"""How a tool ends the run that it is called in: by exceptions that no `except Exception` of its own catches."""
+"""What ends a run from within. A tool's pauses are exceptions that no `except Exception` of its own catches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from penguiflow.planner.outcomes import PlannerPauseReason
 
-__all__ = ["AskSignal", "PauseSignal", "RunAborted"]
+__all__ = ["AskSignal", "LimitReached", "PauseSignal", "RunAborted"]
 
 
 class PauseSignal(BaseException):
@@ -25,6 +25,14 @@ class AskSignal(PauseSignal):
         super().__init__(reason, payload)
         self.journal = journal
         """What the tool's calls gave until now: they are not made again."""
+
+
+class LimitReached(Exception):
+    """A limit of the run is reached: `deadline`, `requests`, `tokens`, `cost`."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
 
 
 class RunAborted(Exception):
