@@ -122,7 +122,7 @@ class FlowCalls:
                     await sender.emit(message, to)
                 else:
                     # Its text is to be in the log, too.
-                    about = {"text": piece.text, "done": piece.done, "meta": piece.meta}
+                    about: dict[str, Any] = {"text": piece.text, "done": piece.done, "meta": piece.meta}
                     await sender.emit_chunk(parent=message, stream_id=piece.stream_id, seq=piece.seq, to=to, **about)
             except TraceCancelled:
                 raise (trace.error or cancelled_error(trace, "before it began")) from None
