@@ -17,15 +17,17 @@ from penguiflow.coroutines import raised, resume_in, returned
 from penguiflow.endings import Endings, forget_timeout
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
+from penguiflow.ids import send_id
 from penguiflow.node_state import log_changes
 from penguiflow.observer import Payload
 from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_id_of, trace_status
 from penguiflow.turns import take_turn
-from penguiflow.types import WM, FinalAnswer, Message
+from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
 from penguiflow.validation import is_message, rewrap
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
+    from penguiflow.observer import TraceHop
     from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
 
@@ -69,6 +71,7 @@ class Invoker:
         context = _new_context(Context)
         context._port = port = worker.port
         context._item = item
+        hop = None
         if trace is not None:
             trace.queued -= 1
             trace.inflight += 1
@@ -86,10 +89,17 @@ class Invoker:
                 kind = type(value)
             elif payload is not UNCHANGED:
                 value = rewrap(message, payload)
-                context._item = (item[0], value, UNCHANGED, trace, "")
+                context._item = (item[0], value, UNCHANGED, trace, item[4])
         if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
             return context, self.activate(worker, context)
+        if trace is not None and trace.log is not None:
+            hop = trace.log.begin(item[0].name, item[4], port.name, worker.node.node_id)
+            if hop is None:
+                return context, self.activate(worker, context)
+            context._span, context._attempt_span = hop.span, hop.attempt_span
         if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
+            if hop is not None:
+                hop.settle()
             return context, self.activate(worker, context, telling=telling)
         started = perf_counter()
         variables = self.base_context.copy()
@@ -101,9 +111,14 @@ class Invoker:
         except BaseException as failure:
             return context, self.activate(worker, context, started, raised(failure))
         else:
+            if hop is not None:
+                hop.settle()
             first = self._await_function(worker, context, variables, coro, pending)
             return context, self.activate(worker, context, started, first)
-        if result is not None:
+        if hop is not None and trace is not None:
+            if not self._send_recorded(worker, context, trace, hop, result):
+                return context, self.activate(worker, context, started, returned(result))
+        elif result is not None:
             if trace is not None and not trace.plain:
                 return context, self.activate(worker, context, started, returned(result))
             outgoing = port.outgoing
@@ -167,6 +182,41 @@ class Invoker:
                 self.table.finish(trace)
         return None
 
+    def _send_recorded(self, worker: Worker, context: Context, trace: Trace, hop: TraceHop, result: Any) -> bool:
+        """Send a result on and write what the invocation did; False, and nothing done, where that is not so simple."""
+        port = worker.port
+        if not trace.plain or context._keeps or worker.loop or len(port.outgoing) > 1:
+            return False
+        if result is None or not port.outgoing:
+            hop.done(None, "", None, None, given=False)
+            return True
+        message, payload, envelope = result, UNCHANGED, context._envelope
+        kind = type(result)
+        if kind is worker.plain_out and envelope is not None:
+            message, payload = envelope, result
+        elif kind is not worker.plain_out and not (
+            (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
+        ):
+            return False
+        floe = port.outgoing[0]
+        sink = trace.sink if floe.is_exit else None
+        content = payload_of(message, payload)
+        full = sink.full if sink is not None else 0 < floe.maxsize <= floe.size
+        if full or StreamChunk in type(content).__mro__:
+            return False
+        message_id = send_id(port.name, context._item[4], floe.name, context._ordinal)
+        envelope = message if is_message(message) else None
+        hop.done(floe.name, message_id, content, envelope, given=sink is not None)
+        if sink is not None:
+            sink.put(whole(message, payload))
+            return True
+        if floe.is_exit:
+            trace.parked += 1
+        else:
+            trace.queued += 1
+        floe.put((floe, message, payload, trace, message_id))
+        return True
+
     async def activate(  # noqa: C901 - all that can happen to a message in a node
         self,
         worker: Worker,
@@ -192,7 +242,9 @@ class Invoker:
                 context._turn = take_turn(trace, worker.node.node_id)
             if log is not None:
                 name, node_id = worker.port.name, worker.node.node_id
-                if late:
+                if context._span:
+                    attempt_span = context._attempt_span
+                elif late:
                     log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
                     about = {"message_id": message_id, "node_id": node_id}
                     context._span = log.start("node", name, log.root, about)

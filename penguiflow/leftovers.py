@@ -29,7 +29,6 @@ def adopt(ports: Mapping[Node | Endpoint, Port], table: TraceTable) -> None:
                     trace.queued += 1
             elif table.recorder is not None and trace.log is None:
                 trace.log = table.recorder.open(trace.id)
-                trace.plain = False
             if trace is not None and trace.log is not None:
                 sender = Context._of(ports[floe.source or OPEN_SEA])
                 sender._ordinal = trace.submissions

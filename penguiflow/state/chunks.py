@@ -3,7 +3,7 @@
 The first line is a JSON array of the columns (epoch, span, parent, time, offset, kind, name); the others are the
 events' data, JSON objects, in order. Positions are counted and the trace is known. Columns are written and read in one
 go each, and whoever wants few of the events decodes the data of those alone. Databases of version 1 have a whole event
-in each line.
+in each line. What one invocation did may be one event here, and is several again for whoever reads (`hops.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.hops import EVENTS_OF, expand
 from penguiflow.recording.text import clean_text
 
 __all__ = ["Chunk", "columns", "damaged", "pack", "pack_columns", "unpack"]
@@ -92,9 +93,20 @@ def unpack(data: bytes) -> Chunk:
         chunk = Chunk._make(([epochs] * len(rest) if isinstance(epochs, int) else epochs, *others, rest))
         if any(len(column) != len(rest) for column in chunk):
             raise ValueError("columns of different length")
+        if not EVENTS_OF.keys().isdisjoint(chunk.kinds):
+            chunk = _expanded(chunk)
     except (ValueError, TypeError, KeyError) as error:
         raise damaged(f"events cannot be read: {error}") from error
     return chunk
+
+
+def _expanded(chunk: Chunk) -> Chunk:
+    """With the events of hops one by one."""
+    fields: list[tuple[Any, ...]] = []
+    for epoch, span, parent, ts, offset, kind, name, data in zip(*chunk, strict=True):
+        record = EventRecord(0, epoch, "", span, parent, ts, offset, kind, name, data)
+        fields += [(event[1], *event[3:]) for event in expand(record)]
+    return Chunk._make(zip(*fields, strict=True))
 
 
 def damaged(what: str) -> sqlite3.DatabaseError:
