@@ -147,11 +147,12 @@ class Broadcast:
         if self.wanted(logging.INFO):
             self.spawn(self.publish(event))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Have something told in the background; `settle` waits for it."""
         task = asyncio.get_running_loop().create_task(work, name="penguiflow:publish")
         self.background.add(task)
         task.add_done_callback(self.background.discard)
+        return task
 
     async def settle(self) -> None:
         """Return once everything was told."""

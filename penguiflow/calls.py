@@ -10,12 +10,13 @@ import asyncio
 import inspect
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penguiflow.failures import DeadlinePassed, NodeTimeout
+from penguiflow.observer import Payload
 from penguiflow.traces import TraceCancelled
 
 if TYPE_CHECKING:
@@ -23,12 +24,28 @@ if TYPE_CHECKING:
     from penguiflow.observer import TraceLog
     from penguiflow.traces import Trace
 
-__all__ = ["Answer", "Call", "Scope", "Tape", "call_now", "call_out", "chance", "scope_of", "stream_out"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Scope",
+    "Tape",
+    "call_now",
+    "call_out",
+    "chance",
+    "has_answer",
+    "scope_of",
+    "segment",
+    "stream_out",
+]
 
 SEED_BITS = 53
 """Of the seeds that are recorded: readers of JSON may know no longer integers."""
 ABANDONED_GRACE_S = 5.0
 """How much longer than it took when it was recorded a call may wait that was cancelled from within its node."""
+_TOLD_APART = frozenset({"llm", "tool"})
+"""Kinds whose names are those of models and tools, and may be the name of anything else too."""
+_EVENTS = {"record": "record", "checkpoint": "checkpoint.resolved"}
+"""Kinds that are one event, written when the call is over; the others are spans."""
 
 
 class Call(NamedTuple):
@@ -37,9 +54,9 @@ class Call(NamedTuple):
     node: str
     """Name of the node that makes it."""
     place: str
-    """`<message id>/<attempt>`, then `/<name>[<ordinal>]` for each span inside the attempt."""
+    """`<message id>/<attempt>`, then `/<segment>[<ordinal>]` for each span inside the attempt."""
     kind: str
-    """`record`, `llm`, `tool` or `remote`."""
+    """`record`, `checkpoint`, `llm`, `tool` or `remote`."""
     name: str
     ordinal: int
     """From 0, among the calls of this name in this place, in the order in which they begin."""
@@ -68,6 +85,15 @@ class Tape(Protocol):
         """The recorded answer; None for a call that is to be made. Raises `TraceCancelled` where the replay ends."""
         ...
 
+    def has(self, call: Call) -> bool:
+        """Whether there is a recorded answer: for calls that are made only where somebody wants to be asked."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody may be asked what the recording does not know."""
+        ...
+
     async def turn(self, call: Call) -> None:
         """Return when the answer to this call is due."""
         ...
@@ -81,8 +107,13 @@ class Tape(Protocol):
         ...
 
 
+def segment(kind: str, name: str) -> str:
+    """How a span or call stands in a path: `fetch`, `tool.fetch`, `llm.openai:gpt-5`."""
+    return f"{kind}.{name.replace('/', ':')}" if kind in _TOLD_APART else name
+
+
 class Scope:
-    """Where calls are counted: one attempt of an invocation."""
+    """Where calls are counted: one attempt of an invocation, or a span inside it."""
 
     __slots__ = ("counts", "place", "random", "span")
 
@@ -98,6 +129,10 @@ class Scope:
         self.counts[name] = ordinal + 1
         return ordinal
 
+    def within(self, step: str, ordinal: int, span: str) -> Scope:
+        """The scope of a span inside this one."""
+        return Scope(f"{self.place}/{step}[{ordinal}]", span)
+
 
 def scope_of(context: Context, log: TraceLog) -> Scope:
     """The attempt that is under way."""
@@ -111,14 +146,20 @@ def scope_of(context: Context, log: TraceLog) -> Scope:
 class _Entry:
     """One call on its way into the log."""
 
-    def __init__(self, context: Context, trace: Trace, log: TraceLog, kind: str, name: str, request: Any) -> None:
+    def __init__(
+        self, context: Context, trace: Trace, log: TraceLog, kind: str, name: str, request: Any, scope: Scope | None
+    ) -> None:
         self.log = log
         self.context = context
         self.trace = trace
-        scope = scope_of(context, log)
+        if scope is None:
+            scope = scope_of(context, log)
         self.parent = scope.span
-        self.call = Call(context._port.name, scope.place, kind, name, scope.count(name), log.freeze(request))
+        # What is written at once needs no copy of its own.
+        asked = Payload(request) if trace.tape is None and kind not in _EVENTS else log.freeze(request)
+        self.call = Call(context._port.name, scope.place, kind, name, scope.count(segment(kind, name)), asked)
         self.answer: Answer | None = None
+        self.about: Callable[[Any], Mapping[str, Any]] | None = None
         if trace.tape is not None:
             try:
                 self.answer = trace.tape.answer(self.call)
@@ -129,8 +170,10 @@ class _Entry:
         self.started = perf_counter()
         self.waited = False
         self.span = ""
-        if kind != "record":
+        self.scope = scope
+        if kind not in _EVENTS:
             self.span = log.start(kind, name, self.parent, {"ordinal": self.call.ordinal, "request": self.call.request})
+            self.scope = scope.within(segment(kind, name), self.call.ordinal, self.span)
 
     async def make(self, perform: Callable[..., Any], *args: Any) -> Any:
         """Make the call, and see whether others could run meanwhile: that is what order depends on."""
@@ -148,11 +191,12 @@ class _Entry:
 
     def returned(self, response: Any) -> None:
         """Write the response."""
-        self._write("ok", {"response": self.log.freeze(response)})
+        told = self.about(response) if self.about is not None else {}
+        self._write("ok", {"response": Payload(response), **told})
 
     def failed(self, error: BaseException, pieces: list[Any] | None = None) -> None:
         """Write the failure, with what it takes to raise it again, and what came before it."""
-        data: dict[str, Any] = {} if pieces is None else {"response": self.log.freeze(pieces)}
+        data: dict[str, Any] = {} if pieces is None else {"response": Payload(pieces)}
         if isinstance(error, asyncio.CancelledError | TraceCancelled | GeneratorExit):
             self._write("cancelled", {**data, "cancelled": True})
             return
@@ -170,9 +214,9 @@ class _Entry:
         if not waited:
             data["waited"] = False
         kind, name = self.call.kind, self.call.name
-        if kind == "record":
+        if kind in _EVENTS:
             data = {"ordinal": self.call.ordinal, "request": self.call.request, **data}
-            self.log.event("record", name, self.parent, data)
+            self.log.event(_EVENTS[kind], name, self.parent, data)
         else:
             self.log.end(kind, name, self.span, self.parent, status, data)
 
@@ -208,18 +252,34 @@ class _Entry:
 
 
 async def call_out(
-    context: Context, kind: str, name: str, request: Any, perform: Callable[..., Any], *args: Any
+    context: Context,
+    kind: str,
+    name: str,
+    request: Any,
+    perform: Callable[..., Any],
+    *args: Any,
+    scope: Scope | None = None,
+    inside: Callable[[Scope], None] | None = None,
+    about: Callable[[Any], Mapping[str, Any]] | None = None,
 ) -> Any:
     """Make a call by way of the trace's log: `perform(*args)`, awaited if need be; `request` is what tells it apart.
 
-    `kind` is `record` (one event) or that of a span: `llm`, `tool`, `remote`.
+    Args:
+        kind: `record` or `checkpoint` (one event), or that of a span: `llm`, `tool`, `remote`.
+        scope: Where it is made; by default the attempt that is under way.
+        inside: Told where calls are made that are part of this one, before it begins. What is answered from a
+            recording makes none.
+        about: What the end of the span says besides, from the response.
     """
     trace = context._trace
     log = None if trace is None else trace.log
     if trace is None or log is None:
         made = perform(*args)
         return await made if inspect.isawaitable(made) else made
-    entry = _Entry(context, trace, log, kind, name, request)
+    entry = _Entry(context, trace, log, kind, name, request, scope)
+    entry.about = about
+    if inside is not None:
+        inside(entry.scope)
     try:
         if entry.answer is not None:
             response = await entry.replay(entry.answer)
@@ -232,13 +292,22 @@ async def call_out(
     return response
 
 
-def call_now(context: Context, name: str, perform: Callable[[], Any]) -> Any:
+def has_answer(context: Context, kind: str, name: str, request: Any, scope: Scope) -> bool:
+    """Whether a recording answers the next call of this name: of calls that are made only where somebody is asked."""
+    trace = context._trace
+    if trace is None or trace.log is None or trace.tape is None:
+        return False
+    ordinal = scope.counts.get(segment(kind, name), 0)
+    return trace.tape.has(Call(context._port.name, scope.place, kind, name, ordinal, trace.log.freeze(request)))
+
+
+def call_now(context: Context, name: str, perform: Callable[[], Any], scope: Scope | None = None) -> Any:
     """As `call_out`, for a call without a request that neither waits nor fails."""
     trace = context._trace
     log = None if trace is None else trace.log
     if trace is None or log is None:
         return perform()
-    entry = _Entry(context, trace, log, "record", name, [])
+    entry = _Entry(context, trace, log, "record", name, [], scope)
     response = perform() if entry.answer is None else entry.answer.response
     entry.returned(response)
     return response
@@ -255,7 +324,7 @@ async def stream_out(
             async for piece in source:
                 yield piece
         return
-    entry = _Entry(context, trace, log, kind, name, request)
+    entry = _Entry(context, trace, log, kind, name, request, None)
     entry.waited = True
     pieces: list[Any] = []
     try:
@@ -286,13 +355,14 @@ async def _closing(source: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[An
             await aclose()
 
 
-def chance(context: Context) -> random.Random:
-    """The generator of the attempt that is under way; its seed is in the log."""
+def chance(context: Context, scope: Scope | None = None) -> random.Random:
+    """The generator of the attempt (or span) that is under way; its seed is in the log."""
     trace = context._trace
     log = None if trace is None else trace.log
     if log is None:
         return random.Random()
-    scope = scope_of(context, log)
+    if scope is None:
+        scope = scope_of(context, log)
     if scope.random is None:
-        scope.random = random.Random(call_now(context, "ctx.random", lambda: secrets.randbits(SEED_BITS)))
+        scope.random = random.Random(call_now(context, "ctx.random", lambda: secrets.randbits(SEED_BITS), scope))
     return scope.random

@@ -51,6 +51,7 @@ class Context:
     _attempt_span = ""
     _scope: Scope | None = None  # where the calls of the attempt are counted
     _keeps = False  # what it keeps for the trace may have changed
+    _joins = False  # it has said that its node waits for more messages
     _again: Again | None = None  # what it has done before, where it is run again
     _turn: Turn | None = None  # only where invocations of the same trace may overtake each other
 
@@ -109,6 +110,7 @@ class Context:
         """
         if self._trace is not None:
             self._keeps = True
+            self._joins = self._joins or why is not None
             self._trace.hold(self._port.owner.node_id, why)
 
     def add_incoming_floe(self, floe: Floe) -> None:
@@ -168,9 +170,11 @@ class Context:
         message, payload, trace = self._addressed(msg, flow)
         first_id: str | None = None
         for floe in floes:
-            first_id = self._put(floe, message, payload, trace, first_id)
-            if flow._mirror is not None:
+            if flow._mirror is not None and (trace is None or not trace.cancelled):
+                # Before the node is woken: the bus is to see the message as it was sent.
                 flow._mirror.publish_later(floe, whole(message, payload), trace)
+            first_id = self._put(floe, message, payload, trace, first_id)
+        self._sent(trace)
 
     async def emit_chunk(
         self,
@@ -307,6 +311,7 @@ class Context:
                     break
                 first_id = self._put(floe, message, payload, trace, first_id)
             else:
+                self._sent(trace)
                 return
         if trace is None:
             for floe in floes:
@@ -319,6 +324,11 @@ class Context:
                 first_id = await self._send(floe, message, payload, trace, first_id)
         finally:
             self._flow()._table.release(trace)
+
+    def _sent(self, trace: Trace | None) -> None:
+        """A trace that is begun (again) with what leaves the flow at once has nothing else to do."""
+        if trace is not None and not trace.inflight and not trace.queued and not trace.ended:
+            self._flow()._table.finish(trace)
 
     async def _send(
         self, floe: Floe, message: Any, payload: Any, trace: Trace | None, same_as: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, payload_of
+from penguiflow.joins import follow_join
 from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def log_changes(context: Context, trace: Trace, log: TraceLog) -> None:
     change = _changes((trace.state or {}).get(node_id, {}), logged, own, log)
     why = (trace.holds or {}).get(node_id)
     hold = why if why is None or isinstance(why, str) else why()
+    follow_join(context, trace, log, hold, logged.hold is not None)
     if change or (hold is None) != (logged.hold is None):
         logged.hold = hold
         log.event("context.changed", context._port.name, context._span, {**change, "hold": hold})

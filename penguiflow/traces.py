@@ -11,12 +11,14 @@ from pydantic import BaseModel
 
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.ids import new_id
+from penguiflow.joins import end_joins
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
     from penguiflow.calls import Tape
     from penguiflow.channels import Item
     from penguiflow.context import Context
+    from penguiflow.joins import Join
     from penguiflow.node_state import Logged
     from penguiflow.observer import TraceLog, TraceRecorder
     from penguiflow.reruns import Again
@@ -76,6 +78,7 @@ class Trace:
         "holds",
         "id",
         "inflight",
+        "joins",
         "last_hops",
         "last_query",
         "log",
@@ -103,6 +106,8 @@ class Trace:
         """Invocations under way, and emits from outside that are not finished."""
         self.holds: dict[str, str | Callable[[], str]] | None = None
         """Why nodes wait for more messages, by node id."""
+        self.joins: dict[str, Join] | None = None
+        """Nodes that have begun to gather messages, by node id, where there is a log."""
         self.last_hops: int | None = None
         self.last_query: str | None = None
         """Hops of the last working memory that an unbounded controller delivered."""
@@ -348,10 +353,12 @@ class TraceTable:
 
     def finish(self, trace: Trace, status: str | None = None) -> None:
         """Nothing of the trace is left to do: close its log, answer who waits, forget it."""
+        starved = False
         if trace.holds and not trace.cancelled and trace.error is None and status is None:
             if trace.sink is self.sinks.get(trace.id):
                 return  # more may come from outside, and nobody waits for the end
             trace.error = held_error(trace)
+            starved = True
         trace.ended = True
         if trace.plain and trace.log is None and trace.sink is None and status is None:
             # What most traces are: nobody has asked to be told.
@@ -363,12 +370,8 @@ class TraceTable:
         error = trace.error
         if status is None:
             status = "cancelled" if trace.cancelled else "ok" if error is None else trace_status(error)
-        log = trace.log
-        if log is not None:
-            trace.log = None
-            if trace.cancelled:
-                log.event("cancel.done", "", log.root)
-            log.close(status, None if error is None else {"error": error.to_payload()})
+        if trace.log is not None:
+            self._close_log(trace, trace.log, status, starved)
         if trace.parent is not None:
             self._part(trace)
         elif trace.sink is not None:
@@ -379,6 +382,14 @@ class TraceTable:
             trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None
         elif self.traces.get(trace.id) is trace:
             del self.traces[trace.id]
+
+    def _close_log(self, trace: Trace, log: TraceLog, status: str, starved: bool) -> None:
+        trace.log = None
+        if trace.joins:
+            end_joins(trace, log, "error" if starved else "cancelled")
+        if trace.cancelled:
+            log.event("cancel.done", "", log.root)
+        log.close(status, None if trace.error is None else {"error": trace.error.to_payload()})
 
     def collected(self, trace: Trace) -> None:
         """One of its results was fetched."""

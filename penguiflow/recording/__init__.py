@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from penguiflow.recording.events import EventRecord, EventSink, TraceEvent
     from penguiflow.recording.frontier import Frontier, read_frontier
     from penguiflow.recording.plan import CannotRestore
-    from penguiflow.recording.rebuild import NotRebuildable
+    from penguiflow.recording.rebuilding import NotRebuildable, rebuild
     from penguiflow.recording.recorder import Recorder
     from penguiflow.recording.spans import Span, SpanTree, build_spans, find_message
 
@@ -18,7 +18,7 @@ _HOMES = {
     "EventRecord": "events",
     "EventSink": "events",
     "Frontier": "frontier",
-    "NotRebuildable": "rebuild",
+    "NotRebuildable": "rebuilding",
     "Recorder": "recorder",
     "Span": "spans",
     "SpanTree": "spans",
@@ -26,6 +26,7 @@ _HOMES = {
     "build_spans": "spans",
     "find_message": "spans",
     "read_frontier": "frontier",
+    "rebuild": "rebuilding",
 }
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "build_spans",
     "find_message",
     "read_frontier",
+    "rebuild",
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from penguiflow.calls import segment
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.paths import SpanPaths
 
@@ -23,6 +24,7 @@ KINDS = (
     "trace.*", "node.start", "node.end", "attempt.*", "playbook.*", "planner.start", "planner.end", "step.*",
     "branch.*", "join.*", "llm.*", "tool.*", "remote.*", "record", "message.enqueued", "stream.chunk",
     "deadline.exceeded",
+    "checkpoint.resolved",
 )  # fmt: skip
 """The events that a cassette is made of: what to ask a store for."""
 CALL_SPANS = frozenset({"llm", "tool", "remote"})
@@ -47,7 +49,7 @@ class RecordedCall(BaseModel):
     place: str
     """The same for machines, without the call itself."""
     kind: str
-    """`record`, `llm`, `tool` or `remote`."""
+    """`record`, `checkpoint`, `llm`, `tool` or `remote`."""
     name: str
     ordinal: int = Field(ge=0)
     request: Any
@@ -155,7 +157,11 @@ class Cassette(BaseModel):
         known = self.places.get(place)
         if known is None:
             known = next((call.path.rpartition("/")[0] for call in self.calls if call.place == place), None)
-        return known or f"{node}[new]/attempt[{place.partition('/')[2]}]"
+        if known is not None:
+            return known
+        message_id, attempt, *inside = place.split("/", 2)
+        known = self.places.get(f"{message_id}/{attempt}", f"{node}[new]/attempt[{attempt}]")
+        return "/".join([known, *inside])
 
 
 class _Reader:
@@ -199,7 +205,7 @@ class _Reader:
             self._message(event)
         elif kind == "stream.chunk":
             self._chunk(str(data.get("stream_id")), data)
-        elif kind == "record":
+        elif kind == "record" or (kind == "checkpoint.resolved" and "request" in data):
             self._call(event, event, self.paths.of(event.span_id).path, self.paths.of(event.span_id).place)
         elif family in CALL_SPANS and moment == "start":
             self.begun[event.span_id] = event
@@ -302,10 +308,12 @@ class _Reader:
         asked, data = begun.data, ended.data
         ordinal = int(asked.get("ordinal", 0))
         seconds = float(data.get("latency_ms") or 0.0) / 1e3
+        one_event = begun is ended
+        kind = begun.kind if begun.kind == "record" else begun.kind.rpartition(".")[0]
         call = RecordedCall(
-            path=f"{path}/{begun.name}[{ordinal}]".lstrip("/"),
+            path=f"{path}/{segment(kind, begun.name)}[{ordinal}]".lstrip("/"),
             place=place,
-            kind="record" if begun.kind == "record" else begun.kind.rpartition(".")[0],
+            kind=kind,
             name=begun.name,
             ordinal=ordinal,
             request=asked.get("request"),
@@ -317,12 +325,12 @@ class _Reader:
             waited=data.get("waited") is not False,
             after=self.invocations,
             seq=ended.seq,
-            span=begun.span_id if begun.kind == "record" else begun.parent_id or "",
+            span=begun.span_id if one_event else begun.parent_id or "",
         )
         if call.ending is None:
             self.went_on[call.span] = call.seq
         # A run that was resumed repeats what it was at: the later answer is the one that counted.
-        self.calls[place, call.name, ordinal] = call
+        self.calls[place, segment(kind, call.name), ordinal] = call
 
     def _ending(self, call: RecordedCall) -> Ending:
         """What ended the call is what ended the attempt that it was made in."""

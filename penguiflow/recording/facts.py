@@ -226,6 +226,8 @@ class FactReader:
 
     def _start(self, event: TraceEvent) -> None:
         kind, name = event.kind[:-6], event.name
+        if kind == "join":
+            return  # follows from the messages; a trace that was taken up again has one for each time
         self.spans[kind, name] += 1
         parent = self._open.get(event.parent_id or "")
         if event.parent_id is None:

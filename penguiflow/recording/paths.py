@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from penguiflow.calls import segment
 from penguiflow.recording.events import TraceEvent
 
 __all__ = ["SpanPaths", "Where", "matches"]
@@ -69,11 +70,13 @@ class SpanPaths:
         if kind == "attempt":
             attempt = data.get("attempt", 0)
             return Where(f"{prefix}attempt[{attempt}]", f"{around.place}/{attempt}", around.outer)
-        ordinal = data.get("ordinal")
+        if kind == "join":
+            name = f"join.{name}"  # its node has the other name
+        ordinal, named = data.get("ordinal"), segment(kind, name)
         if not isinstance(ordinal, int):
-            ordinal = self._counts[prefix, name]
-            self._counts[prefix, name] += 1
-        step = f"{name}[{ordinal}]"
+            ordinal = self._counts[prefix, named]
+            self._counts[prefix, named] += 1
+        step = f"{named}[{ordinal}]"
         return Where(prefix + step, f"{around.place}/{step}", around.outer and kind != "playbook")
 
 

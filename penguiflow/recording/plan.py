@@ -14,7 +14,7 @@ from penguiflow.recording.frontier import EXIT, Frontier
 from penguiflow.recording.held import Content, Held, NodeState
 from penguiflow.recording.masking import unmask
 from penguiflow.recording.pointers import PointerError, assign, parts_of
-from penguiflow.recording.rebuild import NotRebuildable, rebuild
+from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.tape import ResumeTape, rename
 from penguiflow.reruns import Again
 from penguiflow.types import Headers, Message, StreamChunk

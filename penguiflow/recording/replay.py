@@ -17,7 +17,7 @@ from penguiflow.recording.divergence import ReplayDiverged, difference
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.offline import Blocked, Offline, offline
 from penguiflow.recording.paths import matches
-from penguiflow.recording.rebuild import NotRebuildable, rebuild
+from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, open_secrets, rename
 from penguiflow.results import ResultQueue

@@ -172,6 +172,19 @@ class PlaybookStart(_Data):
     ordinal: int
 
 
+class JoinStart(_Data):
+    node_id: str
+    hold: str | None = None
+    """What the node waits for."""
+
+
+class JoinEnd(End):
+    parents: list[str] = []
+    """Ids of the messages that came, the first 1000 of them."""
+    came: int
+    """How many they are."""
+
+
 class Deadline(MessageRef):
     code: str
     deadline_s: float | None = None
@@ -242,6 +255,8 @@ DATA: dict[str, type[BaseModel]] = {
     "remote.end": CallEnd,
     "playbook.start": PlaybookStart,
     "playbook.end": End,
+    "join.start": JoinStart,
+    "join.end": JoinEnd,
     "deadline.exceeded": Deadline,
     "budget.exhausted": Budget,
     "cancel.requested": Reason,

@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from penguiflow.calls import Answer, Call
+from penguiflow.calls import Answer, Call, segment
 from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.divergence import ReplayDiverged
 from penguiflow.recording.masking import unmask
-from penguiflow.recording.rebuild import rebuild
+from penguiflow.recording.rebuilding import rebuild
 from penguiflow.traces import TraceCancelled
 
 __all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "rename"]
@@ -48,9 +48,19 @@ class _Calls:
         self._same = same
         self._by_request: dict[tuple[str, str, str, bytes], deque[RecordedCall]] = {}
         self._by_ordinal: dict[tuple[str, str, str, int], RecordedCall] = {}
+        self._inside: dict[str, list[RecordedCall]] = {}
+        """Calls that are part of another one, by the place of that one."""
         for call in sorted(calls, key=lambda call: call.ordinal):
             self._by_request.setdefault((call.place, call.kind, call.name, same(call.request)), deque()).append(call)
             self._by_ordinal[call.place, call.kind, call.name, call.ordinal] = call
+            place = call.place
+            while place.count("/") > 1:
+                self._inside.setdefault(place, []).append(call)
+                place = place.rpartition("/")[0]
+
+    def has(self, call: Call) -> bool:
+        """Whether there is a recorded call with this request."""
+        return bool(self._by_request.get((call.place, call.kind, call.name, self._same(call.request))))
 
     def take(self, call: Call) -> RecordedCall | None:
         """The recorded call with this request; of several the one that began first."""
@@ -60,6 +70,16 @@ class _Calls:
         recorded = found.popleft()
         del self._by_ordinal[recorded.place, recorded.kind, recorded.name, recorded.ordinal]
         return recorded
+
+    def drop_inside(self, recorded: RecordedCall) -> list[RecordedCall]:
+        """Forget what was asked by a call that is answered: nobody asks it again. Returns what that was."""
+        within = f"{recorded.place}/{segment(recorded.kind, recorded.name)}[{recorded.ordinal}]"
+        dropped = []
+        for call in self._inside.pop(within, ()):
+            if self._by_ordinal.pop((call.place, call.kind, call.name, call.ordinal), None) is not None:
+                self._by_request[call.place, call.kind, call.name, self._same(call.request)].remove(call)
+                dropped.append(call)
+        return dropped
 
     def instead_of(self, call: Call) -> RecordedCall | None:
         """What the recording has in the place of a call whose request it does not have."""
@@ -122,6 +142,10 @@ class _Order:
         elif not waiting.done():
             waiting.set_result(None)
 
+    def drop(self, call: RecordedCall) -> None:
+        """Nobody waits for this answer."""
+        self._left.discard(call.seq)
+
     def began(self) -> None:
         """A node begins with a message."""
         self._begun += 1
@@ -176,16 +200,27 @@ class ReplayTape:
                 return None
             raise self._diverge(call, instead)
         self.answered += 1
-        self._given[call.place, call.name, call.ordinal] = recorded
+        self._given[call.place, segment(call.kind, call.name), call.ordinal] = recorded
+        for inner in self._calls.drop_inside(recorded):
+            self.order.drop(inner)
         return answer_of(recorded)
+
+    def has(self, call: Call) -> bool:
+        """Whether the recording has this very call."""
+        return self.diverged is None and self._calls.has(call)
+
+    @property
+    def live(self) -> bool:
+        """Whether calls are made by now."""
+        return self.made > 0
 
     async def turn(self, call: Call) -> None:
         """Return when the answer to this call is due."""
-        await self.order.turn(self._given.pop((call.place, call.name, call.ordinal)))
+        await self.order.turn(self._given.pop((call.place, segment(call.kind, call.name), call.ordinal)))
 
     def outlived(self, call: Call) -> TraceCancelled:
         """A call that was abandoned is awaited to its end now."""
-        path = f"{self.cassette.path_of(call.place, call.node)}/{call.name}[{call.ordinal}]"
+        path = f"{self.cassette.path_of(call.place, call.node)}/{segment(call.kind, call.name)}[{call.ordinal}]"
         why = "the call was given up when it was recorded, and is awaited now"
         self.diverged = ReplayDiverged(path, call.request, call.request, trace_id=self.trace_id, why=why)
         return self.diverged
@@ -206,7 +241,7 @@ class ReplayTape:
         return ReplayDiverged(first.path, first.request, None, trace_id=self.trace_id, why=why, seq=first.seq)
 
     def _diverge(self, call: Call, instead: RecordedCall | None) -> ReplayDiverged:
-        path = f"{self.cassette.path_of(call.place, call.node)}/{call.name}[{call.ordinal}]"
+        path = f"{self.cassette.path_of(call.place, call.node)}/{segment(call.kind, call.name)}[{call.ordinal}]"
         if instead is not None:
             why, recorded, seq = "", _value(instead.request), instead.seq
         else:
@@ -236,10 +271,20 @@ class StrangeTape:
         """Raise `ReplayDiverged`, unless calls are made."""
         if self._replayed.made:
             return None
-        path = f"{call.node}[new]/attempt[{call.place.partition('/')[2]}]/{call.name}[{call.ordinal}]"
+        asked = f"{segment(call.kind, call.name)}[{call.ordinal}]"
+        path = f"{call.node}[new]/attempt[{call.place.partition('/')[2]}]/{asked}"
         why = f"it belongs to trace {self._trace_id}, which is not the recorded one"
         self._replayed.diverged = ReplayDiverged(path, None, _value(call.request), trace_id=self._trace_id, why=why)
         raise self._replayed.diverged
+
+    def has(self, call: Call) -> bool:
+        """Nothing of it is answered."""
+        return False
+
+    @property
+    def live(self) -> bool:
+        """As the replayed trace."""
+        return self._replayed.live
 
     async def turn(self, call: Call) -> None:
         """Nothing of it is answered."""
@@ -262,7 +307,19 @@ class ResumeTape:
     def answer(self, call: Call) -> Answer | None:
         """The recorded answer to the very same request; None for a call that is to be made."""
         recorded = self._calls.take(call)
-        return None if recorded is None else answer_of(recorded)
+        if recorded is None:
+            return None
+        self._calls.drop_inside(recorded)
+        return answer_of(recorded)
+
+    def has(self, call: Call) -> bool:
+        """Whether it was asked before."""
+        return self._calls.has(call)
+
+    @property
+    def live(self) -> bool:
+        """What was not asked before is asked now."""
+        return True
 
     async def turn(self, call: Call) -> None:
         """Answers are there at once."""

@@ -28,6 +28,32 @@ async def test_a_call_gets_the_answer_that_goes_by_another_name(
     assert not flow._traces
 
 
+async def test_the_last_node_may_answer_by_another_name(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    flow = start(create(make_node(answers_anew).to(), queue_maxsize=2))
+    for number in range(5):
+        assert (await flow.call(make_message(number), timeout=30)).payload == f"{number}!"
+    assert [item.payload async for item in flow.stream(make_message("x"))] == ["x!"]
+    await flow.emit(make_message("y"))
+    assert (await flow.fetch()).payload == "y!"
+    assert not flow._traces
+    chain = start(create(make_node(answers_anew).to(make_node(answers_anew, name="again"))))
+    assert (await chain.call(make_message("x"), timeout=30)).payload == "x!!"
+    assert not chain._traces
+
+
+async def test_what_is_sent_at_once_may_begin_a_trace(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    async def sends(message: Message, ctx: Context) -> None:
+        ctx.emit_nowait(make_message("other"))
+
+    flow = start(create(make_node(sends).to()))
+    assert (await flow.call(make_message("x"), timeout=30)).payload == "other"
+    assert not flow._traces
+
+
 async def test_a_call_gets_the_error_of_a_trace_made_in_it(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:
@@ -74,6 +100,7 @@ async def test_a_context_that_is_kept_may_send_later(
     assert (await flow.fetch()).payload == "first"
     await kept[0].emit(make_message("later", trace_id="t"))
     assert (await flow.fetch()).payload == "later"
+    assert not flow._traces
 
 
 async def test_cancel_ends_the_roundtrip(

@@ -320,6 +320,17 @@ async def test_a_trace_is_resumed_after_any_event(name: str, tmp_path: Path) -> 
         assert Counter(world.asked) + asked(origin.events[: seq + 1]) == asked(origin.events)
 
 
+async def test_a_join_that_was_half_full_is_a_span_of_the_fork_too() -> None:
+    given = message("q")
+    origin = await record(crossing(World()), given)
+    (start,) = (e.seq for e in origin.events if e.kind == "join.start")
+    for seq in (start - 1, start, start + 1):
+        events = (await fork(crossing(World()), origin.events, seq)).events
+        ends = [e for e in events if e.kind == "join.end"]
+        came = [e.data["message_id"] for e in events if e.kind == "node.start" and e.name == "join"]
+        assert [(e.data["status"], e.data["parents"]) for e in ends] == [("ok", came)], f"forked after event {seq}"
+
+
 async def test_calls_that_were_answered_are_not_made_again() -> None:
     origin = (await record(crossing(World()), message("q"))).events
     for seq in range(frontier(origin, 0).seq, len(origin)):

@@ -20,6 +20,7 @@ from penguiflow import (
     NodePolicy,
     PenguiFlow,
     create,
+    join_k,
 )
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
@@ -148,6 +149,57 @@ async def test_a_deadline_and_a_budget() -> None:
     node = Node(think, allow_cycle=True)
     spent = await run(create(node.to(node)), message(WM(query="q", budget_hops=1)))
     assert "budget.exhausted" in check(spent)
+
+
+async def gathered(k: int, given: Message, **more: Any) -> list[TraceEvent]:
+    """The events of a run whose two branches meet in a `join_k`."""
+
+    async def same(inner: Message, ctx: Context) -> Message:
+        return inner
+
+    left, right, meet = Node(same, name="left"), Node(same, name="right"), join_k("meet", k)
+    return await run(create(Node(same).to(left, right), left.to(meet), right.to(meet), meet.to()), given, **more)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+async def test_a_join_is_a_span_from_the_first_of_its_messages_to_the_last(k: int) -> None:
+    events = await gathered(k, message())
+    check(events)
+    starts = [event for event in events if event.kind == "join.start"]
+    ends = [event for event in events if event.kind == "join.end"]
+    took = [event.data["message_id"] for event in events if event.kind == "node.start" and event.name == "meet"]
+    assert [event.data["parents"] for event in ends] == ([[each] for each in took] if k == 1 else [took])
+    assert {event.data["status"] for event in ends} == {"ok"}
+    assert {event.parent_id for event in [*starts, *ends]} == {events[0].span_id}
+    within = [event.name for event in events[starts[0].seq : ends[0].seq] if event.kind == "node.start"]
+    assert within == ([] if k == 1 else ["meet"])
+
+
+async def test_a_join_that_is_never_complete_ends_with_its_trace() -> None:
+    events = await gathered(3, message())
+    check(events)
+    (end,) = (event for event in events if event.kind == "join.end")
+    assert (end.data["status"], end.data["came"], len(end.data["parents"])) == ("error", 2, 2)
+    assert "2 of 3 messages" in end.data["error"]["message"]
+    assert events[-1].data["status"] == "error"
+
+
+async def test_a_join_in_a_cancelled_trace_is_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def first(given: Message, ctx: Context) -> None:
+        await ctx.emit(given, to=meet)
+        await ctx.emit(given, to=last)
+
+    async def hang(given: Message, ctx: Context) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    meet, last = join_k("meet", 2), Node(hang)
+    events = await run(create(Node(first).to(meet, last), meet.to(), last.to()), message(), cancel_in=begun)
+    check(events)
+    (end,) = (event for event in events if event.kind == "join.end")
+    assert (end.data["status"], end.data["came"]) == ("cancelled", 1)
 
 
 async def test_a_trace_tells_what_cannot_be_forked() -> None:

@@ -16,7 +16,7 @@ from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.masking import Masker, MaskingRules, unmask
 from penguiflow.recording.plain import MAX_REPR_CHARS
-from penguiflow.recording.rebuild import rebuild
+from penguiflow.recording.rebuilding import rebuild
 
 ENVIRONMENT = {
     "SHOP_API_KEY": "sk-planted-0123456789",

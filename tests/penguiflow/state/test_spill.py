@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from penguiflow.observer import Payload
-from penguiflow.recording.rebuild import rebuild
+from penguiflow.recording.rebuilding import rebuild
 from penguiflow.state import Retention, SQLiteStateStore
 
 LARGE = "x" * 5_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pkgutil
 import uuid
 from collections import Counter, OrderedDict, deque
 from datetime import UTC, date, datetime, timedelta
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
+from penguiflow import recording
 from penguiflow.recording.payloads import cuts, encode_payload
-from penguiflow.recording.rebuild import NotRebuildable, rebuild
+from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.shapes import is_plain
 
 
@@ -236,3 +238,10 @@ def test_a_literal_says_what_it_is() -> None:
         kind: Literal["a", "b"]
 
     assert is_plain(Choice, b"{}")
+
+
+def test_public_names_are_not_those_of_modules() -> None:
+    """An imported submodule becomes an attribute of its package, in place of a function of the same name."""
+    modules = {module.name for module in pkgutil.iter_modules(recording.__path__)}
+    assert not modules & set(recording.__all__)
+    assert recording.rebuild is rebuild
