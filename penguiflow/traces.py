@@ -114,7 +114,7 @@ class Trace:
         self.parked = 0
         """Results that wait to be fetched."""
         self.plain = True
-        """Whether its messages need nothing but to be handed on: no deadline, no turns, not run again, not cancelled."""
+        """Whether its messages need nothing but to be handed on: no deadline, no turns, no reruns, not cancelled."""
         self.cancelled = False
         self.backlog_logged = False
         """Whether the log says already that all its waiting messages were dropped."""
