@@ -9,7 +9,8 @@ Each message is one trace of a chain of five nodes, as the runtime reports it. C
 - `in bulk`: the same, handed a trace at a time;
 - `as stored`: the same, handed the very rows that the store makes of a trace, ready-made: what SQLite itself costs;
 - `store`: the recorder and the SQLite store, from the first event to the flush;
-- `recorder`: the recorder alone, with a sink that takes events and drops them: what the loop's thread pays.
+- `recorder`: the recorder alone, with a sink that takes events and drops them: what the loop's thread pays;
+- `streams`: as `store`, of traces in which one node sends 250 chunks to somebody who waits for them.
 
 Ratios hold where the machine is busy; absolute figures do not.
 """
@@ -37,6 +38,8 @@ from penguiflow.state import SQLiteStateStore
 from penguiflow.state.chunks import pack
 
 NODES = 5
+CHUNKS = 250
+"""Of a stream."""
 LINGER_S = 0.02
 GROUP = 4_000
 """Rows of a commit."""
@@ -108,6 +111,21 @@ def record_message(recorder: TraceRecorder, number: int, prefix: str) -> None:
     log.close("ok")
 
 
+def record_stream(recorder: TraceRecorder, number: int, prefix: str) -> None:
+    """Report one stream: three events for each chunk."""
+    trace_id = f"{prefix}-{number:024d}"
+    log = recorder.open(trace_id)
+    node = log.start("node", "writer", log.root, {"message_id": "0123456789abcdef", "node_id": "0123456789abcdef" * 2})
+    for chunk in range(CHUNKS):
+        about = {"stream_id": trace_id, "chunk_seq": chunk}
+        sent = {"message_id": f"{number:08x}{chunk:08x}", "source": "writer", "target": "Rookery"}
+        log.event("stream.chunk", trace_id, node, {**about, "text": "token ", "done": False, "meta": {}})
+        log.event("message.enqueued", "writer->Rookery", node, {**sent, **about})
+        log.event("message.dequeued", "writer->Rookery", log.root, {"message_id": sent["message_id"]})
+    log.end("node", "writer", node, log.root, "ok")
+    log.close("ok")
+
+
 def measured(work: Callable[[], Any]) -> Cost:
     """What it costs to do it; the caller's thread is the loop's."""
     wall, loop_cpu, cpu = time.perf_counter(), time.thread_time(), time.process_time()
@@ -126,7 +144,9 @@ def run_recorder(messages: int) -> Cost:
     return measured(work)
 
 
-async def run_store(messages: int, path: Path) -> tuple[Cost, Cost]:
+async def run_store(
+    messages: int, path: Path, report_one: Callable[[TraceRecorder, int, str], None] = record_message
+) -> tuple[Cost, Cost]:
     """The recorder and the store; (until the last event is reported, until all is committed)."""
     store = SQLiteStateStore(path)
     recorder = store.recorder()
@@ -136,7 +156,7 @@ async def run_store(messages: int, path: Path) -> tuple[Cost, Cost]:
         return Cost(time.perf_counter() - wall, time.thread_time() - loop_cpu, time.process_time() - cpu)
 
     for number in range(messages):
-        record_message(recorder, number, "s")
+        report_one(recorder, number, "s")
         if recorder.congested:
             await recorder.wait_ready()
     reported = so_far()
@@ -214,8 +234,9 @@ def main() -> None:
         "in bulk": in_bulk,
         "as stored": [[(number, trace[-1].seq, pack(trace))] for number, trace in enumerate(traces)],
     }
-    costs: dict[str, list[Cost]] = {name: [] for name in (*bare, "recorder", "reported", "store")}
-    grown = []
+    costs: dict[str, list[Cost]] = {name: [] for name in (*bare, "recorder", "reported", "store", "streams")}
+    grown, streamed = [], []
+    streams = max(1, options.messages * len(traces[0]) // (3 * CHUNKS))
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
             for name, items in bare.items():
@@ -226,8 +247,12 @@ def main() -> None:
             costs["reported"].append(reported)
             costs["store"].append(committed)
             grown.append(path.stat().st_size)
+            path = Path(folder, f"streams{number}.db")
+            costs["streams"].append(asyncio.run(run_store(streams, path, record_stream))[1])
+            streamed.append(path.stat().st_size)
     size = sum(len(line) + 1 for rows in in_bulk for _, _, line in rows)
     report(costs, list(bare), sum(map(len, traces)), size, statistics.median(grown))
+    report_streams(costs["streams"], streams * CHUNKS, statistics.median(streamed))
 
 
 def report(costs: dict[str, list[Cost]], bare: list[str], events: int, size: int, file_size: float) -> None:
@@ -250,6 +275,16 @@ def report(costs: dict[str, list[Cost]], bare: list[str], events: int, size: int
         f"loop's thread: {alone / events * 1e6:.2f} us an event alone, {beside / events * 1e6:.2f} us beside the writer"
     )
     print(f"file: {file_size / size:.2f} bytes for each byte of events as JSON")
+
+
+def report_streams(costs: list[Cost], chunks: int, file_size: float) -> None:
+    """Print medians."""
+    wall, cpu = (statistics.median(figures) for figures in ((c.wall_s for c in costs), (c.cpu_s for c in costs)))
+    events = 3 * chunks
+    print(
+        f"{'streams':<28}{events / wall:>10,.0f} events/s {cpu / events * 1e6:>7.2f} us CPU"
+        f"   {file_size / chunks:.0f} bytes in the file for each chunk"
+    )
 
 
 if __name__ == "__main__":

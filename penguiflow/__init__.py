@@ -188,9 +188,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562)."""
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("penguiflow")
+        return _version()
     if name == "testkit":
         return import_module("penguiflow.testkit")
     try:
@@ -200,6 +198,15 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"penguiflow.{home}"), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("penguiflow")
+    except PackageNotFoundError:
+        return "0+unknown"  # the source alone is on the path: nobody has installed it
 
 
 def __dir__() -> list[str]:

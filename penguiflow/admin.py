@@ -135,3 +135,7 @@ def _plain(value: Any) -> Any:
         return json.loads(json.dumps(value, default=str))
     except (TypeError, ValueError):
         return repr(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -119,10 +119,16 @@ class CallSite:
 
         return await call_out(context, kind, name, request, perform, *args, scope=self.scope, inside=tell, about=about)
 
-    async def consult(self, name: str, request: Any, ask: Callable[[], Any] | None) -> Any:
+    async def consult(
+        self,
+        name: str,
+        request: Any,
+        ask: Callable[[], Any] | None,
+        about: Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> Any:
         """What somebody outside decided here: from the recording if it is there, else `ask()`; None without both.
 
-        Recorded as `checkpoint.resolved` where somebody was asked. A replay asks nobody.
+        Recorded as `checkpoint.resolved`, with what `about` says, where somebody was asked. A replay asks nobody.
         """
         if self.context is not None and self.scope is not None:
             if has_answer(self.context, "checkpoint", name, request, self.scope):
@@ -131,7 +137,7 @@ class CallSite:
                 ask = ask if self.context._trace.tape.live else None
         if ask is None:
             return None
-        return await self.call("checkpoint", name, request, ask)
+        return await self.call("checkpoint", name, request, ask, about=about)
 
     def now(self) -> float:
         """Unix seconds; a replay sees the recorded ones."""

@@ -10,6 +10,14 @@ is one look at an empty list.
 | `after_node` | what it returned | another result | the same as `edit` | calls it again |
 | `on_error` | the exception | calls it again with another input | a result instead of the error | calls it again |
 
+An input that is given here is checked as a message's is, and a `Message` is unwrapped for a node that takes payloads:
+its headers and meta go on with the result, in the trace that waits for it. A result is checked as the function's own,
+and a `Message` goes into the trace that it names. What does not fit fails the node at once, with what is wrong.
+
+`on_error` is asked about all that fails an attempt: what the function raises, also a `SystemExit` or a stray
+`CancelledError`; a `TimeoutError` when the policy's time is over; pydantic's `ValidationError` for an input or a
+result. It is not asked about cancellations and deadlines.
+
 `inject` sends one more message to the node's successors and then proceeds; `abort` cancels the trace.
 """
 

@@ -10,7 +10,7 @@ from sys import getrefcount
 from typing import Any, NamedTuple
 
 from penguiflow.errors import FlowErrorCode
-from penguiflow.types import WM, FinalAnswer, Message
+from penguiflow.types import WM, FinalAnswer, Message, set_given
 from penguiflow.validation import rewrap, with_hops
 
 __all__ = [
@@ -97,11 +97,14 @@ def next_round(context: Any, value: Any, result: Any, trace_id: str) -> Any:
     if (
         before is memory
         and getrefcount(memory) == _OWN_TO_MEMORY
+        and getrefcount(values) == _OWN_TO_VALUES
         and getrefcount(result) == _OWN_TO_MESSAGE
         and getrefcount(context) == _OWN_TO_CONTEXT
     ):
         values["hops"] = counted
-        memory.__pydantic_fields_set__.add("hops")
+        given = memory.__pydantic_fields_set__
+        if "hops" not in given:
+            set_given(memory, given | {"hops"})
         return result
     return rewrap(result, with_hops(memory, counted))
 
@@ -109,18 +112,19 @@ def next_round(context: Any, value: Any, result: Any, trace_id: str) -> Any:
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, type(None)})
 
 
-def _count_references() -> tuple[int, int, int]:
+def _count_references() -> tuple[int, int, int, int]:
     """How many references `next_round` sees where the runtime's are the only ones; 0 where that cannot be told."""
     # From 3.14 on a local variable may be borrowed, and a free-threaded interpreter counts otherwise.
     countable = sys.implementation.name == "cpython" and sys.version_info < (3, 14)
     if not countable or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return 0, 0, 0
-    # The memory: its message, `memory`, `before`. The message: its edge's item, `message`, `value`, `result` of `step`;
-    # `value`, `result` here. The context: `context` there and here. And each time the argument of `getrefcount`.
-    return 4, 7, 3
+        return 0, 0, 0, 0
+    # The memory: its message, `memory`, `before`. Its values: the memory, `values`. The message: its edge's item,
+    # `message`, `value`, `result` of `step`; `value`, `result` here. The context: `context` there and here. And each
+    # time the argument of `getrefcount`.
+    return 4, 3, 7, 3
 
 
-_OWN_TO_MEMORY, _OWN_TO_MESSAGE, _OWN_TO_CONTEXT = _count_references()
+_OWN_TO_MEMORY, _OWN_TO_VALUES, _OWN_TO_MESSAGE, _OWN_TO_CONTEXT = _count_references()
 
 
 def snapshot(message: Message) -> Message:

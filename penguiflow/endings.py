@@ -113,6 +113,22 @@ class Endings:
             await self.flow._to_rookery(context, error)
         return error
 
+    def ends_invocation(self, context: Context, failure: BaseException) -> bool:
+        """Whether it ends the whole invocation: a cancellation, a deadline, Ctrl-C, an interceptor's own failure.
+
+        Whatever else is raised ends an attempt, and then counts as `NODE_EXCEPTION` or `NODE_TIMEOUT`.
+        """
+        trace, task = context._trace, context._task
+        if context._cancel_reason is not None or isinstance(failure, Closed | DeadlinePassed | InterceptorFailed):
+            return True
+        if isinstance(failure, TraceCancelled):
+            return trace is not None and trace.cancelled
+        if isinstance(failure, KeyboardInterrupt):
+            return self.interrupts_end_loop
+        # By somebody else than us: the loop is shutting down, or the node cancelled its own task.
+        by_others = task is not None and task.cancelling() > context._cancels
+        return by_others and isinstance(failure, asyncio.CancelledError)
+
     async def expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
         """The trace's time is up: answer in the node's place."""
         return await self.stopped(worker, context, _late_answer(message), FlowErrorCode.DEADLINE_EXCEEDED)

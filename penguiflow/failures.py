@@ -10,7 +10,7 @@ from penguiflow.errors import FlowError, FlowErrorCode
 if TYPE_CHECKING:
     from penguiflow.node import Node
 
-__all__ = ["DeadlinePassed", "InterceptorFailed", "NodeTimeout", "flow_error", "text_of"]
+__all__ = ["DeadlinePassed", "InterceptorFailed", "NodeTimeout", "flow_error", "text_of", "timeout_error"]
 
 
 class DeadlinePassed(Exception):
@@ -18,7 +18,10 @@ class DeadlinePassed(Exception):
 
 
 class InterceptorFailed(Exception):
-    """An interceptor raised; the exception is its cause. Nothing may go on that somebody wanted to decide upon."""
+    """An interceptor raised, or gave what its node cannot use; the exception is its cause.
+
+    Nothing may go on that somebody wanted to decide upon.
+    """
 
 
 class NodeTimeout(Exception):
@@ -33,16 +36,20 @@ def text_of(failure: BaseException, how: Callable[[BaseException], str]) -> str:
         return f"<{type(failure).__name__} that cannot be shown>"
 
 
+def timeout_error(node: Node) -> TimeoutError:
+    """What users see of a `NodeTimeout`."""
+    return TimeoutError(f"Node '{node.name}' timed out after {node.policy.timeout_s or 0.0:.2f}s")
+
+
 def flow_error(node: Node, trace_id: str | None, failure: BaseException, attempt: int, latency_ms: float) -> FlowError:
     """What a trace gets for a node that failed for good."""
     name = str(node.name)
     metadata: dict[str, Any] = {"attempt": attempt, "latency_ms": latency_ms}
     if isinstance(failure, NodeTimeout):
-        timeout_s = node.policy.timeout_s or 0.0
-        metadata["timeout_s"] = timeout_s
+        metadata["timeout_s"] = node.policy.timeout_s or 0.0
         code = FlowErrorCode.NODE_TIMEOUT
-        message = f"Node '{name}' timed out after {timeout_s:.2f}s"
-        failure = TimeoutError(message)
+        failure = timeout_error(node)
+        message = str(failure)
     else:
         metadata["exception_repr"] = text_of(failure, repr)
         code = FlowErrorCode.NODE_EXCEPTION

@@ -13,8 +13,10 @@ from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
 from penguiflow.context import Context
 from penguiflow.controller import next_round
 from penguiflow.coroutines import raised, returned
+from penguiflow.current import CURRENT
 from penguiflow.endings import Endings
 from penguiflow.ids import send_id
+from penguiflow.interception import Interception
 from penguiflow.traces import trace_id_of
 from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
 from penguiflow.validation import is_message, rewrap
@@ -41,6 +43,7 @@ class FastPath(ABC):
         self.base_context = contextvars.copy_context()
         """What every invocation's context variables begin with."""
         self.interceptors = flow._interceptors
+        self.interception = Interception(self)
         self.endings = Endings(flow)
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
@@ -98,6 +101,8 @@ class FastPath(ABC):
             return context, self.activate(worker, context, telling=telling)
         started = perf_counter()
         variables = self.base_context.copy()
+        if hop is not None and CURRENT.wanted:
+            CURRENT.enter(variables, context)
         try:
             coro = worker.func(value, context)
             pending = variables.run(coro.send, None)
@@ -223,6 +228,10 @@ class FastPath(ABC):
         telling: Coroutine[Any, Any, None] | None = None,
     ) -> None:
         """Handle one message from beginning to end, or from where `step` left it."""
+
+    @abstractmethod
+    async def call(self, worker: Worker, context: Context, value: Any) -> Any:
+        """Call the function, in context variables of its own."""
 
     @abstractmethod
     def _await_function(

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 from collections.abc import Coroutine, Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, Floe, payload_of
-from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.context import Context
 from penguiflow.controller import CONTROLLER_PAYLOADS, next_step, snapshot
 from penguiflow.coroutines import resume_in
-from penguiflow.endings import forget_timeout
+from penguiflow.current import CURRENT
 from penguiflow.errors import FlowError
-from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error
+from penguiflow.failures import DeadlinePassed, NodeTimeout, flow_error
 from penguiflow.fast_path import FastPath
 from penguiflow.node_state import log_changes
-from penguiflow.observer import Payload
 from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_status
 from penguiflow.turns import take_turn
 from penguiflow.types import FinalAnswer
@@ -61,6 +60,7 @@ class Invoker(FastPath):
         status = "cancelled"
         error: FlowError | None = None
         attempt = 0
+        finished = False
         try:
             if log is not None:
                 await self._ready_to_record()
@@ -87,6 +87,7 @@ class Invoker(FastPath):
                         result = await rest
                     else:
                         result = await self._call(worker, context)
+                        finished = bool(self.interceptors)
                     if expiring and message.deadline_s <= time():
                         raise DeadlinePassed
                     made: Any = UNCHANGED
@@ -94,7 +95,7 @@ class Invoker(FastPath):
                     if envelope is not None and result is not None and type(result) is validators.plain_out:
                         # It travels beside the envelope.
                         result, made = envelope, result
-                    elif result is not None:
+                    elif result is not None and not finished:
                         result = validators.finish(result, envelope)
                 except BaseException as failure:
                     span = context._attempt_span
@@ -170,15 +171,18 @@ class Invoker(FastPath):
             value = message.payload if payload is UNCHANGED else payload
         elif payload is not UNCHANGED:
             value = context.message
+        if self.interceptors:
+            return await self.interception.attempt(worker, context, value)
         if validators.check_in is not None and type(value) is not validators.trusted_in:
             value = validators.check_in(value)
-        if self.interceptors:
-            return await self._intercepted(worker, context, value)
-        return await self._call_function(worker, context, value)
+        return await self.call(worker, context, value)
 
-    async def _call_function(self, worker: Worker, context: Context, value: Any) -> Any:
+    async def call(self, worker: Worker, context: Context, value: Any) -> Any:
+        """Call the function, in context variables of its own."""
         coro = worker.func(value, context)
         variables = self.base_context.copy()
+        if CURRENT.wanted and context._trace is not None and context._trace.log is not None:
+            CURRENT.enter(variables, context)
         try:
             pending = variables.run(coro.send, None)
         except StopIteration as stop:
@@ -217,58 +221,6 @@ class Invoker(FastPath):
         if recorder is not None and recorder.congested:
             await recorder.wait_ready()
 
-    async def _intercepted(self, worker: Worker, context: Context, value: Any) -> Any:
-        """Call the function between its checkpoints."""
-        while True:
-            decision = await self._consult("before_node", worker, context, value)
-            if decision.action == "skip":
-                return decision.value
-            if decision.action == "edit":
-                value = decision.value
-            try:
-                result = await self._call_function(worker, context, value)
-            except Exception as failure:
-                decision = await self._consult("on_error", worker, context, failure)
-                if decision.action == "skip":
-                    return decision.value
-                if decision.action not in ("retry", "edit"):
-                    raise
-                forget_timeout(context)
-                value = decision.value if decision.action == "edit" else value
-                continue
-            decision = await self._consult("after_node", worker, context, result)
-            if decision.action != "retry":
-                return decision.value if decision.action in ("edit", "skip") else result
-
-    async def _consult(self, kind: CheckpointKind, worker: Worker, context: Context, payload: Any) -> Decision:
-        """Ask the interceptors; what they decide is recorded."""
-        trace = context._trace
-        checkpoint = Checkpoint(kind, context.trace_id, context._span, worker.port.name, payload)
-        try:
-            decision = await decide(self.interceptors, checkpoint)
-        except Exception as error:
-            raise InterceptorFailed(kind) from error
-        action = decision.action
-        if action == "proceed":
-            return decision
-        if trace is not None and trace.log is not None:
-            about = {"checkpoint": kind, "decision": action}
-            trace.log.event("checkpoint.hit", worker.port.name, context._span, about)
-            if action in ("edit", "skip", "inject"):
-                shown = trace.log.describe(payload) if isinstance(payload, BaseException) else Payload(payload)
-                edit = {"before": shown, "after": Payload(decision.value), "by": "interceptor"}
-                trace.log.event("edit", worker.port.name, context._span, edit)
-            trace.log.event("checkpoint.resolved", worker.port.name, context._span, about)
-        if action == "inject":
-            await context.emit(decision.value)
-        elif action == "abort":
-            reason = f"aborted at {kind} of '{worker.port.name}': {decision.value}"
-            if trace is None:
-                raise InterceptorFailed(reason)
-            self.flow._cancel(trace, reason)
-            raise TraceCancelled(trace.id)
-        return decision
-
     async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
         """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
         if not is_message(result) or not isinstance(result.payload, CONTROLLER_PAYLOADS):
@@ -300,7 +252,7 @@ class Invoker(FastPath):
             if bound is None or left < bound:
                 bound, too_late = left, DeadlinePassed
         rest = resume_in(variables, coro, pending)
-        if bound is None:
+        if bound is None or bound == math.inf:
             return await rest
         timer = self.engine.loop.call_later(bound, self._expire, worker, context, too_late)
         try:

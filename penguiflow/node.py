@@ -32,15 +32,15 @@ class NodePolicy:
     validate: str = "both"
     """Which side is checked against the registry: `both`, `in`, `out` or `none`."""
     timeout_s: float | None = None
-    """Bound on one attempt, in seconds."""
+    """Bound on one attempt, in seconds; None or infinity for none."""
     max_retries: int = 0
-    """Attempts after the first."""
+    """Attempts after the first; none for a number below 0."""
     backoff_base: float = 0.5
     """Seconds before the first retry."""
     backoff_mult: float = 2.0
     """Each further wait is this much longer."""
     max_backoff: float | None = None
-    """Longest wait, in seconds."""
+    """Longest wait, in seconds; None or infinity for a day."""
     max_concurrency: int = 1
     """How many messages the node handles at once."""
     jitter: float = 0.0
@@ -53,18 +53,18 @@ class NodePolicy:
             raise ValueError("validate must be one of 'both', 'in', 'out', 'none'")
         if self.max_concurrency < 1:
             raise ValueError("max_concurrency must be at least 1")
-        if self.max_retries < 0:
-            raise ValueError("max_retries must not be negative")
         for name in ("timeout_s", "backoff_base", "backoff_mult", "max_backoff"):
             value = getattr(self, name)
-            if value is not None and not (value >= 0 and math.isfinite(value)):
+            if value is not None and not value >= 0:
                 raise ValueError(f"{name} must be a number that is not negative")
+            if value == math.inf and name.startswith("backoff"):
+                raise ValueError(f"{name} must be finite")
         if not 0.0 <= self.jitter <= 1.0:
             raise ValueError("jitter must be between 0 and 1")
 
     def backoff(self, attempt: int) -> float:
         """Seconds to wait before attempt number `attempt` (1 is the first retry)."""
-        longest = MAX_BACKOFF_S if self.max_backoff is None else self.max_backoff
+        longest = MAX_BACKOFF_S if self.max_backoff in (None, math.inf) else self.max_backoff
         try:
             delay = min(self.backoff_base * self.backoff_mult ** (attempt - 1), longest)
         except OverflowError:

@@ -82,6 +82,7 @@ class Trace:
         "last_hops",
         "last_query",
         "log",
+        "log_bytes",
         "logged",
         "parent",
         "parked",
@@ -127,6 +128,8 @@ class Trace:
         self.error: FlowError | None = None
         """The first failure."""
         self.log: TraceLog | None = None
+        self.log_bytes = 0
+        """How much of what its nodes logged is in the log."""
         self.logged: dict[str, Logged] | None = None
         """What the log has of `state`, by node id."""
         self.reruns: dict[str, Again] | None = None

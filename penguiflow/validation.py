@@ -151,9 +151,13 @@ class NodeValidators:
         if self.unwraps and isinstance(message, Message):
             envelope = message
             message = message.payload
-        if self.check_in is not None and type(message) is not self.trusted_in:
-            message = self.check_in(message)
-        return message, envelope
+        return self.accept(message), envelope
+
+    def accept(self, value: Any) -> Any:
+        """What the function gets, out of its envelope."""
+        if self.check_in is not None and type(value) is not self.trusted_in:
+            return self.check_in(value)
+        return value
 
     def finish(self, result: Any, envelope: Message | None) -> Any:
         """What leaves the node. None stays None: nothing is sent."""

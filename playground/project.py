@@ -64,6 +64,31 @@ class Project(NamedTuple):
             found[name] = names
         return MaskingRules([*KEYS, *found["keys"]], found["environment"], found["harmless"])
 
+    def log_level(self) -> int | None:
+        """From which level on what nodes log is kept in their traces; None for not at all.
+
+        `[tool.penguiflow.recording] logs` is the name of a level, or true (the default: all that the loggers let
+        through) or false. Raises `ProjectError` when it is something else.
+        """
+        import logging
+
+        section = self._configuration().get("recording", {})
+        wanted = section.get("logs", True) if isinstance(section, dict) else None
+        if isinstance(wanted, bool):
+            return logging.NOTSET if wanted else None
+        known = logging.getLevelNamesMapping()
+        if not isinstance(wanted, str) or wanted.upper() not in known:
+            raise ProjectError(
+                f"{self.root / PROJECT_FILE}: [tool.penguiflow.recording] logs must be true, false or the name of a "
+                "level, like 'INFO'"
+            )
+        return known[wanted.upper()]
+
+    def check(self) -> None:
+        """Look at all that the project's file says of recording. Raises `ProjectError`."""
+        self.masking_rules()
+        self.log_level()
+
     def _configuration(self) -> dict[str, Any]:
         import tomllib
 

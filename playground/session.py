@@ -138,7 +138,7 @@ class HostSession:
         before any user code runs when runs cannot be recorded, `ProjectError`, and `HostDied`.
         """
         targets = self._targets or self.project.default_targets()
-        self.project.masking_rules()
+        self.project.check()
         token = secrets.token_urlsafe(32)
         listening = listen()
         try:

@@ -135,7 +135,7 @@ class Frontier:
             self._inside(event)
             return
         self.subject = None
-        if kind not in ("host.died", "message.enqueued") and event.data.get("status") != "interrupted":
+        if kind not in ("host.died", "log", "message.enqueued") and event.data.get("status") != "interrupted":
             self._emission = None
         handler = self._handlers.get(kind)
         if handler is not None:

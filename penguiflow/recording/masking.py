@@ -14,7 +14,7 @@ import hmac
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -27,7 +27,7 @@ from penguiflow.recording.payloads import encode_data, encode_payload
 from penguiflow.recording.plain import FROZEN, Frozen
 from penguiflow.recording.shapes import escape, keys_of
 
-__all__ = ["KEY_FILE", "Masker", "MaskingRules", "key_beside", "unmask"]
+__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
 
 KEYS = (
     "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
@@ -46,6 +46,8 @@ _HMAC_HEX = 32
 
 HIDDEN = f"⟦secret-{token_hex(8)}"
 """Marks what is hidden already, until the event is encoded: nobody else can know it."""
+_STANDS_IN = re.compile(re.escape(HIDDEN) + r" (env:[^⟧]*|hmac:[0-9a-f]+)⟧")
+_OF_ENVIRONMENT = re.compile(re.escape(HIDDEN) + r" env:[^⟧]*⟧")
 _OPEN_PLACE, _SHOWN_PLACE, _TOKEN_PLACE, _SECRET_PLACE = range(4)
 """What may stand at a place: anything, the text of an error, a secret text, a secret text or number. (A `token` may be
 one of many.)"""
@@ -272,13 +274,21 @@ class Masker:
 
     def _hidden(self, text: str) -> Any:
         """What stands for a text that is secret as a whole; of `Bearer KEY` the key alone is."""
-        if text not in self.values and self._pattern is not None:
-            rest = self._pattern.sub("", text)
+        if text not in self.values and _STANDS_IN.fullmatch(text) is None:
+            rest = text if self._pattern is None else self._pattern.sub("", text)
+            if HIDDEN in rest:
+                rest = _OF_ENVIRONMENT.sub("", rest)
             if rest != text and _SCHEME.fullmatch(rest):
                 return self._in_text(text)
         return {"$secret": self._name(text)}
 
     def _name(self, text: str) -> str:
+        if HIDDEN in text:
+            # What stands for a secret that is lost looks as the secret did; with something around it, alike each time.
+            found = _STANDS_IN.fullmatch(text)
+            if found is not None:
+                return found[1]
+            text = text.replace(HIDDEN, "⟦$secret")
         name = self.values.get(text)
         return name or f"hmac:{self._digest(self._written.get(text, text))}"
 
@@ -316,48 +326,75 @@ def key_beside(store: object) -> Path | None:
     return path.with_name(KEY_FILE) if isinstance(path, Path) else None
 
 
-def unmask(value: Any, environment: Mapping[str, str] | None = None, *, at: str = "") -> tuple[Any, list[str]]:
+def stand_in(mark: str) -> str:
+    """A text in the place of a secret that is not known. Where it is recorded its mark is: `hmac:…`, `env:…`."""
+    return f"{HIDDEN} {mark}⟧"
+
+
+def frozen_part(value: Any) -> dict[str, Any]:
+    """A part of what is stored, for another event: nothing in it is hidden, or marked, once more."""
+    return {FROZEN: value}
+
+
+def unmask(
+    value: Any,
+    environment: Mapping[str, str] | None = None,
+    *,
+    at: str = "",
+    given: Mapping[str, str] | None = None,
+    lost: Callable[[str], str] | None = None,
+) -> tuple[Any, list[str]]:
     """A stored value with the secrets of the environment filled in again, and where others, or missing ones, stand.
 
-    The places are JSON Pointers, with `at` in front.
+    The places are JSON Pointers, with `at` in front. `given` has secrets by their marks (`hmac:…`); `lost` gives what
+    is to stand for one that is missing, in place of the mark.
     """
-    missing: list[str] = []
-    return _fill(value, os.environ if environment is None else environment, at, missing), missing
+    filler = _Filler(os.environ if environment is None else environment, given or {}, lost)
+    return filler.fill(value, at), filler.missing
 
 
-def _fill(value: Any, environment: Mapping[str, str], at: str, missing: list[str]) -> Any:
-    if isinstance(value, str):
-        return _fill_text(value, environment, at, missing)
-    if isinstance(value, dict):
-        secret = value.get("$secret")
-        if len(value) == 1 and isinstance(secret, str):
-            name = secret.removeprefix("env:")
-            if name != secret and name in environment:
-                return environment[name]
-            missing.append(at)
-            return value
-        filled = {}
-        for key, item in value.items():
-            name = _fill_text(_plain_key(key), environment, at, missing)
-            filled[name] = _fill(item, environment, f"{at}/{escape(name)}", missing)
-        return filled
-    if isinstance(value, list):
-        return [_fill(item, environment, f"{at}/{index}", missing) for index, item in enumerate(value)]
-    return value
+class _Filler:
+    """Puts secrets where their marks are."""
 
+    def __init__(
+        self, environment: Mapping[str, str], given: Mapping[str, str], lost: Callable[[str], str] | None
+    ) -> None:
+        self._environment = environment
+        self._given = given
+        self._lost = lost
+        self.missing: list[str] = []
 
-def _fill_text(text: str, environment: Mapping[str, str], at: str, missing: list[str]) -> str:
-    def fill(match: re.Match[str]) -> str:
-        if match["literal"]:
-            return _OPEN
-        name = match["secret"].removeprefix("env:")
-        if name != match["secret"] and name in environment:
-            return environment[name]
-        if at not in missing:
-            missing.append(at)
-        return match[0]
+    def fill(self, value: Any, at: str) -> Any:
+        if isinstance(value, str):
+            return self._text(value, at)
+        if isinstance(value, dict):
+            secret = value.get("$secret")
+            if len(value) == 1 and isinstance(secret, str):
+                return self._secret(secret, at, value)
+            filled = {}
+            for key, item in value.items():
+                name = self._text(_plain_key(key), at)
+                filled[name] = self.fill(item, f"{at}/{escape(name)}")
+            return filled
+        if isinstance(value, list):
+            return [self.fill(item, f"{at}/{index}") for index, item in enumerate(value)]
+        return value
 
-    return _MARK.sub(fill, text) if _OPEN in text else text
+    def _text(self, text: str, at: str) -> str:
+        def fill(match: re.Match[str]) -> str:
+            return _OPEN if match["literal"] else str(self._secret(match["secret"], at, match[0]))
+
+        return _MARK.sub(fill, text) if _OPEN in text else text
+
+    def _secret(self, mark: str, at: str, written: Any) -> Any:
+        name = mark.removeprefix("env:")
+        if name != mark and name in self._environment:
+            return self._environment[name]
+        if mark in self._given:
+            return self._given[mark]
+        if at not in self.missing:
+            self.missing.append(at)
+        return written if self._lost is None else self._lost(mark)
 
 
 def _plain_key(key: str) -> str:

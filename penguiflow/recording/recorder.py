@@ -13,6 +13,7 @@ from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.hops import EVENTS_OF, FIRST_ATTEMPT, GIVEN, LAST, ON, OUT, Hop, HopSink
+from penguiflow.recording.logs import shown
 from penguiflow.recording.masking import Masker, key_beside
 from penguiflow.recording.payloads import cuts, encode_data
 from penguiflow.recording.streams import HeldBack
@@ -300,6 +301,8 @@ class _Log:
                 if self._held_back is None:
                     self._held_back = HeldBack(self._masker)
                 data = self._held_back.pass_on(known[2] if known[1] == "node" else "", data)
+            elif kind == "log" and data is not None:
+                data = shown(dict(data), self._masker)
             encode = encode_data if kind in _BARE else self._encode
             self._write(kind, name, span, known[0], encode(data))
 

@@ -19,7 +19,7 @@ from penguiflow.recording.offline import Blocked, Offline, offline
 from penguiflow.recording.paths import matches
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.recorder import Recorder
-from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, open_secrets, rename
+from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, blur, open_secrets, rename
 from penguiflow.results import ResultQueue
 from penguiflow.traces import trace_status
 from penguiflow.types import Headers, Message, StreamChunk
@@ -63,7 +63,7 @@ class Replay:
     payloads: list[dict[str, Any]] = field(default_factory=list)
     """The same as they are stored: masked, `{type, value}`, the recorded trace's id in the place of the new one."""
     streams: list[str] = field(default_factory=list)
-    """The texts of its streams."""
+    """The texts of its streams, masked as they are stored."""
     error: FlowError | None = None
     diverged: ReplayDiverged | None = None
     blocked: list[Blocked] = field(default_factory=list)
@@ -173,7 +173,7 @@ async def replay_running(
     if outcome.diverged is not None:
         outcome.status = "diverged"
     else:
-        outcome.difference = _compare(cassette, outcome)
+        outcome.difference = _compare(cassette, outcome, blur if tape.blurred else _as_it_is)
     return outcome
 
 
@@ -256,7 +256,7 @@ async def _perform(
     finally:
         flow._end(trace, sink)
         outcome.blocked = guard.blocked
-        outcome.streams = list(streams.values())
+        outcome.streams = [text if log is None else str(log.freeze(text)["value"]) for text in streams.values()]
     # A deadline or a budget delivers an answer, and raises nothing.
     outcome.error = outcome.error or trace.error
     outcome.status = "ok" if outcome.error is None else trace_status(outcome.error)
@@ -276,16 +276,23 @@ def _message(recorded: RecordedInput, payload: Any, trace_id: str) -> Any:
     )
 
 
-def _compare(cassette: Cassette, outcome: Replay) -> str:
-    """Status, outputs and streams of both, as a diff. The order in which outputs came is left out."""
+def _compare(cassette: Cassette, outcome: Replay, seen: Callable[[Any], Any]) -> str:
+    """Status, outputs and streams of both, as a diff. The order in which outputs came is left out.
+
+    `seen` makes of a value what is compared of it.
+    """
     then = [output.payload for output in cassette.outputs]
     outcome.payloads = rename(outcome.payloads, outcome.trace_id, cassette.trace_id)
     streams = rename(outcome.streams, outcome.trace_id, cassette.trace_id)
-    before = _Outcome(cassette.status, then, cassette.streams)
-    after = _Outcome(outcome.status, outcome.payloads, streams)
+    before = _Outcome(cassette.status, seen(then), seen(cassette.streams))
+    after = _Outcome(outcome.status, seen(outcome.payloads), seen(streams))
     if before.key() == after.key():
         return ""
     return difference(before.shown(), after.shown()) or "the classes of the outputs are others"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 class _Outcome:

@@ -223,6 +223,14 @@ class Edit(_Data):
     by: str
 
 
+class LogRecord(_Data):
+    level: str
+    text: str
+    file: str | None = None
+    line: int | None = None
+    error: Failure | None = None
+
+
 class Stall(_Data):
     ms: float
     file: str | None = None
@@ -265,6 +273,7 @@ DATA: dict[str, type[BaseModel]] = {
     "checkpoint.hit": Checkpoint,
     "checkpoint.resolved": Checkpoint,
     "edit": Edit,
+    "log": LogRecord,
     "stall": Stall,
     "host.died": HostDied,
 }

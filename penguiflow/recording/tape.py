@@ -16,11 +16,11 @@ from pydantic_core import to_json
 from penguiflow.calls import Answer, Call, segment
 from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.divergence import ReplayDiverged
-from penguiflow.recording.masking import unmask
+from penguiflow.recording.masking import stand_in, unmask
 from penguiflow.recording.rebuilding import rebuild
 from penguiflow.traces import TraceCancelled
 
-__all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "rename"]
+__all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "blur", "open_secrets", "rename"]
 
 _HIDDEN = "⟦$secret⟧"
 _LOST = re.compile(r"⟦\${1,2}secret hmac:[0-9a-f]+⟧")
@@ -178,9 +178,9 @@ class ReplayTape:
         """Called before the first call that is made."""
         self._live_after = live_after
         # A secret that cannot be filled in again gives another one, wherever it goes.
-        self._blurred = any(_has_lost_secret(call.response) for call in cassette.calls) or any(
-            _has_lost_secret(each.payload) for each in cassette.inputs
-        )
+        stored = [each.payload for each in cassette.inputs] + [call.response for call in cassette.calls]
+        self.blurred = any(unmask(value)[1] for value in stored)
+        """Whether secrets look alike when two values are compared."""
         kept = [call for call in cassette.calls if live_after is None or call.seq <= live_after]
         self._calls = _Calls(kept, self._same)
         # What was given up had no answer.
@@ -251,13 +251,15 @@ class ReplayTape:
             if ended not in ("ok", "error"):
                 why += f": it ends here, as the recorded run was {_PAST.get(ended, ended)}"
         got = _value(rename(call.request, self.trace_id, self.cassette.trace_id))
+        if self.blurred:
+            got = _aligned(recorded, got)
         self.diverged = ReplayDiverged(path, recorded, got, trace_id=self.trace_id, why=why, seq=seq)
         return self.diverged
 
     def _same(self, request: Any) -> bytes:
         """What is equal for requests that are: the id of the trace may stand in them."""
         value = rename(_value(request), self.trace_id, self.cassette.trace_id)
-        return to_json(_sorted(_blurred(value) if self._blurred else value))
+        return to_json(_sorted(blur(value) if self.blurred else value))
 
 
 class StrangeTape:
@@ -341,17 +343,8 @@ def rename(value: Any, old: str, new: str) -> Any:
 
 def open_secrets(value: Any) -> Any:
     """A stored value with the secrets of the environment in it; for the others a text that stands for them."""
-    filled, _ = unmask(value)
-    return _stand_ins(filled)
-
-
-def _stand_ins(value: Any) -> Any:
-    if isinstance(value, dict):
-        secret = value.get("$secret")
-        if len(value) == 1 and isinstance(secret, str):
-            return f"⟦$secret {secret}⟧"
-        return {key: _stand_ins(item) for key, item in value.items()}
-    return [_stand_ins(item) for item in value] if isinstance(value, list) else value
+    filled, _ = unmask(value, lost=stand_in)
+    return filled
 
 
 def answer_of(recorded: RecordedCall) -> Answer:
@@ -383,23 +376,24 @@ def _value(request: Any) -> Any:
     return request["value"] if isinstance(request, dict) and "value" in request else request
 
 
-def _has_lost_secret(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_lost_secret, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_lost_secret, value))
-    return isinstance(value, str) and (value.startswith("hmac:") or _LOST.search(value) is not None)
-
-
-def _blurred(value: Any) -> Any:
-    """A value in which all secrets that are lost look alike."""
+def blur(value: Any) -> Any:
+    """A value in which all secrets that cannot be filled in again look alike."""
     if isinstance(value, str):
         return _LOST.sub(_HIDDEN, value)
     if isinstance(value, dict):
         if len(value) == 1 and str(value.get("$secret")).startswith("hmac:"):
             return _HIDDEN
-        return {key: _blurred(item) for key, item in value.items()}
-    return [_blurred(item) for item in value] if isinstance(value, list) else value
+        return {key: blur(item) for key, item in value.items()}
+    return [blur(item) for item in value] if isinstance(value, list) else value
+
+
+def _aligned(recorded: Any, got: Any) -> Any:
+    """What is asked now, with the recording's own secrets where both have one that cannot be compared."""
+    if isinstance(recorded, dict) and isinstance(got, dict) and "$secret" not in recorded:
+        return {key: _aligned(recorded.get(key), item) for key, item in got.items()}
+    if isinstance(recorded, list) and isinstance(got, list):
+        return [_aligned(*pair) for pair in zip(recorded, got, strict=False)] + got[len(recorded) :]
+    return recorded if recorded is not None and blur(recorded) == blur(got) else got
 
 
 def _as_it_is(request: Any) -> bytes:

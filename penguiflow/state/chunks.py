@@ -2,8 +2,9 @@
 
 The first line is a JSON array of the columns (epoch, span, parent, time, offset, kind, name); the others are the
 events' data, JSON objects, in order. Positions are counted and the trace is known. Columns are written and read in one
-go each, and whoever wants few of the events decodes the data of those alone. Databases of version 1 have a whole event
-in each line. What one invocation did may be one event here, and is several again for whoever reads (`hops.py`).
+go each, and whoever wants few of the events decodes the data of those alone. What streams made is kept shorter: see
+coalesce.py. What one invocation did may be one event here, and is several again for whoever reads: recording/hops.py.
+Databases of version 1 have a whole event in each line.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.hops import EVENTS_OF, expand
 from penguiflow.recording.text import clean_text
+from penguiflow.state.coalesce import CHUNK, Form, take_out, weave_in
 
 __all__ = ["Chunk", "columns", "damaged", "pack", "pack_columns", "unpack"]
 
@@ -73,14 +75,19 @@ def pack_columns(fields: Sequence[tuple[Any, ...]]) -> bytes:
         "".join(texts)
     for numbers in (epochs, times, offsets):
         sum(numbers)
-    epoch = epochs[0] if epochs.count(epochs[0]) == len(epochs) else epochs
+    lines: list[bytes] = []
+    form: list[Form] = []
+    if CHUNK in kinds and (taken := take_out((fields[1], *fields[3:]))) is not None:
+        (epochs, spans, parents, times, offsets, kinds, names, data), lines = taken.stay, taken.lines
+        form.append(taken.form)
+    epoch = epochs[0] if epochs and epochs.count(epochs[0]) == len(epochs) else epochs
     try:
-        head = to_json((epoch, spans, parents, times, offsets, kinds, names))
+        head = to_json((epoch, spans, parents, times, offsets, kinds, names, *form))
     except ValueError:  # text that is no Unicode
         parents = tuple(None if parent is None else clean_text(parent) for parent in parents)
         spans, kinds, names = (tuple(clean_text(text) for text in column) for column in (spans, kinds, names))
-        head = to_json((epoch, spans, parents, times, offsets, kinds, names))
-    return b"\n".join((head, *data))
+        head = to_json((epoch, spans, parents, times, offsets, kinds, names, *form))
+    return b"\n".join((head, *data, *lines))
 
 
 def unpack(data: bytes) -> Chunk:
@@ -89,13 +96,17 @@ def unpack(data: bytes) -> Chunk:
         if data.startswith(_OBJECT):
             return _unpack_lines(data.split(b"\n"))
         head, *rest = data.split(b"\n")
-        epochs, *others = from_json(head, cache_strings="all")
-        chunk = Chunk._make(([epochs] * len(rest) if isinstance(epochs, int) else epochs, *others, rest))
-        if any(len(column) != len(rest) for column in chunk):
+        epochs, spans, *others = from_json(head, cache_strings="all")
+        form = others.pop() if len(others) > 5 else None
+        count = len(rest) if form is None else len(spans)
+        chunk = Chunk._make(([epochs] * count if isinstance(epochs, int) else epochs, spans, *others, rest[:count]))
+        if any(len(column) != count for column in chunk):
             raise ValueError("columns of different length")
+        if form is not None:
+            chunk = Chunk._make(weave_in(chunk, form, rest[count:]))
         if not EVENTS_OF.keys().isdisjoint(chunk.kinds):
             chunk = _expanded(chunk)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, IndexError) as error:
         raise damaged(f"events cannot be read: {error}") from error
     return chunk
 

@@ -151,6 +151,8 @@ class TraceRow:
             self.output = _preview(data)
 
     def _carrier(self, data: bytes) -> bytes | None:
+        if b'"same_as":' not in data:
+            return None
         same_as = _decoded(data).get("same_as")
         if not isinstance(same_as, str):
             return None

@@ -194,6 +194,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX trace_payloads_trace ON trace_payloads (trace)",
     ),
+    # 4: what streams made is kept shorter within its chunk, which earlier versions would take for damage.
+    (),
 )
 
 VERSION = len(_MIGRATIONS)

@@ -16,7 +16,7 @@ from penguiflow.recording.divergence import difference
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.paths import SpanPaths
 from penguiflow.recording.replay import comparable
-from penguiflow.recording.tape import rename
+from penguiflow.recording.tape import blur, rename
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import MadeTestOutput
@@ -80,7 +80,8 @@ class _Once:
         self.sent.setdefault(key, _Sent(node.partition("[")[0], self._known(value, event)))
 
     def _known(self, value: Any, event: TraceEvent) -> Any:
-        return rename(value, event.trace_id, self._recorded_id)
+        # Secrets that cannot be filled in again are others in a replay, as soon as something is made of them.
+        return blur(rename(value, event.trace_id, self._recorded_id))
 
 
 def make_test(options: MakeOptions) -> int:
@@ -110,9 +111,13 @@ def make_test(options: MakeOptions) -> int:
         console.json(told.model_dump(mode="json", by_alias=True))
     else:
         console.tell(
-            f"{options.out} replays {cassette.trace_id[:12]} with {len(cassette.calls)} calls: {cassette_file}"
+            f"{options.out} replays {cassette.trace_id[:12]} with {_count(len(cassette.calls))}: {cassette_file}"
         )
     return ExitCode.DONE
+
+
+def _count(calls: int) -> str:
+    return "1 call" if calls == 1 else f"{calls} calls"
 
 
 def _test_name(out: Path) -> str:

@@ -1,10 +1,12 @@
-"""What user code logs, when nobody else handles it, goes to the clients with its level."""
+"""What user code logs: it goes to the clients when nobody else handles it, and into its trace."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
+from penguiflow.current import CURRENT
+from penguiflow.recording.logs import note
 from playground.protocol import LogLine
 
 MAX_TEXT = 16 * 1024
@@ -25,3 +27,20 @@ class WireHandler(logging.Handler):
             self._send(LogLine(ts=record.created, source="log", text=line, level=record.levelname))
         except Exception:  # the standard library's own rule for handlers: logging never breaks the program
             self.handleError(record)
+
+
+def keep_in_traces(level: int) -> None:
+    """From now on whatever is logged in a node, at this level or above, becomes part of its trace.
+
+    Every logger comes by here, those that do not propagate too, after its filters. A handler of the root logger would
+    change the program: with one there, `logging.basicConfig` does nothing and `logging.lastResort` is not asked.
+    """
+    CURRENT.wanted = True
+    call_handlers = logging.Logger.callHandlers
+
+    def note_and_call(self: logging.Logger, record: logging.LogRecord) -> None:
+        if record.levelno >= level:
+            note(record)
+        call_handlers(self, record)
+
+    logging.Logger.callHandlers = note_and_call  # type: ignore[method-assign]

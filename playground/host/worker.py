@@ -19,7 +19,7 @@ from penguiflow import Headers, Message, ModelRegistry, Node, create
 from penguiflow.recording.masking import KEY_FILE, Masker
 from playground.host.control import Load, Loaded, Loading, Ready
 from playground.host.engine import Engine
-from playground.host.logs import WireHandler
+from playground.host.logs import WireHandler, keep_in_traces
 from playground.host.records import Records
 from playground.host.wire import Wire
 from playground.loader.project_loader import ProjectLoader
@@ -101,6 +101,9 @@ def _serve(order: Load, records: Records, wire: Wire) -> None:
     _add_python_path(order.python_path)
 
     wire.hub.masker = Masker(project.home / KEY_FILE, project.masking_rules())
+    level = project.log_level()
+    if level is not None:
+        keep_in_traces(level)
 
     async def run() -> None:
         engine = Engine(order, loader, wire, records)

@@ -18,6 +18,7 @@ LONGEST = 400
 _KIND_WIDTH = 18
 _ENOUGH = 2000
 """Characters of a payload that can matter for one line."""
+_LEVELS = {"WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
 
 
 def event_line(event: TraceEvent, *, paint: Paint = plain, width: int | None = None) -> str:
@@ -36,6 +37,8 @@ def _role(event: TraceEvent) -> str:
         return status if status != "ok" else ""
     if event.kind in ("code.failed", "deadline.exceeded", "host.died"):
         return "error"
+    if event.kind == "log":
+        return _LEVELS.get(str(event.data.get("level")), "")
     return "warn" if event.kind in ("node.retry", "stall", "message.dropped", "cancel.requested") else ""
 
 
@@ -54,6 +57,9 @@ def event_summary(event: TraceEvent) -> str:
         return f"attempt {_number(data.get('attempt'))} {describe_error(data.get('error'))}".rstrip()
     if event.kind == "attempt.start":
         return f"attempt {_number(data.get('attempt'))}"
+    if event.kind == "log":
+        error = describe_error(data.get("error"))
+        return one_line(f"{data.get('level')} {str(data.get('text'))[:_ENOUGH]}  {error}".rstrip())
     if event.kind == "stall":
         place = f"{short_path(str(data.get('file')))}:{data.get('line')}"
         return one_line(f"{data.get('ms')} ms at {place} in {data.get('function')}")

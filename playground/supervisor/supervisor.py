@@ -286,7 +286,7 @@ class Supervisor:
         self._guard.begin()
         try:
             targets = self._targets or self.project.default_targets()
-            self.project.masking_rules()
+            self.project.check()
         except ProjectError as error:
             self._say("ready", str(error))
             return

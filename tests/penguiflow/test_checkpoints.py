@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
-from penguiflow import Context, FlowError, FlowErrorCode, Headers, Message, Node, NodePolicy, create
+from penguiflow import Context, FlowError, FlowErrorCode, Headers, Message, ModelRegistry, Node, NodePolicy, create
 from penguiflow.checkpoints import Checkpoint, Decision, Interceptor
 
 
@@ -157,3 +159,165 @@ async def test_a_stopped_run_can_be_cancelled() -> None:
     with pytest.raises(FlowError):
         await call
     await flow.stop()
+
+
+class Order(BaseModel):
+    items: int
+
+
+async def of_orders(decision: Decision, kind: str = "before_node", payload: Any = None, **run: Any) -> Message:
+    """What a node that takes and gives orders makes of a message for one item."""
+
+    async def doubles(order: Order, ctx: Context) -> Order:
+        calls.append(order)
+        return Order(items=order.items * 2)
+
+    calls: list[Order] = run.pop("calls", [])
+    registry = ModelRegistry()
+    registry.register("doubles", Order, Order)
+    node = Node(doubles, policy=NodePolicy(max_retries=3, backoff_base=0.0))
+    flow = create(node.to(), interceptors=[at(kind, decision, times=9)[0]])
+    flow.run(registry=registry, **run)
+    try:
+        result = await flow.call(message(Order(items=1) if payload is None else payload), timeout=30)
+        assert isinstance(result, Message)
+        return result
+    finally:
+        await flow.stop()
+
+
+async def test_an_input_that_is_given_is_checked_as_that_of_a_message() -> None:
+    assert (await of_orders(Decision.edit({"items": "7"}))).payload == Order(items=14)
+
+
+async def test_a_message_that_is_given_is_unwrapped_and_its_envelope_goes_on() -> None:
+    given = Message(payload={"items": 5}, headers=Headers(tenant="other"), meta={"edited": True})
+    result = await of_orders(Decision.edit(given))
+    assert (result.payload, result.headers.tenant, result.meta) == (Order(items=10), "other", {"edited": True})
+    assert result.trace_id != given.trace_id
+
+
+@pytest.mark.parametrize(
+    ("kind", "decision", "about"),
+    [
+        ("before_node", Decision.edit({"items": "many"}), "at before_node is not what node 'doubles' takes"),
+        ("before_node", Decision.skip({"no": 1}), "at before_node is not what node 'doubles' gives"),
+        ("after_node", Decision.edit("rubbish"), "at after_node is not what node 'doubles' gives"),
+    ],
+)
+async def test_what_does_not_fit_is_one_clear_error(kind: str, decision: Decision, about: str) -> None:
+    calls: list[Order] = []
+    with pytest.raises(FlowError, match=about) as caught:
+        await of_orders(decision, kind, calls=calls)
+    assert caught.value.code == FlowErrorCode.NODE_EXCEPTION
+    assert caught.value.metadata["attempt"] == 0
+    assert len(calls) == (kind == "after_node")
+    behind = caught.value.unwrap()
+    assert behind is not None
+    assert isinstance(behind.__cause__, ValidationError)
+
+
+async def test_an_input_that_does_not_fit_can_be_mended() -> None:
+    assert (await of_orders(Decision.edit(Order(items=3)), "on_error", payload="rubbish")).payload == Order(items=6)
+
+
+async def test_a_result_that_does_not_fit_can_be_mended(recorder: Any) -> None:
+    async def forgets(order: Order, ctx: Context) -> Any:
+        return "rubbish"
+
+    registry = ModelRegistry()
+    registry.register("forgets", Order, Order)
+    flow = create(Node(forgets).to(), interceptors=[at("on_error", Decision.skip({"items": "4"}))[0]])
+    flow.run(registry=registry, recorder=recorder)
+    assert (await flow.call(message(Order(items=1)), timeout=30)).payload == Order(items=4)
+    await flow.stop()
+    recorder.check()
+
+
+class Weird(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), SystemExit(2), GeneratorExit(), Weird(), ValueError()])
+@pytest.mark.parametrize("waits", [False, True])
+async def test_every_failure_of_a_node_is_asked_about(failure: BaseException, waits: bool) -> None:
+    async def fails(value: int, ctx: Context) -> int:
+        if waits:
+            await asyncio.sleep(0)
+        raise failure
+
+    interceptor, hits = at("on_error", Decision.skip("mended"))
+    flow = create(Node(fails).to(), interceptors=[interceptor])
+    flow.run()
+    assert await flow.call(1, timeout=30) == "mended"
+    await flow.stop()
+    assert [type(hit.payload) for hit in hits] == [type(failure)]
+
+
+async def test_a_timeout_is_shown_as_a_timeout_error() -> None:
+    async def slow(value: int, ctx: Context) -> int:
+        await asyncio.Event().wait()
+        return value
+
+    shown: list[Any] = []
+
+    async def waits_itself(checkpoint: Checkpoint) -> Decision | None:
+        if checkpoint.kind != "on_error":
+            return None
+        shown.append(checkpoint.payload)
+        async with asyncio.timeout(30):
+            await asyncio.sleep(0)
+        return Decision.skip("mended")
+
+    flow = create(Node(slow, policy=NodePolicy(timeout_s=0.01)).to(), interceptors=[waits_itself])
+    flow.run()
+    assert await flow.call(1, timeout=30) == "mended"
+    await flow.stop()
+    (payload,) = shown
+    assert isinstance(payload, TimeoutError)
+    assert str(payload) == "Node 'slow' timed out after 0.01s"
+
+
+async def test_nobody_is_asked_about_a_cancellation_or_a_deadline() -> None:
+    waiting = asyncio.Event()
+
+    async def waits(value: Any, ctx: Context) -> Any:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    interceptor, hits = at("on_error", Decision.skip("mended"))
+    flow = create(Node(waits).to(), interceptors=[interceptor])
+    flow.run()
+    late = Message(payload=1, headers=Headers(tenant="test"), deadline_s=time.time() + 0.05)
+    assert (await flow.call(late, timeout=30)).payload.text == "Deadline exceeded"
+    waiting.clear()
+    question = message()
+    call = asyncio.create_task(flow.call(question))
+    await waiting.wait()
+    assert await flow.cancel(question.trace_id)
+    with pytest.raises(FlowError, match="cancelled"):
+        await call
+    await flow.stop()
+    assert hits == []
+
+
+async def test_what_an_interceptor_raises_is_never_tried_again() -> None:
+    async def leaves(checkpoint: Checkpoint) -> Decision | None:
+        hits.append(checkpoint)
+        raise SystemExit(3)
+
+    hits: list[Checkpoint] = []
+    adder = Adder()
+    with pytest.raises(FlowError, match="before_node"):
+        await outcome(adder, leaves, max_retries=3)
+    assert (len(hits), adder.calls) == (1, [])
+
+
+@pytest.mark.parametrize("kind", ["before_node", "after_node"])
+async def test_a_result_of_another_trace_reaches_who_waits(kind: str) -> None:
+    answer = message("answer")
+    flow = create(Adder().node().to(), interceptors=[at(kind, Decision.skip(answer))[0]])
+    flow.run()
+    assert await flow.call(1, timeout=30) == answer
+    await flow.stop()
+    assert not flow._traces

@@ -152,7 +152,7 @@ async def test_a_node_may_send_to_itself_more_than_its_edge_is_wide() -> None:
     await flow.stop()
 
 
-@pytest.mark.parametrize("kept", ["messages", "memories", "contexts", "nothing"])
+@pytest.mark.parametrize("kept", ["messages", "memories", "values", "contexts", "nothing"])
 async def test_what_a_node_keeps_of_earlier_rounds_stays_as_it_was(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages are used again from round to round, but only where nobody can see it."""
     seen: list[Any] = []
@@ -169,7 +169,9 @@ async def test_what_a_node_keeps_of_earlier_rounds_stays_as_it_was(kept: str, mo
         if message.payload.hops == 9:
             return message.model_copy(update={"payload": FinalAnswer(text="done")})
         before.append(message.payload.hops)
-        seen.append({"messages": message, "memories": message.payload, "contexts": ctx}.get(kept))
+        memory = message.payload
+        seen.append({"messages": message, "memories": memory, "values": vars(memory), "contexts": ctx}.get(kept))
+        del memory
         return message
 
     node = Node(look, name="look", policy=NodePolicy(validate="none"), allow_cycle=True)
@@ -185,6 +187,7 @@ async def test_what_a_node_keeps_of_earlier_rounds_stays_as_it_was(kept: str, mo
     shown = {
         "messages": lambda item: item.payload.hops,
         "memories": lambda item: item.hops,
+        "values": lambda item: item["hops"],
         "contexts": lambda item: item.message.payload.hops,
     }
     # The first round's message is the caller's.

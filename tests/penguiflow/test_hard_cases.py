@@ -173,7 +173,6 @@ async def test_answers_past_the_successors_are_bounded_too() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_retries": -1},
         {"timeout_s": -1.0},
         {"timeout_s": math.nan},
         {"backoff_base": -0.1},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from penguiflow import Context, Node, NodePolicy
+from penguiflow.node import MAX_BACKOFF_S
 
 
 async def fetch_page(message: Any, ctx: Context) -> Any:
@@ -98,3 +100,21 @@ def test_the_policy_checks_itself() -> None:
     defaults = NodePolicy()
     assert (defaults.validate, defaults.timeout_s, defaults.max_retries) == ("both", None, 0)
     assert (defaults.backoff_base, defaults.backoff_mult, defaults.max_backoff) == (0.5, 2.0, None)
+
+
+def test_numbers_that_penguiflow_3_took_for_no_limit_are_taken() -> None:
+    policy = NodePolicy(timeout_s=math.inf, max_backoff=math.inf, max_retries=-1, backoff_mult=10.0)
+    assert policy.backoff(3) == 50.0
+    assert policy.backoff(400) == MAX_BACKOFF_S
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "backoff_base", "backoff_mult", "max_backoff"])
+def test_a_time_is_a_number_that_is_not_negative(name: str) -> None:
+    wrong: dict[str, Any] = {name: -1.0}
+    for wrong[name] in (-1.0, math.nan):
+        with pytest.raises(ValueError, match=f"{name} must be a number that is not negative"):
+            NodePolicy(**wrong)
+    if name.startswith("backoff"):
+        wrong[name] = math.inf
+        with pytest.raises(ValueError, match=f"{name} must be finite"):
+            NodePolicy(**wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from importlib import import_module
 
 import pytest
@@ -54,3 +55,14 @@ def test_names_of_the_package() -> None:
 def test_names_of_its_modules(module: str) -> None:
     home = import_module(f"penguiflow.{module}")
     assert [name for name in IN_MODULES[module].split() if not hasattr(home, name)] == []
+
+
+def test_the_source_alone_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finds_nothing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", finds_nothing)
+    names: dict[str, object] = {}
+    exec("from penguiflow import *", names)
+    assert names["__version__"] == "0+unknown"
+    assert set(penguiflow.__all__) <= set(names)

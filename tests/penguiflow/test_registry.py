@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from penguiflow import ModelRegistry
+from penguiflow.registry import RegistryEntry
 
 
 class In(BaseModel):
@@ -56,3 +57,23 @@ def test_a_missing_node_is_named() -> None:
         with pytest.raises(KeyError) as missing:
             look_up("node")
         assert missing.value.args == ("Node 'node' not registered",)
+
+
+def test_an_entry_holds_adapters_and_models_in_the_order_of_penguiflow_3() -> None:
+    into, out = TypeAdapter(In), TypeAdapter(Out)
+    entry = RegistryEntry(into, out, In, Out)
+    assert (entry.in_adapter, entry.out_adapter, entry.in_model, entry.out_model) == (into, out, In, Out)
+
+
+def test_a_model_may_name_another_that_does_not_exist_yet() -> None:
+    class Order(BaseModel):
+        item: Item
+
+    registry = ModelRegistry()
+    registry.register("node", Order, Order)
+
+    class Item(BaseModel):
+        name: str
+
+    Order.model_rebuild(_types_namespace={"Item": Item})
+    assert registry.adapters("node")[0].validate_python({"item": {"name": "x"}}).item == Item(name="x")

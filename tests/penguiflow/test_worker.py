@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,23 @@ async def test_retries_run_out(
     assert (log.status, log.closing["error"]["code"]) == ("error", "NODE_EXCEPTION")
     assert [event.status for event in log.of_kind("node.end")] == ["error"]
     recorder.check()
+
+
+@pytest.mark.parametrize("policy", [{"max_retries": -1}, {"timeout_s": math.inf}])
+async def test_no_retries_and_no_bound_may_be_written_as_numbers(
+    policy: dict[str, Any], start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    tries: list[int] = []
+
+    async def fails(message: Message, ctx: Context) -> None:
+        tries.append(1)
+        await asyncio.sleep(0)
+        raise ValueError("no luck")
+
+    flow = start(create(make_node(fails, **policy).to()))
+    with pytest.raises(FlowError, match="no luck"):
+        await flow.call(make_message("x"))
+    assert tries == [1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""A planner: a language model that chooses typed tools, one step after the other, until it can answer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penguiflow.planner.actions import JoinInjection, ParallelCall, ParallelJoin, PlannerAction
+    from penguiflow.planner.config import (
+        ErrorRecoveryConfig,
+        ReflectionConfig,
+        ReflectionCriteria,
+        ReflectionCritique,
+        ToolExamplesConfig,
+        ToolPolicy,
+        ToolVisibilityPolicy,
+        UsageLimits,
+    )
+    from penguiflow.planner.context import AnyContext, ToolContext
+    from penguiflow.planner.events import PlannerEvent, PlannerEventCallback
+    from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
+    from penguiflow.planner.trajectory import BackgroundTaskResult, Trajectory, TrajectoryStep, TrajectorySummary
+
+_MODULES = {
+    "actions": ("JoinInjection", "ParallelCall", "ParallelJoin", "PlannerAction"),
+    "config": (
+        "ErrorRecoveryConfig",
+        "ReflectionConfig",
+        "ReflectionCriteria",
+        "ReflectionCritique",
+        "ToolExamplesConfig",
+        "ToolPolicy",
+        "ToolVisibilityPolicy",
+        "UsageLimits",
+    ),
+    "context": ("AnyContext", "ToolContext"),
+    "events": ("PlannerEvent", "PlannerEventCallback"),
+    "outcomes": ("PlannerFinish", "PlannerPause"),
+    "trajectory": ("BackgroundTaskResult", "Trajectory", "TrajectoryStep", "TrajectorySummary"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "AnyContext",
+    "BackgroundTaskResult",
+    "ErrorRecoveryConfig",
+    "JoinInjection",
+    "ParallelCall",
+    "ParallelJoin",
+    "PlannerAction",
+    "PlannerEvent",
+    "PlannerEventCallback",
+    "PlannerFinish",
+    "PlannerPause",
+    "ReflectionConfig",
+    "ReflectionCriteria",
+    "ReflectionCritique",
+    "ToolContext",
+    "ToolExamplesConfig",
+    "ToolPolicy",
+    "ToolVisibilityPolicy",
+    "Trajectory",
+    "TrajectoryStep",
+    "TrajectorySummary",
+    "UsageLimits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,78 @@
+"""Where a run can be stopped and decided upon: what is shown there, and what a decision does.
+
+Payloads are JSON, so that they can be shown, edited and kept; a decision's value is brought into JSON too.
+
+| kind | payload | `edit` | `skip` | `retry` |
+| --- | --- | --- | --- | --- |
+| `before_llm` | the request, as `penguiflow.llm.wire` writes it | another request | the text of a reply | proceeds |
+| `after_decision` | `{next_node, args, thought}` | another decision | its observation | asks the model again |
+| `before_tool` | `{tool, args, call_id}` | other arguments, another tool | the observation | proceeds |
+| `after_tool` | `{tool, args, call_id, observation}` | another observation | as `edit` | calls it again |
+| `before_join` | `{tool, args, call_id, branches}` | other arguments | the observation | proceeds |
+| `before_finish` | the answer, as `FinalPayload` | another answer | as `edit` | lets the model go on |
+| `on_error` | `{where, name, error}` and `args` of a tool | again with other `args` | a result | once more |
+
+For `edit` of `after_tool` and `before_finish` the value is the observation, or the answer, itself. `inject` puts a
+message into the next prompt and proceeds. `abort` ends the run: it raises `RunAborted`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
+
+from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
+from penguiflow.failures import InterceptorFailed
+from penguiflow.observer import Payload
+from penguiflow.planner.signals import RunAborted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from penguiflow.callsite import CallSite
+    from penguiflow.planner.run import PlannerRun
+
+__all__ = ["consult"]
+
+
+async def consult(
+    run: PlannerRun, site: CallSite, kind: CheckpointKind, name: str, payload: Callable[[], Any]
+) -> Decision:
+    """Ask the interceptors, or the recording; `Decision.proceed` without both. `payload` is made when it is needed.
+
+    Raises:
+        RunAborted: on `abort`.
+        InterceptorFailed: when an interceptor raised; nothing may go on that somebody wanted to decide upon.
+    """
+    interceptors = run.interceptors
+    if not interceptors and not site.recorded:
+        return Decision.proceed
+    shown: list[Any] = []
+
+    async def ask() -> dict[str, Any]:
+        shown.append(to_jsonable_python(payload(), fallback=str))
+        site.event("checkpoint.hit", name, {"checkpoint": kind, "payload": Payload(shown[0])})
+        try:
+            decision = await decide(interceptors, Checkpoint(kind, site.trace_id, site.span, name, shown[0]))
+        except Exception as error:  # whatever a program's interceptor raises
+            raise InterceptorFailed(kind) from error
+        return {"action": decision.action, "value": to_jsonable_python(decision.value, fallback=str)}
+
+    def about(told: dict[str, Any]) -> dict[str, Any]:
+        return {"checkpoint": kind, "decision": told["action"]}
+
+    told = await site.consult(name, kind, ask if interceptors else None, about=about)
+    if told is None or told["action"] == "proceed":
+        return Decision.proceed
+    action, value = told["action"], told["value"]
+    if action == "abort":
+        raise RunAborted(kind, str(value))
+    if action in ("edit", "skip"):
+        before = shown[0] if shown else to_jsonable_python(payload(), fallback=str)
+        where = {"checkpoint": kind, "by": "interceptor"}
+        site.event("edit", name, {"before": Payload(before), "after": Payload(value), **where})
+    if action == "inject":
+        run.notes.append(value if isinstance(value, str) else str(value))
+        return Decision.proceed
+    return Decision(action, value)

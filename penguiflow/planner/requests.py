@@ -1,0 +1,33 @@
+"""What a run is asked, as data: the message of a flow that consists of a planner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+__all__ = ["PlannerRequest", "Resumption"]
+
+
+class Resumption(BaseModel):
+    """Go on with a run that is paused."""
+
+    token: str
+    user_input: str | None = None
+    answer: Any = None
+    """To `ctx.ask`: JSON. None: `user_input` is the answer."""
+
+
+class PlannerRequest(BaseModel):
+    """A query with all that the run is told; or the token of a run that is paused."""
+
+    query: str = ""
+    llm_context: dict[str, Any] | None = None
+    """Shown to the model."""
+    tool_context: dict[str, Any] | None = None
+    """Shown to tools. What is no JSON is passed beside, and is missing in a replay."""
+    memory_key: str | None = None
+    """`tenant:user:session`."""
+    input_parts: list[dict[str, Any]] = Field(default_factory=list)
+    """As `penguiflow.llm.wire` writes parts."""
+    resume: Resumption | None = None

@@ -1,0 +1,112 @@
+"""One run of a planner: all that is its own. A planner keeps nothing of it, so that runs never meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic_core import to_jsonable_python
+
+from penguiflow.checkpoints import Interceptor
+from penguiflow.llm.types import Cost, Usage
+from penguiflow.planner.actions import PlannerAction
+from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
+from penguiflow.planner.trajectory import Trajectory, TrajectoryStep
+
+if TYPE_CHECKING:
+    from penguiflow.callsite import CallSite
+    from penguiflow.catalog import NodeSpec
+    from penguiflow.llm.providers.base import Provider
+    from penguiflow.planner.budgets import Budgets
+    from penguiflow.planner.events import PlannerEvents
+    from penguiflow.planner.protocols import MemorySession, PauseRecord
+    from penguiflow.planner.requests import PlannerRequest
+    from penguiflow.planner.settings import PlannerSettings
+    from penguiflow.steering import SteeringInbox
+
+__all__ = ["Models", "PlannerRun", "RunStep", "StepKind"]
+
+StepKind = Literal["tool", "parallel", "error", "finish", "pause"]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who is asked what."""
+
+    main: Provider
+    summarizer: Provider
+    reflection: Provider
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """What `async for step in run` gives: one decision, and what came of it."""
+
+    index: int
+    """From 0, within the run."""
+    kind: StepKind
+    action: PlannerAction | None
+    """None when the run ended without a decision: a limit, a failure of the model."""
+    step: TrajectoryStep | None = None
+    """What it added to the trajectory; an answer adds nothing."""
+    result: PlannerFinish | PlannerPause | None = None
+    """Set for the last one."""
+    usage: Usage = field(default_factory=Usage.zero)
+    cost: Cost | None = None
+    """None when it is not known."""
+    latency_ms: float = 0.0
+    span_id: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class PlannerRun:
+    """The state of one run."""
+
+    settings: PlannerSettings
+    request: PlannerRequest
+    models: Models
+    specs: Mapping[str, NodeSpec]
+    """The tools that this run may use, by the name that the model knows."""
+    trajectory: Trajectory
+    budgets: Budgets
+    events: PlannerEvents
+    site: CallSite
+    """The planner's own span; each step, branch and call opens one inside it."""
+    interceptors: Sequence[Interceptor] = ()
+    tool_context: dict[str, Any] = field(default_factory=dict)
+    """As it was given, objects that are no JSON among it."""
+    memory: MemorySession | None = None
+    steering: SteeringInbox | None = None
+    resumed: PauseRecord | None = None
+    """What it goes on with, when it was paused."""
+    action_seq: int = 0
+    """Actions until now: ids of tool calls are made of it."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """`repair_attempts`, `args_invalid_count` …: they go into `finish.metadata`, and into reminders in the prompt."""
+    notes: list[str] = field(default_factory=list)
+    """What the next prompt says besides: repairs, injected messages."""
+    result: PlannerFinish | PlannerPause | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    """Edits of the context from outside that the next step takes in."""
+
+    @property
+    def session_id(self) -> str | None:
+        """Whose run it is, as `tool_context` says."""
+        value = self.tool_context.get("session_id")
+        return None if value is None else str(value)
+
+    def count(self, name: str) -> int:
+        """One more of these; how many there are now."""
+        self.counters[name] = self.counters.get(name, 0) + 1
+        return self.counters[name]
+
+    def edit_context(self, **values: Any) -> None:
+        """Change `llm_context` from the next step on; None removes a key.
+
+        Raises `TypeError` for what is no JSON. The change is written down and a replay makes it too.
+        """
+        try:
+            self.changes.append(to_jsonable_python(values))
+        except ValueError as error:
+            raise TypeError(f"llm_context must be JSON: {error}") from None
