@@ -17,7 +17,7 @@ from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
 from penguiflow.observer import Payload
 
 RUNTIME_TESTS = Path(__file__).parent / "penguiflow"
-HANG_S = 5.0
+HANG_S = 120.0
 """A test of the runtime that takes longer than this hangs."""
 MAX_TURNS = 1000
 
