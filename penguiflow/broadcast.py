@@ -124,7 +124,9 @@ class Broadcast:
         """
         if context._forced or not self.wanted(level):
             return
-        event = self.event(event_type, context, context._trace, attempt=attempt, latency_ms=latency_ms, extra=extra)
+        # A stop ends the work of a node, whatever trace it was for: so it was told in penguiflow 3.
+        trace = None if event_type == "node_cancelled" else context._trace
+        event = self.event(event_type, context, trace, attempt=attempt, latency_ms=latency_ms, extra=extra)
         await context._shield(self.publish(event, level, exc))
 
     async def publish(self, event: FlowEvent, level: int = logging.INFO, exc: BaseException | None = None) -> None:

@@ -11,12 +11,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from penguiflow.deadlines import pass_at
 from penguiflow.validation import is_message, rewrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from penguiflow.edge_queue import EdgeQueue
     from penguiflow.node import Node
+    from penguiflow.ports import Port
     from penguiflow.traces import Trace
     from penguiflow.worker import Engine, Worker
 
@@ -42,7 +45,7 @@ ROOKERY = Endpoint("Rookery")
 class Inbox:
     """The messages that wait for one node, and whoever waits for one inside `fetch`."""
 
-    __slots__ = ("engine", "getters", "items", "worker")
+    __slots__ = ("engine", "getters", "items", "port", "worker")
 
     items: deque[Item]
 
@@ -52,6 +55,8 @@ class Inbox:
         self.worker: Worker | None = None
         self.engine: Engine | None = None
         """Who runs the node, while it runs."""
+        self.port: Port | None = None
+        """Whose it is."""
 
     def arrived(self, floe: Floe) -> None:
         """A message came by `floe`: wake the first getter who wants it, else tell whoever runs the node."""
@@ -66,6 +71,41 @@ class Inbox:
         worker = self.worker
         if worker is not None and not worker.listed and worker.running < worker.limit and self.engine is not None:
             self.engine.list_worker(worker)
+
+    async def wait(self, sources: Sequence[Node | Endpoint | None] | None) -> None:
+        """Return once something arrived (from `sources`). A caller that is cancelled passes its turn on."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        getter = (future, sources)
+        self.getters.append(getter)
+        try:
+            await future
+        except BaseException:
+            if future.done() and not future.cancelled():
+                for item in list(self.items):
+                    if sources is None or item[0].source in sources:
+                        self.arrived(item[0])
+                        break
+            elif getter in self.getters:
+                self.getters.remove(getter)
+            raise
+
+    def take_over(self, floe: Floe) -> None:
+        """From now on an edge ends here, with what waits on it and whoever waits for that."""
+        before = floe.inbox
+        if before is self:
+            return
+        floe.inbox = self
+        moved = [item for item in before.items if item[0] is floe]
+        if moved:
+            kept = [item for item in before.items if item[0] is not floe]
+            before.items.clear()
+            before.items.extend(kept)
+            self.items.extend(moved)
+        if before.port is None:
+            self.getters.extend(before.getters)
+            before.getters.clear()
+        for _ in moved:
+            self.arrived(floe)
 
 
 class Floe:
@@ -85,9 +125,11 @@ class Floe:
         self.name = f"{_name(source)}->{_name(target)}"
 
     @property
-    def queue(self) -> Floe:
-        """The edge itself, which answers `qsize`, `full` and `empty` as a queue does."""
-        return self
+    def queue(self) -> EdgeQueue:
+        """The messages that wait on this edge, to be read and written by hand."""
+        from penguiflow.edge_queue import EdgeQueue
+
+        return EdgeQueue(self)
 
     def qsize(self) -> int:
         """How many messages wait on this edge."""
@@ -118,10 +160,11 @@ class Floe:
         if self.putters:
             self.wake_putter()
 
-    async def wait_room(self, trace: Trace | None = None) -> None:
+    async def wait_room(self, trace: Trace | None = None, until: float | None = None) -> None:
         """Return once a message fits. A caller that is cancelled passes its turn on.
 
-        With a `trace`: raises `TraceCancelled` when that is cancelled meanwhile.
+        With a `trace`: raises `TraceCancelled` when that is cancelled meanwhile. With `until` (unix seconds): raises
+        `DeadlinePassed` then.
         """
         if 0 < self.maxsize <= self.size:
             self.clear_stones()
@@ -130,6 +173,7 @@ class Floe:
             if trace is not None:
                 trace.block(putter)
             self.putters.append(putter)
+            timer = None if until is None else pass_at(putter, until)
             try:
                 await putter
             except BaseException:
@@ -137,6 +181,8 @@ class Floe:
                     self.wake_putter()
                 raise
             finally:
+                if timer is not None:
+                    timer.cancel()
                 if trace is not None:
                     trace.unblock(putter)
 
@@ -154,8 +200,8 @@ class Floe:
                 item[0].release()
 
     def wake_putter(self) -> None:
-        """There is room: let one sender go on."""
-        while self.putters:
+        """Let one sender go on, if there is room."""
+        while self.putters and not 0 < self.maxsize <= self.size:
             putter = self.putters.popleft()
             if not putter.done():
                 putter.set_result(None)
@@ -169,7 +215,7 @@ def _name(owner: Node | Endpoint | None) -> str:
     return "*" if owner is None else str(owner.name)
 
 
-Getter = tuple["asyncio.Future[None]", "Sequence[Node | Endpoint] | None"]
+Getter = tuple["asyncio.Future[None]", "Sequence[Node | Endpoint | None] | None"]
 """Who waits for a message, and from which sources (None: from any)."""
 Item = tuple[Floe, Any, Any, "Trace | None", str]
 """A message on its way: edge, message, the payload that has taken the place of the message's (else `UNCHANGED`), trace

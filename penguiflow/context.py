@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.calls import call_now, call_out, chance
 from penguiflow.channels import NOWHERE, UNCHANGED, Endpoint, Floe, Item, payload_of, whole
+from penguiflow.deadlines import deadline_of
+from penguiflow.failures import DeadlinePassed
 from penguiflow.ids import send_id
 from penguiflow.ports import Port
 from penguiflow.traces import Trace, TraceCancelled
@@ -54,6 +57,7 @@ class Context:
     _joins = False  # it has said that its node waits for more messages
     _again: Again | None = None  # what it has done before, where it is run again
     _turn: Turn | None = None  # only where invocations of the same trace may overtake each other
+    _late = False  # the deadline has passed: what it sends is the answer that says so, which waits for no turn
 
     def __init__(self, owner: Node | Endpoint, runtime: PenguiFlow | None = None) -> None:
         self._port = Port(owner, runtime)
@@ -87,6 +91,10 @@ class Context:
         if payload is not UNCHANGED:
             message = whole(message, payload)
             self._item = (floe, message, UNCHANGED, trace, message_id)
+        if self._envelope is not None and trace is not None:
+            # What the function changes in it holds for what it sends, and has to be looked at.
+            self._envelope = message
+            self._held = self._held or []
         return message
 
     @property
@@ -114,9 +122,9 @@ class Context:
             self._trace.hold(self._port.owner.node_id, why)
 
     def add_incoming_floe(self, floe: Floe) -> None:
-        """Attach an edge that ends here."""
+        """Attach an edge that ends here, with what waits on it."""
         self._port.incoming.append(floe)
-        floe.inbox = self._port.inbox
+        self._port.inbox.take_over(floe)
 
     def add_outgoing_floe(self, floe: Floe) -> None:
         """Attach an edge that begins here."""
@@ -300,10 +308,11 @@ class Context:
     async def _send_to(self, floes: Sequence[Floe], message: Any, payload: Any, trace: Trace | None) -> None:
         """Send one message by several edges."""
         first_id: str | None = None
-        if self._turn is not None and not self._turn.come:
-            await self._turn.wait()
+        late = False
+        if self._turn is not None and not self._turn.come and not self._late:
+            late = not await self._turn.wait(deadline_of(message))
         runtime = self._port.runtime
-        if runtime is None or runtime._mirror is None:
+        if not late and (runtime is None or runtime._mirror is None):
             for position, floe in enumerate(floes):
                 sink = None if trace is None or not floe.is_exit else trace.sink
                 if sink.full if sink is not None else 0 < floe.maxsize <= floe.size:
@@ -315,13 +324,13 @@ class Context:
                 return
         if trace is None:
             for floe in floes:
-                await self._send(floe, message, payload, None, None)
+                await self._send(floe, message, payload, None, None, late)
             return
         # The trace must not end while this waits for room.
         trace.inflight += 1
         try:
             for floe in floes:
-                first_id = await self._send(floe, message, payload, trace, first_id)
+                first_id = await self._send(floe, message, payload, trace, first_id, late)
         finally:
             self._flow()._table.release(trace)
 
@@ -331,20 +340,43 @@ class Context:
             self._flow()._table.finish(trace)
 
     async def _send(
-        self, floe: Floe, message: Any, payload: Any, trace: Trace | None, same_as: str | None
+        self,
+        floe: Floe,
+        message: Any,
+        payload: Any,
+        trace: Trace | None,
+        same_as: str | None,
+        late: bool = False,
     ) -> str | None:
-        if self._turn is not None and not self._turn.come:
-            await self._turn.wait()
+        """Send by one edge when there is room; `late`: the message's deadline passed while it waited for its turn."""
+        deadline_s = deadline_of(message)
+        if not late and self._turn is not None and not self._turn.come and not self._late:
+            late = not await self._turn.wait(deadline_s)
         sink = trace.sink if trace is not None and floe.is_exit else None
-        if sink is not None:
+        waited = late
+        if late and not floe.is_exit:
+            pass  # it needs no room: it is answered in place of the node
+        elif sink is not None:
             while sink.full:
+                waited = True
                 await sink.wait_room()
         elif 0 < floe.maxsize <= floe.size:
+            waited = True
             # An invocation is cancelled through its carrier; a sender from outside through the edge it waits for.
-            await floe.wait_room(trace if self._task is None else None)
+            blocked = trace if self._task is None else None
+            if floe.is_exit:
+                await floe.wait_room(blocked)
+            else:
+                with suppress(DeadlinePassed):
+                    await floe.wait_room(blocked, deadline_s)
         try:
+            if waited and floe.is_exit and deadline_s is not None and not self._late:
+                engine = self._flow()._engine
+                if engine is not None and (answer := engine.invoker.endings.late_answer(self, message, payload, late)):
+                    await answer
+                    return same_as
             sent = self._put(floe, message, payload, trace, same_as)
-        except TraceCancelled:
+        except (TraceCancelled, asyncio.CancelledError):
             # This sender's turn came and is not taken: the next one must not wait for ever.
             if floe.putters and not floe.full():
                 floe.wake_putter()
@@ -369,6 +401,8 @@ class Context:
             message_id = self._log_put(floe, message, payload, trace, same_as)
         if not floe.is_exit:
             trace.queued += 1
+            if not trace.plain and (deadline_s := deadline_of(message)) is not None:
+                self._flow()._table.deadlines.watch(deadline_s)
         elif trace.sink is not None:
             trace.sink.put(whole(message, payload))
             if trace.log is not None:

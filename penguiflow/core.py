@@ -14,6 +14,7 @@ from penguiflow.channels import NOWHERE, OPEN_SEA, ROOKERY, UNCHANGED, Endpoint,
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
+from penguiflow.deadlines import deadline_of
 from penguiflow.egress import Egress
 from penguiflow.errors import FlowError
 from penguiflow.graph import CycleError, Graph
@@ -179,7 +180,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._table.recorder = recorder
         # A store may want results held back until the events behind them are committed.
         self._egress.durable = None if recorder is None else recorder.durable
-        adopt(self._ports, self._table)
+        adopt(self)
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()
         return _Started()
@@ -364,6 +365,8 @@ class PenguiFlow(FlowCalls, FlowServices):
             if trace is not None:
                 trace.queued += 1
             floe.put((floe, msg, UNCHANGED, trace, ""))
+        if trace is not None and not trace.plain and (deadline_s := deadline_of(msg)) is not None:
+            self._table.deadlines.watch(deadline_s)
         return True
 
     def _is_echo(self, msg: Any) -> bool:

@@ -6,17 +6,18 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from penguiflow.channels import payload_of, whole
 from penguiflow.controller import DEADLINE_EXCEEDED_TEXT
 from penguiflow.coroutines import Closed
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
 from penguiflow.traces import TraceCancelled, cancelled_error
-from penguiflow.types import FinalAnswer, Message
+from penguiflow.types import FinalAnswer, Message, StreamChunk
 from penguiflow.validation import rewrap
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Endings:
             raise failure
         forget_timeout(context)
         if isinstance(failure, DeadlinePassed):
-            return await self.expired(worker, context, context.message)
+            return await self.expired(context, context.message)
         event = "node_timeout" if timed_out else "node_error"
         await self.broadcast.tell(
             event,
@@ -129,27 +130,48 @@ class Endings:
         by_others = task is not None and task.cancelling() > context._cancels
         return by_others and isinstance(failure, asyncio.CancelledError)
 
-    async def expired(self, worker: Worker, context: Context, message: Message) -> FlowError:
-        """The trace's time is up: answer in the node's place."""
-        return await self.stopped(worker, context, _late_answer(message), FlowErrorCode.DEADLINE_EXCEEDED)
+    async def expired(self, context: Context, message: Message) -> FlowError:
+        """The trace's time is up: answer in the node's place, whoever else's turn it is."""
+        context._late = True
+        return await self.stopped(context, _late_answer(message), FlowErrorCode.DEADLINE_EXCEEDED)
 
-    async def stopped(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
+    def late_answer(
+        self, context: Context, message: Message, payload: Any, late: bool
+    ) -> Coroutine[Any, Any, None] | None:
+        """What to await in place of sending a result that had to wait (`late`: until after its deadline).
+
+        None when it is not late, or when it may be sent all the same.
+        """
+        if not late and (message.deadline_s is None or message.deadline_s > time()):
+            return None
+        if isinstance(payload_of(message, payload), FinalAnswer | StreamChunk):
+            return None
+        return self._overtaken(context, whole(message, payload))
+
+    async def _overtaken(self, context: Context, message: Message) -> None:
+        context._late = True
+        try:
+            await self.stopped(context, _late_answer(message), FlowErrorCode.DEADLINE_EXCEEDED)
+        finally:
+            context._late = False
+
+    async def stopped(self, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
         """A deadline or budget ends the trace with an answer."""
-        error = self._end_trace(worker, context, answer, code)
+        error = self._end_trace(context, answer, code)
         event = "deadline_skip" if code is FlowErrorCode.DEADLINE_EXCEEDED else "budget_exhausted"
         extra = {**error.metadata, "flow_error": error.to_payload()}
         await self.broadcast.tell(event, context, extra=extra)
         await self.flow._to_rookery(context, answer)
         return error
 
-    def _end_trace(self, worker: Worker, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
+    def _end_trace(self, context: Context, answer: Message, code: FlowErrorCode) -> FlowError:
         trace = context._trace
         late = code is FlowErrorCode.DEADLINE_EXCEEDED
         about: dict[str, Any] = {"deadline_s": answer.deadline_s} if late else {}
         error = FlowError(
             trace_id=context.trace_id,
-            node_name=worker.port.name,
-            node_id=worker.node.node_id,
+            node_name=context._port.name,
+            node_id=context._port.owner.node_id,
             code=code,
             message=answer.payload.text,
             metadata=about,
@@ -160,7 +182,7 @@ class Endings:
             if trace.log is not None:
                 logged = {"message_id": context._item[4], "code": error.code, **about}
                 kind = "deadline.exceeded" if late else "budget.exhausted"
-                trace.log.event(kind, worker.port.name, context._span, logged)
+                trace.log.event(kind, context._port.name, context._span, logged)
         return error
 
     def give_up(self, worker: Worker, context: Context, too_late: type[Exception]) -> None:
@@ -174,7 +196,7 @@ class Endings:
             error = flow_error(worker.node, trace.id, NodeTimeout(), 0, 0.0)
         else:
             answer = _late_answer(context.message)
-            error = self._end_trace(worker, context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
+            error = self._end_trace(context, answer, FlowErrorCode.DEADLINE_EXCEEDED)
             if trace.sink is not None:
                 trace.sink.put(answer)
         self.flow._cancel(trace, error.message, error)

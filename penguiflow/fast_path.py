@@ -124,7 +124,7 @@ class FastPath(ABC):
             outgoing = port.outgoing
             kind = type(result)
             if kind is worker.plain_out and envelope is not None:
-                message = envelope
+                message = context._envelope
                 payload = result
             elif (
                 worker.loop
@@ -190,7 +190,10 @@ class FastPath(ABC):
         if result is None or not port.outgoing:
             hop.done(None, "", None, None, given=False)
             return True
-        message, payload, envelope = result, UNCHANGED, context._envelope
+        envelope = context._envelope
+        if envelope is not None and envelope.deadline_s is not None:
+            return False  # the function has given it one
+        message, payload = result, UNCHANGED
         kind = type(result)
         if kind is worker.plain_out and envelope is not None:
             message, payload = envelope, result
@@ -239,8 +242,17 @@ class FastPath(ABC):
     ) -> Coroutine[Any, Any, Any]:
         """Go on with a function that has to wait."""
 
+    def _look_at_envelope(self, context: Context) -> None:
+        """The function has had the message in its hands: it may have a deadline now."""
+        trace = context._trace
+        envelope = context._envelope
+        if trace is not None and trace.plain and envelope is not None and envelope.deadline_s is not None:
+            trace.plain = False
+            self.table.deadlines.watch(envelope.deadline_s)
+
     def _release_held(self, context: Context) -> None:
         """What the function fetched by itself is done with."""
+        self._look_at_envelope(context)
         for held in context._held or ():
             self.table.release(held)
 

@@ -52,7 +52,7 @@ class Invoker(FastPath):
         """
         _, message, _, trace, _ = context._item
         expiring = is_message(message) and message.deadline_s is not None
-        late = expiring and message.deadline_s <= time()
+        late = expiring and (context._late or message.deadline_s <= time())
         log = None if trace is None else trace.log
         if trace is not None:
             self._take(worker, context, trace, late)
@@ -66,7 +66,7 @@ class Invoker(FastPath):
                 await self._ready_to_record()
             while unsent is None:
                 if late:
-                    error = await self.endings.expired(worker, context, context.message)
+                    error = await self.endings.expired(context, context.message)
                     break
                 if first is None:
                     started = perf_counter()
@@ -97,6 +97,8 @@ class Invoker(FastPath):
                         result, made = envelope, result
                     elif result is not None and not finished:
                         result = validators.finish(result, envelope)
+                    if context._held is not None:
+                        self._look_at_envelope(context)
                 except BaseException as failure:
                     span = context._attempt_span
                     error = await self.endings.attempt_failed(worker, context, failure, attempt, span, started)
@@ -147,7 +149,7 @@ class Invoker(FastPath):
     def _take(self, worker: Worker, context: Context, trace: Trace, late: bool) -> None:
         """A message has arrived: give it its turn, and write that."""
         floe, _, _, _, message_id = context._item
-        if trace.turns is not None and worker.limit > 1:
+        if trace.turns is not None and worker.limit > 1 and not late:
             context._turn = take_turn(trace, worker.node.node_id)
         log = trace.log
         if log is None:
@@ -231,7 +233,7 @@ class Invoker(FastPath):
             return None
         step = next_step(payload_of(*context._item[1:3]), result)
         if step.code is not None:
-            return await self.endings.stopped(worker, context, step.message, step.code)
+            return await self.endings.stopped(context, step.message, step.code)
         itself = [floe.target for floe in worker.port.outgoing if floe.target == worker.node and floe.target]
         await context.emit(step.message, to=itself or None)
         if step.unbounded and itself and context._trace is not None:

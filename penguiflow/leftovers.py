@@ -1,37 +1,46 @@
-"""Messages that were sent before `run`, or left behind by `stop`."""
+"""Messages that were sent before `run`, left behind by `stop`, or put on an edge by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from penguiflow.channels import OPEN_SEA, ROOKERY, Endpoint
+from penguiflow.channels import OPEN_SEA, ROOKERY, Item
 from penguiflow.context import Context, Port
-from penguiflow.node import Node
-from penguiflow.traces import TraceTable
 
-__all__ = ["adopt"]
+if TYPE_CHECKING:
+    from penguiflow.core import PenguiFlow
+
+__all__ = ["adopt", "adopted"]
 
 
-def adopt(ports: Mapping[Node | Endpoint, Port], table: TraceTable) -> None:
-    """Give each of them a trace of this run, and an event in its log."""
-    for port in ports.values():
+def adopt(flow: PenguiFlow) -> None:
+    """Give each message that waits a trace of this run, and an event in its log."""
+    for port in flow._ports.values():
         items = port.inbox.items
         for _ in range(len(items)):
-            floe, message, payload, trace, message_id = items.popleft()
+            item = items.popleft()
+            trace = item[3]
             if trace is not None and trace.cancelled:
-                floe.release()
-                continue
-            if trace is None or table.traces.get(trace.id) is not trace:
-                trace = table.of(message, None)
-                if trace is not None and port.owner is ROOKERY:
-                    trace.parked += 1
-                elif trace is not None:
-                    trace.queued += 1
-            elif table.recorder is not None and trace.log is None:
-                trace.log = table.recorder.open(trace.id)
-            if trace is not None and trace.log is not None:
-                sender = Context._of(ports[floe.source or OPEN_SEA])
-                sender._ordinal = trace.submissions
-                trace.submissions += 1
-                message_id = sender._log_put(floe, message, payload, trace, None)
-            items.append((floe, message, payload, trace, message_id))
+                item[0].release()
+            else:
+                items.append(adopted(item, port, flow))
+
+
+def adopted(item: Item, port: Port, flow: PenguiFlow) -> Item:
+    """A message that waits for the owner of `port`, counted for its trace."""
+    floe, message, payload, trace, message_id = item
+    table = flow._table
+    if trace is None or table.traces.get(trace.id) is not trace:
+        trace = table.of(message, None)
+        if trace is not None and port.owner is ROOKERY:
+            trace.parked += 1
+        elif trace is not None:
+            trace.queued += 1
+    elif table.recorder is not None and trace.log is None:
+        trace.log = table.recorder.open(trace.id)
+    if trace is not None and trace.log is not None:
+        sender = Context._of(flow._ports[floe.source or OPEN_SEA])
+        sender._ordinal = trace.submissions
+        trace.submissions += 1
+        message_id = sender._log_put(floe, message, payload, trace, None)
+    return floe, message, payload, trace, message_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ class Port:
         self.side_exit: Floe | None = None
         """The way past the successors to Rookery, for answers that take it."""
         self.inbox = inbox or Inbox()
+        self.inbox.port = self
         self._successors: dict[str, Node | Endpoint] = {}
 
     @property
@@ -82,19 +82,4 @@ class Port:
 
     async def wait_arrival(self, from_: Targets = None) -> None:
         """Return once something arrived. A caller that is cancelled passes its turn on, so that nothing is lost."""
-        inbox = self.inbox
-        sources = None if from_ is None else list(from_) if isinstance(from_, Sequence) else [from_]
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        getter = (future, sources)
-        inbox.getters.append(getter)
-        try:
-            await future
-        except BaseException:
-            if future.done() and not future.cancelled():
-                for item in list(inbox.items):
-                    if sources is None or item[0].source in sources:
-                        inbox.arrived(item[0])
-                        break
-            elif getter in inbox.getters:
-                inbox.getters.remove(getter)
-            raise
+        await self.inbox.wait(None if from_ is None else list(from_) if isinstance(from_, Sequence) else [from_])

@@ -7,11 +7,14 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import OPEN_SEA, UNCHANGED, payload_of
+from penguiflow.deadlines import deadline_of
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.node_state import Logged, prime
 from penguiflow.observer import Payload
 from penguiflow.recording.frontier import Frontier
-from penguiflow.recording.plan import Plan, Restored, plan
+from penguiflow.recording.masking import frozen_part
+from penguiflow.recording.plan import Edit, Plan, Restored, plan
+from penguiflow.recording.pointers import NOTHING, find, parts_of
 from penguiflow.results import ResultQueue
 from penguiflow.types import StreamChunk
 from penguiflow.validation import is_message
@@ -124,12 +127,28 @@ class _Restorer:
         for result in self.plan.delivered:
             self._log(result)
             self._taken(result)
+        messages = {restored.message_id: restored.message for restored in (*self.plan.results, *self.plan.messages)}
         for edit in self.plan.edits:
-            where = {"message_id": edit.message_id, "path": edit.path}
-            about = {**where, "before": edit.before, "after": edit.after, "by": "fork"}
-            self.log.event("edit", "fork", self.log.root, about)
+            self._tell(edit, messages[edit.message_id])
         for restored in (*self.plan.results, *self.plan.messages):
             self._log(restored)
+
+    def _tell(self, edit: Edit, message: Any) -> None:
+        """Write what was changed as it is written in the message: a secret is one by where it stands."""
+        stored = self.log.freeze(payload_of(message, UNCHANGED))
+        document = {"payload": stored.get("value")}
+        if is_message(message):
+            around = {"headers": message.headers, "meta": message.meta, "deadline_s": message.deadline_s}
+            document |= self.log.freeze(around)["value"]
+        after = find(document, parts_of(edit.path))
+        about = {
+            "message_id": edit.message_id,
+            "path": edit.path,
+            "before": frozen_part(edit.before),
+            "after": frozen_part(None if after is NOTHING else after),
+            "by": "fork",
+        }
+        self.log.event("edit", "fork", self.log.root, about)
 
     def put_messages(self) -> None:
         """Put all messages on their edges: the trace goes on."""
@@ -183,6 +202,8 @@ class _Restorer:
             floe = self.flow._ports[self.nodes[restored.edge.split("->", 1)[1]]].incoming[0]
         self.trace.queued += 1
         floe.put((floe, restored.message, UNCHANGED, self.trace, restored.message_id))
+        if (deadline_s := deadline_of(restored.message)) is not None:
+            self.flow._table.deadlines.watch(deadline_s)
 
     def _deliver(self, result: Restored) -> None:
         """Give a result out that nobody has had."""

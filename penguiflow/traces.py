@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
+from penguiflow.deadlines import Deadlines, deadline_of
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.ids import new_id
 from penguiflow.joins import end_joins
@@ -275,6 +276,8 @@ class TraceTable:
         """What the ids of messages from outside begin with, where that is not the root of their trace."""
         self.sinks: dict[str, ResultSink] = {}
         """Who waits for traces that may not have begun."""
+        self.deadlines = Deadlines()
+        """Looks at messages that wait for a node when their time is over."""
         self.on_end: Callable[[Trace], None] = lambda trace: None
         """Called when a cancelled trace has come to rest."""
         self.errors_are_results = False
@@ -287,7 +290,10 @@ class TraceTable:
         if type(msg) is not Message:
             trace_id = trace_id_of(msg)
             if trace_id is not None:
-                return self._other(trace_id, current)
+                other = self._other(trace_id, current)
+                if deadline_of(msg) is not None:
+                    other.plain = False
+                return other
             if current is not None and current.ended and not current.cancelled:
                 return self.open(current.id)
             return current if current is not None or self.recorder is None else self.open(new_id())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from penguiflow.deadlines import pass_at
+from penguiflow.failures import DeadlinePassed
+
 if TYPE_CHECKING:
     from penguiflow.traces import Trace
 
@@ -30,15 +33,23 @@ class Turn:
         self.previous = previous
         return previous is None
 
-    async def wait(self) -> None:
-        """Return once they are."""
+    async def wait(self, until: float | None = None) -> bool:
+        """Return once they are; False when `until` (unix seconds) came first."""
         while not self.come:
             assert self.previous is not None
             waiter = asyncio.get_running_loop().create_future()
             if self.previous.waiters is None:
                 self.previous.waiters = []
             self.previous.waiters.append(waiter)
-            await waiter
+            timer = None if until is None else pass_at(waiter, until)
+            try:
+                await waiter
+            except DeadlinePassed:
+                return False
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        return True
 
     def end(self, trace: Trace, node_id: str) -> None:
         """This invocation is over: the next may send."""

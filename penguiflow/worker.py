@@ -26,6 +26,7 @@ from penguiflow.turns import take_turn
 from penguiflow.validation import NodeValidators
 
 if TYPE_CHECKING:
+    from penguiflow.channels import Item
     from penguiflow.core import PenguiFlow
     from penguiflow.registry import ModelRegistry
 
@@ -109,6 +110,7 @@ class Engine:
         for worker in self.workers:
             if worker.items:
                 self.list_worker(worker)
+        self.invoker.table.deadlines.start(self)
 
     async def stop(self) -> None:
         """Cancel what is under way and wait for it. Messages that wait for a node stay where they are.
@@ -116,6 +118,7 @@ class Engine:
         A node that goes on in spite of its cancellation is left behind after a while.
         """
         self.stopping = True
+        self.invoker.table.deadlines.stop()
         for worker in self.workers:
             worker.port.inbox.worker = worker.port.inbox.engine = None
         current = asyncio.current_task()
@@ -321,6 +324,28 @@ class Engine:
                 trace.suspended.discard(context)
             for _ in range(context._cancels):
                 task.uncancel()
+
+    def skip(self, worker: Worker, item: Item) -> None:
+        """Answer a message whose deadline has passed, in place of its node, however busy that is."""
+        context = Context._of(worker.port)
+        context._item = item
+        context._late = True
+        trace = item[3]
+        if trace is not None:
+            trace.queued -= 1
+            trace.inflight += 1
+        # It counts as under way before its task has begun.
+        self.suspended.add(context)
+        task = self.loop.create_task(self._skip(worker, context), name="penguiflow:carrier")
+        self.carriers.add(task)
+        task.add_done_callback(self.carriers.discard)
+
+    async def _skip(self, worker: Worker, context: Context) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        await self._wait_with(context, task, self.invoker.activate(worker, context))
+        if self.awaited_quiet:
+            self._came_to_rest()
 
     async def _rest(self, task: asyncio.Task[None]) -> bool:
         """Wait to be needed again; False when this carrier should end."""

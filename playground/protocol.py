@@ -151,6 +151,8 @@ class ReplayReport(BaseModel):
     """What came out against what was recorded, as a diff; empty when that is the same."""
     blocked: list[dict[str, Any]] = Field(default_factory=list)
     """Connections that were tried and not let through: `to, file, line`."""
+    started: list[dict[str, Any]] = Field(default_factory=list)
+    """Processes that were started, which nobody watched: `command, file, line`."""
     refused: str | None = None
     """Why the trace cannot be replayed; then nothing has run."""
 

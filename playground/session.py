@@ -105,12 +105,17 @@ class HostSession:
         targets: Sequence[str] = (),
         *,
         record: bool = True,
+        offline: bool = False,
         load_timeout_s: float = LOAD_TIMEOUT_S,
     ) -> None:
-        """`targets` default to the project's own; `record=False` runs without the store."""
+        """`targets` default to the project's own; `record=False` runs without the store.
+
+        `offline`, for a replay: the project's code cannot connect to anything, from the first import on.
+        """
         self.project = project
         self._targets = list(targets)
         self._record = record
+        self._offline = offline
         self._cwd = Path.cwd()
         self._modules: list[ModuleInfo] = []
         self._frames: asyncio.Queue[bytes | Logs | None] = asyncio.Queue()
@@ -258,6 +263,7 @@ class HostSession:
                     python_path=python_path(),
                     skip=self._guard.skip,
                     record=self._record,
+                    offline=self._offline,
                     timeout_s=self._guard.timeout_s,
                 )
             )

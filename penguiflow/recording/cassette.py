@@ -181,7 +181,8 @@ class _Reader:
         self.late: set[str] = set()
         """Node spans whose trace had run out of time."""
         self.parents: dict[str, str] = {}
-        self.invocations = 0
+        self.taken: set[str] = set()
+        """Ids of the messages that nodes have begun with."""
         self.went_on: dict[str, int] = {}
         """The last event of each span that shows its code at work."""
         self.forked = False
@@ -247,7 +248,8 @@ class _Reader:
 
     def _note_start(self, family: str, event: TraceEvent) -> None:
         if family == "node":
-            self.invocations += 1
+            # A run that was resumed begins some a second time.
+            self.taken.add(str(event.data.get("message_id", event.span_id)))
         elif family == "attempt":
             where = self.paths.of(event.span_id)
             self.cassette.places[where.place] = where.path
@@ -323,7 +325,7 @@ class _Reader:
             begun_s=round(max(0.0, ended.offset_ns / 1e9 - seconds), 6),
             seconds=round(seconds, 6),
             waited=data.get("waited") is not False,
-            after=self.invocations,
+            after=len(self.taken),
             seq=ended.seq,
             span=begun.span_id if one_event else begun.parent_id or "",
         )

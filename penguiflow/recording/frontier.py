@@ -27,6 +27,9 @@ OUTSIDE = "OpenSea"
 EXIT = "Rookery"
 PAGE = 2000
 CALLS = frozenset({"record", "llm", "tool", "remote"})
+_PARTS = ("attempt", "playbook", "node", "planner", "step", "branch", "join")
+_PLACES = frozenset(f"{part}.start" for part in _PARTS)
+"""Spans that say where a call was made."""
 
 
 class Frontier:
@@ -346,6 +349,8 @@ class Frontier:
     def _changed(self, event: TraceEvent) -> None:
         invocation = self._spans.get(event.span_id)
         data = event.data
+        if "of" in data:
+            return  # something within the invocation, that keeps it itself
         own = None if invocation is None or invocation.held is None else invocation.held.content
         change = {**data, "own": own}
         if invocation is None:
@@ -388,7 +393,7 @@ class Frontier:
     def _keep_call(self, invocation: Invocation, event: TraceEvent) -> None:
         """Keep what was called, and the spans that say where."""
         family = event.kind.partition(".")[0]
-        if family in CALLS or event.kind in ("attempt.start", "playbook.start", "node.start"):
+        if family in CALLS or event.kind in _PLACES or event.kind == "checkpoint.resolved":
             invocation.calls.append(event)
 
 

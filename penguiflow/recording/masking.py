@@ -341,15 +341,15 @@ def unmask(
     environment: Mapping[str, str] | None = None,
     *,
     at: str = "",
-    given: Mapping[str, str] | None = None,
+    given: Callable[[str, str], str | None] | None = None,
     lost: Callable[[str], str] | None = None,
 ) -> tuple[Any, list[str]]:
     """A stored value with the secrets of the environment filled in again, and where others, or missing ones, stand.
 
-    The places are JSON Pointers, with `at` in front. `given` has secrets by their marks (`hmac:…`); `lost` gives what
-    is to stand for one that is missing, in place of the mark.
+    The places are JSON Pointers, with `at` in front. `given` may know a secret by its place and mark (`hmac:…`); `lost`
+    gives what is to stand for one that is missing, in place of the mark.
     """
-    filler = _Filler(os.environ if environment is None else environment, given or {}, lost)
+    filler = _Filler(os.environ if environment is None else environment, given, lost)
     return filler.fill(value, at), filler.missing
 
 
@@ -357,7 +357,10 @@ class _Filler:
     """Puts secrets where their marks are."""
 
     def __init__(
-        self, environment: Mapping[str, str], given: Mapping[str, str], lost: Callable[[str], str] | None
+        self,
+        environment: Mapping[str, str],
+        given: Callable[[str, str], str | None] | None,
+        lost: Callable[[str], str] | None,
     ) -> None:
         self._environment = environment
         self._given = given
@@ -390,8 +393,9 @@ class _Filler:
         name = mark.removeprefix("env:")
         if name != mark and name in self._environment:
             return self._environment[name]
-        if mark in self._given:
-            return self._given[mark]
+        known = None if self._given is None else self._given(at, mark)
+        if known is not None:
+            return known
         if at not in self.missing:
             self.missing.append(at)
         return written if self._lost is None else self._lost(mark)

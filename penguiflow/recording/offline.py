@@ -1,10 +1,13 @@
-"""No connection leaves the process while this is on: a replay is answered from its recording, or not at all."""
+"""No connection leaves the process while this is on: a replay is answered from its recording, or not at all.
+
+What other processes do cannot be seen from here. That some are started can, and is noted.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
@@ -12,17 +15,30 @@ from typing import Any, NamedTuple
 
 from penguiflow.recording.failures import is_user_file
 
-__all__ = ["Blocked", "ConnectionBlocked", "Offline", "offline"]
+__all__ = ["Blocked", "ConnectionBlocked", "Offline", "Started", "offline"]
 
 _CONNECTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname"}
+# Which of its arguments says what is started; None for none.
+_STARTS: dict[str, int | None] = {
+    "subprocess.Popen": 1,
+    "os.exec": 1,
+    "os.posix_spawn": 1,
+    "os.spawn": 2,
+    "os.system": 0,
+    "os.fork": None,
+    "os.forkpty": None,
+}
+MAX_NOTED = 100
+"""Attempts of each sort that are kept: one in a loop would fill the memory."""
+_MAX_COMMAND = 200
 
 
 class ConnectionBlocked(OSError):
     """User code tried to connect while a recording is replayed."""
 
     def __init__(self, to: str) -> None:
-        super().__init__(f"the replay is offline: no connection to {to}; make the call with ctx.record(…)")
+        super().__init__(f"the replay is offline: no connection to {to}; make the call in a node, with ctx.record(…)")
         self.to = to
 
 
@@ -36,11 +52,24 @@ class Blocked(NamedTuple):
     line: int | None
 
 
+class Started(NamedTuple):
+    """One process that was started, and may have connected to anything."""
+
+    command: str
+    """The beginning of its command line; `os.fork()` for a copy of this process, which is watched like it."""
+    file: str | None
+    """The innermost frame of the user's code, if there was one."""
+    line: int | None
+
+
 class Offline:
     """One stretch of time without connections."""
 
     def __init__(self) -> None:
         self.blocked: list[Blocked] = []
+        """What was tried, each once."""
+        self.started: list[Started] = []
+        """Processes that were started, each once."""
         self.lifted = False
 
     def lift(self) -> None:
@@ -55,8 +84,9 @@ _active: list[Offline] = []
 def offline() -> Iterator[Offline]:
     """While this is on, whatever tries to connect (or to look up a host) gets `ConnectionBlocked`, and is noted.
 
-    Holds for all threads of the process, not for its children. Sockets that listen, and connections that are there
-    already, go on.
+    Holds for all threads of the process, and for copies of it (`os.fork`). Other children are noted and let run; those
+    of `multiprocessing` with `spawn` are not even noticed. Sockets that listen, and connections that are there already,
+    go on.
     """
     _install()
     guard = Offline()
@@ -74,7 +104,12 @@ def _install() -> None:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _active or event[:7] != "socket.":
+    if not _active:
+        return
+    if event in _STARTS:
+        _note_start(event, arguments)
+        return
+    if event[:7] != "socket.":
         return
     if event in _CONNECTS:
         to = _address(arguments[1])
@@ -85,9 +120,27 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     guards = [guard for guard in _active if not guard.lifted]
     if not to or not guards:
         return
+    blocked = Blocked(to, *_user_place())
     for guard in guards:
-        guard.blocked.append(Blocked(to, *_user_place()))
+        if blocked not in guard.blocked and len(guard.blocked) < MAX_NOTED:
+            guard.blocked.append(blocked)
     raise ConnectionBlocked(to)
+
+
+def _note_start(event: str, arguments: tuple[Any, ...]) -> None:
+    """A process is started, most likely at the end of the frames that call this."""
+    position = _STARTS[event]
+    command = f"{event}()" if position is None else _command(arguments[position])
+    started = Started(command, *_user_place())
+    for guard in _active:
+        if not guard.lifted and started not in guard.started and len(guard.started) < MAX_NOTED:
+            guard.started.append(started)
+
+
+def _command(given: Any) -> str:
+    words = given if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
+    text = " ".join(_text(word) for word in words[:_MAX_COMMAND])
+    return f"{text[:_MAX_COMMAND]}…" if len(text) > _MAX_COMMAND else text
 
 
 def _address(address: Any) -> str:

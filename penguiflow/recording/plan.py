@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.frontier import EXIT, Frontier
 from penguiflow.recording.held import Content, Held, NodeState
 from penguiflow.recording.masking import unmask
-from penguiflow.recording.pointers import PointerError, assign, parts_of
+from penguiflow.recording.payloads import encode_payload
+from penguiflow.recording.pointers import NOTHING, PointerError, assign, find, parts_of
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.tape import ResumeTape, rename
 from penguiflow.reruns import Again
@@ -45,12 +47,12 @@ class Restored(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """A value that was changed."""
+    """A value that was changed. What it is now is in the message."""
 
     message_id: str
     path: str
     before: Any
-    after: Any
+    """As the log has it, masked; None where nothing was."""
 
 
 class Plan:
@@ -106,6 +108,12 @@ class _Planner:
         self.missing: list[str] = []
         self.edits: dict[str, list[tuple[str, Any]]] = {}
         """Pointers and values, by message id."""
+        self.secrets: dict[str, str] = {}
+        """Those that were given, by their marks: who gives one has given it for all places that have the same."""
+        self.kept_secrets: dict[str, Any] = {}
+        """Those that were given for what nodes keep, by place."""
+        self.asked: set[str] = set()
+        """Marks that are among the missing."""
         for path, value in edits.items():
             self._sort_in(path, value)
 
@@ -120,6 +128,7 @@ class _Planner:
             self.problems.append("nothing had come in yet: its input is not in the log")
         if self.problems:
             raise CannotRestore(self.problems)
+        self._learn_secrets()
         self._messages()
         self._states()
         for (node, stream), number in frontier.streams.items():
@@ -188,20 +197,16 @@ class _Planner:
         if content is None:
             raise NotRebuildable("/payload", "message", "the log does not have it")
         stored = dict(content.payload)
-        document = {
-            "payload": stored.get("value"),
-            "headers": content.headers,
-            "meta": content.meta,
-            "deadline_s": content.deadline_s,
-        }
-        document, stored = self._edited(held.message_id, document, stored)
-        document, missing = unmask(document)
-        self.missing += [f"{self._prefix(held.message_id)}{path}" for path in missing]
+        masked, stored, new = self._edited(held.message_id, _document(content), stored)
+        document, missing = unmask(masked, given=self._known)
         if missing:
+            self._miss(missing, masked, self._prefix(held.message_id))
             return None
         if "value" in stored:
             stored["value"] = document["payload"]
         payload = rebuild(stored, at="/payload")
+        if new:
+            _check_kept(payload, new)
         if document["headers"] is None:
             return self._renamed(payload)
         return self._envelope(content, document["headers"], document["meta"], payload, document["deadline_s"], held)
@@ -226,7 +231,7 @@ class _Planner:
         return StreamChunk(
             stream_id=self._stream(str(chunk["stream_id"])),
             seq=int(chunk["chunk_seq"]),
-            text=str(chunk["text"]),
+            text=unmask(str(chunk["text"]))[0],
             done=bool(chunk.get("done")),
             meta=chunk.get("meta") or {},
         )
@@ -239,6 +244,8 @@ class _Planner:
             message_id, pointer = self._subject(path), path
         if not pointer.startswith("/"):
             self.problems.append(f"{path} is no JSON Pointer: /payload/text")
+        elif message_id in self.frontier.states:
+            self.kept_secrets[path] = value
         elif message_id:
             self.edits.setdefault(message_id, []).append((pointer, value))
 
@@ -259,20 +266,51 @@ class _Planner:
 
     def _edited(
         self, message_id: str, document: dict[str, Any], stored: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+        """The message with its edits, and the pointers of those that put something where nothing was."""
         edits = self.edits.pop(message_id, ())
+        new: list[str] = []
         if not edits:
-            return document, stored
+            return document, stored, new
         document, stored = copy.deepcopy(document), copy.deepcopy(stored)
         for pointer, value in edits:
             parts = parts_of(pointer)
             if parts[0] not in document or (parts[0] != "payload" and document["headers"] is None):
                 raise PointerError(f"{pointer}: a message has /payload, /headers, /meta and /deadline_s")
-            before = assign(document, parts, value)
-            self.plan.edits.append(Edit(message_id, pointer, before, value))
+            if parts[0] == "payload" and find(document, parts) is NOTHING:
+                new.append(pointer)
+            self.plan.edits.append(Edit(message_id, pointer, assign(document, parts, value)))
             if parts[0] == "payload":
                 _forget_types(stored, pointer.removeprefix("/payload"))
-        return document, stored
+        return document, stored, new
+
+    # -- secrets -------------------------------------------------------------------------------------------------------
+
+    def _learn_secrets(self) -> None:
+        """Find out which secrets were given: edits of places that have a mark."""
+        frontier = self.frontier
+        working = [held for each in frontier.invocations.values() for held in (each.held, *each.fetched)]
+        for held in (*working, *frontier.waiting.values()):
+            if held is None or held.content is None:
+                continue
+            for pointer, value in self.edits.get(held.message_id, ()):
+                mark = find(_document(held.content), parts_of(pointer))
+                if isinstance(mark, dict) and mark.keys() == {"$secret"} and isinstance(value, str):
+                    self.secrets[str(mark["$secret"])] = value
+
+    def _known(self, at: str, mark: str) -> str | None:
+        given = self.kept_secrets.get(at)
+        if isinstance(given, str):
+            self.secrets[mark] = given
+        return self.secrets.get(mark)
+
+    def _miss(self, places: Sequence[str], masked: Any, prefix: str) -> None:
+        """Ask for secrets, once for each."""
+        for place in places:
+            mark = str(find(masked, parts_of(place)))
+            if mark not in self.asked:
+                self.asked.add(mark)
+                self.missing.append(f"{prefix}{place}")
 
     def _prefix(self, message_id: str) -> str:
         """What stands before a path into this message."""
@@ -325,8 +363,8 @@ class _Planner:
         return self._renamed(self._filled(form, at))
 
     def _filled(self, stored: Mapping[str, Any], at: str) -> Any:
-        filled, missing = unmask(stored, at=at)
-        self.missing += missing
+        filled, missing = unmask(stored, at=at, given=self._known)
+        self._miss([place.removeprefix(at) for place in missing], stored, at)
         return None if missing else rebuild(filled, at=at)
 
     def _renamed(self, value: Any) -> Any:
@@ -355,17 +393,35 @@ class _Planner:
         by_trace: dict[str, list[TraceEvent]] = {}
         for event in [*frontier.origin_calls, *own]:
             by_trace.setdefault(event.trace_id, []).append(event)
-        answers: dict[tuple[str, str, int], RecordedCall] = {}
+        answers: dict[tuple[str, str, str, int], RecordedCall] = {}
         for trace_id, events in by_trace.items():
             events.sort(key=lambda event: event.seq)
             new = self.plan.trace_id
             cassette = Cassette.of(event._replace(data=rename(event.data, trace_id, new)) for event in events)
-            answers.update({(call.place, call.name, call.ordinal): call for call in cassette.calls})
+            answers.update({(call.place, call.kind, call.name, call.ordinal): call for call in cassette.calls})
         if answers:
             self.plan.tape = ResumeTape(Cassette(trace_id=self.plan.trace_id, calls=list(answers.values())))
 
 
 _MAX_SHOWN = 5
+
+
+def _document(content: Content) -> dict[str, Any]:
+    """A message as those who change it see it."""
+    return {
+        "payload": content.payload.get("value"),
+        "headers": content.headers,
+        "meta": content.meta,
+        "deadline_s": content.deadline_s,
+    }
+
+
+def _check_kept(payload: Any, pointers: Sequence[str]) -> None:
+    """Raise `PointerError` where a value was put into an object that has no such place and dropped it."""
+    encoded = from_json(encode_payload(payload))
+    for pointer in pointers:
+        if find({"payload": encoded.get("value")}, parts_of(pointer)) is NOTHING:
+            raise PointerError(f"{pointer}: a {encoded['type']} has no such place")
 
 
 def _forget_types(stored: dict[str, Any], place: str) -> None:

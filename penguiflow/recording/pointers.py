@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PointerError", "assign", "parts_of"]
+__all__ = ["NOTHING", "PointerError", "assign", "find", "parts_of"]
+
+NOTHING: Any = object()
+"""There is no such place."""
 
 
 class PointerError(ValueError):
@@ -16,6 +19,20 @@ def parts_of(pointer: str) -> list[str]:
     if not pointer.startswith("/"):
         raise PointerError(f"{pointer!r} is no JSON Pointer: it begins with /")
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
+
+
+def find(document: Any, parts: list[str]) -> Any:
+    """What is at a place of a document (`-`: the last item of a list), or `NOTHING`."""
+    for part in parts:
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and part == "-" and document:
+            document = document[-1]
+        elif isinstance(document, list) and part.isascii() and part.isdigit() and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            return NOTHING
+    return document
 
 
 def assign(document: Any, parts: list[str], value: Any) -> Any:

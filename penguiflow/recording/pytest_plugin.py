@@ -46,7 +46,8 @@ class CassettePlayer:
     ) -> Replay:
         """Replay a cassette offline, in an event loop of its own; for tests that are not `async`.
 
-        `flow` does not run yet, or is made by a function (`async` or not) that returns it, or it and its registry.
+        `flow` does not run yet, or is made by a function (`async` or not) that returns it, or it and its registry; the
+        function cannot connect to anything either.
         Raises `ReplayDiverged` where it asks something else than was recorded.
         """
         return asyncio.run(self.replay_async(flow, name, registry=registry))
@@ -56,17 +57,20 @@ class CassettePlayer:
     ) -> Replay:
         """As `replay`, in the event loop of the test."""
         from penguiflow.core import PenguiFlow
+        from penguiflow.recording.offline import offline
         from penguiflow.recording.replay import replay
 
         cassette = self.load(name)
-        made: Any = flow
-        if not isinstance(flow, PenguiFlow):
-            made = flow()
-            if inspect.isawaitable(made):
-                made = await made
-        if isinstance(made, tuple):
-            made, registry = made
-        outcome = await replay(made, cassette, registry=registry)
+        with offline() as guard:
+            made: Any = flow
+            if not isinstance(flow, PenguiFlow):
+                made = flow()
+                if inspect.isawaitable(made):
+                    made = await made
+            if isinstance(made, tuple):
+                made, registry = made
+            outcome = await replay(made, cassette, registry=registry)
+        outcome.blocked, outcome.started = guard.blocked, guard.started
         if outcome.diverged is not None:
             raise outcome.diverged
         return outcome

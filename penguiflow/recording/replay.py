@@ -15,7 +15,7 @@ from penguiflow.ids import new_id
 from penguiflow.recording.cassette import Cassette, RecordedInput
 from penguiflow.recording.divergence import ReplayDiverged, difference
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.offline import Blocked, Offline, offline
+from penguiflow.recording.offline import Blocked, Offline, Started, offline
 from penguiflow.recording.paths import matches
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.recorder import Recorder
@@ -68,6 +68,8 @@ class Replay:
     diverged: ReplayDiverged | None = None
     blocked: list[Blocked] = field(default_factory=list)
     """Connections that were tried and not let through."""
+    started: list[Started] = field(default_factory=list)
+    """Processes that were started: nobody watched what they did."""
     answered: int = 0
     """Calls that were answered from the recording."""
     made: int = 0
@@ -235,7 +237,10 @@ async def _perform(
         # The trace must not end before all of its inputs are in.
         trace.inflight += 1
         try:
-            for each, payload in inputs:
+            for each, given in inputs:
+                payload = given
+                if isinstance(given, StreamChunk) and given.stream_id == tape.cassette.trace_id:
+                    payload = given.model_copy(update={"stream_id": outcome.trace_id})
                 message = _message(each, payload, outcome.trace_id)
                 wanted = [node for node in flow.ingress if str(node.name) in each.targets]
                 await flow._submit(message, trace, None if len(wanted) == len(flow.ingress) else wanted)
@@ -255,7 +260,7 @@ async def _perform(
         outcome.error = error
     finally:
         flow._end(trace, sink)
-        outcome.blocked = guard.blocked
+        outcome.blocked, outcome.started = guard.blocked, guard.started
         outcome.streams = [text if log is None else str(log.freeze(text)["value"]) for text in streams.values()]
     # A deadline or a budget delivers an answer, and raises nothing.
     outcome.error = outcome.error or trace.error

@@ -45,7 +45,7 @@ class TraceRow:
 
     __slots__ = (
         *_COLUMNS, "trace_id", "id", "compared", "logs", "epoch_shift", "offset_shift", "prefix", "wants_input",
-        "payloads",
+        "payloads", "roots",
     )  # fmt: skip
 
     def __init__(self, trace_id: str, record: EventRecord, writer: int) -> None:
@@ -79,6 +79,8 @@ class TraceRow:
         self.prefix = ""
         self.wants_input = True
         self.payloads: deque[bytes] | None = None
+        self.roots: tuple[str, ...] = ()
+        """The trace's own spans that are open, as far as this writer saw them begin."""
 
     def columns(self) -> tuple[Any, ...]:
         """Values of the row's columns."""
@@ -108,8 +110,10 @@ class TraceRow:
         self.epoch = max(self.epoch, record.epoch + self.epoch_shift)
         self.status = "running"
         self.writer = writer
-        self.wants_input = True
         data = _decoded(record.data)
+        # What goes on where it was interrupted has its input already.
+        self.wants_input = self.input is None or "resumed" not in data
+        self.roots = (*self.roots, self.prefix + record.span_id)
         for name in ("flow", "target", "version", "session"):
             value = data.get(name)
             if value is not None:
@@ -122,6 +126,7 @@ class TraceRow:
         self.logs = max(0, self.logs - 1)
         if self.logs:
             return
+        self.roots = ()
         data = _decoded(record.data)
         self.status = str(data.get("status", "ok"))
         self.ended = record.ts
@@ -131,24 +136,30 @@ class TraceRow:
             self.version = data["version"]
 
     def message(self, record: EventRecord) -> None:
-        """Take in a `message.enqueued`: the first from OpenSea is the input, the last to Rookery the output."""
+        """Take in a `message.enqueued`: the first from OpenSea is the input, the last to Rookery the output.
+
+        Those of a playbook, whose spans are further down, are neither.
+        """
         name, data = record[8], record[9]
         carries = data.startswith(_PAYLOAD_FIRST)
         if carries:
             if self.payloads is None:
                 self.payloads = deque(maxlen=_REMEMBERED_PAYLOADS)
             self.payloads.append(data)
-        if self.wants_input and name.startswith("OpenSea->"):
+        if self.wants_input and name.startswith("OpenSea->") and record.parent_id is None:
             self.wants_input = False
             if carries:
                 self.input = _preview(data)
-        if name.endswith("->Rookery"):
+        if name.endswith("->Rookery") and self._is_outer(record):
             if not carries:
                 carrier = self._carrier(data)
                 if carrier is None:
                     return
                 data = carrier
             self.output = _preview(data)
+
+    def _is_outer(self, record: EventRecord) -> bool:
+        return not self.roots or record.span_id in self.roots or record.parent_id in self.roots
 
     def _carrier(self, data: bytes) -> bytes | None:
         if b'"same_as":' not in data:

@@ -20,12 +20,12 @@ from penguiflow.recording.tape import blur, rename
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import MadeTestOutput
-from playground.cli.replay import deviation, read_cassette, recorded_target
+from playground.cli.replay import deviation, read_cassette, recorded_target, unwatched
 from playground.cli.stores import reading
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines
 from playground.project import Project, find_project
-from playground.protocol import Events, ReplayOrder, Result, Run
+from playground.protocol import Events, ReplayOrder, ReplayReport, Result, Run
 from playground.session import HostSession
 
 __all__ = ["MakeOptions", "make_test"]
@@ -95,11 +95,13 @@ def make_test(options: MakeOptions) -> int:
     cassette = asyncio.run(read_cassette(options.trace))
     target = recorded_target(cassette)
     check_target(target)
-    asyncio.run(_check(cassette, target))
+    report = asyncio.run(_check(cassette, target))
     cassette_file.parent.mkdir(parents=True, exist_ok=True)
     cassette.save(cassette_file)
     options.out.write_text(_source(cassette, name), encoding="utf-8")
     console = Console()
+    for line in unwatched(report):
+        console.tell(line)
     if options.json:
         told = MadeTestOutput(
             schema=1,
@@ -128,8 +130,11 @@ def _test_name(out: Path) -> str:
     return found[1] or found[2]
 
 
-async def _check(cassette: Cassette, target: str) -> None:
-    """Replay twice, each time in a new process. Raises `Failure` unless both come out as recorded."""
+async def _check(cassette: Cassette, target: str) -> ReplayReport:
+    """Replay twice, each time in a new process; tells how it went.
+
+    Raises `Failure` unless both come out as recorded.
+    """
     project = find_project([target])
     with TemporaryDirectory() as folder:
         file = Path(folder) / "cassette.json"
@@ -146,11 +151,12 @@ async def _check(cassette: Cassette, target: str) -> None:
         _compare(await _recorded(cassette), first, "no longer sends what it sent when it was recorded")
         details = [many_lines(line) for line in report.difference.splitlines()]
         raise Failure("the flow does not come out as it was recorded", ExitCode.DIVERGED, details=details)
+    return report
 
 
 async def _replay(project: Project, target: str, cassette: Cassette, file: Path) -> _Once:
     once = _Once(cassette.trace_id)
-    async with HostSession(project, [target], record=False) as host:
+    async with HostSession(project, [target], record=False, offline=True) as host:
         order = ReplayOrder(trace_id=cassette.trace_id, file=str(file))
         accepted = await host.run(Run(target=host.find_flow(target).target, replay=order))
         async for frame in host.frames():

@@ -73,6 +73,8 @@ class ReplayOutput(_Output):
     """What came out against what was recorded, as a diff; empty when that is the same."""
     blocked: list[dict[str, Any]]
     """Connections that were tried and not let through: `to, file, line`."""
+    started: list[dict[str, Any]] = []
+    """Processes that were started, which nobody watched: `command, file, line`."""
 
 
 class MadeTestOutput(_Output):

@@ -19,7 +19,10 @@ from playground.dashboard.text import many_lines, one_line
 from playground.project import find_project, split_attribute
 from playground.protocol import ReplayOrder, ReplayReport, Run
 
-__all__ = ["ReplayOptions", "deviation", "read_cassette", "recorded_target", "replay_trace"]
+__all__ = ["ReplayOptions", "deviation", "read_cassette", "recorded_target", "replay_trace", "unwatched"]
+
+SHOWN = 5
+"""Processes that were started, of which there is a line."""
 
 
 class ReplayOptions(NamedTuple):
@@ -97,6 +100,8 @@ class _Replayer(Runner):
             self._write(output, report)
         except BrokenPipeError:
             self.console.abandon()
+        for line in unwatched(report):
+            self.progress.note(line, role="warn")
         if failure is not None:
             self.console.fail(failure)
         self._sum_up(output)
@@ -129,9 +134,21 @@ class _Replayer(Runner):
             diverged=report.diverged,
             difference=report.difference,
             blocked=report.blocked,
+            started=report.started,
         )
         self.console.json(told.model_dump(mode="json", by_alias=True))
         self.console.flush()
+
+
+def unwatched(report: ReplayReport) -> list[str]:
+    """What to say of processes that were started: a line for each of the first ones."""
+    lines = [
+        f"⚠ started a process, and nobody watched what it did: {one_line(each['command'])}"
+        + (f" (at {each['file']}:{each['line']})" if each.get("file") else "")
+        for each in report.started[:SHOWN]
+    ]
+    more = len(report.started) - SHOWN
+    return [*lines, f"⚠ and {more} more"] if more > 0 else lines
 
 
 def deviation(report: ReplayReport) -> Failure | None:

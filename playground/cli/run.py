@@ -132,7 +132,9 @@ class Runner:
 
     async def _work(self, request: Run, value: Any) -> int:
         project = find_project([self.options.target])
-        async with HostSession(project, [self.options.target], record=self.options.record) as host:
+        async with HostSession(
+            project, [self.options.target], record=self.options.record, offline=_is_offline(request)
+        ) as host:
             flow = host.find_flow(self.options.target)
             request.target = flow.target
             if request.replay is None and request.restore is None:
@@ -294,6 +296,11 @@ class Runner:
             short = output.trace_id[:12] if _MADE_UP.fullmatch(output.trace_id) else output.trace_id
             parts.append(f"pf inspect {shlex.quote(one_line(short))}")
         self.progress.note(" · ".join(parts))
+
+
+def _is_offline(request: Run) -> bool:
+    """A replay that goes live at some point may need the connections that are made while the flow is built."""
+    return request.replay is not None and request.replay.live_after is None
 
 
 def _default_input(flow: FlowInfo, target: str) -> Any:

@@ -35,6 +35,8 @@ class Load(BaseModel):
     skip: dict[str, CodeError] = Field(default_factory=dict)
     """Modules not to import, by path, with why."""
     record: bool = True
+    offline: bool = False
+    """For a replay: nothing may connect, from the first import on."""
     timeout_s: float = LOAD_TIMEOUT_S
     """How long one module may take to import, or one factory to return."""
 

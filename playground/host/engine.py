@@ -11,6 +11,7 @@ from typing import Any
 
 from penguiflow.endings import Endings
 from penguiflow.ids import new_id
+from penguiflow.recording.offline import Offline
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from playground.host.clients import Client, Hub
@@ -35,7 +36,10 @@ FLOW_STOP_S = 0.6
 class Engine:
     """Runs what a loader found, for whoever asks through the wire."""
 
-    def __init__(self, order: Load, loader: ProjectLoader, wire: Wire, records: Records) -> None:
+    def __init__(
+        self, order: Load, loader: ProjectLoader, wire: Wire, records: Records, watched: Offline | None = None
+    ) -> None:
+        """`watched`: nothing has been able to connect since before the first import."""
         self.loop = asyncio.get_running_loop()
         self.modules: list[ModuleInfo] = []
         self.running = 0
@@ -43,6 +47,7 @@ class Engine:
         self._loader = loader
         self._wire = wire
         self._records = records
+        self._watched = watched
         self._runnables: dict[str, Runnable] = {}
         self._recorders: dict[int, RunRecorder] = {}
         self._traces: dict[str, Runnable] = {}
@@ -188,7 +193,9 @@ class Engine:
                 await recorder.prepare(trace_id)
             store = self._records.store
             if request.replay is not None:
-                result = await perform_replay(runnable, request.replay, trace_id, store, recorder.annotate)
+                result = await perform_replay(
+                    runnable, request.replay, trace_id, store, recorder.annotate, self._watched
+                )
             elif request.restore is not None:
                 result = await perform_restore(runnable, request.restore, trace_id, store, recorder.annotate)
             else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from penguiflow import Message
 from penguiflow.recording.cassette import KINDS, Cassette, CassetteError
+from penguiflow.recording.offline import Offline
 from penguiflow.recording.replay import NotReplayable, Replay, SpanNotFound, replay_running
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
@@ -21,8 +22,12 @@ async def perform_replay(
     trace_id: str,
     store: SQLiteStateStore | None,
     annotate: Callable[[str, Mapping[str, Any]], None],
+    watched: Offline | None = None,
 ) -> Result:
-    """Replay a trace of the store under a new id. Raises nothing but `CancelledError`."""
+    """Replay a trace of the store under a new id. Raises nothing but `CancelledError`.
+
+    `watched` has seen all that the project's code did since it was loaded; without it the replay alone counts.
+    """
     report = ReplayReport(origin=order.trace_id)
     result = Result(trace_id=trace_id, status="error", replay=report)
     try:
@@ -36,6 +41,9 @@ async def perform_replay(
         report.refused = f"{type(failure).__name__}: {failure}"
     else:
         _tell(went, result, report)
+        seen = watched or went
+        report.blocked = [blocked._asdict() for blocked in seen.blocked]
+        report.started = [started._asdict() for started in seen.started]
     return result
 
 
@@ -49,7 +57,6 @@ async def _cassette(order: ReplayOrder, store: SQLiteStateStore | None) -> Casse
 
 def _tell(went: Replay, result: Result, report: ReplayReport) -> None:
     report.answered, report.made, report.difference = went.answered, went.made, went.difference
-    report.blocked = [blocked._asdict() for blocked in went.blocked]
     last = went.outputs[-1] if went.outputs else None
     result.output = jsonable(last.payload if isinstance(last, Message) else last)
     if went.diverged is not None:

@@ -11,12 +11,14 @@ import os
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
 import penguiflow
 from penguiflow import Headers, Message, ModelRegistry, Node, create
 from penguiflow.recording.masking import KEY_FILE, Masker
+from penguiflow.recording.offline import offline
 from playground.host.control import Load, Loaded, Loading, Ready
 from playground.host.engine import Engine
 from playground.host.logs import WireHandler, keep_in_traces
@@ -106,10 +108,12 @@ def _serve(order: Load, records: Records, wire: Wire) -> None:
         keep_in_traces(level)
 
     async def run() -> None:
-        engine = Engine(order, loader, wire, records)
+        engine = Engine(order, loader, wire, records, watched)
         await engine.serve(lambda: (time.perf_counter() - started) * 1e3)
 
-    with asyncio.Runner() as runner:
+    with ExitStack() as stack:
+        watched = stack.enter_context(offline()) if order.offline else None
+        runner = stack.enter_context(asyncio.Runner())
         runner.get_loop()
         loader.import_all()
         runner.run(run())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from penguiflow import Context, Headers, Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.callsite import CallSite
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
 from penguiflow.recording.cassette import Cassette
+from penguiflow.recording.frontier import frontier
 from penguiflow.recording.replay import Replay, replay
 
 
@@ -117,6 +120,32 @@ async def test_a_replay_asks_nobody(asks: bool) -> None:
     assert outcome.check().output == answer
     assert ("human" in first.asked) is asks
     assert second.asked == []
+
+
+async def test_a_run_goes_on_from_any_event_and_asks_nothing_twice() -> None:
+    first = World()
+    _, events = await run(first, asks=True)
+    entered = next(event.seq for event in events if event.kind == "node.start")
+    left = next(event.seq for event in events if event.data.get("target") == "Rookery")
+    answered = {"llm.end": "model what", "checkpoint.resolved": "human"}
+    for seq in range(entered, left):
+        again = World()
+        flow = flow_of(again, asks=True)
+        flow.run(recorder=Recorder(Keep()))
+        try:
+            fork = flow.restore(frontier(events, seq), trace_id="0123456789abcdef-fork")
+            results = [result async for result in fork]
+        finally:
+            await flow.stop()
+        before = [event for event in events if event.seq <= seq]
+        known = Counter(answered[event.kind] for event in before if event.kind in answered)
+        open_tools = {event.span_id for event in before if event.kind == "tool.start"}
+        open_tools -= {event.span_id for event in before if event.kind == "tool.end"}
+        done = [event for event in before if event.kind == "tool.end"]
+        under_way = [event for event in before if event.name == "disk" and event.span_id in open_tools]
+        known["disk"] = len(done) + len(under_way)
+        assert Counter(again.asked) == Counter(first.asked) - known
+        assert len(results) == 1
 
 
 async def test_nothing_is_needed_where_nothing_is_recorded() -> None:

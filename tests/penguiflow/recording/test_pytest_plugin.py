@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,23 @@ async def test_flows_and_those_who_make_them_are_replayed(player: CassettePlayer
         outcome = (await player.replay_async(flow, "ask.json")).check()
         assert outcome.values == ["HELLO"]
     assert asked == []
+
+
+async def test_those_who_make_flows_are_offline_too(player: CassettePlayer) -> None:
+    def connecting() -> PenguiFlow:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("192.0.2.1", 443))
+        return make()
+
+    def starting() -> PenguiFlow:
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        return make()
+
+    outcome = await player.replay_async(connecting, "ask.json")
+    assert [(each.to, each.file) for each in outcome.blocked] == [("192.0.2.1:443", __file__)]
+    outcome = await player.replay_async(starting, "ask.json")
+    assert outcome.check().same
+    assert [(each.command, each.file) for each in outcome.started] == [(f"{sys.executable} -c pass", __file__)]
 
 
 def test_it_needs_no_async_test(tmp_path: Path) -> None:

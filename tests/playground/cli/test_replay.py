@@ -157,6 +157,49 @@ def test_connections_are_named(project: Path, target: str, capsys: pytest.Captur
     assert "flows/asking.py:" in told
 
 
+KNOCK = "with __import__('contextlib').suppress(OSError): socket.create_connection(('192.0.2.1', 443))"
+FACTORY = "def build_flow():\n    {knock}\n    return create(a.to(b), b.to()), registry"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("class Order", f"{KNOCK}\nclass Order"), ("flow = create(a.to(b), b.to())", FACTORY.format(knock=KNOCK))],
+    ids=["import", "factory"],
+)
+def test_what_modules_and_factories_connect_to_is_named_too(
+    project: Path, target: str, capsys: pytest.CaptureFixture[str], old: str, new: str
+) -> None:
+    run(target, "ask", capsys)
+    change(project, old, new)
+    assert main(["replay", "last"]) == 4
+    told = capsys.readouterr().err
+    assert "tried to connect to 192.0.2.1:443 (at " in told
+    assert "flows/asking.py:" in told
+
+
+def test_a_module_that_cannot_do_without_is_told_why(
+    project: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(target, "ask", capsys)
+    change(project, "class Order", "socket.create_connection(('192.0.2.1', 443))\n\nclass Order")
+    assert main(["replay", "last"]) != 0
+    assert "the replay is offline: no connection to 192.0.2.1:443" in capsys.readouterr().err
+
+
+def test_processes_that_are_started_are_named(project: Path, target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    change(project, "return Text(text=text", 'import os; os.system("true other"); return Text(text=text')
+    change(project, "class Order", 'import subprocess\nsubprocess.run(["true", "--it"])\n\nclass Order')
+    run(target, "ask", capsys)
+    assert main(["replay", "last"]) == 0
+    told = capsys.readouterr().err
+    assert "nobody watched what it did: true --it (at " in told
+    assert "nobody watched what it did: true other (at " in told
+    assert main(["replay", "last", "--json"]) == 0
+    output = ReplayOutput.model_validate_json(capsys.readouterr().out)
+    assert output.same
+    assert [each["command"] for each in output.started] == ["true --it", "true other"]
+
+
 def test_what_cannot_be_replayed_is_refused(project: Path, target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "last"]) == 3
     assert main(["replay", "0123"]) == 3
