@@ -14,7 +14,7 @@ from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
     from penguiflow.context import Context
-    from penguiflow.invocation import Invoker
+    from penguiflow.fast_path import FastPath
     from penguiflow.worker import Worker
 
 __all__ = ["Interception"]
@@ -23,7 +23,7 @@ __all__ = ["Interception"]
 class Interception:
     """Asks the interceptors of a flow, and does what they decide."""
 
-    def __init__(self, invoker: Invoker) -> None:
+    def __init__(self, invoker: FastPath) -> None:
         self._invoker = invoker
 
     async def attempt(self, worker: Worker, context: Context, value: Any) -> Any:

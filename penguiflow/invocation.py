@@ -10,164 +10,31 @@ from collections.abc import Coroutine, Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
+from penguiflow.channels import UNCHANGED, Floe, payload_of
 from penguiflow.context import Context
-from penguiflow.controller import CONTROLLER_PAYLOADS, next_round, next_step, snapshot
-from penguiflow.coroutines import raised, resume_in, returned
+from penguiflow.controller import CONTROLLER_PAYLOADS, next_step, snapshot
+from penguiflow.coroutines import resume_in
 from penguiflow.current import CURRENT
-from penguiflow.endings import Endings
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, NodeTimeout, flow_error
-from penguiflow.interception import Interception
+from penguiflow.fast_path import FastPath
 from penguiflow.node_state import log_changes
-from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_id_of, trace_status
+from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_status
 from penguiflow.turns import take_turn
-from penguiflow.types import WM, FinalAnswer, Message
-from penguiflow.validation import is_message, rewrap
+from penguiflow.types import FinalAnswer
+from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
-    from penguiflow.core import PenguiFlow
+    from penguiflow.observer import TraceLog
     from penguiflow.traces import Trace
-    from penguiflow.worker import Engine, Worker
+    from penguiflow.worker import Worker
 
 logger = logging.getLogger("penguiflow.core")
 _new_context = Context.__new__
 
 
-class Invoker:
+class Invoker(FastPath):
     """Handles messages for the nodes of one engine."""
-
-    def __init__(self, engine: Engine, flow: PenguiFlow) -> None:
-        self.engine = engine
-        self.flow = flow
-        self.broadcast = flow._broadcast
-        self.table = flow._table
-        self.base_context = contextvars.copy_context()
-        """What every invocation's context variables begin with."""
-        self.interceptors = flow._interceptors
-        self.interception = Interception(self)
-        self.endings = Endings(flow)
-        self.told = False
-        """Whether anybody listens to the events of successful invocations."""
-        self.watched = False
-        """Whether there is more to every invocation than its function and its listeners."""
-        self.listeners = False
-        """Whether middlewares are told of every invocation."""
-
-    def refresh(self) -> None:
-        """Notice who listens or intercepts, from now on."""
-        broadcast = self.broadcast
-        self.told = broadcast.wanted(logging.INFO)
-        self.watched = bool(self.interceptors) or self.flow._mirror is not None or broadcast.kept(logging.INFO)
-        self.listeners = bool(broadcast.middlewares)
-
-    def step(self, worker: Worker, item: Item) -> tuple[Context, Coroutine[Any, Any, None]] | None:  # noqa: C901
-        """Handle one message without waiting. Where that does not do: the invocation, and what is left of it.
-
-        Every hop takes this path. What most have in common is written out, because a call costs as much as the work:
-        input and result of the registered types, a function that does not wait, nobody who listens, room on the edges.
-        """
-        _, message, payload, trace, _ = item
-        context = _new_context(Context)
-        context._port = port = worker.port
-        context._item = item
-        if trace is not None:
-            trace.queued -= 1
-            trace.inflight += 1
-            if not trace.plain:
-                return context, self.activate(worker, context)
-        if self.watched:
-            return context, self.activate(worker, context)
-        envelope: Message | None = None
-        value = message
-        kind = type(message)
-        if kind is Message:
-            if worker.unwraps:
-                context._envelope = envelope = message
-                value = message.payload if payload is UNCHANGED else payload
-                kind = type(value)
-            elif payload is not UNCHANGED:
-                value = rewrap(message, payload)
-                context._item = (item[0], value, UNCHANGED, trace, "")
-        if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
-            return context, self.activate(worker, context)
-        if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
-            return context, self.activate(worker, context, telling=telling)
-        started = perf_counter()
-        variables = self.base_context.copy()
-        try:
-            coro = worker.func(value, context)
-            pending = variables.run(coro.send, None)
-        except StopIteration as stop:
-            result = stop.value
-        except BaseException as failure:
-            return context, self.activate(worker, context, started, raised(failure))
-        else:
-            first = self._await_function(worker, context, variables, coro, pending)
-            return context, self.activate(worker, context, started, first)
-        if result is not None:
-            if trace is not None and not trace.plain:
-                return context, self.activate(worker, context, started, returned(result))
-            outgoing = port.outgoing
-            kind = type(result)
-            if kind is worker.plain_out and envelope is not None:
-                message = context._envelope
-                payload = result
-            elif (
-                worker.loop
-                and trace is not None
-                and (kind is Message or envelope is not None)
-                and (following := next_round(context, value, result, trace.id)) is not None
-            ):
-                message = following if envelope is None else envelope
-                payload = UNCHANGED if envelope is None else following
-                outgoing = worker.loop
-            elif kind is worker.plain_out or (
-                (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
-            ):
-                message = result
-                payload = UNCHANGED
-            else:
-                return context, self.activate(worker, context, started, returned(result))
-            ready = self.engine.ready
-            for floe in outgoing:
-                size = floe.size
-                if 0 < floe.maxsize <= size:
-                    unsent = (outgoing[outgoing.index(floe) :], message, payload)
-                    return context, self.activate(worker, context, started, unsent=unsent)
-                if trace is not None:
-                    if not floe.is_exit:
-                        trace.queued += 1
-                    elif trace.sink is None:
-                        trace.parked += 1
-                    elif trace.sink.full:
-                        unsent = (outgoing[outgoing.index(floe) :], message, payload)
-                        return context, self.activate(worker, context, started, unsent=unsent)
-                    else:
-                        trace.sink.put(whole(message, payload))
-                        continue
-                floe.size = size + 1
-                inbox = floe.inbox
-                inbox.items.append((floe, message, payload, trace, ""))
-                target = inbox.worker
-                if target is None or inbox.getters:
-                    inbox.arrived(floe)
-                elif not target.listed and target.running < target.limit:
-                    # A carrier is at it: nobody needs to be woken.
-                    target.listed = True
-                    ready.append(target)
-        if self.listeners:
-            latency_ms = (perf_counter() - started) * 1e3
-            telling = self.broadcast.tell_now("node_success", context, trace, latency_ms)
-            if telling is not None:
-                return context, self.activate(worker, context, started, unsent=((), None, None), telling=telling)
-        if trace is not None:
-            if context._held is not None:
-                self._release_held(context)
-            trace.inflight -= 1
-            if not trace.inflight and not trace.queued and not trace.ended:
-                self.table.finish(trace)
-        return None
 
     async def activate(  # noqa: C901 - all that can happen to a message in a node
         self,
@@ -183,34 +50,20 @@ class Invoker:
         `first` is the rest of the first attempt, begun at `started`; `unsent` is what is left to be sent, and where;
         `telling` is what is left to be told of its start (or of its success, when nothing is left to be sent).
         """
-        floe, message, payload, trace, message_id = context._item
-        log = None
-        attempt_span = ""
+        _, message, _, trace, _ = context._item
         expiring = is_message(message) and message.deadline_s is not None
         late = expiring and (context._late or message.deadline_s <= time())
+        log = None if trace is None else trace.log
         if trace is not None:
-            log = trace.log
-            if trace.turns is not None and worker.limit > 1 and not late:
-                context._turn = take_turn(trace, worker.node.node_id)
-            if log is not None:
-                name, node_id = worker.port.name, worker.node.node_id
-                if late:
-                    log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
-                    about = {"message_id": message_id, "node_id": node_id}
-                    context._span = log.start("node", name, log.root, about)
-                else:
-                    context._span, attempt_span = log.taken(floe.name, log.root, message_id, name, node_id)
-                    context._attempt_span = attempt_span
-                if trace.reruns is not None:
-                    context._again = trace.reruns.pop(message_id, None)
+            self._take(worker, context, trace, late)
         validators = worker.validators
         status = "cancelled"
         error: FlowError | None = None
         attempt = 0
         finished = False
         try:
-            if log is not None and (recorder := self.table.recorder) is not None and recorder.congested:
-                await recorder.wait_ready()
+            if log is not None:
+                await self._ready_to_record()
             while unsent is None:
                 if late:
                     error = await self.endings.expired(context, context.message)
@@ -218,8 +71,9 @@ class Invoker:
                 if first is None:
                     started = perf_counter()
                 if log is not None and attempt:
-                    attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
-                    context._attempt, context._attempt_span = attempt, attempt_span
+                    context._attempt = attempt
+                    span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
+                    context._attempt_span = span
                 try:
                     if telling is not None:
                         untold, telling = telling, None
@@ -228,53 +82,34 @@ class Invoker:
                         await self.broadcast.tell(
                             "node_start", context, attempt=attempt, latency_ms=0.0, level=logging.DEBUG
                         )
-                    envelope = context._envelope
                     if first is not None:
                         rest, first = first, None
                         result = await rest
                     else:
-                        value = message
-                        if validators.unwraps and is_message(message):
-                            context._envelope = envelope = message
-                            value = message.payload if payload is UNCHANGED else payload
-                        elif payload is not UNCHANGED:
-                            value = context.message
-                        if self.interceptors:
-                            result = await self.interception.attempt(worker, context, value)
-                            finished = True
-                        else:
-                            if validators.check_in is not None and type(value) is not validators.trusted_in:
-                                value = validators.check_in(value)
-                            coro = worker.func(value, context)
-                            variables = self.base_context.copy()
-                            if CURRENT.wanted and log is not None:
-                                CURRENT.enter(variables, context)
-                            try:
-                                pending = variables.run(coro.send, None)
-                            except StopIteration as stop:
-                                result = stop.value
-                            else:
-                                result = await self._await_function(worker, context, variables, coro, pending)
+                        result = await self._call(worker, context)
+                        finished = bool(self.interceptors)
                     if expiring and message.deadline_s <= time():
                         raise DeadlinePassed
                     made: Any = UNCHANGED
+                    envelope = context._envelope
                     if envelope is not None and result is not None and type(result) is validators.plain_out:
                         # It travels beside the envelope.
-                        result, made = context._envelope, result
+                        result, made = envelope, result
                     elif result is not None and not finished:
-                        result = validators.finish(result, context._envelope)
+                        result = validators.finish(result, envelope)
                     if context._held is not None:
                         self._look_at_envelope(context)
                 except BaseException as failure:
-                    error = await self.endings.attempt_failed(worker, context, failure, attempt, attempt_span, started)
+                    span = context._attempt_span
+                    error = await self.endings.attempt_failed(worker, context, failure, attempt, span, started)
                     if error is not None:
                         break
                     attempt += 1
                     late = expiring and message.deadline_s <= time()
                     continue
                 if log is not None and (log := trace.log) is not None:  # type: ignore[union-attr]
-                    latency_ms = (perf_counter() - started) * 1e3
-                    log.end("attempt", worker.port.name, attempt_span, context._span, "ok", {"latency_ms": latency_ms})
+                    about = {"latency_ms": (perf_counter() - started) * 1e3}
+                    log.end("attempt", worker.port.name, context._attempt_span, context._span, "ok", about)
                 if made is not UNCHANGED:
                     if worker.port.outgoing:
                         await self._ready_to_record()
@@ -284,8 +119,7 @@ class Invoker:
                     if error is not None or _is_answer(result):
                         break
                 if self.told:
-                    latency_ms = (perf_counter() - started) * 1e3
-                    await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
+                    await self._tell_success(context, attempt, started)
                 break
             if unsent is not None:
                 if unsent[0]:
@@ -293,8 +127,7 @@ class Invoker:
                 if telling is not None:
                     await context._shield(telling)
                 elif self.told:
-                    latency_ms = (perf_counter() - started) * 1e3
-                    await self.broadcast.tell("node_success", context, attempt=0, latency_ms=latency_ms)
+                    await self._tell_success(context, 0, started)
             status = "ok" if error is None else trace_status(error)
         except (asyncio.CancelledError, TraceCancelled):
             context._cancel_sent = True
@@ -311,37 +144,40 @@ class Invoker:
             if first is not None:
                 first.close()  # its time was over before it was looked at
             if trace is not None:
-                if log is not None and log is trace.log:
-                    if context._keeps:
-                        log_changes(context, trace, log)
-                    data = None if error is None else {"error": error.to_payload()}
-                    log.end("node", worker.port.name, context._span, log.root, status, data)
-                if context._held is not None:
-                    self._release_held(context)
-                if context._turn is not None:
-                    context._turn.end(trace, worker.node.node_id)
-                trace.inflight -= 1
-                if not trace.inflight and not trace.queued and not trace.ended:
-                    self.table.finish(trace)
+                self._leave(worker, context, trace, log, status, error)
 
-    def _look_at_envelope(self, context: Context) -> None:
-        """The function has had the message in its hands: it may have a deadline now."""
-        trace = context._trace
-        envelope = context._envelope
-        if trace is not None and trace.plain and envelope is not None and envelope.deadline_s is not None:
-            trace.plain = False
-            self.table.deadlines.watch(envelope.deadline_s)
+    def _take(self, worker: Worker, context: Context, trace: Trace, late: bool) -> None:
+        """A message has arrived: give it its turn, and write that."""
+        floe, _, _, _, message_id = context._item
+        if trace.turns is not None and worker.limit > 1 and not late:
+            context._turn = take_turn(trace, worker.node.node_id)
+        log = trace.log
+        if log is None:
+            return
+        name, node_id = worker.port.name, worker.node.node_id
+        if late:
+            log.event("message.dequeued", floe.name, log.root, {"message_id": message_id})
+            context._span = log.start("node", name, log.root, {"message_id": message_id, "node_id": node_id})
+        elif not context._span:
+            context._span, context._attempt_span = log.taken(floe.name, log.root, message_id, name, node_id)
+        if trace.reruns is not None:
+            context._again = trace.reruns.pop(message_id, None)
 
-    def _release_held(self, context: Context) -> None:
-        """What the function fetched by itself is done with."""
-        self._look_at_envelope(context)
-        for held in context._held or ():
-            self.table.release(held)
-
-    async def _ready_to_record(self) -> None:
-        recorder = self.table.recorder
-        if recorder is not None and recorder.congested:
-            await recorder.wait_ready()
+    async def _call(self, worker: Worker, context: Context) -> Any:
+        """Check the input and call the function with it."""
+        _, message, payload, _, _ = context._item
+        validators = worker.validators
+        value = message
+        if validators.unwraps and is_message(message):
+            context._envelope = message
+            value = message.payload if payload is UNCHANGED else payload
+        elif payload is not UNCHANGED:
+            value = context.message
+        if self.interceptors:
+            return await self.interception.attempt(worker, context, value)
+        if validators.check_in is not None and type(value) is not validators.trusted_in:
+            value = validators.check_in(value)
+        return await self.call(worker, context, value)
 
     async def call(self, worker: Worker, context: Context, value: Any) -> Any:
         """Call the function, in context variables of its own."""
@@ -354,6 +190,38 @@ class Invoker:
         except StopIteration as stop:
             return stop.value
         return await self._await_function(worker, context, variables, coro, pending)
+
+    async def _tell_success(self, context: Context, attempt: int, started: float) -> None:
+        latency_ms = (perf_counter() - started) * 1e3
+        await self.broadcast.tell("node_success", context, attempt=attempt, latency_ms=latency_ms)
+
+    def _leave(
+        self,
+        worker: Worker,
+        context: Context,
+        trace: Trace,
+        log: TraceLog | None,
+        status: str,
+        error: FlowError | None,
+    ) -> None:
+        """The invocation is over: write that, let the next one have its turn, and count it out of the trace."""
+        if log is not None and log is trace.log:
+            if context._keeps:
+                log_changes(context, trace, log)
+            data = None if error is None else {"error": error.to_payload()}
+            log.end("node", worker.port.name, context._span, log.root, status, data)
+        if context._held is not None:
+            self._release_held(context)
+        if context._turn is not None:
+            context._turn.end(trace, worker.node.node_id)
+        trace.inflight -= 1
+        if not trace.inflight and not trace.queued and not trace.ended:
+            self.table.finish(trace)
+
+    async def _ready_to_record(self) -> None:
+        recorder = self.table.recorder
+        if recorder is not None and recorder.congested:
+            await recorder.wait_ready()
 
     async def _deliver(self, worker: Worker, context: Context, result: Any) -> FlowError | None:
         """Send a result on: to the successors, round the controller's loop, or straight to Rookery."""
@@ -409,26 +277,6 @@ class Invoker:
             context._give_up = self.engine.loop.call_later(
                 STUBBORN_GRACE_S, self.endings.give_up, worker, context, too_late
             )
-
-
-_MAX_KNOWN_TYPES = 4096
-_steers_controller: dict[type, bool] = {}
-
-
-def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
-    """Whether a result simply goes to the successors, in the trace that it was made in."""
-    if type(result) is not Message:
-        return not is_message(result) and trace_id_of(result) is None
-    values = result.__dict__
-    if trace is None or values["trace_id"] != trace.id or values["deadline_s"] is not None:
-        return False
-    kind = type(values["payload"])
-    steers = _steers_controller.get(kind)
-    if steers is None:
-        if len(_steers_controller) >= _MAX_KNOWN_TYPES:
-            _steers_controller.clear()
-        steers = _steers_controller[kind] = WM in kind.__mro__ or FinalAnswer in kind.__mro__
-    return not steers and (worker.validators.check_out is None or kind is worker.validators.trusted_out)
 
 
 def _is_answer(result: Any) -> bool:

@@ -12,13 +12,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from penguiflow.types import Message
 
-__all__ = ["Payload", "TraceLog", "TraceRecorder"]
+__all__ = ["Payload", "TraceHop", "TraceLog", "TraceRecorder"]
 
 
 class Payload(NamedTuple):
     """Marks a value inside an event's data that is stored as `{"type": "module:Class", "value": …}`."""
 
     value: Any
+
+
+class TraceHop(Protocol):
+    """An invocation that may turn out to be a whole hop: begun, not yet waited for anything, and soon done."""
+
+    span: str
+    """The node's span."""
+    attempt_span: str
+    """The span of its first attempt."""
+
+    def settle(self) -> None:
+        """It waits for something: what follows is written event by event."""
+        ...
+
+    def done(self, edge: str | None, message_id: str, content: Any, envelope: Message | None, *, given: bool) -> None:
+        """Write the end of both spans, and the message sent by `edge` (None: nothing is sent), as `put` has it.
+
+        `given` when somebody waits for the trace's results: the message has left its edge at once.
+        """
+        ...
 
 
 class TraceLog(Protocol):
@@ -52,6 +72,10 @@ class TraceLog(Protocol):
 
         Returns the ids of both spans.
         """
+        ...
+
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> TraceHop | None:
+        """As `taken`, of an invocation that is likely to be over in no time; None where `taken` is to be called."""
         ...
 
     def freeze(self, value: Any) -> Any:

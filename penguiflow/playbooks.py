@@ -59,6 +59,9 @@ class _NestedLog:
         self.freeze = log.freeze
         self.describe = log.describe
 
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> None:
+        """Every event for itself."""
+
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
         """The span is closed by whoever called the playbook."""
 

@@ -116,7 +116,7 @@ class Trace:
         self.parked = 0
         """Results that wait to be fetched."""
         self.plain = True
-        """Whether its messages need nothing but to be handed on: no log, no deadline, no turns, not cancelled."""
+        """Whether its messages need nothing but to be handed on: no deadline, no turns, no reruns, not cancelled."""
         self.cancelled = False
         self.backlog_logged = False
         """Whether the log says already that all its waiting messages were dropped."""
@@ -350,7 +350,6 @@ class TraceTable:
         trace.error = None
         if self.recorder is not None:
             trace.log = self.recorder.open(trace_id, data)
-            trace.plain = False
             if self.tape_of is not None:
                 trace.tape = self.tape_of(trace_id)
         return trace
@@ -370,7 +369,7 @@ class TraceTable:
             trace.error = held_error(trace)
             starved = True
         trace.ended = True
-        if trace.plain and trace.sink is None and status is None:
+        if trace.plain and trace.log is None and trace.sink is None and status is None:
             # What most traces are: nobody has asked to be told.
             if trace.parked:
                 trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None

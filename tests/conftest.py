@@ -17,7 +17,7 @@ from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
 from penguiflow.observer import Payload
 
 RUNTIME_TESTS = Path(__file__).parent / "penguiflow"
-HANG_S = 5.0
+HANG_S = 120.0
 """A test of the runtime that takes longer than this hangs."""
 MAX_TURNS = 1000
 
@@ -102,6 +102,9 @@ class RecordedTrace:
             data["meta"] = envelope.meta
             data["deadline_s"] = envelope.deadline_s
         self.event("message.enqueued", edge, span, data)
+
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> None:
+        """Every event for itself."""
 
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         self.event("message.dequeued", edge, parent, {"message_id": message_id})

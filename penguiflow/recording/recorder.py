@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
+from penguiflow.recording.hops import EVENTS_OF, FIRST_ATTEMPT, GIVEN, LAST, ON, OUT, Hop, HopSink
 from penguiflow.recording.logs import shown
 from penguiflow.recording.masking import Masker, key_beside
 from penguiflow.recording.payloads import cuts, encode_data
@@ -42,7 +43,8 @@ _STATUS_ONLY = {
 }
 _BARE = frozenset({"message.dequeued", "message.dropped"})
 """Kinds whose data hold nothing of the user's."""
-_FIRST_ATTEMPT = encode_data({"attempt": 0})
+_LOOK_EVERY = 32
+"""Hops after which it is looked whether the store can follow."""
 _MAX_REMEMBERED = 4096
 _edges: dict[str, bytes] = {}
 _node_ids: dict[str, bytes] = {}
@@ -100,6 +102,10 @@ class Recorder:
         if store is not None:
             self._writes.insert(0, store.sink.write)
         self._send: Callable[[EventRecord], None] = self._writes[0] if len(self._writes) == 1 else self._send_all
+        # Whoever looks on while it happens gets events; a store that is alone gets whole hops.
+        taker: object = None if store is None or sinks else store.sink
+        self.hops: HopSink | None = taker if isinstance(taker, HopSink) else None
+        self._unlooked = 0
         self._failed: set[int] = set()
         self._open: dict[str, _Track] = {}
         self._ended: dict[str, _Track] = {}
@@ -123,6 +129,14 @@ class Recorder:
         """Return once the store has committed all of this. Raises `StoreError` if it cannot."""
         if self._store is not None:
             await self._store.flush()
+
+    def may_hop(self) -> bool:
+        """Whether the store follows; asked for each hop."""
+        self._unlooked += 1
+        if self._unlooked < _LOOK_EVERY:
+            return True
+        self._unlooked = 0
+        return not self.congested
 
     def annotate(self, trace_id: str, data: Mapping[str, Any]) -> None:
         """Add to the `trace.start` of a trace that will be opened (its session, who asked for it …)."""
@@ -211,6 +225,7 @@ class _Log:
         "_epoch",
         "_headers",
         "_held_back",
+        "_hop",
         "_masker",
         "_name",
         "_recorder",
@@ -218,6 +233,7 @@ class _Log:
         "_spans",
         "_trace_id",
         "_track",
+        "hops",
         "propagates",
         "root",
     )
@@ -235,6 +251,9 @@ class _Log:
         self._closed = False
         self._cuts: list[dict[str, str]] = []
         self._held_back: HeldBack | None = None
+        self.hops = recorder.hops
+        self._hop: Hop | None = None
+        """The invocation that is under way and may become one record."""
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
@@ -246,6 +265,8 @@ class _Log:
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
         """Open a span; its id is the hexadecimal `seq` of its start."""
+        if self._hop is not None:
+            self.settle(self._hop)
         span = f"{self._track.next_seq:x}"
         if not self._closed:
             parent = parent or self.root
@@ -257,6 +278,8 @@ class _Log:
         self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
     ) -> None:
         """Close a span; one that is not open (any more) is left as it is."""
+        if self._hop is not None:
+            self.settle(self._hop)
         if self._spans.pop(span, None) is not None:
             if not data:
                 encoded = _STATUS_ONLY.get(status) or encode_data({"status": status})
@@ -268,6 +291,8 @@ class _Log:
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write one event of a span, or of the trace's own when that span is over."""
+        if self._hop is not None:
+            self.settle(self._hop)
         if not self._closed:
             known = self._spans.get(span)
             if known is None:
@@ -285,29 +310,33 @@ class _Log:
         """Write `message.enqueued` with its payload."""
         if self._closed:
             return
+        if self._hop is not None:
+            self.settle(self._hop)
+        data = self._put_data(edge, message_id, content, envelope)
+        known = self._spans.get(span)
+        if known is None:
+            span, known = self.root, self._spans[self.root]
+        self._write("message.enqueued", edge, span, known[0], data)
+
+    def _put_data(self, edge: str, message_id: str, content: Any, envelope: Message | None) -> bytes:
         ends = _edges.get(edge) or _remember_edge(edge)
         payload = self._masker.payload(content)
         if b'"repr":true' in payload or b',"lost":{' in payload:
             self._note_cuts(payload, message_id)
         if envelope is None:
-            data = b'{"payload":%b,"message_id":"%b",%b}' % (payload, message_id.encode(), ends)
-        else:
-            headers = envelope.headers
-            if headers is not self._headers[0]:
-                self._headers = (headers, self._encode(headers.model_dump()))
-            meta, deadline_s = envelope.meta, envelope.deadline_s
-            data = b'{"payload":%b,"message_id":"%b",%b,"headers":%b,"meta":%b,"deadline_s":%b}' % (
-                payload,
-                message_id.encode(),
-                ends,
-                self._headers[1],
-                self._encode(meta) if meta else b"{}",
-                b"null" if deadline_s is None else to_json(deadline_s),
-            )
-        known = self._spans.get(span)
-        if known is None:
-            span, known = self.root, self._spans[self.root]
-        self._write("message.enqueued", edge, span, known[0], data)
+            return b'{"payload":%b,"message_id":"%b",%b}' % (payload, message_id.encode(), ends)
+        headers = envelope.headers
+        if headers is not self._headers[0]:
+            self._headers = (headers, self._encode(headers.model_dump()))
+        meta, deadline_s = envelope.meta, envelope.deadline_s
+        return b'{"payload":%b,"message_id":"%b",%b,"headers":%b,"meta":%b,"deadline_s":%b}' % (
+            payload,
+            message_id.encode(),
+            ends,
+            self._headers[1],
+            self._encode(meta) if meta else b"{}",
+            b"null" if deadline_s is None else to_json(deadline_s),
+        )
 
     def _note_cuts(self, payload: bytes, message_id: str) -> None:
         """The trace's end tells where payloads cannot be rebuilt."""
@@ -318,6 +347,8 @@ class _Log:
 
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         """Write `message.dequeued`, and the starts of the node's span and of its first attempt."""
+        if self._hop is not None:
+            self.settle(self._hop)
         track = self._track
         seq = track.next_seq
         span, attempt = f"{seq + 1:x}", f"{seq + 2:x}"
@@ -337,7 +368,7 @@ class _Log:
         records = (
             (seq, epoch, trace_id, parent, known[0], ts, offset_ns, "message.dequeued", edge, b"{%b}" % message),
             (seq + 1, epoch, trace_id, span, parent, ts, offset_ns, "node.start", node, about),
-            (seq + 2, epoch, trace_id, attempt, span, ts, offset_ns, "attempt.start", node, _FIRST_ATTEMPT),
+            (seq + 2, epoch, trace_id, attempt, span, ts, offset_ns, "attempt.start", node, FIRST_ATTEMPT),
         )
         send = self._send
         for fields in records:
@@ -346,6 +377,59 @@ class _Log:
             except Exception:  # a listener's failure is none of the flow's
                 self._recorder._sink_failed()
         return span, attempt
+
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> Hop | None:
+        """The same as one record, if the store takes such, and if nothing else happens meanwhile."""
+        hops = self.hops
+        if hops is None or self._closed or not self._recorder.may_hop():
+            return None
+        if self._hop is not None:
+            self.settle(self._hop)
+        track = self._track
+        hop = Hop(
+            self,
+            hops,
+            track.next_seq,
+            (self._epoch, self._trace_id),
+            (edge, message_id, node, node_id),
+            (time_ns() // 1000 / 1e6, perf_counter_ns() - track.origin_ns),
+        )
+        if not hops.begin_hop(hop):
+            return None
+        track.next_seq += 3
+        self._hop = hop
+        return hop
+
+    def settle(self, hop: Hop) -> None:
+        """What has begun as a hop goes on as separate events."""
+        if self._hop is hop:
+            self._hop = None
+            for span, parent, kind in hop.spans():
+                self._spans[span] = (parent, kind, hop.node)
+            hop.leave()
+
+    def end_hop(
+        self, hop: Hop, edge: str | None, message_id: str, content: Any, envelope: Message | None, given: bool
+    ) -> None:
+        """An invocation that began as a hop is over."""
+        if self._closed:
+            return
+        track = self._track
+        sent = b"" if edge is None else self._put_data(edge, message_id, content, envelope)
+        elapsed_ns = perf_counter_ns() - track.origin_ns - hop.offset_ns
+        if self._hop is hop:
+            kind = LAST if edge is None else GIVEN if given else OUT if edge.endswith("->Rookery") else ON
+            if hop.complete(kind, edge, elapsed_ns, message_id, sent):
+                self._hop = None
+                track.next_seq += EVENTS_OF[kind] - 3
+                return
+            self.settle(hop)
+        self.end("attempt", hop.node, hop.attempt_span, hop.span, "ok", {"latency_ms": elapsed_ns / 1e6})
+        if edge is not None:
+            self._write("message.enqueued", edge, hop.span, self.root, sent)
+            if given:
+                self.event("message.dequeued", edge, self.root, {"message_id": message_id})
+        self.end("node", hop.node, hop.span, self.root, "ok")
 
     def freeze(self, value: Any) -> Any:
         """`{type, value}`, decoded."""
@@ -359,6 +443,8 @@ class _Log:
         """End what is still open, then the trace; a second call does nothing."""
         if self._closed:
             return
+        if self._hop is not None:
+            self.settle(self._hop)
         for stream, chunk in () if self._held_back is None else self._held_back.rest():
             self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
         ending: dict[str, Any]

@@ -350,6 +350,9 @@ class _Counting:
             self._tape.order.began()
         return span
 
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> None:
+        """Every event for itself."""
+
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         """A node takes a message."""
         spans = self._log.taken(edge, parent, message_id, node, node_id)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.hops import EVENTS_OF, TO_ROOKERY, expand, sent_record
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import pack, pack_columns
 from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
@@ -23,6 +24,8 @@ logger = logging.getLogger("penguiflow.state")
 
 CHUNK_EVENTS = 256
 CHUNK_BYTES = 256 * 1024
+_HOPS_AT_ONCE = CHUNK_EVENTS // max(EVENTS_OF.values())
+_MORE = {kind: count - 1 for kind, count in EVENTS_OF.items()}
 _YIELD_EVERY = 1000
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
 _ROWS_AT_ONCE = 32
@@ -42,18 +45,40 @@ class _Draft:
 
     def take(self, records: Sequence[EventRecord], writer: int) -> None:
         """Take events in order, as chunks. Raises what a malformed event makes raise."""
+        if len(records) <= _HOPS_AT_ONCE:
+            self._take_some(records, writer)
+            return
+        most = CHUNK_EVENTS
+        if any(record[7] in EVENTS_OF for record in records):
+            most = _HOPS_AT_ONCE
+        for first in range(0, len(records), most):
+            self._take_some(records[first : first + most], writer)
+
+    def _take_some(self, records: Sequence[EventRecord], writer: int) -> None:
+        """Not more than fit into one chunk."""
         row = self.row
-        first, count = records[0], len(records)
         # Most follow what is stored as they are, and go in together. (What two recorders mix up repeats itself.)
-        if count <= CHUNK_EVENTS and first[0] == row.events == records[-1][0] - count + 1 and not row.prefix:
+        if records[0][0] == row.events and not row.prefix:
             fields = tuple(zip(*records, strict=True))
-            if "trace.start" not in fields[7][1:] and sum(map(len, fields[9])) < min(CHUNK_BYTES, self.inline):
-                self._take_together(records, fields, writer)
+            kinds = fields[7]
+            last = records[-1]
+            count = len(records) + sum([kinds.count(kind) * more for kind, more in _MORE.items()])
+            after = last[0] + EVENTS_OF.get(last[7], 1)
+            if (
+                after == row.events + count
+                and "trace.start" not in kinds[1:]
+                and sum(map(len, fields[9])) < min(CHUNK_BYTES, self.inline)
+            ):
+                self._take_together(records, fields, after, writer)
                 return
+        if any(record[7] in EVENTS_OF for record in records):
+            records = [event for record in records for event in expand(record)]
         self._take_each(records, writer)
 
-    def _take_together(self, records: Sequence[EventRecord], fields: tuple[tuple[Any, ...], ...], writer: int) -> None:
-        row, last = self.row, records[-1]
+    def _take_together(
+        self, records: Sequence[EventRecord], fields: tuple[tuple[Any, ...], ...], after: int, writer: int
+    ) -> None:
+        row = self.row
         kinds: tuple[str, ...] = fields[7]
         if kinds[0] == "trace.start":
             row.begin(records[0], writer)
@@ -61,12 +86,14 @@ class _Draft:
         for index, kind in enumerate(kinds):
             if kind == "message.enqueued":
                 row.message(records[index])
+            elif kind in TO_ROOKERY:
+                row.message(sent_record(records[index]))
             elif kind == "trace.end":
                 row.finish(records[index])
-        self.chunks.append((row.events, last[0], data))
-        row.events += len(records)
+        self.chunks.append((row.events, after - 1, data))
+        row.events = after
         row.bytes += len(data)
-        row.updated = last[5]
+        row.updated = records[-1][5]
 
     def _take_each(self, records: Sequence[EventRecord], writer: int) -> None:
         row = self.row
@@ -217,6 +244,7 @@ class Batch:
             return 0
         del draft.chunks[chunks:]
         draft.row = row or self._fresh(trace_id, records[0], stored)
+        records = [event for record in records for event in expand(record)]
         sound = [record for record in records if _is_sound(record)]
         if sound:
             draft.take(sound, self._writer)

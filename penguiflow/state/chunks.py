@@ -3,7 +3,8 @@
 The first line is a JSON array of the columns (epoch, span, parent, time, offset, kind, name); the others are the
 events' data, JSON objects, in order. Positions are counted and the trace is known. Columns are written and read in one
 go each, and whoever wants few of the events decodes the data of those alone. What streams made is kept shorter: see
-coalesce.py. Databases of version 1 have a whole event in each line.
+coalesce.py. What one invocation did may be one event here, and is several again for whoever reads: recording/hops.py.
+Databases of version 1 have a whole event in each line.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.hops import EVENTS_OF, expand
 from penguiflow.recording.text import clean_text
 from penguiflow.state.coalesce import CHUNK, Form, take_out, weave_in
 
@@ -102,9 +104,20 @@ def unpack(data: bytes) -> Chunk:
             raise ValueError("columns of different length")
         if form is not None:
             chunk = Chunk._make(weave_in(chunk, form, rest[count:]))
+        if not EVENTS_OF.keys().isdisjoint(chunk.kinds):
+            chunk = _expanded(chunk)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise damaged(f"events cannot be read: {error}") from error
     return chunk
+
+
+def _expanded(chunk: Chunk) -> Chunk:
+    """With the events of hops one by one."""
+    fields: list[tuple[Any, ...]] = []
+    for epoch, span, parent, ts, offset, kind, name, data in zip(*chunk, strict=True):
+        record = EventRecord(0, epoch, "", span, parent, ts, offset, kind, name, data)
+        fields += [(event[1], *event[3:]) for event in expand(record)]
+    return Chunk._make(zip(*fields, strict=True))
 
 
 def damaged(what: str) -> sqlite3.DatabaseError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.hops import Hop
 from penguiflow.state.batch import Batch
 from penguiflow.state.errors import StoreError
 from penguiflow.state.files import explain
@@ -87,7 +88,7 @@ class Writer:
         self._path = path
         self.writer_id = writer
         self._inline = inline
-        self._queue: deque[EventRecord | _Write | _Job | _Closing] = deque()
+        self._queue: deque[EventRecord | Hop | _Write | _Job | _Closing] = deque()
         self._pending: list[EventRecord | _Write] = []
         """Taken from the queue and not committed."""
         self._jobs: deque[_Job | _Closing] = deque()
@@ -123,6 +124,21 @@ class Writer:
         if self._idle:
             self._idle = False
             self._wake.set()
+
+    def begin_hop(self, hop: Hop) -> bool:
+        """Take a whole invocation that begins; implements `HopSink`. False where each event is to be looked at."""
+        if self._guarded:
+            return False
+        self._bytes_in += _EVENT_OVERHEAD
+        self._queue.append(hop)
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+        return True
+
+    def grow(self, size: int, events: int = 0) -> None:
+        """One of those it took has become larger; implements `HopSink`."""
+        self._bytes_in += size + events * _EVENT_OVERHEAD
 
     @property
     def congested(self) -> bool:
@@ -291,6 +307,13 @@ class Writer:
             # What stands first is what there is most of.
             if type(item) is EventRecord or type(item) is _Write:
                 pending.append(item)
+            elif type(item) is Hop:
+                records, unfinished = item.take()
+                pending.extend(records)
+                if unfinished:
+                    # It was counted as one event without data.
+                    surplus = sum(len(record[9]) for record in records) + (len(records) - 1) * _EVENT_OVERHEAD
+                    self._bytes_out -= surplus
             elif isinstance(item, _Job | _Closing):
                 jobs.append(item)
 

@@ -11,7 +11,7 @@ import pytest
 
 from penguiflow import Headers, Message, PenguiFlow, StreamChunk
 
-HANG_S = 30.0
+HANG_S = 120.0
 
 
 class Outcome(NamedTuple):

@@ -39,7 +39,7 @@ EXAMPLES = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-HANG_S = 5.0
+HANG_S = 120.0
 MAX_TURNS = 5000
 
 

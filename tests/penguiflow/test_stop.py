@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.conftest import EventLog, MakeMessage, MakeNode, MemoryRecorder, Start, Until
 
 
-HANG_S = 5.0
+HANG_S = 120.0
 
 
 def flow_tasks() -> list[asyncio.Task[Any]]:
@@ -51,7 +51,9 @@ async def test_stop_ends_what_runs_and_leaves_no_task(
     assert not flow.running
     assert flow_tasks() == []
     cancelled = event_log.of_type("node_cancelled")
-    assert [(event.trace_id, event.trace_pending, event.trace_inflight) for event in cancelled] == [(None, None, 0)] * 10
+    assert [(event.trace_id, event.trace_pending, event.trace_inflight) for event in cancelled] == [
+        (None, None, 0)
+    ] * 10
     assert event_log.of_type("node_error") == []
     assert {log.status for log in recorder.logs} == {"cancelled"}
     recorder.check()

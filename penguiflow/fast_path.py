@@ -1,0 +1,277 @@
+"""The shortest way of a message through a node, which nearly all take."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
+from penguiflow.context import Context
+from penguiflow.controller import next_round
+from penguiflow.coroutines import raised, returned
+from penguiflow.current import CURRENT
+from penguiflow.endings import Endings
+from penguiflow.ids import send_id
+from penguiflow.interception import Interception
+from penguiflow.traces import trace_id_of
+from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
+from penguiflow.validation import is_message, rewrap
+
+if TYPE_CHECKING:
+    from penguiflow.core import PenguiFlow
+    from penguiflow.observer import TraceHop
+    from penguiflow.traces import Trace
+    from penguiflow.worker import Engine, Worker
+
+__all__ = ["FastPath"]
+
+_new_context = Context.__new__
+
+
+class FastPath(ABC):
+    """Handles messages without waiting; hands over to `activate` whatever needs more."""
+
+    def __init__(self, engine: Engine, flow: PenguiFlow) -> None:
+        self.engine = engine
+        self.flow = flow
+        self.broadcast = flow._broadcast
+        self.table = flow._table
+        self.base_context = contextvars.copy_context()
+        """What every invocation's context variables begin with."""
+        self.interceptors = flow._interceptors
+        self.interception = Interception(self)
+        self.endings = Endings(flow)
+        self.told = False
+        """Whether anybody listens to the events of successful invocations."""
+        self.watched = False
+        """Whether there is more to every invocation than its function and its listeners."""
+        self.listeners = False
+        """Whether middlewares are told of every invocation."""
+
+    def refresh(self) -> None:
+        """Notice who listens or intercepts, from now on."""
+        broadcast = self.broadcast
+        self.told = broadcast.wanted(logging.INFO)
+        self.watched = bool(self.interceptors) or self.flow._mirror is not None or broadcast.kept(logging.INFO)
+        self.listeners = bool(broadcast.middlewares)
+
+    def step(self, worker: Worker, item: Item) -> tuple[Context, Coroutine[Any, Any, None]] | None:  # noqa: C901
+        """Handle one message without waiting. Where that does not do: the invocation, and what is left of it.
+
+        Every hop takes this path. What most have in common is written out, because a call costs as much as the work:
+        input and result of the registered types, a function that does not wait, nobody who listens, room on the edges.
+        """
+        _, message, payload, trace, _ = item
+        context = _new_context(Context)
+        context._port = port = worker.port
+        context._item = item
+        hop = None
+        if trace is not None:
+            trace.queued -= 1
+            trace.inflight += 1
+            if not trace.plain:
+                return context, self.activate(worker, context)
+        if self.watched:
+            return context, self.activate(worker, context)
+        envelope: Message | None = None
+        value = message
+        kind = type(message)
+        if kind is Message:
+            if worker.unwraps:
+                context._envelope = envelope = message
+                value = message.payload if payload is UNCHANGED else payload
+                kind = type(value)
+            elif payload is not UNCHANGED:
+                value = rewrap(message, payload)
+                context._item = (item[0], value, UNCHANGED, trace, item[4])
+        if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
+            return context, self.activate(worker, context)
+        if trace is not None and trace.log is not None:
+            hop = trace.log.begin(item[0].name, item[4], port.name, worker.node.node_id)
+            if hop is None:
+                return context, self.activate(worker, context)
+            context._span, context._attempt_span = hop.span, hop.attempt_span
+        if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
+            if hop is not None:
+                hop.settle()
+            return context, self.activate(worker, context, telling=telling)
+        started = perf_counter()
+        variables = self.base_context.copy()
+        if hop is not None and CURRENT.wanted:
+            CURRENT.enter(variables, context)
+        try:
+            coro = worker.func(value, context)
+            pending = variables.run(coro.send, None)
+        except StopIteration as stop:
+            result = stop.value
+        except BaseException as failure:
+            return context, self.activate(worker, context, started, raised(failure))
+        else:
+            if hop is not None:
+                hop.settle()
+            first = self._await_function(worker, context, variables, coro, pending)
+            return context, self.activate(worker, context, started, first)
+        if hop is not None and trace is not None:
+            if not self._send_recorded(worker, context, trace, hop, result):
+                return context, self.activate(worker, context, started, returned(result))
+        elif result is not None:
+            if trace is not None and not trace.plain:
+                return context, self.activate(worker, context, started, returned(result))
+            outgoing = port.outgoing
+            kind = type(result)
+            if kind is worker.plain_out and envelope is not None:
+                message = context._envelope
+                payload = result
+            elif (
+                worker.loop
+                and trace is not None
+                and (kind is Message or envelope is not None)
+                and (following := next_round(context, value, result, trace.id)) is not None
+            ):
+                message = following if envelope is None else envelope
+                payload = UNCHANGED if envelope is None else following
+                outgoing = worker.loop
+            elif kind is worker.plain_out or (
+                (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
+            ):
+                message = result
+                payload = UNCHANGED
+            else:
+                return context, self.activate(worker, context, started, returned(result))
+            ready = self.engine.ready
+            for floe in outgoing:
+                size = floe.size
+                if 0 < floe.maxsize <= size:
+                    unsent = (outgoing[outgoing.index(floe) :], message, payload)
+                    return context, self.activate(worker, context, started, unsent=unsent)
+                if trace is not None:
+                    if not floe.is_exit:
+                        trace.queued += 1
+                    elif trace.sink is None:
+                        trace.parked += 1
+                    elif trace.sink.full:
+                        unsent = (outgoing[outgoing.index(floe) :], message, payload)
+                        return context, self.activate(worker, context, started, unsent=unsent)
+                    else:
+                        trace.sink.put(whole(message, payload))
+                        continue
+                floe.size = size + 1
+                inbox = floe.inbox
+                inbox.items.append((floe, message, payload, trace, ""))
+                target = inbox.worker
+                if target is None or inbox.getters:
+                    inbox.arrived(floe)
+                elif not target.listed and target.running < target.limit:
+                    # A carrier is at it: nobody needs to be woken.
+                    target.listed = True
+                    ready.append(target)
+        if self.listeners:
+            latency_ms = (perf_counter() - started) * 1e3
+            telling = self.broadcast.tell_now("node_success", context, trace, latency_ms)
+            if telling is not None:
+                return context, self.activate(worker, context, started, unsent=((), None, None), telling=telling)
+        if trace is not None:
+            if context._held is not None:
+                self._release_held(context)
+            trace.inflight -= 1
+            if not trace.inflight and not trace.queued and not trace.ended:
+                self.table.finish(trace)
+        return None
+
+    def _send_recorded(self, worker: Worker, context: Context, trace: Trace, hop: TraceHop, result: Any) -> bool:
+        """Send a result on and write what the invocation did; False, and nothing done, where that is not so simple."""
+        port = worker.port
+        if not trace.plain or context._keeps or worker.loop or len(port.outgoing) > 1:
+            return False
+        if result is None or not port.outgoing:
+            hop.done(None, "", None, None, given=False)
+            return True
+        envelope = context._envelope
+        if envelope is not None and envelope.deadline_s is not None:
+            return False  # the function has given it one
+        message, payload = result, UNCHANGED
+        kind = type(result)
+        if kind is worker.plain_out and envelope is not None:
+            message, payload = envelope, result
+        elif kind is not worker.plain_out and not (
+            (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
+        ):
+            return False
+        floe = port.outgoing[0]
+        sink = trace.sink if floe.is_exit else None
+        content = payload_of(message, payload)
+        full = sink.full if sink is not None else 0 < floe.maxsize <= floe.size
+        if full or StreamChunk in type(content).__mro__:
+            return False
+        message_id = send_id(port.name, context._item[4], floe.name, context._ordinal)
+        envelope = message if is_message(message) else None
+        hop.done(floe.name, message_id, content, envelope, given=sink is not None)
+        if sink is not None:
+            sink.put(whole(message, payload))
+            return True
+        if floe.is_exit:
+            trace.parked += 1
+        else:
+            trace.queued += 1
+        floe.put((floe, message, payload, trace, message_id))
+        return True
+
+    @abstractmethod
+    async def activate(
+        self,
+        worker: Worker,
+        context: Context,
+        started: float = 0.0,
+        first: Coroutine[Any, Any, Any] | None = None,
+        unsent: tuple[Sequence[Floe], Any, Any] | None = None,
+        telling: Coroutine[Any, Any, None] | None = None,
+    ) -> None:
+        """Handle one message from beginning to end, or from where `step` left it."""
+
+    @abstractmethod
+    async def call(self, worker: Worker, context: Context, value: Any) -> Any:
+        """Call the function, in context variables of its own."""
+
+    @abstractmethod
+    def _await_function(
+        self, worker: Worker, context: Context, variables: contextvars.Context, coro: Any, pending: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Go on with a function that has to wait."""
+
+    def _look_at_envelope(self, context: Context) -> None:
+        """The function has had the message in its hands: it may have a deadline now."""
+        trace = context._trace
+        envelope = context._envelope
+        if trace is not None and trace.plain and envelope is not None and envelope.deadline_s is not None:
+            trace.plain = False
+            self.table.deadlines.watch(envelope.deadline_s)
+
+    def _release_held(self, context: Context) -> None:
+        """What the function fetched by itself is done with."""
+        self._look_at_envelope(context)
+        for held in context._held or ():
+            self.table.release(held)
+
+
+_MAX_KNOWN_TYPES = 4096
+_steers_controller: dict[type, bool] = {}
+
+
+def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
+    """Whether a result simply goes to the successors, in the trace that it was made in."""
+    if type(result) is not Message:
+        return not is_message(result) and trace_id_of(result) is None
+    values = result.__dict__
+    if trace is None or values["trace_id"] != trace.id or values["deadline_s"] is not None:
+        return False
+    kind = type(values["payload"])
+    steers = _steers_controller.get(kind)
+    if steers is None:
+        if len(_steers_controller) >= _MAX_KNOWN_TYPES:
+            _steers_controller.clear()
+        steers = _steers_controller[kind] = WM in kind.__mro__ or FinalAnswer in kind.__mro__
+    return not steers and (worker.validators.check_out is None or kind is worker.validators.trusted_out)

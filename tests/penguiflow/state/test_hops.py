@@ -1,0 +1,278 @@
+"""An invocation that goes the shortest way is stored as one record, and read as the events that it was."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from penguiflow import Headers, Message, Node, NodePolicy, PenguiFlow, StreamChunk, create
+from penguiflow.recording import EventRecord, Recorder, TraceEvent
+from penguiflow.recording.hops import EVENTS_OF, expand
+from penguiflow.state.chunks import unpack
+
+HEADERS = Headers(tenant="acme")
+
+
+class Line(BaseModel):
+    text: str
+
+
+class Listed:
+    def __init__(self) -> None:
+        self.records: list[EventRecord] = []
+
+    def write(self, record: EventRecord) -> None:
+        self.records.append(record)
+
+
+async def hands_on(message: Any, ctx: Any) -> Any:
+    return message
+
+
+async def swallows(message: Any, ctx: Any) -> None:
+    return None
+
+
+async def waits(message: Any, ctx: Any) -> Any:
+    await asyncio.sleep(0)
+    return message
+
+
+async def sends(message: Any, ctx: Any) -> Any:
+    ctx.emit_nowait(message)
+    return message
+
+
+async def fails_once(message: Any, ctx: Any) -> Any:
+    if not ctx.trace_state.setdefault("tried", 0):
+        ctx.trace_state["tried"] += 1
+        raise ValueError("once")
+    return message
+
+
+async def records(message: Any, ctx: Any) -> Any:
+    await ctx.record("length", len, "four")
+    return message
+
+
+async def streams(message: Any, ctx: Any) -> Any:
+    await ctx.emit_chunk(parent=message, text="a", done=True)
+    return message
+
+
+async def gives_chunk(message: Any, ctx: Any) -> Any:
+    return StreamChunk(stream_id="s", seq=0, text="x", done=True)
+
+
+async def keeps(message: Any, ctx: Any) -> Any:
+    ctx.trace_state["seen"] = [1]
+    return message
+
+
+async def meta(message: Any, ctx: Any) -> Any:
+    if isinstance(message, Message):
+        message.meta["by"] = "name -> with \n and \x1f and 🐧"
+    return message
+
+
+KINDS: list[Callable[[Any, Any], Any]] = [
+    hands_on, swallows, waits, sends, fails_once, records, streams, gives_chunk, keeps, meta,
+]  # fmt: skip
+
+ONE_AT_A_TIME = [hands_on, swallows, waits, fails_once, records]
+
+
+def chain(functions: list[Callable[[Any, Any], Any]]) -> PenguiFlow:
+    policy = NodePolicy(validate="none", max_retries=1, backoff_base=0.0)
+    nodes = [Node(function, name=f"n\n{index}", policy=policy) for index, function in enumerate(functions)]
+    return create(*(node.to(after) for node, after in itertools.pairwise(nodes)), nodes[-1].to())
+
+
+async def run_with(flow: PenguiFlow, recorder: Recorder, payloads: list[Any], *, fetched: bool) -> None:
+    flow.run(recorder=recorder)
+    for number, payload in enumerate(payloads):
+        message = Message(payload=payload, headers=HEADERS, trace_id=f"t{number}")
+        if fetched:
+            await flow.emit(message)
+        else:
+            async for _ in flow.stream(message):
+                pass
+    await flow.stop(drain=not fetched)
+
+
+_NOT_THE_SAME_TWICE = {"node_id", "latency_ms", "environment", "sleep_s", "duration_ms", "error"}
+
+
+def told(events: list[TraceEvent]) -> list[tuple[Any, ...]]:
+    """What the events say, without times."""
+    found = []
+    for event in events:
+        data = {key: value for key, value in event.data.items() if key not in _NOT_THE_SAME_TWICE}
+        found.append((event.seq, event.epoch, event.span_id, event.parent_id, event.kind, event.name, data))
+    return found
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+@pytest.mark.parametrize("function", KINDS)
+async def test_what_is_read_is_what_happened(function: Any, fetched: bool, tmp_path: Path, open_store: Any) -> None:
+    # Between two that go the shortest way; the event-by-event log of the same run says what is right.
+    functions = [hands_on, function, hands_on]
+    listed = Listed()
+    await run_with(chain(functions), Recorder(listed), ["x", Line(text="y")], fetched=fetched)
+    store = open_store(tmp_path / "state.db")
+    await run_with(chain(functions), Recorder(store=store), ["x", Line(text="y")], fetched=fetched)
+    await store.flush()
+    for trace_id in ("t0", "t1"):
+        stored = await store.load_events(trace_id)
+        assert told(stored) == told([record.decode() for record in listed.records if record.trace_id == trace_id])
+        assert [event.offset_ns for event in stored] == sorted(event.offset_ns for event in stored)
+        trace = await store.get_trace(trace_id)
+        assert trace is not None
+        assert trace.events == len(stored)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from([hands_on, swallows, waits, fails_once, records]), min_size=1, max_size=6),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_any_chain_and_any_number(functions: list[Any], count: int, fetched: bool) -> None:
+    async def both() -> tuple[Listed, list[list[EventRecord]]]:
+        listed, hops = Listed(), Hops()
+        payloads = list(range(count))
+        await run_with(chain(functions), Recorder(listed), payloads, fetched=fetched)
+        await run_with(chain(functions), Recorder(store=hops), payloads, fetched=fetched)  # type: ignore[arg-type]
+        return listed, hops.events()
+
+    listed, stored = asyncio.run(both())
+    by_trace: dict[str, list[TraceEvent]] = {}
+    for record in listed.records:
+        by_trace.setdefault(record.trace_id, []).append(record.decode())
+    assert [told([record.decode() for record in records]) for records in stored] == list(map(told, by_trace.values()))
+
+
+class Hops:
+    """A store of whole hops that takes them in the middle now and then."""
+
+    congested = False
+    path = None
+
+    def __init__(self) -> None:
+        self.sink = self
+        self.taken: list[EventRecord] = []
+        self.waiting: list[Any] = []
+        self.begun = 0
+
+    def begin_hop(self, hop: Any) -> bool:
+        self.begun += 1
+        if self.begun % 5 == 0:
+            return False
+        self.waiting.append(hop)
+        if self.begun % 3 == 0:
+            self.look()
+        return True
+
+    def grow(self, size: int, events: int = 0) -> None:
+        """It has room."""
+
+    def write(self, record: EventRecord) -> None:
+        self.waiting.append(record)
+
+    def look(self) -> None:
+        for item in self.waiting:
+            records = (item,) if isinstance(item, EventRecord) else item.take()[0]
+            self.taken += [event for record in records for event in expand(record)]
+        self.waiting.clear()
+
+    def durable(self) -> None:
+        """Nobody waits."""
+
+    def events(self) -> list[list[EventRecord]]:
+        self.look()
+        found: dict[str, list[EventRecord]] = {}
+        for record in self.taken:
+            found.setdefault(record.trace_id, []).append(record)
+        return list(found.values())
+
+
+async def test_one_record_for_a_whole_hop(tmp_path: Path, open_store: Any) -> None:
+    store = open_store(tmp_path / "state.db")
+    flow = chain([hands_on] * 5)
+    flow.run(state_store=store)
+    await flow.call(Message(payload="x", headers=HEADERS, trace_id="t"))
+    await flow.stop()
+    await store.close()
+    with closing(sqlite3.connect(store.path)) as connection:
+        ((data,),) = connection.execute("SELECT data FROM event_chunks").fetchall()
+    lines = data.split(b"\n")[1:]
+    assert len(lines) == 1 + 1 + 5 + 1
+    assert len(unpack(data).kinds) == 1 + 1 + 5 * 6 + 1 + 1
+
+
+async def test_a_function_that_holds_the_loop_is_in_the_log_meanwhile(tmp_path: Path, open_store: Any) -> None:
+    store = open_store(tmp_path / "state.db")
+    seen = threading.Event()
+
+    async def holds(message: Any, ctx: Any) -> Any:
+        assert seen.wait(60)
+        return message
+
+    def look() -> None:
+        with closing(sqlite3.connect(store.path)) as connection:
+            while True:
+                chunks = connection.execute("SELECT data FROM event_chunks").fetchall()
+                if any("node.start" in unpack(data).kinds for (data,) in chunks):
+                    break
+        seen.set()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    flow = chain([holds, hands_on])
+    flow.run(state_store=store)
+    result = await flow.call(Message(payload="x", headers=HEADERS, trace_id="t"))
+    await flow.stop()
+    await store.flush()
+    looking.join(60)
+    assert result.payload == "x"
+    events = await store.load_events("t")
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert [event.kind for event in events].count("node.end") == 2
+    assert not store.congested
+    await store.close()
+
+
+async def test_a_long_trace_of_hops_is_cut_into_pieces(tmp_path: Path, open_store: Any) -> None:
+    store = open_store(tmp_path / "state.db")
+    flow = chain([hands_on] * 401)
+    flow.run(state_store=store)
+    await flow.call(Message(payload="x", headers=HEADERS, trace_id="t"))
+    await flow.stop()
+    await store.flush()
+    events = await store.load_events("t")
+    assert [event.seq for event in events] == list(range(2 + 401 * 6 + 1 + 1))
+    page = await store.load_events("t", after=1000, limit=7)
+    assert page == events[1001:1008]
+    await store.close()
+    with closing(sqlite3.connect(store.path)) as connection:
+        pieces = connection.execute("SELECT first_seq, last_seq, data FROM event_chunks ORDER BY first_seq").fetchall()
+    assert all(len(unpack(data).kinds) == last - first + 1 <= 256 for first, last, data in pieces)
+
+
+@pytest.mark.parametrize("kind", EVENTS_OF)
+@pytest.mark.parametrize("data", [b"", b"{}", b"\x1f".join([b"1"] * 3), b"\x1f".join([b"x"] * 7)])
+def test_a_damaged_hop_is_a_damaged_file(kind: str, data: bytes) -> None:
+    head = b'[0,["1"],["0"],[1.0],[1],["%b"],["n"]]' % kind.encode()
+    with pytest.raises(sqlite3.DatabaseError, match="events cannot be read"):
+        unpack(head + b"\n" + data)
