@@ -97,10 +97,10 @@ def _plainly_takes_two(func: Any) -> bool:
 class Node:
     """An async function `(message, ctx) -> result` that a flow can run."""
 
-    func: Callable[..., Awaitable[Any]]
+    func: Callable[..., Awaitable[Any]] = field(repr=False)
     name: str | None = None
-    policy: NodePolicy = field(default_factory=NodePolicy)
-    allow_cycle: bool = False
+    policy: NodePolicy = field(default_factory=NodePolicy, repr=False)
+    allow_cycle: bool = field(default=False, repr=False)
     """Whether an edge from the node to itself is meant."""
     node_id: str = field(init=False, default_factory=new_id)
 

@@ -237,7 +237,7 @@ _carries_trace: dict[type, bool] = {}
 
 
 def trace_id_of(msg: Any) -> str | None:
-    """The trace id that an object carries, if it carries one."""
+    """The trace id that an object carries, if it carries one: a string, but programs also use numbers and UUIDs."""
     kind = type(msg)
     carries = _carries_trace.get(kind)
     if carries is None:
@@ -248,8 +248,8 @@ def trace_id_of(msg: Any) -> str | None:
         _carries_trace[kind] = carries
     if not carries:
         return None
-    trace_id = getattr(msg, "trace_id", None)
-    return trace_id if isinstance(trace_id, str) else None
+    trace_id: str | None = getattr(msg, "trace_id", None)
+    return None if type(trace_id).__hash__ is None else trace_id
 
 
 _BARE = frozenset({str, bytes, int, float, bool, dict, list, tuple, set, frozenset, type(None)})
@@ -349,7 +349,7 @@ class TraceTable:
         trace.ended = trace.stopped = False
         trace.error = None
         if self.recorder is not None:
-            trace.log = self.recorder.open(trace_id, data)
+            trace.log = self.recorder.open(str(trace_id), data)
             if self.tape_of is not None:
                 trace.tape = self.tape_of(trace_id)
         return trace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from penguiflow import WM, Context, FlowError, Message, ModelRegistry, Node, NodePolicy, call_playbook, create
 
 if TYPE_CHECKING:
-    from tests.conftest import EventLog, MakeMessage, MakeNode, Start, Until
+    from tests.conftest import EventLog, MakeMessage, MakeNode, MemoryRecorder, Start, Until
 
 
 async def answers_anew(message: Message, ctx: Context) -> Message:
@@ -240,6 +241,29 @@ async def test_whatever_can_carry_a_trace_id_does(start: Start, make_node: MakeN
     async with asyncio.timeout(30):
         await flow.emit(value, trace_id="t")
         assert await flow.fetch(trace_id="t") is value
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_a_trace_id_need_not_be_a_string(
+    start: Start, make_node: MakeNode, recorder: MemoryRecorder, recorded: bool
+) -> None:
+    class Job:
+        trace_id: Any = None
+
+    flow = start(create(make_node().to()), **({"recorder": recorder} if recorded else {}))
+    async with asyncio.timeout(30):
+        names: list[Any] = [7, UUID(int=7)]
+        for name in names:
+            job = Job()
+            await flow.emit(job, trace_id=name)
+            assert await flow.fetch(trace_id=name) is job
+    odd = Job()
+    odd.trace_id = ["cannot", "name", "anything"]
+    await flow.emit(odd)
+    assert await flow.fetch() is odd
+    if recorded:
+        assert [log.trace_id for log in recorder.logs][:2] == ["7", str(UUID(int=7))]
+        recorder.check()
 
 
 async def test_validators_of_a_model_run_at_each_hop(start: Start, make_message: MakeMessage) -> None:

@@ -24,6 +24,11 @@ def test_a_node_is_known_by_its_function() -> None:
     assert Node(fetch_page, name="page").name == "page"
 
 
+def test_a_node_is_shown_by_its_name() -> None:
+    node = Node(fetch_page)
+    assert repr(node) == f"Node(name='fetch_page', node_id='{node.node_id}')"
+
+
 def test_nodes_are_compared_by_identity_not_by_name() -> None:
     first, second = Node(fetch_page), Node(fetch_page)
     assert first != second
