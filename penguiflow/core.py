@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.deadlines import deadline_of
+from penguiflow.draining import Draining
 from penguiflow.egress import Egress
 from penguiflow.errors import FlowError
 from penguiflow.graph import CycleError, Graph
@@ -52,7 +52,6 @@ __all__ = [
     "create",
 ]
 
-logger = logging.getLogger("penguiflow.core")
 DEFAULT_QUEUE_MAXSIZE = 64
 """Messages that wait on one edge before its sender has to."""
 
@@ -97,7 +96,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._results_maxsize = queue_maxsize * max(1, len(self._graph.egress))
         self._egress = Egress(self._rookery)
         self._roundtrips = Roundtrips(self._table, self._egress, self._results_maxsize)
-        self._draining = False
+        self._draining = Draining(self)
 
     def _port(self, owner: Node | Endpoint) -> Port:
         port = Port(owner, self, self._graph.inboxes[owner])
@@ -189,13 +188,14 @@ class PenguiFlow(FlowCalls, FlowServices):
         """Cancel what is under way, answer whoever waits, and return when nothing runs any more.
 
         Messages that wait on an edge stay there and are handled after a later `run`. With `drain` the flow first takes
-        no more messages (`RuntimeError`) and finishes those that it has, for at most `timeout` seconds.
+        no more messages from outside (`RuntimeError`) and finishes those that it has, with all that its nodes send
+        meanwhile, for at most `timeout` seconds. Results have to be fetched where there is no room for them.
         """
         engine = self._engine
         if engine is None:
             return
         if drain:
-            await self._drain(engine, timeout)
+            await self._draining.drain(engine, timeout)
         self._table.condemn_all("the flow was stopped")
         for task in list(self._external):
             task.cancel()
@@ -207,22 +207,8 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._engine = None
         self._table.end_all("the flow was stopped")
         self._roundtrips.clear()
-        self._draining = False
+        self._draining.over()
         await self._broadcast.settle()
-
-    async def _drain(self, engine: Engine, timeout: float | None) -> None:
-        if asyncio.current_task() in engine.carriers:
-            raise RuntimeError("a node cannot wait until its own flow is drained")
-        self._draining = True
-        try:
-            async with asyncio.timeout(timeout):
-                await engine.quiet()
-        except TimeoutError:
-            left = sum(trace.pending for trace in self._table.traces.values())
-            logger.warning("drain_timeout", extra={"event": "drain_timeout", "timeout_s": timeout, "pending": left})
-        except BaseException:
-            self._draining = False
-            raise
 
     # In and out
 
@@ -232,8 +218,8 @@ class PenguiFlow(FlowCalls, FlowServices):
         With `trace_id` the message joins that trace, and `fetch(trace_id=…)` gives its result: a second emit for
         the same trace waits until that was fetched.
         """
-        if self._draining:
-            self._refuse_if_draining()
+        if self._draining.asked:
+            self._draining.refuse()
         if trace_id is None and self._table.recorder is None and self._mirror is None and self._admit(msg, to):
             return
         if self._is_echo(msg):
@@ -346,9 +332,7 @@ class PenguiFlow(FlowCalls, FlowServices):
     # Between the parts
 
     def _refuse_if_draining(self) -> None:
-        inside = self._engine is not None and asyncio.current_task() in self._engine.carriers
-        if self._draining and not inside:
-            raise RuntimeError("PenguiFlow is stopping: it takes no more messages")
+        self._draining.refuse()
 
     def _admit(self, msg: Any, to: NodeTargets) -> bool:
         """Take in a message that nobody records if there is room for it; what most emits are."""

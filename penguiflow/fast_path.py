@@ -41,6 +41,7 @@ class FastPath(ABC):
         self.broadcast = flow._broadcast
         self.table = flow._table
         self.base_context = contextvars.copy_context()
+        flow._draining.mark(self.base_context)
         """What every invocation's context variables begin with."""
         self.interceptors = flow._interceptors
         self.interception = Interception(self)

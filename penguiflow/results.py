@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from penguiflow.egress import Durable
 from penguiflow.errors import FlowError
 from penguiflow.types import Message, StreamChunk
 
-__all__ = ["LastResult", "ResultQueue"]
+__all__ = ["LastResult", "ResultQueue", "ResultSink"]
+
+
+class ResultSink(Protocol):
+    """Takes what a trace delivers, in place of the common egress queue."""
+
+    takes_children: bool
+    """Whether it also takes what traces deliver that were made in its own."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the next result has to wait."""
+        ...
+
+    async def wait_room(self) -> None:
+        """Return once a result fits."""
+        ...
+
+    def put(self, result: Any) -> None:
+        """Take one result."""
+        ...
+
+    def finish(self, error: FlowError | None) -> None:
+        """The trace is over; `error` is why it failed, if it did."""
+        ...
 
 
 def is_chunk(result: Any) -> bool:

@@ -41,12 +41,19 @@ class Roundtrips:
         """Whether anything was ever emitted for a named trace."""
         self._open: dict[str, asyncio.Event] = {}
         """Set when the first result of the trace was fetched."""
+        self._stops = 0
 
     async def begin(self, trace_id: str) -> None:
-        """Subscribe to the trace, once an earlier roundtrip of the same trace is over."""
+        """Subscribe to the trace, once an earlier roundtrip of the same trace is over.
+
+        Raises `RuntimeError` when the flow stops meanwhile.
+        """
         self.enabled = True
+        stops = self._stops
         while trace_id in self._open:
             await self._open[trace_id].wait()
+            if self._stops != stops:
+                raise RuntimeError("PenguiFlow is not running: it was stopped while the message waited for its turn")
         self._open[trace_id] = asyncio.Event()
         self._forget_finished(trace_id)
         self._subscribe(trace_id)
@@ -121,7 +128,8 @@ class Roundtrips:
         return True
 
     def clear(self) -> None:
-        """Let everybody go on who waits for a turn."""
+        """Turn everybody away who waits for a turn."""
+        self._stops += 1
         for ended in self._open.values():
             ended.set()
         self._open.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from penguiflow.node_state import Logged
     from penguiflow.observer import TraceLog, TraceRecorder
     from penguiflow.reruns import Again
+    from penguiflow.results import ResultQueue, ResultSink
     from penguiflow.turns import Turn
 
-__all__ = ["STUBBORN_GRACE_S", "ResultSink", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
+__all__ = ["STUBBORN_GRACE_S", "Trace", "TraceCancelled", "TraceTable", "trace_status"]
 
 
 STUBBORN_GRACE_S = 1.0
@@ -38,30 +39,6 @@ class TraceCancelled(Exception):
     def __init__(self, trace_id: str | None) -> None:
         super().__init__(f"trace cancelled: {trace_id}")
         self.trace_id = trace_id
-
-
-class ResultSink(Protocol):
-    """Takes what a trace delivers, in place of the common egress queue."""
-
-    takes_children: bool
-    """Whether it also takes what traces deliver that were made in its own."""
-
-    @property
-    def full(self) -> bool:
-        """Whether the next result has to wait."""
-        ...
-
-    async def wait_room(self) -> None:
-        """Return once a result fits."""
-        ...
-
-    def put(self, result: Any) -> None:
-        """Take one result."""
-        ...
-
-    def finish(self, error: FlowError | None) -> None:
-        """The trace is over; `error` is why it failed, if it did."""
-        ...
 
 
 class Trace:
@@ -274,7 +251,7 @@ class TraceTable:
         """Gives the recording that answers a trace's calls, where there are traces that have one."""
         self.origin = ""
         """What the ids of messages from outside begin with, where that is not the root of their trace."""
-        self.sinks: dict[str, ResultSink] = {}
+        self.sinks: dict[str, ResultQueue] = {}
         """Who waits for traces that may not have begun."""
         self.deadlines = Deadlines()
         """Looks at messages that wait for a node when their time is over."""
@@ -476,6 +453,8 @@ class TraceTable:
         self.traces.clear()
         self.ending = False
         for sink in self.sinks.values():
+            if sink.finished:
+                continue
             sink.finish(FlowError(trace_id=None, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=reason))
         self.sinks.clear()
 

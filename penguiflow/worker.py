@@ -119,6 +119,7 @@ class Engine:
         """
         self.stopping = True
         self.invoker.table.deadlines.stop()
+        self._came_to_rest()
         for worker in self.workers:
             worker.port.inbox.worker = worker.port.inbox.engine = None
         current = asyncio.current_task()
@@ -152,9 +153,12 @@ class Engine:
                     self.invoker.table.answer(context._trace)
 
     async def quiet(self) -> None:
-        """Return once no message waits for a node, none is being handled, and no sender from outside waits for room."""
+        """Return once no message waits for a node, none is being handled, and no sender from outside waits for room.
+
+        At once when the engine stops.
+        """
         calm = False
-        while True:
+        while not self.stopping:
             if not self._is_quiet():
                 calm = False
                 waiter = self.loop.create_future()
