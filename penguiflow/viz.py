@@ -18,8 +18,12 @@ ENDPOINTS = (OPEN_SEA, ROOKERY)
 """Where messages come from and where they go; no nodes of the flow."""
 
 _STYLES = {
-    "controller_loop": "fill:#fef3c7,stroke:#b45309,color:#78350f",
-    "endpoint": "fill:#e0f2fe,stroke:#0369a1,color:#0c4a6e",
+    "controller_loop": "fill:#fef3c7,stroke:#b45309,stroke-width:1px,color:#78350f",
+    "endpoint": "fill:#e0f2fe,stroke:#0369a1,stroke-width:1px,color:#0c4a6e",
+}
+_DOT_STYLES = {
+    "controller_loop": ', style="rounded,filled", fillcolor="#fef3c7"',
+    "endpoint": ', shape=oval, style="filled", fillcolor="#e0f2fe"',
 }
 _RESERVED = frozenset({
     "call", "class", "classdef", "click", "default", "digraph", "direction", "edge", "end", "flowchart", "graph",
@@ -86,13 +90,13 @@ class Picture:
             lines.append(f"    {ids[source]} {arrow} {ids[target]}")
         return "\n".join(lines)
 
-    def to_dot(self, rankdir: str = "TB", *, endpoint_attributes: str = "") -> str:
+    def to_dot(self, rankdir: str = "TB") -> str:
         """The picture in Graphviz' DOT."""
         ids = stable_ids(self.names)
         lines = ["digraph PenguiFlow {", f"    rankdir={_checked(rankdir)}", "    node [shape=box, style=rounded]"]
         for name in self.names:
-            more = endpoint_attributes if name in ENDPOINTS else ""
-            lines.append(f'    {ids[name]} [label="{dot_text(name)}"{more}]')
+            style = _DOT_STYLES.get(self._style(name) or "", "")
+            lines.append(f'    {ids[name]} [label="{dot_text(name)}"{style}]')
         for source, target in self.edges:
             label = _edge_label(source, target)
             lines.append(f"    {ids[source]} -> {ids[target]}" + (f' [label="{label}"]' if label else ""))

@@ -27,7 +27,7 @@ def flow_to_mermaid(flow: FlowInfo, *, direction: str = "TD") -> str:
 
 def flow_to_dot(flow: FlowInfo, *, rankdir: str = "TB") -> str:
     """The graph in Graphviz' DOT, nodes in the flow's order."""
-    return _picture(flow).to_dot(rankdir, endpoint_attributes=", shape=oval")
+    return _picture(flow).to_dot(rankdir)
 
 
 def graph_names(flow: FlowInfo) -> list[str]:

@@ -36,7 +36,7 @@ def read_mermaid(text: str) -> Graph:
         elif edge := re.fullmatch(r"    (\w+) -->(?:\|(\w+)\|)? (\w+)", line, re.ASCII):
             edges.append((edge[1], edge[3], edge[2] or ""))
         else:
-            assert re.fullmatch(r"    (classDef \w+ [\w#:,]+|class \w+ \w+)", line, re.ASCII)
+            assert re.fullmatch(r"    (classDef \w+ [\w#:,-]+|class \w+ \w+)", line, re.ASCII)
     return labels, edges
 
 
@@ -49,7 +49,7 @@ def read_dot(text: str) -> Graph:
     assert re.fullmatch(r"    rankdir=[A-Z]{2}", lines[1])
     assert (lines[2], lines[-1]) == ("    node [shape=box, style=rounded]", "}")
     for line in lines[3:-1]:
-        if node := re.fullmatch(r'    (\w+) \[label="((?:[^"\\]|\\.)*)"\]', line, re.ASCII):
+        if node := re.fullmatch(r'    (\w+) \[label="((?:[^"\\]|\\.)*)"[^"\\]*(?:"[\w#,]+"[^"\\]*)*\]', line, re.ASCII):
             assert node[1] not in labels
             labels[node[1]] = re.sub(r"\\(.)", r"\1", node[2])
         else:
@@ -67,9 +67,9 @@ def test_a_loop_with_its_ends(make_node: MakeNode) -> None:
         '    OpenSea["OpenSea"]',
         '    think["think"]',
         '    Rookery["Rookery"]',
-        "    classDef controller_loop fill:#fef3c7,stroke:#b45309,color:#78350f",
+        "    classDef controller_loop fill:#fef3c7,stroke:#b45309,stroke-width:1px,color:#78350f",
         "    class think controller_loop",
-        "    classDef endpoint fill:#e0f2fe,stroke:#0369a1,color:#0c4a6e",
+        "    classDef endpoint fill:#e0f2fe,stroke:#0369a1,stroke-width:1px,color:#0c4a6e",
         "    class OpenSea endpoint",
         "    class Rookery endpoint",
         "    OpenSea -->|ingress| think",
@@ -80,6 +80,8 @@ def test_a_loop_with_its_ends(make_node: MakeNode) -> None:
     assert "    rankdir=LR\n" in dot
     for label in ("ingress", "loop", "egress"):
         assert f'[label="{label}"]' in dot
+    assert '    OpenSea [label="OpenSea", shape=oval, style="filled", fillcolor="#e0f2fe"]\n' in dot
+    assert '    think [label="think", style="rounded,filled", fillcolor="#fef3c7"]\n' in dot
 
 
 def test_only_used_classes_are_defined(make_node: MakeNode) -> None:
