@@ -70,6 +70,15 @@ class Budgets:
         self.calls[kind] += 1
         return True
 
+    def count_requests(self, kind: CallKind, count: int) -> None:
+        """Count calls of a model that were made before: a recording answers them."""
+        self.calls[kind] += count
+
+    def reached(self, limit: str) -> None:
+        """Note that a call ended, now or in the recording, because of a limit."""
+        if limit == "deadline":
+            self.deadline_triggered = True
+
     def add(self, response: CompletionResponse) -> None:
         """Count what a call used."""
         if response.usage_known:

@@ -30,9 +30,14 @@ class AskSignal(PauseSignal):
 class LimitReached(Exception):
     """A limit of the run is reached: `deadline`, `requests`, `tokens`, `cost`."""
 
-    def __init__(self, limit: str) -> None:
-        super().__init__(limit)
+    def __init__(self, limit: str, attempts: int = 0) -> None:
+        super().__init__(limit, attempts)
         self.limit = limit
+        self.attempts = attempts
+        """How many a call of a model had made by then."""
+
+    def __str__(self) -> str:
+        return self.limit
 
 
 class RunAborted(Exception):
