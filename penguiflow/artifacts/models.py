@@ -21,7 +21,7 @@ __all__ = [
 
 _ID_DIGITS = 12
 _NAMESPACE_CHARS = 64
-_NOT_IN_NAMESPACE = re.compile(r"[^0-9A-Za-z_.-]+")
+_NOT_IN_NAMESPACE = re.compile(r"[^0-9A-Za-z_-]+")
 _METHODS = ("put_bytes", "put_text", "get", "get_ref", "delete", "exists", "list")
 
 
@@ -150,10 +150,10 @@ class ArtifactIdentity(NamedTuple):
 
 
 def sanitize_artifact_namespace(namespace: str | None) -> str | None:
-    """The namespace as it may stand in an id: letters, digits, `_`, `.` and `-`. None when nothing is left of it."""
+    """The namespace as it may stand in an id: letters, digits, `_` and `-`. None when nothing is left of it."""
     if namespace is None:
         return None
-    return _NOT_IN_NAMESPACE.sub("_", namespace).strip("_.")[:_NAMESPACE_CHARS] or None
+    return _NOT_IN_NAMESPACE.sub("_", namespace).strip("_-")[:_NAMESPACE_CHARS] or None
 
 
 def discover_artifact_store(state_store: Any) -> ArtifactStore | None:

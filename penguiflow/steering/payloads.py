@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,10 +37,31 @@ _LEFT_OUT = "__truncated_keys__"
 _SUMMARY_CHARS = 1000
 _TEXT_FIELDS = {
     SteeringEventType.INJECT_CONTEXT: ("text",),
-    SteeringEventType.REDIRECT: ("instruction", "goal", "query", "text"),
+    SteeringEventType.REDIRECT: ("instruction", "goal", "query"),
     SteeringEventType.USER_MESSAGE: ("text",),
 }
 """By type: the fields of which one must be a text that says something."""
+_TOGETHER = {
+    SteeringEventType.APPROVE: "APPROVE/REJECT",
+    SteeringEventType.REJECT: "APPROVE/REJECT",
+    SteeringEventType.PAUSE: "PAUSE/RESUME",
+    SteeringEventType.RESUME: "PAUSE/RESUME",
+}
+_OPTIONAL: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "INJECT_CONTEXT": {
+        "scope": ("'foreground' or 'task_only'", lambda value: value in ("foreground", "task_only")),
+        "severity": ("'note' or 'correction'", lambda value: value in ("note", "correction")),
+    },
+    "REDIRECT": {"constraints": ("an object", lambda value: isinstance(value, Mapping))},
+    "CANCEL": {
+        "reason": ("a string", lambda value: isinstance(value, str)),
+        "hard": ("a boolean", lambda value: isinstance(value, bool)),
+    },
+    "APPROVE/REJECT": {"decision": ("a string", lambda value: isinstance(value, str))},
+    "PAUSE/RESUME": {"reason": ("a string", lambda value: isinstance(value, str))},
+    "USER_MESSAGE": {"active_tasks": ("a list", lambda value: isinstance(value, list))},
+}
+"""What fields must be that may be left out, or be null."""
 
 
 class SteeringValidationError(ValueError):
@@ -68,18 +89,22 @@ def validate_steering_event(event: SteeringEvent) -> None:
     """Raise `SteeringValidationError` when the payload lacks what the event's type needs."""
     errors = []
     kind, payload = event.event_type, event.payload
+    name = _TOGETHER.get(kind, kind.value)
     fields = _TEXT_FIELDS.get(kind)
-    if fields is not None and not any(_says_something(payload.get(name)) for name in fields):
-        errors.append(f"{kind.value} requires non-empty {' or '.join(repr(name) for name in fields)}")
+    if fields is not None and not any(_says_something(payload.get(field)) for field in fields):
+        first, *others = (repr(field) for field in fields)
+        errors.append(f"{name} requires non-empty {first}" + (f" (or {'/'.join(others)})" if others else ""))
     if kind is SteeringEventType.PRIORITIZE:
         priority = payload.get("priority")
         if not isinstance(priority, int) or isinstance(priority, bool):
             errors.append("PRIORITIZE requires integer 'priority'")
     decides = kind in (SteeringEventType.APPROVE, SteeringEventType.REJECT)
-    if decides and not any(_says_something(payload.get(name)) for name in ("resume_token", "patch_id")):
+    if decides and not any(_says_something(payload.get(field)) for field in ("resume_token", "patch_id")):
         errors.append("APPROVE/REJECT requires 'resume_token' or 'patch_id'")
-    if kind is SteeringEventType.CANCEL and not isinstance(payload.get("reason"), str | None):
-        errors.append("CANCEL requires 'reason' to be a string if it is given")
+    for field, (wanted, fits) in _OPTIONAL.get(name, {}).items():
+        value = payload.get(field)
+        if value is not None and not fits(value):
+            errors.append(f"{name} {field!r} must be {wanted}")
     if errors:
         raise SteeringValidationError(errors)
 
