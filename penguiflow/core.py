@@ -235,6 +235,8 @@ class PenguiFlow(FlowCalls, FlowServices):
             await self._recorder_ready()
             context = self._sender(msg, to)
             if context is not None:
+                if trace_id is not None and context._trace is not None:
+                    context._trace.asked = True
                 await context.emit(msg, to)
         except BaseException:
             if trace_id is not None:
@@ -305,9 +307,16 @@ class PenguiFlow(FlowCalls, FlowServices):
         """Cancel a trace: what waits is dropped, what runs is cancelled. False when there was nothing to cancel."""
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
-        trace = self._table.traces.get(trace_id)
-        if trace is None or trace.cancelled or not (trace.pending or trace.holds):
+        named = (self._table.traces.get(trace_id), *(each for each in self._table.aside if each.id == trace_id))
+        wanted = [each for each in named if each is not None and not each.cancelled and (each.pending or each.holds)]
+        if not wanted:
             return self._roundtrips.drop(trace_id)
+        for trace in wanted:
+            await self._cancel_told(trace)
+        return True
+
+    async def _cancel_told(self, trace: Trace) -> None:
+        """Cancel a trace after it was told that it will be."""
         pending = trace.pending
         event = self._broadcast.event(
             "trace_cancel_start", Context._of(self._open_sea), trace, cancelled=True, extra={"pending": pending}
@@ -323,7 +332,6 @@ class PenguiFlow(FlowCalls, FlowServices):
             self._cancel(trace, "cancelled by the caller")
             if held:
                 self._table.release(trace)
-        return True
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that is set when the trace is cancelled."""
@@ -405,7 +413,8 @@ class PenguiFlow(FlowCalls, FlowServices):
         children = list(trace.children or ())
         waited = trace.queued
         self._table.cancel(trace, reason, error)
-        self._roundtrips.cancelled(trace.id)
+        if not trace.aside:
+            self._roundtrips.cancelled(trace.id)
         if waited:
             for port in self._ports.values():
                 for floe in port.incoming:

@@ -10,7 +10,7 @@ from penguiflow.egress import Durable
 from penguiflow.errors import FlowError
 from penguiflow.types import Message, StreamChunk
 
-__all__ = ["LastResult", "ResultQueue", "ResultSink"]
+__all__ = ["LastResult", "ResultQueue", "ResultSink", "Unheard"]
 
 
 class ResultSink(Protocol):
@@ -75,6 +75,22 @@ class LastResult:
             self.done.exception()
 
 
+class Unheard:
+    """Takes what comes of a question that was given up."""
+
+    full = False
+    takes_children = True
+
+    async def wait_room(self) -> None:
+        """There is always room."""
+
+    def put(self, result: Any) -> None:
+        """Nobody wants it any more."""
+
+    def finish(self, error: FlowError | None) -> None:
+        """Nobody waits for it."""
+
+
 class ResultQueue:
     """Holds results until they are asked for, at most `maxsize` of them (0: any number)."""
 
@@ -100,6 +116,11 @@ class ResultQueue:
     def put(self, result: Any) -> None:
         """Add one result."""
         self.results.append(result)
+        self._notify()
+
+    def clear(self) -> None:
+        """Drop what nobody has asked for."""
+        self.results.clear()
         self._notify()
 
     def finish(self, error: FlowError | None) -> None:

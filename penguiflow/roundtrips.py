@@ -8,7 +8,7 @@ from typing import Any
 from penguiflow.channels import UNCHANGED, whole
 from penguiflow.egress import Egress
 from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.results import ResultQueue
+from penguiflow.results import ResultQueue, Unheard
 from penguiflow.traces import TraceTable
 from penguiflow.types import Message
 
@@ -55,8 +55,28 @@ class Roundtrips:
             if self._stops != stops:
                 raise RuntimeError("PenguiFlow is not running: it was stopped while the message waited for its turn")
         self._open[trace_id] = asyncio.Event()
+        self._set_aside(trace_id)
         self._forget_finished(trace_id)
         self._subscribe(trace_id)
+
+    def _set_aside(self, trace_id: str) -> None:
+        """Late answers to an earlier question are none to the one that begins.
+
+        A trace in which nodes wait for more messages goes on: those may be what is sent now. So does one that was not
+        begun by a question.
+        """
+        trace = self.table.traces.get(trace_id)
+        if trace is None or trace.cancelled or trace.holds:
+            return
+        queue = self.table.sinks.get(trace_id)
+        given_up = queue is not None and trace.sink is queue
+        called = trace.sink is not None and not given_up
+        if not (trace.asked or trace.ended or called):
+            return
+        self.table.set_aside(trace)
+        if queue is not None and given_up:
+            trace.sink = Unheard()
+            queue.clear()
 
     def rejoin(self, trace_id: str) -> None:
         """Whoever asks goes on waiting for a trace that goes on by itself."""
@@ -104,7 +124,7 @@ class Roundtrips:
         """Where in the common queue a result of the trace is."""
         for position, item in enumerate(self.rookery.inbox.items):
             trace = item[3]
-            if trace is not None and trace.id == trace_id and not trace.cancelled:
+            if trace is not None and trace.id == trace_id and not trace.cancelled and not trace.aside:
                 return position
         return None
 
@@ -113,7 +133,7 @@ class Roundtrips:
         old = self.table.sinks.get(trace_id)
         if isinstance(old, ResultQueue):
             old.cancelled = True
-            old.results.clear()
+            old.clear()
         self._end(trace_id)
 
     def drop(self, trace_id: str) -> bool:

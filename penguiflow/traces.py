@@ -45,6 +45,8 @@ class Trace:
     """One trace in flight. Dropped by the flow when nothing of it is left."""
 
     __slots__ = (
+        "aside",
+        "asked",
         "backlog_logged",
         "blocked",
         "cancel_event",
@@ -115,6 +117,10 @@ class Trace:
         self.sink: ResultSink | None = None
         self.parent: Trace | None = None
         """The trace in which it was made, if whoever waits for that one gets its results."""
+        self.asked = False
+        """Whether it was begun by an `emit(trace_id=…)`, whose answer somebody fetches."""
+        self.aside = False
+        """Whether its name stands for a later question now: it goes on by itself."""
         self.children: set[Trace] | None = None
         self.tape: Tape | None = None
         """Answers for calls that leave the process, from an earlier run."""
@@ -246,6 +252,8 @@ class TraceTable:
 
     def __init__(self) -> None:
         self.traces: dict[str, Trace] = {}
+        self.aside: set[Trace] = set()
+        """Those in flight whose name stands for another one now."""
         self.recorder: TraceRecorder | None = None
         self.tape_of: Callable[[str], Tape | None] | None = None
         """Gives the recording that answers a trace's calls, where there are traces that have one."""
@@ -331,6 +339,16 @@ class TraceTable:
                 trace.tape = self.tape_of(trace_id)
         return trace
 
+    def set_aside(self, trace: Trace) -> None:
+        """Its name is to stand for another trace: what it has under way goes on apart from that."""
+        trace.aside = True
+        trace.plain = False
+        del self.traces[trace.id]
+        # Whoever watches the old one is told of the old one.
+        self._cancel_events.pop(trace.id, None)
+        if not trace.ended:
+            self.aside.add(trace)
+
     def release(self, trace: Trace) -> None:
         """One piece of work of the trace is done."""
         trace.inflight -= 1
@@ -364,6 +382,7 @@ class TraceTable:
             trace.sink.finish(self._told(trace))
         if trace.cancelled and not self.ending:
             self.on_end(trace)
+        self.aside.discard(trace)
         if trace.parked:
             trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None
         elif self.traces.get(trace.id) is trace:
@@ -408,7 +427,8 @@ class TraceTable:
             asyncio.get_running_loop().call_later(STUBBORN_GRACE_S, self.answer, trace)
         elif trace.ended:
             self.on_end(trace)
-            self.traces.pop(trace.id, None)
+            if self.traces.get(trace.id) is trace:
+                del self.traces[trace.id]
 
     def answer(self, trace: Trace) -> None:
         """Answer who waits for a trace whose nodes do not end."""
@@ -437,7 +457,7 @@ class TraceTable:
     def condemn_all(self, reason: str) -> None:
         """From here on no trace can succeed any more."""
         self.ending = True
-        for trace in self.traces.values():
+        for trace in (*self.traces.values(), *self.aside):
             if not trace.ended:
                 trace.error = trace.error or cancelled_error(trace, reason)
                 trace.condemned = True
@@ -445,12 +465,13 @@ class TraceTable:
 
     def end_all(self, reason: str) -> None:
         """Answer everybody who still waits, and forget everything."""
-        for trace in list(self.traces.values()):
+        for trace in (*self.traces.values(), *self.aside):
             # A node that stops its own flow is still under way: its trace ends with it.
             if not trace.ended and not trace.inflight:
                 trace.error = trace.error or cancelled_error(trace, reason)
                 self.finish(trace, "cancelled")
         self.traces.clear()
+        self.aside.clear()
         self.ending = False
         for sink in self.sinks.values():
             if sink.finished:
