@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -67,7 +68,8 @@ class RemoteCall:
         self._context_id = _text(meta.get("remote_context_id")) or _text(meta.get("context_id"))
         self._task_id = _text(meta.get("remote_task_id"))
         self._asking = False
-        self._bound = False
+        self._bound_to: tuple[str, str | None] | None = None
+        """Task and context as they were last saved."""
         self._events = 0
         self._started = time.perf_counter()
         self._cancelled = None if ctx.runtime is None else ctx.runtime.ensure_trace_event(message.trace_id)
@@ -90,8 +92,7 @@ class RemoteCall:
             self._mirror_cancel("pre_cancelled")
             raise TraceCancelled(self._message.trace_id)
         try:
-            asked = {"remote_request_bytes": _size(self._message.payload)}
-            await self._tell("remote_call_start", logging.DEBUG, 0.0, asked)
+            await self._tell("remote_call_start", logging.DEBUG, 0.0, {})
             result = await (self._stream() if self._streaming else self._send())
         except (asyncio.CancelledError, TraceCancelled):
             # Also a timeout of the node, and the flow's stop: nothing that was started is left running.
@@ -103,9 +104,11 @@ class RemoteCall:
         finally:
             if self._watcher is not None:
                 self._watcher.cancel()
-        about = {"remote_status": "success", "remote_response_bytes": _size(result)}
-        if self._streaming:
-            about["remote_stream_events"] = self._events
+        about = {
+            "remote_status": "success",
+            "remote_response_bytes": _size(result),
+            "remote_stream_events": self._events,
+        }
         await self._tell("remote_call_success", logging.INFO, self._elapsed_ms(), about)
         return result
 
@@ -178,15 +181,15 @@ class RemoteCall:
         return replace(self._request, metadata={**(self._request.metadata or {}), KEY: where})
 
     async def _learn(self, agent_url: str | None, context_id: str | None, task_id: str | None) -> None:
-        """Take note of ids; the first time that there is a task: bind it to the trace, and watch the trace."""
+        """Take note of ids. A task is bound to the trace, and so is the one that takes its place; the trace is watched."""
         self._agent_url = agent_url or self._agent_url
         self._context_id = context_id or self._context_id
         self._task_id = task_id or self._task_id
         if self._task_id is None:
             return
-        if not self._bound:
-            self._bound = True
-            if self._cancelled is not None:
+        if self._bound_to != (self._task_id, self._context_id):
+            self._bound_to = (self._task_id, self._context_id)
+            if self._cancelled is not None and self._watcher is None:
                 self._watcher = asyncio.create_task(self._watch(self._cancelled), name="penguiflow:remote-watch")
                 self._own(self._watcher)
             await self._save_binding(self._task_id)
@@ -269,6 +272,10 @@ class RemoteCall:
 
     # Events
 
+    @cached_property
+    def _request_bytes(self) -> int:
+        return _size(self._message.payload)
+
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._started) * 1000
 
@@ -280,6 +287,7 @@ class RemoteCall:
             "remote_transport": type(self._transport).__name__,
             "remote_streaming": self._streaming,
             "remote_agent_url": self._agent_url,
+            "remote_request_bytes": self._request_bytes,
         }
         if self._context_id is not None:
             extra["remote_context_id"] = self._context_id

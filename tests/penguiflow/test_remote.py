@@ -134,9 +134,10 @@ async def test_the_result_is_returned_bare_and_told(flow_of: Any, event_log: Any
         "remote_transport": "Scripted",
         "remote_streaming": False,
         "remote_agent_url": URL,
+        "remote_request_bytes": 8,
     }
     assert (begun.event_type, begun.latency_ms, begun.attempt) == ("remote_call_start", 0.0, 0)
-    assert dict(begun.extra) == common | {"remote_context_id": "c0", "remote_request_bytes": 8}
+    assert dict(begun.extra) == common | {"remote_context_id": "c0"}
     assert (done.event_type, done.trace_id, done.node_name) == ("remote_call_success", question.trace_id, "remote")
     assert done.latency_ms is not None
     assert dict(done.extra) == common | {
@@ -144,6 +145,7 @@ async def test_the_result_is_returned_bare_and_told(flow_of: Any, event_log: Any
         "remote_task_id": "task-1",
         "remote_status": "success",
         "remote_response_bytes": len('{"a":1}'),
+        "remote_stream_events": 0,
     }
     assert transport.cancels == []
 
@@ -202,6 +204,20 @@ async def test_the_task_is_bound_to_the_trace_once(flow_of: Any) -> None:
             metadata={"source": "remote_node"},
         )
     ]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_another_task_than_was_asked_for_is_bound_too(flow_of: Any, streaming: bool) -> None:
+    """The next message of the conversation has to go to the task that there is now."""
+    store = InMemoryStateStore()
+    transport = Scripted(
+        RemoteStreamEvent(result=1, task_id="task-1", context_id="ctx-1"), result=None if streaming else answer(1)
+    )
+    flow = flow_of(remote(transport, streaming=streaming), state_store=store)
+    await flow.call(ask(session_id="s", remote_task_id="done", remote_context_id="c0"))
+    bound = await store.find_binding(router_session_id="s", agent_url=URL, remote_skill="search")
+    assert bound is not None
+    assert (bound.task_id, bound.last_remote_task_id, bound.context_id) == ("task-1", "task-1", "ctx-1")
 
 
 @pytest.mark.parametrize(
