@@ -181,7 +181,7 @@ class RemoteCall:
         return replace(self._request, metadata={**(self._request.metadata or {}), KEY: where})
 
     async def _learn(self, agent_url: str | None, context_id: str | None, task_id: str | None) -> None:
-        """Take note of ids. A task is bound to the trace, and so is the one that takes its place; the trace is watched."""
+        """Take note of ids. A task is bound to the trace, as is one that takes its place; the trace is watched."""
         self._agent_url = agent_url or self._agent_url
         self._context_id = context_id or self._context_id
         self._task_id = task_id or self._task_id
