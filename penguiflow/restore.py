@@ -16,7 +16,6 @@ from penguiflow.recording.masking import frozen_part
 from penguiflow.recording.plan import Edit, Plan, Restored, plan
 from penguiflow.recording.pointers import NOTHING, find, parts_of
 from penguiflow.results import ResultQueue
-from penguiflow.types import StreamChunk
 from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
@@ -89,10 +88,11 @@ def _beginning(planned: Plan) -> dict[str, Any]:
     """What stands in `trace.start`."""
     frontier = planned.frontier
     if not planned.is_fork:
-        return {"resumed": {"seq": frontier.seq, "shift_s": planned.shift_s}}
+        return {"resumed": {"seq": frontier.seq, "shift_s": planned.shift_s, "held": planned.held}}
     forked = {
         "submissions": frontier.submissions,
         "streams": [[node, stream, number] for (node, stream), number in planned.streams.items()],
+        "held": planned.held,
         "error": frontier.error,
         "events": _events_of_beginning(planned),
     }
@@ -102,9 +102,15 @@ def _beginning(planned: Plan) -> dict[str, Any]:
 def _events_of_beginning(planned: Plan) -> int:
     """How many events follow `trace.start` until all of the origin is in the log of the fork."""
     results = [*planned.delivered, *planned.results]
-    chunks = sum(isinstance(payload_of(r.message, UNCHANGED), StreamChunk) for r in [*results, *planned.messages])
+    chunks = {_piece_of(restored) for restored in [*results, *planned.messages] if restored.piece is not None}
     kept = len({*planned.states, *planned.holds}) + len(planned.edits)
-    return kept + 2 * len(planned.delivered) + len(planned.results) + len(planned.messages) + chunks
+    return kept + 2 * len(planned.delivered) + len(planned.results) + len(planned.messages) + len(chunks)
+
+
+def _piece_of(restored: Restored) -> tuple[str, str, int]:
+    """Who sent the piece of a stream that is on its way, the stream, and the piece's number."""
+    assert restored.piece is not None
+    return restored.edge.split("->", 1)[0], restored.piece["stream_id"], restored.piece["chunk_seq"]
 
 
 class _Restorer:
@@ -117,6 +123,8 @@ class _Restorer:
         self.trace = trace
         self.log: TraceLog = trace.log
         self.nodes: dict[str, Node] = {str(node.name): node for node in flow.nodes}
+        self.logged: set[tuple[str, str, int]] = set()
+        """Pieces of streams that are in the fork's log."""
         self.floes: dict[str, Floe] = {floe.name: floe for port in flow._ports.values() for floe in port.outgoing}
 
     def restore_trace(self) -> None:
@@ -240,24 +248,22 @@ class _Restorer:
             about["deadline_s"] = message.deadline_s
         if restored.again is not None:
             about["restored"] = {"sent": sorted(restored.again.sent), "chunks": list(restored.again.chunks)}
-        if isinstance(content, StreamChunk):
-            self.log.event(
-                "stream.chunk",
-                content.stream_id,
-                self.log.root,
-                {
-                    "stream_id": content.stream_id,
-                    "chunk_seq": content.seq,
-                    "text": content.text,
-                    "done": content.done,
-                    "meta": content.meta,
-                },
-            )
-            about["stream_id"] = content.stream_id
-            about["chunk_seq"] = content.seq
+        if restored.piece is not None:
+            self._log_piece(restored, restored.piece)
+            about["stream_id"], about["chunk_seq"] = restored.piece["stream_id"], restored.piece["chunk_seq"]
         else:
             about = {"payload": Payload(content), **about}
         self.log.event("message.enqueued", restored.edge, self.log.root, about)
+
+    def _log_piece(self, restored: Restored, piece: Mapping[str, Any]) -> None:
+        """Write a piece of a stream, once, although several edges may have it; its text is hidden already."""
+        place = _piece_of(restored)
+        if place in self.logged:
+            return
+        self.logged.add(place)
+        node, stream, _ = place
+        hidden = {name: frozen_part(piece[name]) for name in ("text", "meta", "lacks") if name in piece}
+        self.log.event("stream.chunk", stream, self.log.root, {**piece, **hidden, "node": node})
 
 
 def _flow_error(data: Mapping[str, Any], trace_id: str) -> FlowError:

@@ -232,7 +232,7 @@ class _Reader:
 
     def _chunk(self, event: TraceEvent) -> None:
         data, stream = event.data, str(event.data.get("stream_id"))
-        if event.span_id == self.root:
+        if event.span_id == self.root and "node" not in data:
             own = give_back(data, lambda earlier: self.sent_in.get((stream, earlier)))
             if own is not None:
                 own["seq"] = int(own.pop("chunk_seq", 0))

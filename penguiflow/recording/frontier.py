@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol
 
 from penguiflow.recording.events import TraceEvent
-from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState
+from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState, Pending
 from penguiflow.recording.streams import give_back
 
 __all__ = ["EXIT", "Frontier", "frontier", "read_frontier"]
@@ -60,6 +60,10 @@ class Frontier:
         """By node."""
         self.streams: dict[tuple[str, str], int] = {}
         """Number of the next chunk, by node and stream."""
+        self.pending: dict[tuple[str, str], Pending] = {}
+        """What is held back of streams, by node and stream."""
+        self.spread: dict[tuple[str, str], Pending] = {}
+        """What the last chunk of a stream has of those before it, because a secret ends in it."""
         self.submissions = 0
         """Messages that came in from outside since the trace was begun or taken up again."""
         self.entry: list[Held] = []
@@ -184,6 +188,8 @@ class Frontier:
             self.origin = str(origin.get("trace_id", "")), int(origin.get("seq") or 0)
             for node, stream, number in forked.get("streams") or ():
                 self.streams[node, stream] = number
+            for node, stream, name, parts in forked.get("held") or ():
+                self.pending[node, stream] = Pending(name, parts, {})
             self.error = forked.get("error")
             self._to_come = int(forked.get("events") or 0)
 
@@ -199,6 +205,8 @@ class Frontier:
         self.invocations.clear()
         self.states.clear()
         self.streams.clear()
+        self.pending.clear()
+        self.spread.clear()
         self._spans.clear()
         self._nested.clear()
         self.error = None
@@ -325,14 +333,14 @@ class Frontier:
 
     def _chunk(self, event: TraceEvent) -> None:
         sender = self._spans.get(event.span_id, self._outside)
-        node = OUTSIDE if sender.held is None else sender.held.target
-        data = event.data
-        if "carried" in data:
-            earlier = {about["chunk_seq"]: about for key, about in sender.recent if key == data.get("stream_id")}
-            own = give_back(data, earlier.get)
-            if own is None:
-                return
-            data = own
+        node = event.data.get("node") or (OUTSIDE if sender.held is None else sender.held.target)
+        data = self._own(sender, node, event.data)
+        if data is None:
+            return
+        if "node" in data:
+            # The beginning of a fork, which tells the counters by itself.
+            sender.recent.append((str(data.get("stream_id")), data))
+            return
         stream, number = str(data.get("stream_id")), int(data.get("chunk_seq") or 0)
         if data.get("done"):
             self.streams.pop((node, stream), None)
@@ -345,6 +353,27 @@ class Frontier:
             sender.chunks.append((stream, number))
             sender.untold = (stream, number)
             self.subject = sender.message_id
+
+    def _own(self, sender: Invocation, node: str, data: dict[str, Any]) -> dict[str, Any] | None:
+        """A chunk's own data; those before it get what is theirs. None where there is nothing else in it."""
+        stream = str(data.get("stream_id"))
+        self.spread.pop((node, stream), None)
+        if "carried" not in data and "held" not in data and "spread" not in data:
+            return data
+        known = {about["chunk_seq"]: about for key, about in (*self._outside.recent, *sender.recent) if key == stream}
+        before = self.pending.pop((node, stream), None)
+        if before is not None:
+            known.update(before.chunks)
+        own = give_back(data, known.get)
+        if own is not None and "spread" in data:
+            name = str(own["text"]).partition("⟧")[0].removeprefix("⟦$secret ")
+            self.spread[node, stream] = Pending(name, data["spread"], {})
+        held = data.get("held")
+        if held is not None and own is not None:
+            known[own["chunk_seq"]] = own
+            chunks = {number: known[number] for number, _ in held["parts"] if number in known}
+            self.pending[node, stream] = Pending(held["of"], held["parts"], chunks)
+        return own
 
     def _changed(self, event: TraceEvent) -> None:
         invocation = self._spans.get(event.span_id)

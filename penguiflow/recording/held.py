@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
 
-__all__ = ["MAX_RECENT", "Content", "Held", "Invocation", "NodeState"]
+__all__ = ["MAX_RECENT", "Content", "Held", "Invocation", "NodeState", "Pending"]
 
 MAX_RECENT = 64
 """Emissions from outside, and chunks of one invocation, of which the content is remembered for edges to come."""
@@ -78,6 +78,20 @@ class Invocation:
         """Of what it has sent lately, for other edges by which the same goes."""
         self.recent: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_RECENT)
         """Its last chunks, by the id of their stream."""
+
+
+class Pending:
+    """What the chunks of a stream lack for the moment: it may be the beginning of a secret, and is held back."""
+
+    __slots__ = ("chunks", "name", "parts")
+
+    def __init__(self, name: str | None, parts: Iterable[Sequence[int]], chunks: dict[int, dict[str, Any]]) -> None:
+        self.name = name
+        """Of the secret, like `env:NAME`; None for one that cannot be filled in."""
+        self.parts = [(number, length) for number, length in parts]
+        """How many characters of which chunks."""
+        self.chunks = chunks
+        """Their data, as far as they are known."""
 
 
 class NodeState:

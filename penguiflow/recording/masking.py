@@ -203,6 +203,18 @@ class Masker:
                     break
         return longest
 
+    def beginning(self, text: str) -> str | None:
+        """The name of a secret that begins like this, and that can be filled in by its name; None without one."""
+        for secret, name in self.values.items():
+            if secret.startswith(text) and name and self._environment.get(name.removeprefix("env:")) == secret:
+                return name
+        return None
+
+    def begins(self, name: str, length: int) -> str | None:
+        """The first characters of the secret of that name; None when it is not known."""
+        secret = self._environment.get(name.removeprefix("env:"))
+        return None if secret is None or self.values.get(secret) != name else secret[:length]
+
     def first_start(self, text: str) -> int:
         """Where the first secret of the environment begins; the length of a text without one."""
         found = None if self._pattern is None else self._pattern.search(text)

@@ -17,6 +17,7 @@ from penguiflow.recording.masking import unmask
 from penguiflow.recording.payloads import encode_payload
 from penguiflow.recording.pointers import NOTHING, PointerError, assign, find, parts_of
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
+from penguiflow.recording.streams import exact_text
 from penguiflow.recording.tape import ResumeTape, rename
 from penguiflow.reruns import Again
 from penguiflow.types import Headers, Message, StreamChunk
@@ -44,6 +45,8 @@ class Restored(NamedTuple):
     """A `Message`, or a bare payload."""
     again: Again | None = None
     """What its node had done with it already; None when it had not begun."""
+    piece: Mapping[str, Any] | None = None
+    """The data of its `stream.chunk`, as they are stored, where it carries a piece of a stream."""
 
 
 class Edit(NamedTuple):
@@ -77,6 +80,8 @@ class Plan:
         """Why nodes wait, by node."""
         self.streams: dict[tuple[str, str], int] = {}
         """Number of the next chunk, by node and stream."""
+        self.held: list[tuple[str, str, str, list[tuple[int, int]]]] = []
+        """What the log held back of streams: node, stream, the secret that it may be, how much of which chunks."""
         self.tape: ResumeTape | None = None
         self.edits: list[Edit] = []
 
@@ -141,6 +146,7 @@ class _Planner:
 
     def _messages(self) -> None:
         frontier, plan = self.frontier, self.plan
+        untold: set[tuple[str, str, int]] = set()
         for invocation in frontier.invocations.values():
             if invocation.held is None:
                 self.problems.append(f"message {invocation.message_id}, which a node works on, is not in the log")
@@ -150,6 +156,7 @@ class _Planner:
                 # Its text is in the origin's log only, and nobody has it yet.
                 stream, number = chunks.pop()
                 plan.streams[invocation.held.target, stream] = number
+                untold.add((invocation.held.target, stream, number))
             self._add(invocation.held, plan.messages, Again(invocation.sent, chunks))
             for fetched in invocation.fetched:
                 self._add(fetched, plan.messages)
@@ -158,8 +165,22 @@ class _Planner:
         if plan.is_fork:
             for held in frontier.delivered:
                 self._add(held, plan.delivered)
+        self._held_back(untold)
         if frontier.output is not None and frontier.output.content is not None:
             plan.output = self._output(frontier.output.content)
+
+    def _held_back(self, untold: set[tuple[str, str, int]]) -> None:
+        """What the log goes on holding back, but for the chunks that are sent once more."""
+        again = {(node, stream) for node, stream, _ in untold}
+        spread = {place: found for place, found in self.frontier.spread.items() if self._place(*place) in again}
+        for place, pending in {**self.frontier.pending, **spread}.items():
+            node, stream = self._place(*place)
+            parts = [part for part in pending.parts if (node, stream, part[0]) not in untold]
+            if parts and pending.name is not None:
+                self.plan.held.append((node, stream, pending.name, parts))
+
+    def _place(self, node: str, stream: str) -> tuple[str, str]:
+        return node, self._stream(stream)
 
     def _output(self, content: Content) -> Any:
         """The last result, for those who show it: as an object if it can be had, else as the log has it."""
@@ -184,7 +205,10 @@ class _Planner:
                     f"message {held.message_id} on {held.edge} (event {held.seq}): {_first_line(error)}"
                 )
             return
-        to.append(Restored(held.message_id, held.edge, message, again))
+        piece = held.chunk
+        if piece is not None:
+            piece = {**piece, "stream_id": self._stream(str(piece["stream_id"]))}
+        to.append(Restored(held.message_id, held.edge, message, again, piece))
 
     def _message(self, held: Held) -> Any:
         """The message as it was sent, with edits, secrets and the deadline of now."""
@@ -231,7 +255,7 @@ class _Planner:
         return StreamChunk(
             stream_id=self._stream(str(chunk["stream_id"])),
             seq=int(chunk["chunk_seq"]),
-            text=unmask(str(chunk["text"]))[0],
+            text=exact_text(chunk),
             done=bool(chunk.get("done")),
             meta=chunk.get("meta") or {},
         )

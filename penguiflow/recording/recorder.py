@@ -251,6 +251,9 @@ class _Log:
         self._closed = False
         self._cuts: list[dict[str, str]] = []
         self._held_back: HeldBack | None = None
+        if "resumed" in data or "forked" in data:
+            self._held_back = HeldBack(self._masker)
+            self._held_back.take_up(data)
         self.hops = recorder.hops
         self._hop: Hop | None = None
         """The invocation that is under way and may become one record."""

@@ -128,6 +128,15 @@ class Retry(_Data):
     error: str
 
 
+class HeldText(_Data):
+    """The end of a stream so far, which may be the beginning of a secret."""
+
+    of: str | None
+    """The name of the secret; None when it cannot be filled in."""
+    parts: list[tuple[int, int]]
+    """Whose it is: number of a chunk, characters."""
+
+
 class Chunk(_Data):
     stream_id: str
     chunk_seq: int
@@ -138,6 +147,15 @@ class Chunk(_Data):
     """Whose the first characters of the text are: number of a chunk before this one, how many."""
     rest: bool = False
     """True when all of the text is carried, and this is no chunk of its own."""
+    spread: list[tuple[int, int]] = []
+    """As `carried`, of the secret that the text begins with then."""
+    held: HeldText | None = None
+    node: str | None = None
+    """Who sent it, where that is not told by the span: of a `rest`, and at the beginning of a fork."""
+    lacks: tuple[str, int, int] | None = None
+    """At the beginning of a fork: a text, and from where how many of its characters the chunk lacks at its end."""
+    skips: int = 0
+    """At the beginning of a fork: how many of the first characters, secrets filled in, are not the chunk's."""
 
 
 class CallStart(_Data):
