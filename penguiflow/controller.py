@@ -132,11 +132,35 @@ def snapshot(message: Message) -> Message:
     memory: WM = message.payload
     memo: dict[int, Any] = {}
     # Most facts are texts and numbers, which need no copy; there may be thousands, and this is done every round.
-    facts = [fact if type(fact) in _IMMUTABLE else copy.deepcopy(fact, memo) for fact in memory.facts]
+    facts = [fact if type(fact) in _IMMUTABLE else _copied(fact, memo) for fact in memory.facts]
     if type(memory) is WM:
         return rewrap(message, memory.model_copy(update={"facts": facts}))
     others = memory.model_copy(update={"facts": []}).model_copy(deep=True)
     return rewrap(message, others.model_copy(update={"facts": facts}))
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """`copy.deepcopy`, several times faster for what JSON knows; `memo` is its memory of what was copied."""
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return copy.deepcopy(value, memo)
+    known = memo.get(id(value))
+    if known is not None:
+        return known
+    if kind is list:
+        items = memo[id(value)] = value.copy()
+        for position, item in enumerate(value):
+            if type(item) not in _IMMUTABLE:
+                items[position] = _copied(item, memo)
+        return items
+    for key in value:
+        if type(key) not in _IMMUTABLE:
+            return copy.deepcopy(value, memo)
+    made = memo[id(value)] = value.copy()
+    for key, item in value.items():
+        if type(item) not in _IMMUTABLE:
+            made[key] = _copied(item, memo)
+    return made
 
 
 def _end(result: Message, text: str, code: FlowErrorCode) -> Step:

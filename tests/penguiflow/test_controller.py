@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from penguiflow import WM, Context, FinalAnswer, Headers, Message, Node, NodePolicy, create
+from penguiflow.controller import snapshot
 from penguiflow.core import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
 from penguiflow.metrics import FlowEvent
 from penguiflow.validation import rewrap
@@ -194,3 +197,46 @@ async def test_what_a_node_keeps_of_earlier_rounds_stays_as_it_was(kept: str, mo
     assert len(copies) == (9 if kept in shown or sys.version_info >= (3, 14) else 1)
     if kept in shown:
         assert [shown[kept](item) for item in seen] == before
+
+
+class Opinion:
+    """A fact of a class of its own, which can be a key too."""
+
+    def __init__(self, *about: Any) -> None:
+        self.about = list(about)
+
+
+def shape(value: Any, seen: dict[int, int]) -> Any:
+    """What a value is made of, and where the same object comes again."""
+    if not isinstance(value, list | dict | tuple | Opinion):
+        return value
+    if id(value) in seen:
+        return f"as number {seen[id(value)]}"
+    seen[id(value)] = len(seen)
+    if isinstance(value, dict):
+        return [type(value).__name__, *((shape(key, seen), shape(item, seen)) for key, item in value.items())]
+    parts = value.about if isinstance(value, Opinion) else value
+    return [type(value).__name__, *(shape(part, seen) for part in parts)]
+
+
+def odd_facts() -> list[Any]:
+    shared = {"a": [1, 2, {"deep": ["x"]}]}
+    itself: list[Any] = [1]
+    itself.append({"again": itself})
+    opinion = Opinion(shared, itself)
+    tuples = (shared, [3])
+    counted: Counter[str] = Counter("facts")
+    return ["text", shared, [shared, shared["a"]], itself, opinion, tuples, {opinion: 1, (1, 2): tuples}, counted, {}]
+
+
+def test_what_was_delivered_stays_as_it_was() -> None:
+    message = memory(facts=odd_facts())
+    wanted = shape(copy.deepcopy(message.payload.facts), {})
+    delivered = snapshot(message).payload.facts
+    assert shape(delivered, {}) == wanted
+    assert [type(fact) for fact in delivered] == [type(fact) for fact in message.payload.facts]
+    message.payload.facts[1]["a"][2]["deep"].append("y")
+    message.payload.facts[3].clear()
+    message.payload.facts[4].about.clear()
+    message.payload.facts[8]["new"] = 1
+    assert shape(delivered, {}) == wanted
