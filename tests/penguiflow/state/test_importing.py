@@ -9,6 +9,7 @@ import os
 import random
 import sqlite3
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
@@ -185,6 +186,13 @@ async def refused(store: SQLiteStateStore, path: Path) -> str:
     return str(caught.value)
 
 
+def unzipped(data: bytes) -> bytes | None:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
 async def test_any_damage_is_found(open_store: OpenStore, tmp_path: Path, exported: Path) -> None:
     store = open_store(tmp_path / "target.db")
     good = bytes_of(exported)
@@ -200,7 +208,9 @@ async def test_any_damage_is_found(open_store: OpenStore, tmp_path: Path, export
         # The first ten bytes are gzip's own header: time and system, which nobody reads.
         place = chance.randrange(10, len(good))
         path.write_bytes(good[:place] + bytes([good[place] ^ (1 << chance.randrange(8))]) + good[place + 1 :])
-        await refused(store, path)
+        # The bits that fill up the last byte before the checksum say nothing.
+        if unzipped(path.read_bytes()) != unzipped(good):
+            await refused(store, path)
 
 
 def changed(line: bytes, **fields: Any) -> bytes:
