@@ -14,7 +14,7 @@ import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
 from penguiflow import FlowError, FlowErrorCode, Headers, Message, StreamChunk
-from penguiflow.observer import TraceLog
+from penguiflow.observer import TraceHop, TraceLog
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from playground.loader.inputs import InputRefused, pointer
@@ -64,6 +64,10 @@ class RunLog:
         self._log = log
         self._recorder = recorder
         self._trace_id = trace_id
+
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> TraceHop | None:
+        """As the log behind it; None where the node has to wait before it begins."""
+        return None if self._recorder.congested else self._log.begin(edge, message_id, node, node_id)
 
     def _put_first(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
         """The input is in the log: from here on the trace's nodes can begin."""
