@@ -19,11 +19,12 @@ from uuid import UUID
 
 import pydantic_core
 from pydantic import BaseModel
-from pydantic_core import core_schema, to_json
+from pydantic_core import core_schema, from_json, to_json
 
 from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.plain import Hide, StandIn, marker, plain
+from penguiflow.recording.sets import in_order
 from penguiflow.recording.shapes import escape, is_plain, shapes
 from penguiflow.recording.text import clean_text, type_name
 
@@ -39,7 +40,9 @@ _LONGEST_INT = 4_300
 _MAX_CLASSES = 4096
 
 # What to look at inside a value before pydantic_core may have it.
-_LEAF, _ITEMS, _MAPPING, _FIELDS, _SLOTS, _CAREFUL = range(6)
+_LEAF, _ITEMS, _SET, _MAPPING, _FIELDS, _SLOTS, _CAREFUL = range(1, 8)
+# What was found out by looking.
+_RISKY, _HARMLESS, _UNORDERED = 0, 1, 3
 _MAX_SCAN_DEPTH = 60
 
 _LEAVES = (
@@ -141,12 +144,15 @@ def _shapes_of(value: Any, encoded: bytes) -> dict[str, dict[str, str]]:
 def _encode_quickly(value: Any) -> bytes | None:
     """JSON by way of pydantic_core; None when the value needs care."""
     try:
-        if not _harmless(value, 0):
+        found = _look(value, 0)
+        if not found:
             return None
         encoded = to_json(value, round_trip=True, inf_nan_mode="strings", fallback=marker, serialize_as_any=True)
     except Exception:  # the user's serializers and properties raise what they like: the careful way copes with it
         return None
-    return encoded if len(encoded) <= _SURELY_READABLE_BYTES or _is_readable(encoded) else None
+    if len(encoded) > _SURELY_READABLE_BYTES and not _is_readable(encoded):
+        return None
+    return encoded if found == _HARMLESS else to_json(in_order(value, from_json(encoded)))
 
 
 def _encode_object(data: Mapping[str, Any], hide: Hide | None = None) -> bytes:
@@ -185,36 +191,41 @@ def _is_readable(encoded: bytes) -> bool:
     return True
 
 
-def _harmless(value: Any, depth: int) -> bool:
-    """Whether nothing in it is used up by being read, and it is neither deep nor cyclic."""
+def _look(value: Any, depth: int) -> int:
+    """`_RISKY` where something in it would be used up by being read, or it is deep or cyclic; else `_HARMLESS`.
+
+    `_UNORDERED` where it is harmless and has a set of several items in it.
+    """
     kind = type(value)
     if kind in _scalars:
-        return True
-    sort = _kinds.get(kind)
-    if sort is None:
-        sort = _sort_of(kind)
+        return _HARMLESS
+    sort = _kinds.get(kind) or _sort_of(kind)
     if sort == _LEAF:
-        return True
+        return _HARMLESS
     if sort == _CAREFUL or depth > _MAX_SCAN_DEPTH:
-        return False
-    depth += 1
+        return _RISKY
+    found = _HARMLESS
     if sort == _FIELDS:
-        items = value.__dict__.values()
-        if value.__pydantic_extra__ and not _harmless(value.__pydantic_extra__, depth):
-            return False
+        extra = value.__pydantic_extra__
+        items = [*value.__dict__.values(), extra] if extra else value.__dict__.values()
     elif sort == _MAPPING:
         items = value.values()
-    elif sort == _ITEMS:
-        items = value
-    else:
+    elif sort == _SLOTS:
         items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    else:
+        items = value
+        if sort == _SET and len(value) > 1:
+            found = _UNORDERED
+    depth += 1
     for item in items:
         # A plain loop: `all(…)` costs twice as much, and this is paid for every message.
         if type(item) in _scalars:
             continue
-        if not _harmless(item, depth):
-            return False
-    return True
+        inner = _look(item, depth)
+        if not inner:
+            return _RISKY
+        found |= inner
+    return found
 
 
 def _sort_of(kind: type) -> int:
@@ -224,7 +235,9 @@ def _sort_of(kind: type) -> int:
         sort = _FIELDS
     elif issubclass(kind, _LEAVES):
         sort = _LEAF
-    elif kind in (list, tuple, set, frozenset) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+    elif kind in (set, frozenset):
+        sort = _SET
+    elif kind in (list, tuple) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
         sort = _ITEMS
     elif kind is dict:
         sort = _MAPPING

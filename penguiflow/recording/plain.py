@@ -18,6 +18,7 @@ from typing import Any
 import pydantic_core
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 
+from penguiflow.recording.sets import ordered
 from penguiflow.recording.text import clean_text, type_name
 
 __all__ = ["FROZEN", "MASK", "MAX_REPR_CHARS", "Frozen", "Hide", "StandIn", "marker", "plain"]
@@ -175,7 +176,7 @@ class _Walk:
 
     def _items(self, value: Collection[Any], depth: int) -> list[Any]:
         result: list[Any] = []
-        for item in value:
+        for item in ordered(value) if isinstance(value, set | frozenset) else value:
             if self.objects < 0:
                 result.append(f"… {len(value)} items in all")
                 break

@@ -22,6 +22,7 @@ from uuid import UUID
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 from pydantic_core import to_json
 
+from penguiflow.recording.sets import ordered
 from penguiflow.recording.text import clean_text, type_name
 
 __all__ = ["escape", "is_plain", "keys_of", "shapes"]
@@ -184,7 +185,7 @@ class _Shapes:
         origin, arguments = get_origin(declared) or declared, get_args(declared)
         if kind is not list and origin is not kind:
             self.types[place] = type_name(kind)
-        items = list(value)
+        items = ordered(value) if isinstance(value, set | frozenset) else list(value)
         if kind is tuple and origin is tuple and not (len(arguments) == 2 and arguments[1] is ...):
             of_each = list(arguments) if len(arguments) == len(items) else [_OPEN] * len(items)
         else:
