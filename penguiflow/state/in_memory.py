@@ -150,6 +150,18 @@ class InMemoryStateStore(MemoryLog):
         """The memory of this key; None without one."""
         return copy.deepcopy(self._memories.get(key))
 
+    async def list_memory_states(self, prefix: str = "") -> list[str]:
+        """The keys that begin with `prefix`, sorted."""
+        return sorted(key for key in self._memories if key.startswith(prefix))
+
+    async def swap_memory_state(self, key: str, state: dict[str, Any], *, revision: int) -> bool:
+        """Keep a memory if the one before has this `revision` (0: it has none, or there is none); whether it did."""
+        before = self._memories.get(key)
+        if revision != (0 if before is None else before.get("revision", 0)):
+            return False
+        await self.save_memory_state(key, state)
+        return True
+
     async def save_trajectory(self, trace_id: str, session_id: str, trajectory: Any) -> None:
         """Keep the trajectory of a trace."""
         self._trajectories.ensure(session_id, lambda: Recent(self._max_traces)).keep(trace_id, trajectory)

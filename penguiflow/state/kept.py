@@ -144,6 +144,26 @@ class KeepsState:
         found = await self._rows("SELECT state FROM memory_states WHERE key = ?", (clean_text(key),))
         return from_json(found[0][0]) if found else None
 
+    async def list_memory_states(self, prefix: str = "") -> list[str]:
+        """The keys that begin with `prefix`, sorted."""
+        wanted = clean_text(prefix)
+        rows = await self._rows("SELECT key FROM memory_states WHERE key >= ? ORDER BY key", (wanted,))
+        return [key for (key,) in rows if key.startswith(wanted)]
+
+    async def swap_memory_state(self, key: str, state: dict[str, Any], *, revision: int) -> bool:
+        """Keep a memory if the one before has this `revision` (0: it has none, or there is none); whether it did."""
+        kept, saved = clean_text(key), encode_data(state)
+
+        def swap(connection: sqlite3.Connection) -> bool:
+            found = connection.execute("SELECT state FROM memory_states WHERE key = ?", (kept,)).fetchone()
+            if revision != (0 if found is None else from_json(found[0]).get("revision", 0)):
+                return False
+            values = (kept, time.time(), saved)
+            connection.execute("INSERT OR REPLACE INTO memory_states (key, updated, state) VALUES (?, ?, ?)", values)
+            return True
+
+        return await self._transact(swap)
+
     async def save_trajectory(self, trace_id: str, session_id: str, trajectory: Any) -> None:
         """Keep the trajectory of a trace."""
         await self._execute(

@@ -13,6 +13,7 @@ __all__ = [
     "StateStore",
     "SupportsArtifacts",
     "SupportsConversationBindings",
+    "SupportsMemoryRevisions",
     "SupportsMemoryState",
     "SupportsPlannerEvents",
     "SupportsPlannerState",
@@ -89,6 +90,19 @@ class SupportsMemoryState(Protocol):
 
     async def load_memory_state(self, key: str) -> dict[str, Any] | None:
         """The memory of this key; None without one."""
+        ...
+
+
+@runtime_checkable
+class SupportsMemoryRevisions(Protocol):
+    """Lists memories, and replaces one only as whoever replaces it knows it: its state counts its changes."""
+
+    async def list_memory_states(self, prefix: str = "") -> list[str]:
+        """The keys that begin with `prefix`, sorted."""
+        ...
+
+    async def swap_memory_state(self, key: str, state: dict[str, Any], *, revision: int) -> bool:
+        """Keep a memory if the one before has this `revision` (0: it has none, or there is none); whether it did."""
         ...
 
 

@@ -18,6 +18,7 @@ from penguiflow.state import (
     SteeringEventType,
     SupportsArtifacts,
     SupportsConversationBindings,
+    SupportsMemoryRevisions,
     SupportsMemoryState,
     SupportsPlannerEvents,
     SupportsPlannerState,
@@ -91,6 +92,7 @@ def test_it_can_do_all_that_the_contract_names(store: Any) -> None:
     for capability in (
         SupportsArtifacts,
         SupportsConversationBindings,
+        SupportsMemoryRevisions,
         SupportsMemoryState,
         SupportsPlannerEvents,
         SupportsPlannerState,
@@ -305,3 +307,37 @@ async def test_all_of_it_is_there_again(open_store: Open) -> None:
     assert [each.update_id for each in await second.list_updates(SESSION)] == ["1"]
     assert [each.event_id for each in await second.list_steering(SESSION)] == ["1"]
     assert await second.artifact_store.get(ref.id) == b"text"
+
+
+async def test_memories_are_listed_by_the_beginning_of_their_keys(store: Any) -> None:
+    assert await store.list_memory_states() == []
+    for key in ("b:u:s", "a:u:s", "a_:u:s", "a%:u:s", "ä:u:s"):
+        await store.save_memory_state(key, {"turns": []})
+
+    assert await store.list_memory_states() == ["a%:u:s", "a:u:s", "a_:u:s", "b:u:s", "ä:u:s"]
+    assert await store.list_memory_states("a:") == ["a:u:s"]
+    assert await store.list_memory_states("a_") == ["a_:u:s"]
+    assert await store.list_memory_states("c") == []
+
+
+async def test_a_memory_is_replaced_only_as_it_is_known(store: Any) -> None:
+    assert not await store.swap_memory_state("key", {"revision": 3}, revision=2)
+    assert await store.load_memory_state("key") is None
+    assert await store.swap_memory_state("key", {"revision": 1}, revision=0)
+    assert not await store.swap_memory_state("key", {"revision": 1, "by": "another"}, revision=0)
+    assert await store.swap_memory_state("key", {"revision": 2}, revision=1)
+    assert await store.load_memory_state("key") == {"revision": 2}
+    # What an earlier program saved counts no changes.
+    await store.save_memory_state("old", {"turns": [1]})
+    assert await store.swap_memory_state("old", {"turns": [1, 2], "revision": 1}, revision=0)
+
+
+async def test_of_those_who_replace_a_memory_at_once_one_wins(store: Any) -> None:
+    async def swap(number: int) -> bool:
+        done: bool = await store.swap_memory_state("key", {"revision": 1, "by": number}, revision=0)
+        return done
+
+    won = await asyncio.gather(*(swap(number) for number in range(20)))
+
+    assert won.count(True) == 1
+    assert (await store.load_memory_state("key"))["by"] == won.index(True)
