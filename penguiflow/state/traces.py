@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from penguiflow.recording.events import EventSink, TraceEvent
 from penguiflow.recording.spans import Span
@@ -13,6 +13,12 @@ from penguiflow.recording.spans import Span
 __all__ = ["TraceQuery", "TraceStatus", "TraceStore", "TraceSummary"]
 
 TraceStatus = Literal["running", "paused", "ok", "error", "timeout", "cancelled", "interrupted"]
+
+
+_PREVIEW = (
+    "The beginning of the {}, as JSON text: to be shown. It is the whole value, and can be parsed, unless it ends in `…`; "
+    "the trace's events have the value."
+)
 
 
 class TraceSummary(BaseModel):
@@ -36,10 +42,8 @@ class TraceSummary(BaseModel):
     """How many events are committed."""
     error: str | None = None
     """One line: what went wrong."""
-    input: str | None = None
-    """The beginning of the input, as JSON text."""
-    output: str | None = None
-    """The beginning of the last output, as JSON text."""
+    input: str | None = Field(None, description=_PREVIEW.format("input"))
+    output: str | None = Field(None, description=_PREVIEW.format("last output"))
     llm_calls: int = 0
     tokens: int = 0
     cost: float | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from playground.cli.console import Console
+from playground.cli.help import PlainCommand
 
 __all__ = ["app"]
 
@@ -22,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+command = partial(app.command, cls=PlainCommand)
 
 _JSON = "JSON|@FILE|-"
 
@@ -39,7 +43,7 @@ def root(
         Console().line(context.get_help())
 
 
-@app.command(short_help="Run a flow once, print its result.")
+@command(short_help="Run a flow once, print its result.")
 def run(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
     input: Annotated[
@@ -74,7 +78,7 @@ def run(
     return lambda: run_flow(options)
 
 
-@app.command(short_help="List the runs of this and earlier days.")
+@command(short_help="List the runs of this and earlier days.")
 def traces(
     flow: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this flow.")] = None,
     status: Annotated[str | None, typer.Option(metavar="STATUS", help="Only those with this status.")] = None,
@@ -91,7 +95,7 @@ def traces(
     return lambda: list_traces(options)
 
 
-@app.command(short_help="Look into a trace: what ran, what failed.")
+@command(short_help="Look into a trace: what ran, what failed.")
 def inspect(
     trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="An id, the beginning of one, or `last`.")],
     tree: Annotated[bool, typer.Option("--tree", help="What ran, with durations and errors (the default).")] = False,
@@ -106,7 +110,7 @@ def inspect(
     return lambda: inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
 
 
-@app.command(short_help="Compare two traces.")
+@command(short_help="Compare two traces.")
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="An id, the beginning of one, or `last`.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The trace to compare it with.")],
@@ -124,7 +128,7 @@ def diff(
     return lambda: compare(options)
 
 
-@app.command(short_help="Write a trace to a file.")
+@command(short_help="Write a trace to a file.")
 def export(
     trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="An id, the beginning of one, or `last`.")],
     file: Annotated[
@@ -146,7 +150,7 @@ def export(
     return lambda: export_trace(options)
 
 
-@app.command(name="import", short_help="Take in a trace from a file.")
+@command(name="import", short_help="Take in a trace from a file.")
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `pf export` wrote.")],
     new_id: Annotated[
@@ -161,7 +165,7 @@ def import_file(
     return lambda: import_trace(options)
 
 
-@app.command(short_help="Run a trace again, answered from its recording.")
+@command(short_help="Run a trace again, answered from its recording.")
 def replay(
     trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
     live_after: Annotated[
@@ -180,7 +184,7 @@ def replay(
     return lambda: replay_trace(options)
 
 
-@app.command(name="test", short_help="Write a test that replays a trace.")
+@command(name="test", short_help="Write a test that replays a trace.")
 def write_test(
     trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The test to write: tests/test_….py.")],
@@ -194,7 +198,7 @@ def write_test(
     return lambda: make_test(options)
 
 
-@app.command(short_help="Go on from an event of a trace, as a new one.")
+@command(short_help="Go on from an event of a trace, as a new one.")
 def fork(
     trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
     at: Annotated[int, typer.Option("--at", metavar="SEQ", help="Go on after this event.")],
@@ -213,7 +217,7 @@ def fork(
     return lambda: fork_trace(options)
 
 
-@app.command(short_help="Go on with an interrupted trace.")
+@command(short_help="Go on with an interrupted trace.")
 def resume(
     trace: Annotated[str, typer.Argument(metavar="TRACE", help="An id, the beginning of one, or `last`.")],
     edits: Annotated[
@@ -231,7 +235,7 @@ def resume(
     return lambda: resume_trace(options)
 
 
-@app.command(short_help="Draw the graph of a flow.")
+@command(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid.")] = False,
@@ -244,7 +248,7 @@ def graph(
     return lambda: show_graph(target, choose_format(mermaid=mermaid, dot=dot, json=json))
 
 
-@app.command(short_help="Forget old runs.")
+@command(short_help="Forget old runs.")
 def prune(
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Those whose last event is older: 12h, 7d, 4w.")
@@ -263,10 +267,10 @@ def prune(
     return lambda: prune_traces(options)
 
 
-@app.command(short_help="Open the dashboard.")
+@command(short_help="Open the dashboard.")
 def tui(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATHS", help="Files, folders or modules; flows/ by default.")
+        list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="N", help="Port of the host; a free one by default.")] = None,
     theme: Annotated[str | None, typer.Option(metavar="NAME", help="One of Textual's themes.")] = None,
@@ -296,7 +300,7 @@ def tui(
     return lambda: open_dashboard(options)
 
 
-@app.command(short_help="Print the JSON Schema of an output or of the events.")
+@command(short_help="Print the JSON Schema of an output or of the events.")
 def schema(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="`events`, or a command's name; all names by default.")
@@ -308,7 +312,7 @@ def schema(
     return lambda: show_schema(name)
 
 
-@app.command(short_help="Print the version.")
+@command(short_help="Print the version.")
 def version() -> None:
     """Print the version."""
     _print_version()

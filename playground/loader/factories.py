@@ -56,6 +56,20 @@ def required_parameters(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
 
 
+def takes_context(function: Any) -> bool:
+    """Whether a function looks like that of a node: a message, and the context by its annotation or its name."""
+    if not inspect.iscoroutinefunction(function):
+        return False
+    needed = required_parameters(function)
+    if len(needed) != 2:
+        return False
+    written = function.__annotations__.get(needed[1])
+    told = written if isinstance(written, str) else getattr(written, "__name__", None)
+    if told in (None, "Any", "object"):
+        return needed[1] in ("ctx", "context", "_ctx")
+    return told.rpartition(".")[2] == "Context"
+
+
 def has_execute(cls: type) -> bool:
     """Whether a class has `async def execute`."""
     return inspect.iscoroutinefunction(inspect.getattr_static(cls, "execute", None))

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from penguiflow import ModelRegistry, PenguiFlow
 from playground.loader.errors import LoadProblem
-from playground.loader.factories import has_execute, makes_flow, required_parameters, returns_flow
+from playground.loader.factories import has_execute, makes_flow, required_parameters, returns_flow, takes_context
 from playground.protocol import CodeError
 
 SETTINGS_NAME = "__flow__"
@@ -77,10 +77,12 @@ def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -
     value = getattr(module, attribute, None)
     nodes = _node_functions(module)
     if value is None:
+        made = bool(_factories(module))
         offered = [
             name
             for name, item in vars(module).items()
-            if not name.startswith("_") and id(item) not in nodes and _is_own(item, module)
+            if not (name.startswith("_") or id(item) in nodes or (made and takes_context(item)))
+            and _is_own(item, module)
         ]
         hint = f"It has: {', '.join(offered)}." if offered else None
         raise LoadProblem(CodeError(kind="no_flow", message=f"has no attribute {attribute!r}", hint=hint))
@@ -89,9 +91,12 @@ def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -
         return Offer(attribute, "flow", value, its_settings)
     if _is_orchestrator(value):
         return Offer(attribute, "orchestrator", value, its_settings)
-    if id(value) in nodes and attribute not in settings.get("functions", []):
-        message = f"{attribute!r} is the function of a node, which its flow calls"
-        raise LoadProblem(CodeError(kind="no_flow", message=message, hint=f"Name the flow: {nodes[id(value)]}."))
+    if attribute not in settings.get("functions", []):
+        flows = [nodes[id(value)]] if id(value) in nodes else _factories(module) if takes_context(value) else []
+        if flows:
+            message = f"{attribute!r} is the function of a node, which its flow calls"
+            hint = f"Name the flow: {' or '.join(flows)}."
+            raise LoadProblem(CodeError(kind="no_flow", message=message, hint=hint))
     if inspect.iscoroutinefunction(value) and not makes_flow(value) and not returns_flow(value):
         return Offer(attribute, "function", value, its_settings)
     if callable(value) and not required_parameters(value):
@@ -154,6 +159,13 @@ def _node_functions(module: ModuleType) -> dict[int, str]:
     """Functions of the nodes of a module's flows, by identity, with the name of the flow."""
     flows = {name: value for name, value in vars(module).items() if isinstance(value, PenguiFlow)}
     return {id(node.func): name for name, flow in flows.items() for node in flow.nodes}
+
+
+def _factories(module: ModuleType) -> list[str]:
+    """What makes the flows of a module: which functions are those of nodes is not known before they are made."""
+    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+    own = {name: value for name, value in functions.items() if value.__module__ == module.__name__ and name[0] != "_"}
+    return [name for name, value in own.items() if makes_flow(value)]
 
 
 def _is_own(value: Any, module: ModuleType) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from playground.__main__ import main
+from playground.cli.app import app
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,23 @@ def test_an_interrupt_is_130_wherever_it_comes(monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         patch.setattr("playground.cli.boundary.guard", interrupted)
         assert main(["traces"]) == 130
+
+
+COMMANDS = sorted(str(each.name or getattr(each.callback, "__name__", "")) for each in app.registered_commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_calls_arguments_by_their_names(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"Usage: pf {name} [OPTIONS]")
+    assert not set("<>{}") & set(told)
+
+
+def test_help_says_what_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["export", "--help"])
+    told = capsys.readouterr().out
+    assert told.startswith("Usage: pf export [OPTIONS] TRACE_ID [FILE]\n")
+    assert "  TRACE_ID  An id, the beginning of one, or `last`.  [required]\n  [FILE]    The file" in told
+    main(["tui", "--help"])
+    assert capsys.readouterr().out.startswith("Usage: pf tui [OPTIONS] [PATHS]...\n")

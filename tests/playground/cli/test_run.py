@@ -389,3 +389,37 @@ def test_graph(pf: Capture, target: str) -> None:
     assert pf.out.startswith("digraph PenguiFlow {\n")
     assert pf("graph", target) == 0
     assert "│ obey │" in pf.out
+
+
+FACTORY_ONLY = """
+from typing import Any
+
+from penguiflow import Context, Node, NodePolicy, create
+
+
+async def said(text: str, ctx: Context) -> str:
+    return text
+
+
+async def named(text: str, ctx):
+    return text
+
+
+async def other(text: str, ctx: dict) -> str:
+    return text + ctx["end"]
+
+
+def build_flow():
+    return create(Node(said, name="said", policy=NodePolicy(validate="none")).to())
+"""
+
+
+def test_functions_of_nodes_are_known_before_a_factory_is_called(pf: Capture, project: Path) -> None:
+    (project / "made.py").write_text(FACTORY_ONLY)
+    for name in ("said", "named"):
+        assert pf("run", f"made.py:{name}", "--no-store") == 2
+        assert "is the function of a node, which its flow calls\n  hint: Name the flow: build_flow.\n" in pf.err
+    assert pf("run", "made.py:other", "-q", "--no-store", "--input", '{"text": "a", "ctx": {"end": "b"}}') == 0
+    assert pf.out == "ab\n"
+    assert pf("run", "made.py:nope", "--no-store") == 2
+    assert "hint: It has: other, build_flow.\n" in pf.err
