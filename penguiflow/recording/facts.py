@@ -182,6 +182,8 @@ class FactReader:
         self._seen: set[int] = set()
         self._again: Counter[tuple[str, str]] = Counter()
         self._positions: Counter[str] = Counter()
+        self._interrupted: dict[tuple[str, str], _Open] = {}
+        """Invocations that may begin again, when the trace is taken up, by node and message id."""
         self._handlers: dict[str, Callable[[TraceEvent, _Open], None]] = {
             "message.enqueued": self._message,
             "stream.chunk": self._chunk,
@@ -207,8 +209,9 @@ class FactReader:
 
     def rest(self) -> Iterator[Unit]:
         """The units that never ended, the trace's own last."""
-        unended = {id(span.unit): span for span in self._open.values()}
-        for span in self._open.values():
+        left = [*self._open.values(), *self._interrupted.values()]
+        unended = {id(span.unit): span for span in left}
+        for span in left:
             self._flush(span)
         yield from (span.unit for span in unended.values() if span.unit is not self.root)
         self._flush(self._own)
@@ -236,8 +239,7 @@ class FactReader:
         if parent is None:
             parent = self._own
         if kind == "node" and parent.unit is self.root:
-            unit = self._unit(event)
-            self._open[event.span_id] = _Open(unit, 0, event.offset_ns)
+            self._open[event.span_id] = self._begin_again(event) or _Open(self._unit(event), 0, event.offset_ns)
             return
         ordinal = event.data.get("attempt") if kind == "attempt" else None
         if not isinstance(ordinal, int):
@@ -246,6 +248,14 @@ class FactReader:
         self._open[event.span_id] = span
         if kind in CALLS:
             self._fact(span, "start", 0, comparable(event, Aspect.PROMPT), event.seq, Aspect.PROMPT)
+
+    def _begin_again(self, event: TraceEvent) -> _Open | None:
+        """The invocation that this one is the second half of: what it had sent is not sent again."""
+        earlier = self._interrupted.pop((event.name, str(event.data.get("message_id", ""))), None)
+        if earlier is not None:
+            earlier.offset = event.offset_ns
+            earlier.counts = {key: sent for key, sent in (earlier.counts or {}).items() if "->" in key}
+        return earlier
 
     def _unit(self, event: TraceEvent) -> Unit:
         name, message_id = event.name, str(event.data.get("message_id", ""))
@@ -264,6 +274,10 @@ class FactReader:
         if span is None:
             return None
         kind = event.kind[:-4]
+        if kind == "node" and event.data.get("status") == "interrupted" and span.path == 0:
+            self._interrupted[span.unit.key[:2]] = span
+            self._end_unit(event, span)
+            return None
         if span.streams is not None:
             self._flush(span)
         if kind == "trace":
@@ -275,13 +289,16 @@ class FactReader:
             self.tokens += tokens
             self.cost += cost
             self._fact(span, "answer", 0, comparable(event, Aspect.OUTPUT), event.seq, Aspect.OUTPUT)
+        return self._end_unit(event, span)
+
+    def _end_unit(self, event: TraceEvent, span: _Open) -> Unit | None:
         data = event.data
         # Nearly all end well and say no more.
         what = _OK if data.get("status") == "ok" and not data.get("error") else None
         if what is None:
             what = _digest(comparable(event, Aspect.STATUS))
         span.unit.add(hash((span.path, "end")), what, event.seq, Aspect.STATUS)
-        if kind == "node":
+        if event.kind == "node.end":
             self.durations_ns[event.name] += event.offset_ns - span.offset
             if span.path == 0 and span.unit is not self.root:
                 return span.unit
