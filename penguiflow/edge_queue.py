@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, Floe, Item, whole
-from penguiflow.leftovers import adopted
+from penguiflow.leftovers import adopted, rests
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
@@ -72,6 +72,8 @@ class EdgeQueue:
         port = self._floe.inbox.port
         if port is not None and port.runtime is not None and port.runtime.running:
             item = adopted(item, port, port.runtime)  # without a flow that runs: `run` will do it
+            if item[3] is not None:
+                rests(item[3], port.runtime)
         self._floe.put(item)
 
     def _take(self) -> Item | None:

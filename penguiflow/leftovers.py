@@ -9,8 +9,9 @@ from penguiflow.context import Context, Port
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
+    from penguiflow.traces import Trace
 
-__all__ = ["adopt", "adopted"]
+__all__ = ["adopt", "adopted", "rests"]
 
 
 def adopt(flow: PenguiFlow) -> None:
@@ -22,8 +23,18 @@ def adopt(flow: PenguiFlow) -> None:
             trace = item[3]
             if trace is not None and trace.cancelled:
                 item[0].release()
-            else:
-                items.append(adopted(item, port, flow))
+                continue
+            if trace is not None and (told := flow._table.sinks.get(trace.id)) is not None and not told.results:
+                del flow._table.sinks[trace.id]  # that it was stopped is not the last word: it goes on
+            items.append(adopted(item, port, flow))
+    for trace in list(flow._table.traces.values()):
+        rests(trace, flow)
+
+
+def rests(trace: Trace, flow: PenguiFlow) -> None:
+    """A trace of which only results are left is over."""
+    if trace.idle and not trace.ended:
+        flow._table.finish(trace)
 
 
 def adopted(item: Item, port: Port, flow: PenguiFlow) -> Item:

@@ -102,6 +102,8 @@ class ResultQueue:
         self.cancelled = False
         """Nothing more is to come by it: the trace was cancelled."""
         self.error: FlowError | None = None
+        self.awaited = 0
+        """How many wait for a result."""
         self._changed: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -143,7 +145,11 @@ class ResultQueue:
                 if self.error is not None:
                     raise self.error
                 raise StopAsyncIteration
-            await self._wait()
+            self.awaited += 1
+            try:
+                await self._wait()
+            finally:
+                self.awaited -= 1
         result = self.results.popleft()
         self._notify()
         return result

@@ -84,9 +84,16 @@ class Roundtrips:
         self._subscribe(trace_id)
 
     def abandon(self, trace_id: str) -> None:
-        """The message of this roundtrip could not be sent."""
+        """The message of this roundtrip could not be sent, or not to all entries."""
         self._end(trace_id)
-        self.table.sinks.pop(trace_id, None)
+        queue = self.table.sinks.get(trace_id)
+        if queue is None or queue.awaited:
+            return
+        del self.table.sinks[trace_id]
+        trace = self.table.traces.get(trace_id)
+        if trace is not None and trace.sink is queue:
+            trace.sink = Unheard()
+        queue.clear()
 
     async def fetch(self, trace_id: str) -> Any:
         """The next result of the trace. Raises its `FlowError`; None when it ended without a result."""
@@ -107,9 +114,10 @@ class Roundtrips:
             result = await queue.get(self.egress.durable)
         except asyncio.CancelledError:
             # The result is kept for a fetch that is repeated. A new emit for the trace need not wait for this one.
-            self._end(trace_id)
-            if trace_id not in self.table.traces and not queue.results and not queue.finished:
-                self.table.sinks.pop(trace_id, None)
+            if self.table.sinks.get(trace_id) is queue:
+                self._end(trace_id)
+                if not (trace_id in self.table.traces or queue.results or queue.finished or queue.awaited):
+                    del self.table.sinks[trace_id]
             raise
         except StopAsyncIteration:
             self._unsubscribe(trace_id, queue)
@@ -183,8 +191,12 @@ class Roundtrips:
         return queue
 
     def _unsubscribe(self, trace_id: str, queue: ResultQueue) -> None:
-        """Results that nobody asked for go to the common queue."""
-        self.table.sinks.pop(trace_id, None)
+        """A fetch is over. Results that nobody asked for go to the common queue."""
+        if self.table.sinks.get(trace_id) is queue:
+            self._end(trace_id)
+            if queue.awaited:
+                return
+            del self.table.sinks[trace_id]
         trace = self.table.traces.get(trace_id)
         if trace is not None and trace.sink is queue:
             trace.sink = None
@@ -194,4 +206,3 @@ class Roundtrips:
                 if trace is not None:
                     trace.parked += 1
                 floe.put((floe, queue.results.popleft(), UNCHANGED, trace, ""))
-        self._end(trace_id)

@@ -464,7 +464,7 @@ class TraceTable:
                 trace.refuse_blocked()
 
     def end_all(self, reason: str) -> None:
-        """Answer everybody who still waits, and forget everything."""
+        """Answer everybody who still waits, and forget everything but answers that were not yet asked for."""
         for trace in (*self.traces.values(), *self.aside):
             # A node that stops its own flow is still under way: its trace ends with it.
             if not trace.ended and not trace.inflight:
@@ -473,11 +473,12 @@ class TraceTable:
         self.traces.clear()
         self.aside.clear()
         self.ending = False
-        for sink in self.sinks.values():
-            if sink.finished:
-                continue
-            sink.finish(FlowError(trace_id=None, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=reason))
-        self.sinks.clear()
+        for trace_id, sink in list(self.sinks.items()):
+            if sink.awaited or sink.cancelled:
+                del self.sinks[trace_id]
+            if not sink.finished:
+                code = FlowErrorCode.TRACE_CANCELLED
+                sink.finish(FlowError(trace_id=trace_id, node_name=None, code=code, message=reason))
 
 
 def held_error(trace: Trace) -> FlowError:

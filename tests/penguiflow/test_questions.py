@@ -219,3 +219,99 @@ async def test_a_sender_of_a_question_that_was_given_up_is_turned_away_by_a_stop
     await flow.stop()
     outcomes = await asyncio.gather(sending, again, return_exceptions=True)
     assert [type(outcome).__name__ for outcome in outcomes] == ["TraceCancelled", "TraceCancelled"]
+
+
+async def test_two_who_wait_for_one_trace_are_both_answered(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    async def twice(message: Message, ctx: Context) -> Message:
+        await ctx.emit(message)
+        return message.model_copy(update={"payload": "second"})
+
+    flow = start(create(make_node(twice).to()))
+    waiting = [asyncio.create_task(flow.fetch(trace_id="t")) for _ in range(3)]
+    await asyncio.sleep(0)
+    await flow.emit(make_message("first"), trace_id="t")
+    answers = await asyncio.gather(*waiting)
+    assert [None if answer is None else answer.payload for answer in answers] == ["first", "second", None]
+    assert not flow._table.sinks
+    assert not flow._roundtrips._open
+
+
+async def test_one_of_two_who_wait_gives_up(start: Start, make_node: MakeNode, make_message: MakeMessage) -> None:
+    flow = start(create(make_node().to()))
+    waiting = [asyncio.create_task(flow.fetch(trace_id="t")) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    await flow.emit(make_message("x"), trace_id="t")
+    assert (await waiting[1]).payload == "x"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_question_that_was_sent_to_some_entries_only_holds_nobody_up(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until, waits: bool
+) -> None:
+    gates = Gates()
+    left, right, last = make_node(gates.work, name="left"), make_node(gates.work, name="right"), make_node(name="last")
+    flow = start(create(left.to(last), right.to(last), queue_maxsize=1))
+    for number in range(2):
+        await flow.emit(make_message(f"slow {number}"), to=right)
+    await until(lambda: flow._open_sea.floes_to(right)[0].full())
+    sending = asyncio.create_task(flow.emit(make_message("x"), trace_id="t"))
+    await until(lambda: flow._open_sea.floes_to(right)[0].putters)
+    waiting = asyncio.create_task(flow.fetch(trace_id="t")) if waits else None
+    sending.cancel()
+    await asyncio.wait([sending])
+    for _ in range(3):
+        assert (await flow.call(make_message("y"), to=left)).payload == "y"
+    if waiting is not None:
+        assert (await waiting).payload == "x"
+    gates.open.set()
+    assert sorted([(await flow.fetch()).payload for _ in range(2)]) == ["slow 0", "slow 1"]
+
+
+async def test_an_answer_can_be_fetched_after_a_drain(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    flow = start(create(make_node().to()))
+    await flow.emit(make_message("x"), trace_id="t")
+    await flow.stop(drain=True)
+    assert (await flow.fetch(trace_id="t")).payload == "x"
+    assert not flow._table.sinks
+
+
+async def test_a_question_that_a_stop_cut_short_is_answered_to_whoever_asks_later(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    flow = start(create(make_node(Gates().work).to()))
+    await flow.emit(make_message("slow"), trace_id="t")
+    await asyncio.sleep(0)
+    await flow.stop()
+    with pytest.raises(FlowError, match="the flow was stopped"):
+        await flow.fetch(trace_id="t")
+    assert not flow._table.sinks
+
+
+async def test_a_question_that_waits_on_an_edge_goes_on_in_the_next_run(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    flow = start(create(make_node(Gates().work).to()))
+    await flow.emit(make_message("slow"), trace_id="other")
+    await flow.emit(make_message("x"), trace_id="t")
+    await asyncio.sleep(0)
+    await flow.stop()
+    flow.run()
+    assert (await flow.fetch(trace_id="t")).payload == "x"
+
+
+async def test_results_that_outlast_a_run_leave_no_trace_behind(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
+) -> None:
+    flow = start(create(make_node().to()))
+    await flow.emit(make_message("x"))
+    await until(lambda: flow._rookery.inbox.items)
+    await flow.stop()
+    flow.run()
+    assert (await flow.fetch()).payload == "x"
+    assert not flow._traces
