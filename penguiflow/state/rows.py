@@ -119,7 +119,8 @@ class TraceRow:
             if value is not None:
                 setattr(self, name, clean_text(str(value)))
         if isinstance(data.get("origin"), dict):
-            self.origin = json.dumps(data["origin"])
+            mode = data.get("mode")
+            self.origin = json.dumps({**data["origin"], "mode": mode} if isinstance(mode, str) else data["origin"])
 
     def finish(self, record: EventRecord) -> None:
         """Take in a `trace.end`; while another log of the trace is open, the trace runs on."""

@@ -69,6 +69,11 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
 
 async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSummary, full: bool) -> None:
     roots = await store.load_spans(trace.trace_id, fold=not full)
+    if trace.status == "interrupted":
+        # The end of its spans may not have been written: the disk was full, or nobody could write to the store.
+        for span in _preorder(roots):
+            if span.status == "running":
+                span.status = "interrupted"
     paint, width = console.out_paint, console.width
     for line in heading_lines(trace, paint=paint, width=width):
         console.line(line)

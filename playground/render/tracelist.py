@@ -9,6 +9,7 @@ from itertools import pairwise
 from penguiflow.state.traces import TraceSummary
 from playground.dashboard.text import GLYPHS, cells, clip, count, duration, one_line, pad, when
 from playground.render.paint import Paint, plain
+from playground.render.tree import origin_text
 
 __all__ = ["short_ids", "trace_lines"]
 
@@ -33,7 +34,7 @@ def trace_lines(traces: Sequence[TraceSummary], *, paint: Paint = plain, width: 
                 when(trace.started, now),
                 duration(took),
                 count(trace.events),
-                one_line(trace.error or trace.input or ""),
+                _about(trace),
             )
         )
     widths = [max(cells(row[column]) for row in (_HEAD, *rows)) for column in range(len(_HEAD) - 1)]
@@ -46,6 +47,13 @@ def trace_lines(traces: Sequence[TraceSummary], *, paint: Paint = plain, width: 
         fixed[5] = _right(row[5], widths[5])
         lines.append("  ".join([*fixed, paint("error" if trace.error else "dim", rest)]).rstrip())
     return lines
+
+
+def _about(trace: TraceSummary) -> str:
+    """What went wrong, else where it comes from, and its input."""
+    if trace.error:
+        return one_line(trace.error)
+    return "  ".join(text for text in (origin_text(trace), one_line(trace.input or "")) if text)
 
 
 def _right(text: str, width: int) -> str:

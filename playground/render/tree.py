@@ -13,7 +13,7 @@ from playground.dashboard.text import GLYPHS, bar, cells, clip, duration, one_li
 from playground.render.failure import describe_error
 from playground.render.paint import Paint, plain
 
-__all__ = ["heading_lines", "tree_lines"]
+__all__ = ["heading_lines", "origin_text", "tree_lines"]
 
 CROWD = 12
 """More siblings of one name than this are summed up; those that failed are shown all the same."""
@@ -23,6 +23,7 @@ _WIDEST_NAME = 60
 _BARS_FROM = 70
 """Columns that a terminal needs before bars are drawn."""
 _TIME_WIDTH = 8
+_SHORT_ID = 12
 
 
 class _Row(NamedTuple):
@@ -41,13 +42,24 @@ def heading_lines(trace: TraceSummary, *, paint: Paint = plain, width: int | Non
     lines = ["  ".join([title, *(fact for fact in facts if fact)])]
     source = [trace.target, f"version {trace.version[:12]}" if trace.version else None, when(trace.started)]
     source += [f"{trace.events} events", f"session {trace.session}" if trace.session else None]
-    source += [f"epoch {trace.epoch}" if trace.epoch else None]
+    source += [f"epoch {trace.epoch}" if trace.epoch else None, origin_text(trace)]
     lines.append(paint("dim", " · ".join(one_line(fact) for fact in source if fact)))
     for label, value in (("input", trace.input), ("output", trace.output)):
         if value:
             text = one_line(value)
             lines.append(f"{paint('dim', f'{label:<6}')}  {clip(text, width - 8) if width else text}")
     return lines
+
+
+def origin_text(trace: TraceSummary) -> str | None:
+    """Which trace it began as, and how; None for one of its own."""
+    origin = trace.origin
+    if origin is None:
+        return None
+    name = one_line(str(origin.get("trace_id", "?")))[:_SHORT_ID]
+    if origin.get("mode") == "replay":
+        return f"replay of {name}"
+    return f"fork of {name} after event {origin['seq']}" if "seq" in origin else f"from {name}"
 
 
 def tree_lines(

@@ -74,3 +74,15 @@ async def test_a_trace_that_goes_on_keeps_its_input(tmp_path: Path) -> None:
         await store.close()
     assert trace is not None
     assert (trace.status, trace.input, trace.output) == ("ok", '"question"', '"answer"')
+
+
+async def test_a_replay_can_be_told_from_a_fork(tmp_path: Path) -> None:
+    make = records()
+    store = SQLiteStateStore(tmp_path / "state.db")
+    store.sink.write(make("trace.start", "0", None, origin={"trace_id": "feed"}, mode="replay"))
+    store.sink.write(make("trace.end", "0", None, status="ok"))
+    await store.flush()
+    trace = await store.get_trace(TRACE)
+    await store.close()
+    assert trace is not None
+    assert trace.origin == {"trace_id": "feed", "mode": "replay"}

@@ -13,7 +13,7 @@ import pytest
 from playground.__main__ import main
 from playground.cli import inspect
 from playground.cli.outputs import InspectOutput, TracesOutput
-from playground.project import find_project
+from playground.project import Project, find_project
 
 WriteTrace = Callable[..., Awaitable[None]]
 
@@ -144,6 +144,20 @@ def test_a_trace_whose_writer_died_is_closed(project: Path, capsys: pytest.Captu
     assert [(span.name, span.status) for span in shown.spans if span.end_seq is not None][-1] == ("work", "interrupted")
     assert shown.trace.ended is not None
     assert [event.seq for event in shown.events] == list(range(len(shown.events)))
+
+
+def test_a_tree_that_nobody_can_close_is_interrupted_all_the_same(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(project: Project) -> None:
+        """There is no room on the disk."""
+
+    monkeypatch.setattr("playground.cli.stores.close_abandoned", full)
+    subprocess.run([sys.executable, "-c", DIES, str(find_project().database)], timeout=60, check=False)
+    assert main(["inspect", "last"]) == 0
+    out = capsys.readouterr().out
+    assert "interrupted" in out
+    assert "running" not in out
 
 
 @pytest.mark.usefixtures("traces")
