@@ -210,7 +210,8 @@ def _harmless(value: Any, depth: int) -> bool:
         items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     for item in items:
         # A plain loop: `all(…)` costs twice as much, and this is paid for every message.
-        if type(item) in _scalars:
+        kind = type(item)
+        if kind in _scalars or (kind is list and _scalars.issuperset(map(type, item))):
             continue
         if not _harmless(item, depth):
             return False
