@@ -55,6 +55,7 @@ LINES = [
     Line("", "one event", "W8", "event_us"),
     Line("", "W1 again, nobody listens", "W8.quiet"),
     Line("W9", "W1, every event durable in SQLite", "W9"),
+    Line("", "as many events as penguiflow writes", "W9.all"),
     Line("W10", "`import penguiflow`", "W10", "import_ms", "ms"),
     Line("", "with the names of a first flow", "W10", "names_ms", "ms"),
     Line("", "distributions of a plain install", "W10", "distributions", ""),

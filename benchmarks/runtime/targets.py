@@ -94,6 +94,7 @@ TARGETS: list[Target] = [
     Target("W8 nobody listens, against W1 (A/A)", "W8.quiet", "cpu_us", 1.1, None, ("ours", "W1", "cpu_us")),
     *_pair("W9 durable in SQLite", "W9", ("W9", 1 / 5), None),
     Target("W9 durable in SQLite", "W9", "cpu_us", 0.7, 0.4, ("limit_b", "W9", "cpu_us")),
+    Target("W9, limit with as many events", "W9", "cpu_us", None, 0.7, ("limit_b", "W9.all", "cpu_us")),
     Target("W10 import beyond asyncio and pydantic", "W10", "import_ms", 30.0, 10.0, unit="ms"),
     Target("W10 with the names of a first flow", "W10", "names_ms", 30.0, 10.0, unit="ms"),
     Target("W10 base install, distributions", "W10", "distributions", 7, 6),

@@ -219,7 +219,8 @@ def _look(value: Any, depth: int) -> int:
     depth += 1
     for item in items:
         # A plain loop: `all(…)` costs twice as much, and this is paid for every message.
-        if type(item) in _scalars:
+        kind = type(item)
+        if kind in _scalars or (kind is list and _scalars.issuperset(map(type, item))):
             continue
         inner = _look(item, depth)
         if not inner:

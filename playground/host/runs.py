@@ -59,6 +59,7 @@ class RunLog:
         self.event = log.event
         self.put = self._put_first
         self.taken = log.taken
+        self.begin = log.begin
         self.freeze = log.freeze
         self.describe = log.describe
         self._log = log

@@ -299,8 +299,8 @@ async def w8(run: Run, validating: bool) -> None:
         await run.measure(drive, calls=NODES)
 
 
-async def w9(run: Run, validating: bool) -> None:
-    """The chain, with a commit for each start and end."""
+async def w9(run: Run, validating: bool, more: int = 0) -> None:
+    """The chain, with a commit for each start and end; and for so many events more of each node."""
     with tempfile.TemporaryDirectory() as folder:
         connection = sqlite3.connect(Path(folder, "events.db"), isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -308,18 +308,20 @@ async def w9(run: Run, validating: bool) -> None:
         connection.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, kind TEXT, node TEXT, ts REAL, payload BLOB)")
         events = 0
 
-        def save(kind: str, value: Payload) -> None:
+        def save(kind: str, data: str) -> None:
             nonlocal events
             events += 1
-            row = (kind, "step", time.time(), value.model_dump_json())
+            row = (kind, "step", time.time(), data)
             connection.execute("INSERT INTO events (kind, node, ts, payload) VALUES (?, ?, ?, ?)", row)
 
         async with running(run, validating) as pipeline:
 
             async def kept(value: Payload) -> Payload:
-                save("node_start", value)
+                save("node_start", value.model_dump_json())
+                for _ in range(more):
+                    save("event", '{"message_id":"0123456789abcdef"}')
                 result: Payload = await pipeline.step(value)
-                save("node_success", value)
+                save("node_success", value.model_dump_json())
                 return result
 
             first, last = _chain_of(pipeline, kept)
@@ -332,6 +334,11 @@ async def w9(run: Run, validating: bool) -> None:
 
             await run.measure(drive, calls=NODES)
         connection.close()
+
+
+async def w9_all(run: Run, validating: bool) -> None:
+    """As W9, with as many events as penguiflow writes: six or seven for each node instead of two."""
+    await w9(run, validating, more=5)
 
 
 async def w11(run: Run, validating: bool) -> None:
@@ -421,10 +428,13 @@ def _of(workload: Callable[[Run, bool], Awaitable[None]], validating: bool) -> C
 
 _WORKLOADS: dict[str, Callable[[Run, bool], Awaitable[None]]] = {
     "W1": w1, "W1.one": w1_one, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W9": w9,
+    "W9.all": w9_all,
     "W11": w11, "W12": w12,
 }  # fmt: skip
 LIMIT_A = {"W1": functools.partial(bare, awaits=NODES), "W5": functools.partial(bare, awaits=HOPS)}
 LIMIT_B = {name: _of(workload, validating=False) for name, workload in _WORKLOADS.items()}
 LIMIT_C = {
-    name: _of(workload, validating=True) for name, workload in _WORKLOADS.items() if name not in ("W6", "W7", "W9")
+    name: _of(workload, validating=True)
+    for name, workload in _WORKLOADS.items()
+    if name not in ("W6", "W7", "W9", "W9.all")
 }
