@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from penguiflow.middlewares import FlowEvent, LatencyCallback, Middleware, log_flow_events
     from penguiflow.node import Node, NodePolicy
     from penguiflow.patterns import join_k, map_concurrent, predicate_router, union_router
+    from penguiflow.planner import (
+        PlannerAction,
+        PlannerFinish,
+        ReactPlanner,
+        ToolExamplesConfig,
+        Trajectory,
+        TrajectoryStep,
+    )
     from penguiflow.policies import DictRoutingPolicy, RoutingPolicy, RoutingRequest
     from penguiflow.registry import ModelRegistry
     from penguiflow.remote import (
@@ -74,6 +82,14 @@ _MODULES = {
     "middlewares": ("FlowEvent", "LatencyCallback", "Middleware", "log_flow_events"),
     "node": ("Node", "NodePolicy"),
     "patterns": ("join_k", "map_concurrent", "predicate_router", "union_router"),
+    "planner": (
+        "PlannerAction",
+        "PlannerFinish",
+        "ReactPlanner",
+        "ToolExamplesConfig",
+        "Trajectory",
+        "TrajectoryStep",
+    ),
     "policies": ("DictRoutingPolicy", "RoutingPolicy", "RoutingRequest"),
     "registry": ("ModelRegistry",),
     "remote": (
@@ -132,6 +148,9 @@ __all__ = [
     "NodeSpec",
     "PenguiFlow",
     "PlanStep",
+    "PlannerAction",
+    "PlannerFinish",
+    "ReactPlanner",
     "RemoteBinding",
     "RemoteCallRequest",
     "RemoteCallResult",
@@ -160,8 +179,11 @@ __all__ = [
     "SupportsConversationBindings",
     "SupportsRemoteTasks",
     "Thought",
+    "ToolExamplesConfig",
     "ToolInputExample",
     "ToolLoadingMode",
+    "Trajectory",
+    "TrajectoryStep",
     "__version__",
     "build_catalog",
     "call_playbook",

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from penguiflow.failures import DeadlinePassed, NodeTimeout
 from penguiflow.observer import Payload
@@ -44,6 +45,8 @@ ABANDONED_GRACE_S = 5.0
 """How much longer than it took when it was recorded a call may wait that was cancelled from within its node."""
 _TOLD_APART = frozenset({"llm", "tool"})
 """Kinds whose names are those of models and tools, and may be the name of anything else too."""
+_WHO: Any = object()
+"""The request of a call that has none."""
 _EVENTS = {"record": "record", "checkpoint": "checkpoint.resolved"}
 """Kinds that are one event, written when the call is over; the others are spans."""
 
@@ -115,13 +118,35 @@ def segment(kind: str, name: str) -> str:
 class Scope:
     """Where calls are counted: one attempt of an invocation, or a span inside it."""
 
-    __slots__ = ("counts", "place", "random", "span")
+    __slots__ = ("chances", "counts", "parts", "place", "span")
 
     def __init__(self, place: str, span: str) -> None:
         self.place = place
         self.span = span
         self.counts: dict[str, int] = {}
-        self.random: random.Random | None = None
+        self.chances: dict[int, random.Random] = {}
+        """Generators, by part."""
+        self.parts: WeakKeyDictionary[asyncio.Task[Any], int] | None = None
+
+    def part(self, context: Context) -> int:
+        """Which of the parts that run at once here asks: 0 for the node's function itself, others as they first ask.
+
+        A task that the function made is a part. Who asks first depends on little; in which order all ask, on the world.
+        """
+        if context._task is None:
+            return 0
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # in another thread
+            return 0
+        if task is None or task is context._task:
+            return 0
+        if self.parts is None:
+            self.parts = WeakKeyDictionary()
+        known = self.parts.get(task)
+        if known is None:
+            known = self.parts[task] = self.count("")
+        return known + 1
 
     def count(self, name: str) -> int:
         """The ordinal of one more call of this name."""
@@ -155,6 +180,10 @@ class _Entry:
         if scope is None:
             scope = scope_of(context, log)
         self.parent = scope.span
+        part = scope.part(context)
+        if request is _WHO:
+            # Nothing but who asks tells such calls apart.
+            request = [part] if part else []
         # What is written at once needs no copy of its own.
         asked = Payload(request) if trace.tape is None and kind not in _EVENTS else log.freeze(request)
         self.call = Call(context._port.name, scope.place, kind, name, scope.count(segment(kind, name)), asked)
@@ -202,7 +231,7 @@ class _Entry:
             return
         kind = type(error)
         about = {"class": f"{kind.__module__}:{kind.__qualname__}", "args": self.log.freeze(list(error.args))}
-        self._write("error", {**data, "error": {**self.log.describe(error), **about}})
+        self._write("error", {**data, "error": {**self.log.describe(getattr(error, "_described_by", error)), **about}})
 
     def _write(self, status: str, data: dict[str, Any]) -> None:
         data["latency_ms"] = (perf_counter() - self.started) * 1e3
@@ -307,7 +336,7 @@ def call_now(context: Context, name: str, perform: Callable[[], Any], scope: Sco
     log = None if trace is None else trace.log
     if trace is None or log is None:
         return perform()
-    entry = _Entry(context, trace, log, "record", name, [], scope)
+    entry = _Entry(context, trace, log, "record", name, _WHO, scope)
     response = perform() if entry.answer is None else entry.answer.response
     entry.returned(response)
     return response
@@ -356,13 +385,15 @@ async def _closing(source: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[An
 
 
 def chance(context: Context, scope: Scope | None = None) -> random.Random:
-    """The generator of the attempt (or span) that is under way; its seed is in the log."""
+    """The generator of the attempt (or span) that is under way, and of the task; its seed is in the log."""
     trace = context._trace
     log = None if trace is None else trace.log
     if log is None:
         return random.Random()
     if scope is None:
         scope = scope_of(context, log)
-    if scope.random is None:
-        scope.random = random.Random(call_now(context, "ctx.random", lambda: secrets.randbits(SEED_BITS), scope))
-    return scope.random
+    part = scope.part(context)
+    if part not in scope.chances:
+        seed = call_now(context, "ctx.random", lambda: secrets.randbits(SEED_BITS), scope)
+        scope.chances[part] = random.Random(seed)
+    return scope.chances[part]

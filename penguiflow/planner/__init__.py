@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penguiflow.planner.actions import JoinInjection, ParallelCall, ParallelJoin, PlannerAction
+    from penguiflow.planner.catalog_extension import extend_tool_catalog
     from penguiflow.planner.config import (
         ErrorRecoveryConfig,
         ReflectionConfig,
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     )
     from penguiflow.planner.context import AnyContext, ToolContext
     from penguiflow.planner.events import PlannerEvent, PlannerEventCallback
+    from penguiflow.planner.iteration import PlannerIteration
     from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
+    from penguiflow.planner.react import ReactPlanner
+    from penguiflow.planner.requests import PlannerRequest
+    from penguiflow.planner.run import RunStep
+    from penguiflow.planner.signals import RunAborted
     from penguiflow.planner.trajectory import BackgroundTaskResult, Trajectory, TrajectoryStep, TrajectorySummary
 
 _MODULES = {
@@ -34,9 +40,15 @@ _MODULES = {
         "ToolVisibilityPolicy",
         "UsageLimits",
     ),
+    "catalog_extension": ("extend_tool_catalog",),
     "context": ("AnyContext", "ToolContext"),
     "events": ("PlannerEvent", "PlannerEventCallback"),
     "outcomes": ("PlannerFinish", "PlannerPause"),
+    "iteration": ("PlannerIteration",),
+    "react": ("ReactPlanner",),
+    "requests": ("PlannerRequest",),
+    "run": ("RunStep",),
+    "signals": ("RunAborted",),
     "trajectory": ("BackgroundTaskResult", "Trajectory", "TrajectoryStep", "TrajectorySummary"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -52,10 +64,15 @@ __all__ = [
     "PlannerEvent",
     "PlannerEventCallback",
     "PlannerFinish",
+    "PlannerIteration",
     "PlannerPause",
+    "PlannerRequest",
+    "ReactPlanner",
     "ReflectionConfig",
     "ReflectionCriteria",
     "ReflectionCritique",
+    "RunAborted",
+    "RunStep",
     "ToolContext",
     "ToolExamplesConfig",
     "ToolPolicy",
@@ -64,6 +81,7 @@ __all__ = [
     "TrajectoryStep",
     "TrajectorySummary",
     "UsageLimits",
+    "extend_tool_catalog",
 ]
 
 

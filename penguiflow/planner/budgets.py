@@ -63,6 +63,14 @@ class Budgets:
         self.tool_calls += count
         return True
 
+    def give_back_hops(self, count: int) -> None:
+        """Hops that were taken and not used."""
+        self.hops_used -= count
+
+    def give_back_tool_calls(self, count: int) -> None:
+        """Calls that were taken and not made."""
+        self.tool_calls -= count
+
     def take_request(self, kind: CallKind = "main") -> bool:
         """Take one call of a model; False when a limit is reached."""
         if self.exceeded() is not None:

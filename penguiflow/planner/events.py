@@ -62,6 +62,7 @@ class PlannerEvents:
     def emit(
         self,
         event_type: str,
+        /,
         *,
         thought: str | None = None,
         node_name: str | None = None,

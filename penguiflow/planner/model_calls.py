@@ -147,7 +147,13 @@ class _Call:
             data = dump_response(await self._perform())
         except LLMError as error:
             # A recording makes it again from these.
-            error.args = (error.message, error.provider, error.status_code, error.retryable, {"attempts": self.attempts})
+            error.args = (
+                error.message,
+                error.provider,
+                error.status_code,
+                error.retryable,
+                {"attempts": self.attempts},
+            )
             raise
         return data if self.attempts == 1 else {**data, "attempts": self.attempts}
 

@@ -15,12 +15,14 @@ from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
 from penguiflow.planner.trajectory import Trajectory, TrajectoryStep
 
 if TYPE_CHECKING:
+    from penguiflow.artifacts import ArtifactStore
     from penguiflow.callsite import CallSite
     from penguiflow.catalog import NodeSpec
     from penguiflow.llm.providers.base import Provider
     from penguiflow.planner.budgets import Budgets
+    from penguiflow.planner.constraints import Hints
     from penguiflow.planner.events import PlannerEvents
-    from penguiflow.planner.protocols import MemorySession, PauseRecord
+    from penguiflow.planner.protocols import MemorySession, PauseRecord, Pauses
     from penguiflow.planner.requests import PlannerRequest
     from penguiflow.planner.settings import PlannerSettings
     from penguiflow.steering import SteeringInbox
@@ -73,6 +75,8 @@ class PlannerRun:
     events: PlannerEvents
     site: CallSite
     """The planner's own span; each step, branch and call opens one inside it."""
+    hints: Hints
+    """The planner's `planning_hints`, read."""
     interceptors: Sequence[Interceptor] = ()
     tool_context: dict[str, Any] = field(default_factory=dict)
     """As it was given, objects that are no JSON among it."""
@@ -91,11 +95,29 @@ class PlannerRun:
     """Answers `ctx.ask(prompt, schema)` while the tool waits; None: the run pauses."""
     changes: list[dict[str, Any]] = field(default_factory=list)
     """Edits of the context from outside that the next step takes in."""
+    pauses: Callable[[], Pauses] | None = None
+    """Gives who keeps it when it pauses; None: pausing is off."""
+    artifact_store: ArtifactStore | None = None
+    """None: nothing is kept."""
+    queued: list[PlannerAction] = field(default_factory=list)
+    """Further actions of the last reply that are still to be done."""
+    cancelled: str | None = None
+    """Why it is to end, as somebody outside said."""
+    today: str | None = None
+    """The date that its prompts tell; asked for with the first of them."""
 
     @property
     def session_id(self) -> str | None:
         """Whose run it is, as `tool_context` says."""
         value = self.tool_context.get("session_id")
+        return None if value is None else str(value)
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that it is part of; without a log, what `tool_context` says."""
+        if self.site.trace_id is not None:
+            return self.site.trace_id
+        value = self.tool_context.get("trace_id")
         return None if value is None else str(value)
 
     def count(self, name: str) -> int:

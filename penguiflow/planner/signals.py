@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penguiflow.planner.outcomes import PlannerPauseReason
+from penguiflow.traces import TraceCancelled
 
 __all__ = ["AskSignal", "LimitReached", "PauseSignal", "RunAborted"]
 
@@ -40,10 +41,13 @@ class LimitReached(Exception):
         return self.limit
 
 
-class RunAborted(Exception):
-    """An interceptor decided `abort`."""
+class RunAborted(TraceCancelled):
+    """An interceptor decided `abort`. Where the run is part of a trace, that is cancelled."""
 
     def __init__(self, checkpoint: str, reason: str) -> None:
-        super().__init__(f"aborted at {checkpoint}: {reason}")
+        super().__init__(None)
         self.checkpoint = checkpoint
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"aborted at {self.checkpoint}: {self.reason}"
