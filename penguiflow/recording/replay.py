@@ -15,6 +15,7 @@ from penguiflow.ids import new_id
 from penguiflow.recording.cassette import Cassette, RecordedInput
 from penguiflow.recording.divergence import ReplayDiverged, difference
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.masking import unmask
 from penguiflow.recording.offline import Blocked, Offline, Started, offline
 from penguiflow.recording.paths import matches
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
@@ -147,6 +148,8 @@ async def replay_running(
     inputs = _inputs(cassette, flow)
     if point is None:
         _check_answers(cassette)
+    else:
+        _check_secrets(cassette, point)
     outcome = Replay(trace_id or new_id())
     tape = ReplayTape(cassette, outcome.trace_id, live_after=point)
     strange: dict[str, StrangeTape] = {}
@@ -216,6 +219,16 @@ def _check_answers(cassette: Cassette) -> None:
             answer_of(call)
         except NotRebuildable as error:
             raise NotReplayable(cassette.trace_id, str(error)) from error
+
+
+def _check_secrets(cassette: Cassette, point: int) -> None:
+    """What is called in earnest is not called with what merely stands for a secret."""
+    for number, each in enumerate(cassette.inputs):
+        missing = unmask(each.payload.get("value"), at="/payload")[1]
+        if missing:
+            where = missing[0] if len(cassette.inputs) == 1 else f"{missing[0]} of input {number}"
+            reason = f"the log does not have the secret at {where}, and the calls after event {point} may need it"
+            raise NotReplayable(cassette.trace_id, f"{reason}: fork the trace there, with `--set` for the secret")
 
 
 async def _perform(

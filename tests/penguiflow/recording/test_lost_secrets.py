@@ -11,7 +11,7 @@ from penguiflow import Context, Headers, Message, Node, NodePolicy, PenguiFlow, 
 from penguiflow.recording import Recorder
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.masking import Masker, stand_in
-from penguiflow.recording.replay import Replay, replay
+from penguiflow.recording.replay import NotReplayable, Replay, replay
 
 
 class Question(BaseModel):
@@ -100,6 +100,12 @@ async def test_a_variable_that_is_not_set_is_no_difference_either(sink: Any, mon
         "X-Api-Key": {"$secret": "env:PLANTED_API_KEY"},
         "Authorization": "Bearer ⟦$secret env:PLANTED_TOKEN⟧",
     }
+
+
+async def test_nothing_is_called_in_earnest_with_what_stands_for_a_secret(sink: Any) -> None:
+    cassette = await record(sink, asking("Summarize"), Question(text="penguins"))
+    with pytest.raises(NotReplayable, match="does not have the secret at /payload/api_key"):
+        await replay(asking("Shorten"), cassette, live_after="ask[0]/attempt[0]")
 
 
 def test_what_stands_for_a_secret_cannot_be_made_up() -> None:
