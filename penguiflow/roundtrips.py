@@ -178,7 +178,7 @@ class Roundtrips:
         """Drop an answer. A trace that was begun again meanwhile must not go on filling its queue."""
         del self.table.sinks[trace_id]
         trace = self.table.traces.get(trace_id)
-        if trace is not None and trace.sink is queue:
+        if trace is not None and trace.sink is queue and not trace.cancelled:
             trace.sink = None
         queue.clear()
 
@@ -193,7 +193,7 @@ class Roundtrips:
             queue = ResultQueue(self.maxsize, takes_children=False)
             self.table.sinks[trace_id] = queue
             trace = self.table.traces.get(trace_id)
-            if trace is not None and trace.sink is None and not trace.ended:
+            if trace is not None and trace.sink is None and not trace.ended and not trace.cancelled:
                 trace.sink = queue
         return queue
 
