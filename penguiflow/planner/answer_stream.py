@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.llm.json_stream import FieldStream
 from penguiflow.llm.types import StreamEvent
 from penguiflow.planner.actions import FINAL_RESPONSE, PlannerAction
 
@@ -26,8 +27,6 @@ class AnswerStream:
         self._begin()
 
     def _begin(self) -> None:
-        from penguiflow.llm.json_stream import FieldStream
-
         self._node, self._answer = FieldStream("next_node"), FieldStream("answer")
         self._next_node = ""
         self._waiting = ""

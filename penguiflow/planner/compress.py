@@ -21,7 +21,7 @@ DEFAULT_COMPRESSION_THRESHOLD = 2000
 _MOST_CHARS = 60_000  # of one observation that a model is asked to summarize
 _INSTRUCTION = (
     "Summarize what a tool gave, for somebody who goes on with the task below. Keep every name, number, date, id, URL "
-    "and statement that may matter. Write plain text, not more than {chars} characters, and nothing else.\nTask: {query}"
+    "and statement that may matter. Write plain text, {chars} characters at most, and nothing else.\nTask: {query}"
 )
 
 
