@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penguiflow.llm.text import Joiner, mended
 
 
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+
+
+@EXAMPLES
 @given(st.text(), st.lists(st.integers(0, 40)))
 def test_wherever_a_text_is_cut_it_comes_whole(text: str, cuts: list[int]) -> None:
     units = text.encode("utf-16-le", "surrogatepass")
