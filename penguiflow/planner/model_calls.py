@@ -162,6 +162,7 @@ class _Call:
         settings, budgets = self.run.settings, self.run.budgets
         policy = AskPolicy(timeout_s=settings.llm_timeout_s, max_retries=settings.llm_max_retries, backoff_s=BACKOFF_S)
         left = budgets.seconds_left()
+        started = perf_counter()
         try:
             async with asyncio.timeout(left) as bound:
                 return await ask(
@@ -174,7 +175,7 @@ class _Call:
                     on_retry=self._on_retry,
                 )
         except (TimeoutError, LLMError) as error:
-            if bound.expired() or (left is not None and budgets.seconds_left() == 0):
+            if bound.expired() or (left is not None and perf_counter() - started >= left):
                 raise LimitReached("deadline", self.attempts) from None
             if isinstance(error, LLMError):
                 raise
