@@ -267,7 +267,10 @@ class HostSession:
                     timeout_s=self._guard.timeout_s,
                 )
             )
-            loaded = await self._guard.outcome(worker, self._loaded)
+            try:
+                loaded = await self._guard.outcome(worker, self._loaded)
+            finally:
+                self._loaded.cancel()  # where nobody waits any more, the worker's end is no answer
             if loaded is not None:
                 return loaded
         assert worker.death is not None

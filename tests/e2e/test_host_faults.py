@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -10,17 +11,20 @@ import sys
 import time
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from penguiflow.state.errors import StoreUnreadable
 from penguiflow.state.traces import TraceQuery
+from playground.host.control import FromWorker, Loading
 from playground.live import LiveSource, PortInUse
 from playground.project import project_at
 from playground.protocol import Logs, Result, Run
 from playground.session import AmbiguousTarget, HostDied, HostSession, LoadFailed
 from playground.sources import RunRefused
+from playground.supervisor.loading import LoadGuard
+from playground.supervisor.process import Worker
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import AddFlow, OpenLive
@@ -409,6 +413,32 @@ class TestStore:
 
 
 class TestSessions:
+    async def test_one_that_is_given_up_while_it_loads_leaves_nothing_behind(
+        self, project: Path, add_flow: AddFlow, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = asyncio.Event()
+
+        class Guard(LoadGuard):
+            def hear(self, worker: Worker, message: FromWorker) -> None:
+                super().hear(worker, message)
+                if isinstance(message, Loading):
+                    begun.set()
+
+        monkeypatch.setattr("playground.session.LoadGuard", Guard)
+        target = add_flow("slow", "import time\ntime.sleep(600)\n")
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, about: told.append(about))
+        session = HostSession(project_at(project), [str(project / target)])
+        entering = asyncio.create_task(session.__aenter__())
+        async with asyncio.timeout(60):
+            await begun.wait()
+        entering.cancel()
+        await asyncio.wait({entering})
+        assert entering.cancelled()
+        del session, entering
+        gc.collect()
+        assert told == []
+
     async def test_frames_come_in_order_and_end_with_the_session(self, project: Path, add_flow: AddFlow) -> None:
         target = add_flow("echo", ECHO.replace("return", "print('hello'); return"))
         seen: list[str] = []
