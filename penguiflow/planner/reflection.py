@@ -44,8 +44,8 @@ def build_critique_system_prompt(criteria: ReflectionCriteria) -> str:
         f"answer. Criteria:\n- completeness: {criteria.completeness}\n- accuracy: {criteria.accuracy}\n"
         f"- clarity: {criteria.clarity}\n"
         "An answer that says honestly what could not be found out is better than one that invents it. Reply with one "
-        'JSON object and nothing else: {"score": 0.0 to 1.0, "passed": true or false, "feedback": "...", "issues": ["..."], '
-        '"suggestions": ["..."]}'
+        'JSON object and nothing else: {"score": 0.0 to 1.0, "passed": true or false, "feedback": "...", '
+        '"issues": ["..."], "suggestions": ["..."]}'
     )
 
 
@@ -159,9 +159,9 @@ async def _clarified(
     """Words that say honestly how far it came, in the place of an answer that is not good enough."""
     instruction = (
         "The answer to the query is not good enough and cannot be made better. Say to the user honestly what was "
-        'tried, what is missing, and what to ask or do next. Reply with one JSON object and nothing else: {"text": "...", '
-        '"confidence": "unsatisfied", "attempted_approaches": ["..."], "clarifying_questions": ["..."], '
-        '"suggestions": ["..."]}'
+        "tried, what is missing, and what to ask or do next. Reply with one JSON object and nothing else: "
+        '{"text": "...", "confidence": "unsatisfied", "attempted_approaches": ["..."], '
+        '"clarifying_questions": ["..."], "suggestions": ["..."]}'
     )
     told = f"{render_run(run)}\nThe answer: {as_json(payload.raw_answer)}\nFeedback: {as_json(critique.feedback)}"
     config = run.settings.reflection_config
