@@ -72,9 +72,11 @@ class CallSite:
         log = self._log()
         if log is None or self.scope is None:
             return self
-        number = self.scope.count(name) if ordinal is None else ordinal
+        # In a path a join is told from what it calls, and from its node.
+        step = f"join.{name}" if kind == "join" else name
+        number = self.scope.count(step) if ordinal is None else ordinal
         span = log.start(kind, name, self.scope.span, {"ordinal": number, **(data or {})})
-        scope = self.scope.within(name, number, span)
+        scope = self.scope.within(step, number, span)
         return CallSite(self.context, scope, kind=kind, name=name, parent=self.scope.span)
 
     def close(self, status: str = "ok", data: Mapping[str, Any] | None = None) -> None:

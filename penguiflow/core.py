@@ -294,7 +294,7 @@ class PenguiFlow(FlowCalls, FlowServices):
             item = await self._egress.take(from_)
         floe, message, payload, trace, message_id = item
         if trace is not None:
-            if trace.log is not None:
+            if trace.log is not None and message_id:
                 trace.log.event("message.dequeued", floe.name, trace.log.root, {"message_id": message_id})
             self._table.collected(trace)
         return whole(message, payload)

@@ -166,14 +166,21 @@ class Roundtrips:
         """Make room: an answer that nobody fetched gives way to a new question, or to very many others."""
         sinks = self.table.sinks
         old = sinks.get(trace_id)
-        if isinstance(old, ResultQueue) and (old.finished or old.cancelled):
-            del sinks[trace_id]
+        if old is not None and (old.finished or old.cancelled):
+            self._forget(trace_id, old)
         if len(sinks) >= MAX_UNFETCHED:
-            finished = (key for key, sink in sinks.items() if isinstance(sink, ResultQueue) and sink.finished)
-            oldest = next(finished, None)
+            oldest = next(((key, sink) for key, sink in sinks.items() if sink.finished), None)
             if oldest is not None:
-                del sinks[oldest]
-                self._end(oldest)
+                self._forget(*oldest)
+                self._end(oldest[0])
+
+    def _forget(self, trace_id: str, queue: ResultQueue) -> None:
+        """Drop an answer. A trace that was begun again meanwhile must not go on filling its queue."""
+        del self.table.sinks[trace_id]
+        trace = self.table.traces.get(trace_id)
+        if trace is not None and trace.sink is queue and not trace.cancelled:
+            trace.sink = None
+        queue.clear()
 
     def _end(self, trace_id: str) -> None:
         ended = self._open.pop(trace_id, None)
@@ -186,7 +193,7 @@ class Roundtrips:
             queue = ResultQueue(self.maxsize, takes_children=False)
             self.table.sinks[trace_id] = queue
             trace = self.table.traces.get(trace_id)
-            if trace is not None and trace.sink is None and not trace.ended:
+            if trace is not None and trace.sink is None and not trace.ended and not trace.cancelled:
                 trace.sink = queue
         return queue
 

@@ -16,6 +16,8 @@ import pytest
 from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
 from penguiflow.observer import Payload
 
+pytest_plugins = ["tests.model_server"]
+
 RUNTIME_TESTS = Path(__file__).parent / "penguiflow"
 HANG_S = 120.0
 """A test of the runtime that takes longer than this hangs."""

@@ -16,7 +16,7 @@ from penguiflow.llm.errors import (
     LLMTimeoutError,
     is_temperature_error,
 )
-from penguiflow.llm.providers.base import Provider
+from penguiflow.llm.providers.base import Provider, Rotation
 from penguiflow.llm.types import CompletionResponse, LLMRequest, StreamCallback
 
 __all__ = ["JSON_OBJECT", "AskPolicy", "ask", "fitted", "simpler"]
@@ -74,9 +74,10 @@ async def ask(
         LLMError: The last attempt's error, when there is to be no other.
         CancelledError: At once; the provider closes its connection.
     """
-    attempt = retries = 0
+    attempt = retries = tried = 0
     while True:
         attempt += 1
+        tried += 1
         request = fitted(provider, request)
         timeout = _time_for_an_attempt(provider, policy, seconds_left)
         if before_attempt is not None:
@@ -87,12 +88,15 @@ async def ask(
             smaller = simpler(provider, request, error)
             if smaller is not None:
                 request, delay = smaller, 0.0
+            elif isinstance(provider, Rotation) and provider.has_another(error, tried):
+                delay = 0.0
             else:
                 wait = _delay(error, policy, retries, seconds_left)
                 if wait is None:
                     raise
                 delay = wait
                 retries += 1
+                tried = 0
             if on_retry is not None:
                 on_retry(attempt, error, delay)
         if delay:
@@ -132,6 +136,10 @@ def simpler(provider: Provider, request: LLMRequest, error: LLMError) -> LLMRequ
 async def _attempt(
     provider: Provider, request: LLMRequest, timeout_s: float, on_event: StreamCallback | None
 ) -> CompletionResponse:
+    if isinstance(provider, Rotation):  # which has to know whose time is up
+        return await provider.attempt(
+            request, timeout_s=timeout_s, stream=on_event is not None, on_stream_event=on_event
+        )
     try:
         async with asyncio.timeout(timeout_s) as bound:
             return await provider.complete(

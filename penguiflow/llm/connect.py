@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penguiflow.llm.json_client import JSONClientProvider
 from penguiflow.llm.providers.base import Provider
 
+if TYPE_CHECKING:
+    from penguiflow.llm.fallback import ModelFallbackConfig
+
 __all__ = ["provider_of"]
 
 
-def provider_of(llm: Any, *, fallback: Any = None) -> Provider:
+def provider_of(llm: Any, *, fallback: ModelFallbackConfig | None = None) -> Provider:
     """The provider for a model.
 
     Args:
@@ -40,7 +43,7 @@ def provider_of(llm: Any, *, fallback: Any = None) -> Provider:
     return JSONClientProvider(llm)
 
 
-def _named(llm: str | Mapping[str, Any], fallback: Any) -> Provider:
+def _named(llm: str | Mapping[str, Any], fallback: ModelFallbackConfig | None) -> Provider:
     settings: dict[str, Any] = {"model": llm} if isinstance(llm, str) else dict(llm)
     model = settings.pop("model", None)
     if not isinstance(model, str) or not model.strip():
@@ -49,4 +52,12 @@ def _named(llm: str | Mapping[str, Any], fallback: Any) -> Provider:
         from penguiflow.llm.scripted import ScriptedModel
 
         return ScriptedModel(model=model)
-    raise ValueError(f"no provider is known for the model {model!r}")
+    from penguiflow.llm.providers import create_provider
+
+    settings.setdefault("base_url", settings.pop("api_base", None))
+    if fallback is None:
+        return create_provider(model, **settings)
+    from penguiflow.llm.fallback import FallbackProvider
+
+    key = settings.pop("api_key", None)
+    return FallbackProvider(model, fallback, provider_factory=create_provider, default_api_key=key, **settings)

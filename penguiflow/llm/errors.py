@@ -42,7 +42,7 @@ _CONTEXT_LENGTH = re.compile(
     re.IGNORECASE,
 )
 _TEMPERATURE = re.compile(
-    r"temperature.{0,80}(unsupported|not support|does not support|only the default|deprecated|not allowed)"
+    r"temperature.{0,80}(unsupported|not support|only the default|deprecated|not allowed|may only be set)"
     r"|(unsupported|not support).{0,80}temperature",
     re.IGNORECASE | re.DOTALL,
 )

@@ -24,7 +24,7 @@ from penguiflow.llm.types import (
 )
 from penguiflow.llm.wire import texts
 
-__all__ = ["JSONClientProvider", "chat_messages", "response_format"]
+__all__ = ["JSONClientProvider", "chat_messages", "known_error", "response_format"]
 
 
 class JSONClientProvider(Provider):
@@ -92,7 +92,7 @@ class JSONClientProvider(Provider):
         except LLMError:
             raise
         except Exception as error:  # a client's library has its own errors; unknown ones go on as they are
-            known = _error_of(error, self._model)
+            known = known_error(error, self._model)
             if known is None:
                 raise
             raise known from error
@@ -200,7 +200,7 @@ def _response_of(answer: Any, model: str) -> CompletionResponse:
     )
 
 
-def _error_of(error: Exception, model: str) -> LLMError | None:
+def known_error(error: Exception, model: str) -> LLMError | None:
     """The `LLMError` for what a library raises; known by its status, or by the name of its class."""
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:

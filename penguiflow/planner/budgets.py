@@ -103,6 +103,7 @@ class Budgets:
         """
         if self.deadline_at is not None and self._clock() >= self.deadline_at:
             self.deadline_triggered = True
+        if self.deadline_triggered:
             return "deadline"
         limits, usage = self._limits, self.usage
         if limits.requests is not None and self.requests >= limits.requests:

@@ -18,6 +18,7 @@ message into the next prompt and proceeds. `abort` ends the run: it raises `RunA
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
@@ -54,7 +55,7 @@ async def consult(
         shown.append(to_jsonable_python(payload(), fallback=str))
         site.event("checkpoint.hit", name, {"checkpoint": kind, "payload": Payload(shown[0])})
         try:
-            decision = await decide(interceptors, Checkpoint(kind, site.trace_id, site.span, name, shown[0]))
+            decision = await decide(interceptors, Checkpoint(kind, site.trace_id, site.span, name, deepcopy(shown[0])))
         except Exception as error:  # whatever a program's interceptor raises
             raise InterceptorFailed(kind) from error
         return {"action": decision.action, "value": to_jsonable_python(decision.value, fallback=str)}

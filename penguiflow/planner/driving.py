@@ -19,7 +19,7 @@ from penguiflow.planner.budgets import Budgets
 from penguiflow.planner.events import PlannerEvents
 from penguiflow.planner.loop import steps
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
-from penguiflow.planner.protocols import PauseRecord, PendingCall
+from penguiflow.planner.protocols import PauseRecord
 from penguiflow.planner.requests import PlannerRequest
 from penguiflow.planner.run import PlannerRun, RunStep
 from penguiflow.planner.signals import RunAborted
@@ -137,13 +137,12 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
 async def _prepare(planner: ReactPlanner, run: PlannerRun, request: PlannerRequest, record: PauseRecord | None) -> None:
     settings = run.settings
     if settings.short_term_memory is not None:
-        from penguiflow.planner.memory import MemoryKey
         from penguiflow.planner.memory.session import open_memory
 
         key = request.memory_key if request.memory_key is not None or record is None else record.memory_key
         run.memory = await open_memory(
-            settings.short_term_memory,
-            key=None if key is None else MemoryKey(*key.split(":", 2)),
+            planner.memories(),
+            key=key,
             tool_context=run.tool_context,
             store=settings.state_store,
             site=run.site,
@@ -165,15 +164,19 @@ async def _prepare(planner: ReactPlanner, run: PlannerRun, request: PlannerReque
 
 async def _paused(planner: ReactPlanner, request: PlannerRequest, site: CallSite) -> PauseRecord:
     """The run that is resumed. A replay does not take it again: the recording has it."""
+    from penguiflow.planner.asking import given_answer
+    from penguiflow.planner.pauses import record_of
+
     assert request.resume is not None
     token = request.resume.token
 
     async def take() -> dict[str, Any]:
         return asdict(await planner.pauses().take(token))
 
-    data = await site.call("record", "planner.take", [], take) if site.recorded else await take()
-    pending = data.pop("pending")
-    return PauseRecord(**data, pending=None if pending is None else PendingCall(**pending))
+    record = record_of(await site.call("record", "planner.take", [], take) if site.recorded else await take())
+    if record.pending is not None:
+        record.pending.journal = given_answer(record.pending.journal, request.resume)
+    return record
 
 
 def _trajectory(request: PlannerRequest, record: PauseRecord | None, tool_context: dict[str, Any]) -> Trajectory:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ask_model", "estimate_tokens"]
 
 CHARS_PER_TOKEN = 3.5
+BACKOFF_S = 1.0
 _KINDS: dict[str, CallKind] = {"critique": "reflection", "clarification": "reflection", "summary": "summarizer"}
 """What a call counts as; `main` for all other purposes."""
 
@@ -159,8 +160,9 @@ class _Call:
 
     async def _perform(self) -> CompletionResponse:
         settings, budgets = self.run.settings, self.run.budgets
-        policy = AskPolicy(timeout_s=settings.llm_timeout_s, max_retries=settings.llm_max_retries)
+        policy = AskPolicy(timeout_s=settings.llm_timeout_s, max_retries=settings.llm_max_retries, backoff_s=BACKOFF_S)
         left = budgets.seconds_left()
+        started = perf_counter()
         try:
             async with asyncio.timeout(left) as bound:
                 return await ask(
@@ -173,7 +175,7 @@ class _Call:
                     on_retry=self._on_retry,
                 )
         except (TimeoutError, LLMError) as error:
-            if bound.expired() or (left is not None and budgets.seconds_left() == 0):
+            if bound.expired() or (left is not None and perf_counter() - started >= left):
                 raise LimitReached("deadline", self.attempts) from None
             if isinstance(error, LLMError):
                 raise

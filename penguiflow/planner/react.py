@@ -41,7 +41,7 @@ from penguiflow.planner.trajectory import Trajectory
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
     from penguiflow.node import Node
-    from penguiflow.planner.memory import MemoryKey
+    from penguiflow.planner.memory import MemoryBank, MemoryKey
     from penguiflow.planner.protocols import Pauses
     from penguiflow.registry import ModelRegistry
     from penguiflow.steering import SteeringInbox
@@ -157,7 +157,7 @@ class ReactPlanner:
 
         Raises:
             ValueError: without a model or without tools; for options that exclude each other.
-            TypeError: for an option that there is not.
+            TypeError: for an option that there is not, and a `short_term_memory` that is none.
         """
         unknown = sorted(set(options) - _KNOWN - _OF_MODELS)
         if unknown:
@@ -187,7 +187,9 @@ class ReactPlanner:
         self._catalog: list[NodeSpec] = []
         self._shown: dict[str, NodeSpec] = {}
         self._pauses: Pauses | None = None
+        self._memories: MemoryBank | None = None
         self._add_tools(catalog)
+        self.memories()
 
     # What it is
 
@@ -211,6 +213,18 @@ class ReactPlanner:
 
             self._pauses = PauseStore(self.settings.state_store)
         return self._pauses
+
+    def memories(self) -> MemoryBank | None:
+        """What it remembers of each conversation; None without `short_term_memory`."""
+        if self._memories is None and self.settings.short_term_memory is not None:
+            from penguiflow.planner.memory import MemoryBank
+
+            self._memories = MemoryBank(
+                self.settings.short_term_memory,
+                store=self.settings.state_store,
+                summarizer=self.models.summarizer,
+            )
+        return self._memories
 
     @property
     def specs(self) -> Mapping[str, NodeSpec]:
@@ -255,7 +269,8 @@ class ReactPlanner:
         other.models = self.models
         other.settings = replace(self.settings, event_callback=None, tool_policy=policy)
         other.hints = self.hints
-        other._catalog, other._shown, other._pauses = [], {}, self._pauses
+        other._catalog, other._shown = [], {}
+        other._pauses, other._memories = self.pauses(), self.memories()
         other._add_tools(spec for spec in self._catalog if catalog_filter is None or catalog_filter(spec))
         return other
 

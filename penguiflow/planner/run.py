@@ -61,7 +61,7 @@ class RunStep:
     span_id: str = ""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class PlannerRun:
     """The state of one run."""
 

@@ -13,11 +13,11 @@ from pydantic_core import to_jsonable_python
 from penguiflow.artifacts import ArtifactRef, ArtifactStore, NoOpArtifactStore
 from penguiflow.artifacts.scoped import ScopedArtifacts
 from penguiflow.callsite import CallSite
+from penguiflow.planner.asking import Journal, ask_human
 from penguiflow.planner.outcomes import PlannerPauseReason
 from penguiflow.planner.signals import PauseSignal
 
 if TYPE_CHECKING:
-    from penguiflow.planner.asking import Journal
     from penguiflow.planner.run import PlannerRun
 
 __all__ = ["RunToolContext", "owner_of"]
@@ -66,8 +66,6 @@ class RunToolContext:
     def journal(self) -> Journal:
         """What the call has asked, and what it was told when it was made before."""
         if self._journal is None:
-            from penguiflow.planner.asking import Journal
-
             self._journal = Journal(self._told)
         return self._journal
 
@@ -105,8 +103,6 @@ class RunToolContext:
 
     async def ask(self, prompt: str, schema: Any = str) -> Any:
         """Ask a human, and go on here with the answer."""
-        from penguiflow.planner.asking import ask_human
-
         return await ask_human(self._run, self.site, self.journal, prompt, schema)
 
     async def emit_chunk(

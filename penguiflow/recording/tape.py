@@ -101,7 +101,9 @@ class _Order:
     the flow's own work may take to ask for them.
     """
 
-    def __init__(self, calls: Iterable[RecordedCall]) -> None:
+    def __init__(self, calls: Iterable[RecordedCall], *, alone: bool = False) -> None:
+        """`alone`: the calls are those of one invocation, which need not ask for all of them again."""
+        self._alone = alone
         self._begun = 0
         """Invocations."""
         self._queue = deque(sorted(calls, key=lambda call: call.seq))
@@ -136,8 +138,10 @@ class _Order:
             return
         first = self._queue[0]
         waiting = self._waiting.get(first.seq)
-        if waiting is None or self._begun < first.after:
-            patience = _PATIENCE_S + _SLOWNESS * max(0.0, first.begun_s + first.seconds - self._last_s)
+        if waiting is None or (self._begun < first.after and not self._alone):
+            patience = _PATIENCE_S
+            if not self._alone:
+                patience += _SLOWNESS * max(0.0, first.begun_s + first.seconds - self._last_s)
             self._timer = asyncio.get_running_loop().call_later(patience, self._give_up, first)
         elif not waiting.done():
             waiting.set_result(None)
@@ -304,14 +308,27 @@ class ResumeTape:
     """Answers what a trace had asked before it was interrupted or forked; everything else is asked now."""
 
     def __init__(self, cassette: Cassette) -> None:
-        self._calls = _Calls((call for call in cassette.calls if call.ending is None), _as_it_is)
+        answered = [call for call in cassette.calls if call.ending is None]
+        self._calls = _Calls(answered, _as_it_is)
+        waited: dict[str, list[RecordedCall]] = {}
+        for call in answered:
+            if call.waited:
+                waited.setdefault(_message_of(call), []).append(call)
+        self._orders = {message_id: _Order(calls, alone=True) for message_id, calls in waited.items()}
+        """By invocation: its parts may race each other."""
+        self._given: dict[tuple[str, str, str, int], RecordedCall] = {}
 
     def answer(self, call: Call) -> Answer | None:
         """The recorded answer to the very same request; None for a call that is to be made."""
         recorded = self._calls.take(call)
         if recorded is None:
             return None
-        self._calls.drop_inside(recorded)
+        order = self._orders.get(_message_of(recorded))
+        for inner in self._calls.drop_inside(recorded):
+            if order is not None:
+                order.drop(inner)
+        if recorded.waited:
+            self._given[call.place, call.kind, call.name, call.ordinal] = recorded
         return answer_of(recorded)
 
     def has(self, call: Call) -> bool:
@@ -324,8 +341,13 @@ class ResumeTape:
         return True
 
     async def turn(self, call: Call) -> None:
-        """Answers are there at once."""
-        await asyncio.sleep(0)
+        """Return when the answers before it, of the same invocation, are given."""
+        recorded = self._given.pop((call.place, call.kind, call.name, call.ordinal), None)
+        order = None if recorded is None else self._orders.get(_message_of(recorded))
+        if recorded is None or order is None:
+            await asyncio.sleep(0)
+        else:
+            await order.turn(recorded)
 
     def outlived(self, call: Call) -> TraceCancelled:
         """No call is answered that was given up."""
@@ -334,6 +356,11 @@ class ResumeTape:
     def pause(self, seconds: float) -> float:
         """Retries wait as ever."""
         return seconds
+
+
+def _message_of(call: RecordedCall) -> str:
+    """The id of the message that was worked on."""
+    return call.place.partition("/")[0]
 
 
 def rename(value: Any, old: str, new: str) -> Any:

@@ -27,6 +27,11 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_TOOBIG}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_SEEN_BY_READERS = (
+    "SELECT count(*) FROM traces WHERE status = 'running'",
+    "SELECT started FROM traces WHERE session IS NOT NULL ORDER BY session DESC, started DESC LIMIT 1",
+)
+"""Questions to indexes that a run need not touch while it is written, and lists of runs do."""
 
 
 def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
@@ -53,6 +58,7 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_MAX_WAL_BYTES}")
         schema.migrate(connection, str(path))
+        _ask(connection, *_SEEN_BY_READERS)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -102,7 +108,7 @@ class ReadConnection:
 
 
 def check_file(path: Path, *, timeout_s: float) -> None:
-    """Look whether the file can be read, as far as its first pages and its last trace tell.
+    """Look whether the file can be read, as far as its first pages, its last trace and the indexes of traces tell.
 
     A file that does not exist is fine, and so is one that another program keeps locked for longer than `timeout_s`.
     Raises `StoreUnreadable` and `StoreTooNew`.
@@ -111,7 +117,8 @@ def check_file(path: Path, *, timeout_s: float) -> None:
     try:
         opened = open_to_read(path, timeout_s=timeout_s)
         if opened is not None:
-            opened.connection.execute("SELECT * FROM traces ORDER BY started DESC, id DESC LIMIT 1").fetchone()
+            last = "SELECT * FROM traces ORDER BY started DESC, id DESC LIMIT 1"
+            _ask(opened.connection, last, *_SEEN_BY_READERS)
     except sqlite3.Error as error:
         told = explain(error, path, writing=False)
         if isinstance(told, StoreUnreadable):
@@ -189,6 +196,12 @@ def explain(error: BaseException, path: Path, *, writing: bool) -> StoreError:
     if code in _REFUSED | _FULL or isinstance(error, OSError):
         return _not_readable(path, str(error))
     return StoreError(f"{path}: {error}", path=str(path))
+
+
+def _ask(connection: sqlite3.Connection, *questions: str) -> None:
+    """Look here and there. Raises what sqlite3 says of a damaged file."""
+    for question in questions:
+        connection.execute(question).fetchone()
 
 
 def _connect(path: Path, options: str, timeout_s: float) -> sqlite3.Connection:

@@ -142,6 +142,11 @@ class InMemoryStateStore(MemoryLog):
         expires, payload = self._planner_states.pop(token, (0.0, None))
         return payload if payload is not None and self._clock() <= expires else None
 
+    async def peek_planner_state(self, token: str) -> dict[str, Any] | None:
+        """Show a state and leave it where it is; None for an unknown, used or expired token."""
+        expires, payload = self._planner_states.get(token, (0.0, None))
+        return copy.deepcopy(payload) if payload is not None and self._clock() <= expires else None
+
     async def save_memory_state(self, key: str, state: dict[str, Any]) -> None:
         """Keep a memory, in place of the one before."""
         self._memories.keep(key, copy.deepcopy(state))

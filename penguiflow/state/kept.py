@@ -132,6 +132,12 @@ class KeepsState:
         found = await self._transact(take)
         return from_json(found[1]) if found is not None and found[0] >= time.time() else None
 
+    async def peek_planner_state(self, token: str) -> dict[str, Any] | None:
+        """Show a state and leave it where it is; None for an unknown, used or expired token."""
+        sql = "SELECT payload FROM planner_states WHERE token = ? AND expires >= ?"
+        found = await self._rows(sql, (clean_text(token), time.time()))
+        return from_json(found[0][0]) if found else None
+
     async def save_memory_state(self, key: str, state: dict[str, Any]) -> None:
         """Keep a memory, in place of the one before."""
         await self._execute(

@@ -16,8 +16,8 @@ TraceStatus = Literal["running", "paused", "ok", "error", "timeout", "cancelled"
 
 
 _PREVIEW = (
-    "The beginning of the {}, as JSON text: to be shown. It is the whole value, and can be parsed, unless it ends in `…`; "
-    "the trace's events have the value."
+    "The beginning of the {}, as JSON text: to be shown. It is the whole value, and can be parsed, unless it ends in "
+    "`…`; the trace's events have the value."
 )
 
 

@@ -341,3 +341,12 @@ async def test_of_those_who_replace_a_memory_at_once_one_wins(store: Any) -> Non
 
     assert won.count(True) == 1
     assert (await store.load_memory_state("key"))["by"] == won.index(True)
+
+
+async def test_a_paused_planner_can_be_looked_at_and_is_still_there(store: Any) -> None:
+    assert await store.peek_planner_state("token") is None
+    await store.save_planner_state("token", {"trajectory": {"steps": [1]}})
+    for _ in range(2):
+        assert await store.peek_planner_state("token") == {"trajectory": {"steps": [1]}}
+    assert await store.load_planner_state("token") == {"trajectory": {"steps": [1]}}
+    assert await store.peek_planner_state("token") is None

@@ -245,6 +245,13 @@ def test_a_run_that_cannot_be_recorded_says_so_once_and_loses_nothing(
     assert "pf inspect" not in result.stderr
 
 
+@pytest.mark.parametrize("index", ["traces_running", "traces_session"])
+def test_a_run_that_nobody_could_list_is_not_begun(pf: RunCommand, recorded: Path, index: str) -> None:
+    damage(recorded, index)
+
+    one_error(pf("run", "flows/greet.py", "--input", '{"name": "Pip"}'), 5, str(recorded), "damaged")
+
+
 def test_the_json_of_a_run_that_cannot_be_recorded_tells_it(pf: RunCommand, recorded: Path) -> None:
     keys = {"trace_id", "status", "output", "error", "version"}
     before = json.loads(pf("run", "flows/greet.py", "--input", '{"name": "Pip"}', "--json").stdout)

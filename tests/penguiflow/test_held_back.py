@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -221,23 +222,27 @@ async def test_a_piece_that_goes_two_ways_is_in_the_log_of_a_fork_once() -> None
     assert await run(flow, lambda flow: flow.restore(point, trace_id=TRACE), again) == found
 
 
-async def test_pieces_that_go_by_turns_keep_their_numbers_in_a_fork_of_a_fork() -> None:
+def test_pieces_that_go_by_turns_keep_their_numbers_in_a_fork_of_a_fork(run_virtually: RunVirtually) -> None:
     async def write(message: Message, ctx: Context) -> None:
-        for number in range(4):
+        for number in range(6):
             await ctx.emit_chunk(parent=message, text=f"{number}s", to=readers[number % 2])
+            await ctx.record("wait", asyncio.sleep, 0.1)
 
-    async def number(message: Message, ctx: Context) -> Message:
+    async def read(message: Message, ctx: Context) -> Message:
+        await asyncio.sleep(0.15 if message.payload.seq % 2 else 0.5)
         return message.model_copy(update={"payload": f"{message.payload.seq}: {message.payload.text}"})
 
     readers: list[Node] = []
 
     def make() -> PenguiFlow:
-        readers[:] = [Node(number, name="even"), Node(number, name="odd")]
+        readers[:] = [Node(read, name="even"), Node(read, name="odd")]
         return create(Node(write, name="write").to(*readers), *(reader.to() for reader in readers))
 
     def results(events: list[TraceEvent]) -> Counter[str]:
         kind = "message.enqueued"
         return Counter(e.data["payload"]["value"] for e in events if e.kind == kind and e.data["target"] == "Rookery")
+
+    expected = Counter(f"{number}: {number}s" for number in range(6))
 
     async def fork(events: list[TraceEvent], seq: int, trace_id: str) -> list[TraceEvent]:
         flow, sink = make(), Sink()
@@ -246,13 +251,15 @@ async def test_pieces_that_go_by_turns_keep_their_numbers_in_a_fork_of_a_fork() 
         assert results(sink.events) == expected
         return sink.events
 
-    expected = Counter(f"{number}: {number}s" for number in range(4))
-    flow, sink = make(), Sink()
-    flow.run(recorder=Recorder(sink))
-    message = Message(payload="q", headers=Headers(tenant="t"), trace_id=TRACE)
-    await run(flow, lambda flow: flow.stream(message), sink)
-    events = sink.events
-    assert results(events) == expected
-    for seq in range(len(events)):
-        forked = await fork(events, seq, FORK)
-        await fork(forked, forked[0].data["forked"]["events"], TRACE)
+    async def body() -> None:
+        flow, sink = make(), Sink()
+        flow.run(recorder=Recorder(sink))
+        message = Message(payload="q", headers=Headers(tenant="t"), trace_id=TRACE)
+        await run(flow, lambda flow: flow.stream(message), sink)
+        events = sink.events
+        assert results(events) == expected
+        for seq in range(len(events)):
+            forked = await fork(events, seq, FORK)
+            await fork(forked, forked[0].data["forked"]["events"], TRACE)
+
+    run_virtually(body())

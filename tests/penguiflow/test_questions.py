@@ -315,3 +315,42 @@ async def test_results_that_outlast_a_run_leave_no_trace_behind(
     flow.run()
     assert (await flow.fetch()).payload == "x"
     assert not flow._traces
+
+
+async def test_an_old_answer_whose_trace_was_begun_again_holds_the_next_question_up_in_no_way(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
+) -> None:
+    gates = Gates()
+    flow = start(create(make_node(gates.work).to(), queue_maxsize=1))
+    await flow.emit(make_message("slow"), trace_id="t")
+    await give_up(flow, "t")
+    gates.open.set()
+    await until(lambda: not flow._traces)
+    # Its answer fills the queue of the trace, and the plain message's has to wait.
+    await flow.emit(make_message("plain", trace_id="t"))
+    await until(lambda: flow._engine is not None and flow._engine.suspended)
+    await flow.emit(make_message("next"), trace_id="t")
+    assert (await flow.fetch(trace_id="t")).payload == "plain"
+    assert (await flow.fetch(trace_id="t")).payload == "next"
+    await until(lambda: not flow._traces)
+    assert not flow._table.sinks
+
+
+async def test_what_is_left_to_the_common_queue_is_written_down_once(
+    start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until, recorder: MemoryRecorder
+) -> None:
+    gate = asyncio.Event()
+
+    async def twice(message: Message, ctx: Context) -> None:
+        for number in range(2):
+            await ctx.emit(message.model_copy(update={"payload": number}))
+        await gate.wait()
+
+    flow = start(create(make_node(twice).to()), recorder=recorder)
+    await flow.emit(make_message("x"), trace_id="t")
+    await until(lambda: len(flow._table.sinks["t"].results) == 2)
+    assert (await flow.fetch(trace_id="t")).payload == 0
+    assert (await flow.fetch()).payload == 1
+    gate.set()
+    await until(lambda: not flow._traces)
+    recorder.check()

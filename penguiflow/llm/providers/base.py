@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penguiflow.llm.errors import LLMError
     from penguiflow.llm.profiles.model import ModelProfile
     from penguiflow.llm.types import CancelToken, CompletionResponse, LLMRequest, StreamCallback
 
-__all__ = ["Provider"]
+__all__ = ["Provider", "Rotation"]
 
 
 class Provider(ABC):
@@ -64,3 +65,26 @@ class Provider(ABC):
     def mark_temperature_unsupported(self) -> None:
         """Send no temperature from here on."""
         self._temperature_unsupported = True
+
+
+class Rotation(Provider):
+    """Several models behind one provider: each attempt asks the one whose turn it is; a failure gives others a turn.
+
+    `complete` goes on until one has answered. `ask` makes the attempts itself, to count and to tell each of them.
+    """
+
+    @abstractmethod
+    async def attempt(
+        self,
+        request: LLMRequest,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+        stream: bool = False,
+        on_stream_event: StreamCallback | None = None,
+    ) -> CompletionResponse:
+        """Ask the one whose turn it is, once. `timeout_s` holds for the wait for a turn, too."""
+
+    @abstractmethod
+    def has_another(self, error: LLMError, tried: int) -> bool:
+        """Whether another one can be asked at once after this error; `tried` is the number that were."""

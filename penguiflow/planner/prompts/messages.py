@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from penguiflow.planner.settings import PlannerSettings
     from penguiflow.planner.trajectory import TrajectoryStep
 
-__all__ = ["build_messages", "build_user_prompt", "shortened_messages", "static_prompt"]
+__all__ = ["build_messages", "build_user_prompt", "render_run", "shortened_messages", "static_prompt"]
 
 _SEPARATE = frozenset({"conversation_memory", "external_memory"})
 """Keys of `llm_context` that have messages of their own."""
@@ -59,6 +59,25 @@ def build_user_prompt(query: str, llm_context: Mapping[str, Any] | None = None) 
     """The query, and what the program says with it, as JSON."""
     context = {key: value for key, value in (llm_context or {}).items() if key not in _SEPARATE}
     return as_json({"query": query, "context": context} if context else {"query": query})
+
+
+def render_run(run: PlannerRun, most_chars: int = 40_000) -> str:
+    """Query, context and steps as one text, for small questions about the run. Of long runs the latest steps."""
+    trajectory = run.trajectory
+    context = {key: value for key, value in (trajectory.llm_context or {}).items() if key not in _SEPARATE}
+    told: dict[str, Any] = {"query": trajectory.query, **({"context": context} if context else {})}
+    left = most_chars - len(as_json(told))
+    steps: list[Any] = []
+    for step in reversed(trajectory.steps):
+        seen = {"error": step.error} if step.error is not None else {"observation": step.serialise_for_llm()}
+        text = as_json({"next_node": step.action.next_node, "args": step.action.args, **seen})
+        left -= len(text)
+        if left < 0:
+            if not steps:
+                steps.append(text[:most_chars])
+            break
+        steps.append(json.loads(text))
+    return as_json({**told, "steps": steps[::-1]})
 
 
 def static_prompt(settings: PlannerSettings, specs: Mapping[str, NodeSpec], mode: str) -> str:

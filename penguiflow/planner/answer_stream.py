@@ -1,0 +1,78 @@
+"""The final answer as it is written: `llm_stream_chunk` events, out of the JSON or the tool call that it stands in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.llm.json_stream import FieldStream
+from penguiflow.llm.types import StreamEvent
+from penguiflow.planner.actions import FINAL_RESPONSE, PlannerAction
+
+if TYPE_CHECKING:
+    from penguiflow.planner.run import PlannerRun
+
+__all__ = ["AnswerStream"]
+
+
+class AnswerStream:
+    """Listens to one reply of a model. Only what belongs to an answer is told; reasoning is told as `thinking`."""
+
+    def __init__(self, run: PlannerRun, mode: str, *, phase: str = "answer", revision: int | None = None) -> None:
+        self._run = run
+        self._native = mode == "native"
+        self._phase = phase
+        self._more: dict[str, Any] = {} if revision is None else {"revision_idx": revision}
+        self._told = False
+        self._thought = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._node, self._answer = FieldStream("next_node"), FieldStream("answer")
+        self._next_node = ""
+        self._waiting = ""
+
+    def __call__(self, event: StreamEvent) -> None:
+        """Take a piece of the reply."""
+        if event.delta_reasoning:
+            self._thought = True
+            self._tell(event.delta_reasoning, phase="thinking", channel="thinking")
+        if event.delta_tool_call is not None:
+            if event.delta_tool_call.name == FINAL_RESPONSE:
+                self._say(self._answer.feed(event.delta_tool_call.arguments_json))
+        elif event.delta_text:
+            if self._native:
+                self._say(event.delta_text)
+            else:
+                self._next_node += self._node.feed(event.delta_text)
+                self._waiting += self._answer.feed(event.delta_text)
+                if self._next_node == FINAL_RESPONSE and self._waiting:
+                    self._say(self._waiting)
+                    self._waiting = ""
+
+    def void(self) -> None:
+        """What came until now is not used: another attempt follows."""
+        if self._told:
+            self._tell("", done=True, superseded=True)
+            self._told = False
+        self._begin()
+
+    def end(self, action: PlannerAction) -> None:
+        """The reply became this action. An answer that nothing was told of is told whole."""
+        if self._thought:
+            self._tell("", phase="thinking", channel="thinking", done=True)
+        if not action.is_terminal():
+            self.void()
+            return
+        if not self._told:
+            self._say(action.get_answer() or "")
+        if self._told:
+            self._tell("", done=True)
+
+    def _say(self, text: str) -> None:
+        if text:
+            self._told = True
+            self._tell(text)
+
+    def _tell(self, text: str, *, done: bool = False, phase: str = "", channel: str = "answer", **more: Any) -> None:
+        about: dict[str, Any] = {"phase": phase or self._phase, "channel": channel, "action_seq": self._run.action_seq}
+        self._run.events.emit("llm_stream_chunk", text=text, done=done, **about, **self._more, **more)

@@ -1,0 +1,265 @@
+"""`ctx.ask`: a tool asks a human, and goes on in place with the answer, also in another process and a week later.
+
+No coroutine waits meanwhile. The tool is called again, and its journal answers what it had asked for before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from inspect import isawaitable
+from operator import attrgetter
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json, to_jsonable_python
+
+from penguiflow.planner.requests import Resumption
+from penguiflow.planner.signals import AskSignal
+from penguiflow.traces import TraceCancelled
+
+if TYPE_CHECKING:
+    from penguiflow.callsite import CallSite
+    from penguiflow.planner.run import PlannerRun
+
+__all__ = ["Journal", "ask_human", "given_answer"]
+
+SEED_BITS = 53
+"""Readers of JSON may know no longer integers."""
+MAX_ANSWERS = 10
+"""That do not fit, from one who answers while the tool waits."""
+
+
+class Journal:
+    """What one call of a tool was given from outside: by name and in order, so that it is given the same again.
+
+    Args:
+        told: `data()` of the same call when it was made before.
+    """
+
+    def __init__(self, told: Mapping[str, Any] | None = None) -> None:
+        before = told or {}
+        self._told: Mapping[str, Any] = before
+        self._records: dict[str, list[dict[str, Any] | None]] = {}
+        self._times: list[float] = []
+        self._seed: int | None = None
+        self._random: Random | None = None
+        self._asks: list[dict[str, Any]] = []
+        self._asked = 0
+        self._seen: Counter[str] = Counter()
+        self._given: dict[str, Any] | None = before.get("given")
+
+    async def record(self, site: CallSite, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """`fn(*args)`, once: what it gave, or raised, is given again where it was called before."""
+        ordinal = self._seen[name]
+        self._seen[name] += 1
+        mine = self._records.setdefault(name, [])
+        mine.append(None)
+        before = (self._told.get("records") or {}).get(name, [])
+        if ordinal < len(before) and before[ordinal] is not None:
+            mine[ordinal] = before[ordinal]
+            return _again(name, before[ordinal])
+        try:
+            value = await site.call("record", name, list(args), fn, *args)
+        except TraceCancelled:
+            raise
+        except Exception as error:  # whatever the tool's function raises: it is raised again too
+            mine[ordinal] = {"error": _error(error)}
+            raise
+        mine[ordinal] = {"value": _stored(value)}
+        return value
+
+    def now(self, site: CallSite) -> float:
+        """Unix seconds."""
+        before = self._told.get("times") or ()
+        place = len(self._times)
+        self._times.append(float(before[place]) if place < len(before) else site.now())
+        return self._times[place]
+
+    def random(self, site: CallSite) -> Random:
+        """The call's generator: it draws the same numbers each time the call is made."""
+        if self._random is None:
+            before = self._told.get("seed")
+            self._seed = site.random().getrandbits(SEED_BITS) if before is None else int(before)
+            self._random = Random(self._seed)
+        return self._random
+
+    def begin_ask(self, prompt: str, adapter: TypeAdapter[Any]) -> _Question:
+        """The next question of the call."""
+        number = self._asked
+        self._asked += 1
+        before = self._told.get("asks") or ()
+        known = before[number] if number < len(before) else None
+        if known is not None and known["prompt"] != prompt:
+            raise RuntimeError(
+                f"the tool asked {known['prompt']!r} before it was paused, and asks {prompt!r} now: what may differ "
+                "from one call of it to the next must come from ctx.record, ctx.now or ctx.random"
+            )
+        given = None
+        if known is None and self._given is not None:
+            given, self._given = self._given, None
+        return _Question(self, prompt, adapter, known, given)
+
+    def answered(self, prompt: str, answer: Any) -> None:
+        """Keep an answer, as JSON."""
+        self._asks.append({"prompt": prompt, "answer": answer})
+
+    def data(self) -> dict[str, Any]:
+        """What it takes to make the call again. Raises `TypeError` when something cannot be written down."""
+        from penguiflow.recording.payloads import cuts
+
+        for name, entries in self._records.items():
+            for entry in entries:
+                cut = next(iter(cuts(entry["value"])), None) if entry and "value" in entry else None
+                if cut is not None:
+                    raise TypeError(
+                        f"the run cannot wait for an answer: what ctx.record({name!r}) gave cannot be written down "
+                        f"({cut}); give JSON, a model or a dataclass"
+                    )
+        found: dict[str, Any] = {"records": self._records, "times": self._times, "asks": self._asks}
+        if self._seed is not None:
+            found["seed"] = self._seed
+        return found
+
+
+class _Question:
+    """One question, and what is known of its answer."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        prompt: str,
+        adapter: TypeAdapter[Any],
+        known: Mapping[str, Any] | None,
+        given: Mapping[str, Any] | None,
+    ) -> None:
+        self._journal = journal
+        self._prompt = prompt
+        self._adapter = adapter
+        self.known = known
+        self.given = given
+        self.problem: str | None = None
+        """What is wrong with the last answer."""
+
+    def take(self, raw: Any, *, text: bool = False) -> tuple[bool, Any]:
+        """Whether an answer fits, and its value. `text`: it is what somebody typed, and may be JSON."""
+        try:
+            value = self._read(raw, text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            at = ".".join(map(str, first["loc"]))
+            self.problem = (
+                f"the answer {json.dumps(raw, default=str)[:200]} does not fit: {at and at + ': '}{first['msg']}"
+            )
+            return False, None
+        self._journal.answered(self._prompt, self._adapter.dump_python(value, mode="json"))
+        return True, value
+
+    def _read(self, raw: Any, text: bool) -> Any:
+        try:
+            return self._adapter.validate_python(raw)
+        except ValidationError:
+            if not (text and isinstance(raw, str)):
+                # JSON knows less than Python: a date is a string there.
+                return self._adapter.validate_json(to_json(raw))
+        try:
+            return self._adapter.validate_json(raw)
+        except ValidationError as error:
+            if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
+                return self._adapter.validate_python(raw)
+            raise
+
+
+async def ask_human(run: PlannerRun, site: CallSite, journal: Journal, prompt: str, schema: Any) -> Any:
+    """The answer to a question of a tool: known from before, given with the resumption, or given now.
+
+    Raises:
+        AskSignal: nobody is there to answer: the run pauses.
+        RuntimeError: nor may it pause; or the tool asks something else than it did before.
+        ValueError: whoever answers gives nothing that fits, again and again.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(schema)
+    question = journal.begin_ask(prompt, adapter)
+    if question.known is not None:
+        fits, value = question.take(question.known["answer"])
+        if fits:
+            return value
+    if question.given is not None:
+        fits, value = question.take(question.given["answer"], text=bool(question.given.get("text")))
+        if fits:
+            return value
+    about = {"prompt": prompt, "schema": adapter.json_schema()}
+    if run.on_ask is None:
+        if run.pauses is None:
+            raise RuntimeError(f"nobody can answer {prompt!r}: the run has no on_ask, and pausing is off")
+        told = {**about, "problem": question.problem} if question.problem else about
+        raise AskSignal("await_input", to_jsonable_python(told, fallback=str), journal.data())
+    for _ in range(MAX_ANSWERS):
+        asked = prompt if question.problem is None else f"{prompt}\n({question.problem})"
+        raw = await site.call("record", "ctx.ask", [asked, about["schema"]], _ask(run, asked, schema))
+        fits, value = question.take(raw, text=True)
+        if fits:
+            return value
+    raise ValueError(f"no answer to {prompt!r} that fits, {MAX_ANSWERS} times; the last one: {question.problem}")
+
+
+def _ask(run: PlannerRun, prompt: str, schema: Any) -> Callable[[], Any]:
+    async def ask() -> Any:
+        assert run.on_ask is not None
+        made: Any = run.on_ask(prompt, schema)
+        return to_jsonable_python(await made if isawaitable(made) else made)
+
+    return ask
+
+
+def given_answer(journal: Mapping[str, Any], resumption: Resumption) -> dict[str, Any]:
+    """The journal of a call that waits, with what the resumption answers."""
+    if resumption.answer is not None:
+        return {**journal, "given": {"answer": resumption.answer}}
+    if resumption.user_input is not None:
+        return {**journal, "given": {"answer": resumption.user_input, "text": True}}
+    return dict(journal)
+
+
+def _stored(value: Any) -> Any:
+    from penguiflow.recording.payloads import encode_payload
+
+    return from_json(encode_payload(value))
+
+
+def _error(error: Exception) -> dict[str, Any]:
+    kind = type(error)
+    return {
+        "type": kind.__qualname__,
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "message": str(error),
+        "args": _stored(list(error.args)),
+    }
+
+
+def _again(name: str, entry: Mapping[str, Any]) -> Any:
+    """What a call gave before, or the exception that it raised."""
+    from penguiflow.recording.rebuilding import rebuild
+
+    if "error" in entry:
+        raise _raised(entry["error"])
+    return rebuild(entry["value"], at=f"ctx.record({name!r})")
+
+
+def _raised(data: Mapping[str, Any]) -> Exception:
+    """The exception, of its type if that can be imported and made."""
+    from penguiflow.recording.rebuilding import rebuild
+    from penguiflow.recording.tape import RecordedError
+
+    with suppress(Exception):  # the class is user code that may be gone, or want other arguments now
+        module, _, name = data["class"].partition(":")
+        kind: Any = attrgetter(name)(import_module(module))
+        if issubclass(kind, Exception):
+            error: Exception = kind(*rebuild(data["args"]))
+            if str(error) == data["message"]:
+                return error
+    return RecordedError(data["type"], data["message"])
