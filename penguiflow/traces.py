@@ -96,7 +96,7 @@ class Trace:
         self.parked = 0
         """Results that wait to be fetched."""
         self.plain = True
-        """Whether its messages are only to be handed on: it has no log, deadline, turns or reruns, and is not cancelled."""
+        """Whether its messages are only to be handed on: no log, no deadline, no turns, no reruns, not cancelled."""
         self.hops = False
         """The same of one that has a log."""
         self.cancelled = False
