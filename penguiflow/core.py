@@ -323,7 +323,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         )
         # From here on nothing new starts; the trace is held so that its end is told after its cancellation.
         trace.cancelled = True
-        trace.plain = False
+        trace.slow_down()
         held = not trace.ended
         trace.inflight += held
         try:

@@ -70,11 +70,12 @@ class FastPath(ABC):
         context = _new_context(Context)
         context._port = port = worker.port
         context._item = item
-        hop = None
         if trace is not None:
             trace.queued -= 1
             trace.inflight += 1
             if not trace.plain:
+                if trace.hops and not self.watched:
+                    return self._step_recorded(worker, context, trace)
                 return context, self.activate(worker, context)
         if self.watched:
             return context, self.activate(worker, context)
@@ -88,22 +89,13 @@ class FastPath(ABC):
                 kind = type(value)
             elif payload is not UNCHANGED:
                 value = rewrap(message, payload)
-                context._item = (item[0], value, UNCHANGED, trace, item[4])
+                context._item = (item[0], value, UNCHANGED, trace, "")
         if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
             return context, self.activate(worker, context)
-        if trace is not None and trace.log is not None:
-            hop = trace.log.begin(item[0].name, item[4], port.name, worker.node.node_id)
-            if hop is None:
-                return context, self.activate(worker, context)
-            context._span, context._attempt_span = hop.span, hop.attempt_span
         if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
-            if hop is not None:
-                hop.settle()
             return context, self.activate(worker, context, telling=telling)
         started = perf_counter()
         variables = self.base_context.copy()
-        if hop is not None and CURRENT.wanted:
-            CURRENT.enter(variables, context)
         try:
             coro = worker.func(value, context)
             pending = variables.run(coro.send, None)
@@ -112,14 +104,9 @@ class FastPath(ABC):
         except BaseException as failure:
             return context, self.activate(worker, context, started, raised(failure))
         else:
-            if hop is not None:
-                hop.settle()
             first = self._await_function(worker, context, variables, coro, pending)
             return context, self.activate(worker, context, started, first)
-        if hop is not None and trace is not None:
-            if not self._send_recorded(worker, context, trace, hop, result):
-                return context, self.activate(worker, context, started, returned(result))
-        elif result is not None:
+        if result is not None:
             if trace is not None and not trace.plain:
                 return context, self.activate(worker, context, started, returned(result))
             outgoing = port.outgoing
@@ -183,10 +170,61 @@ class FastPath(ABC):
                 self.table.finish(trace)
         return None
 
+    def _step_recorded(  # noqa: C901 - as above
+        self, worker: Worker, context: Context, trace: Trace
+    ) -> tuple[Context, Coroutine[Any, Any, None]] | None:
+        """As `step`, of a trace that is recorded: all that the invocation does is one entry in the log."""
+        floe, message, payload, _, message_id = context._item
+        value = message
+        if worker.unwraps and is_message(message):
+            context._envelope = message
+            value = message.payload if payload is UNCHANGED else payload
+        elif payload is not UNCHANGED:
+            value = context.message
+        kind = type(value)
+        if kind is not worker.trusted_in and not (worker.unchecked and (kind is Message or not is_message(value))):
+            return context, self.activate(worker, context)
+        assert trace.log is not None
+        hop = trace.log.begin(floe.name, message_id, worker.port.name, worker.node.node_id)
+        if hop is None:
+            return context, self.activate(worker, context)
+        context._span, context._attempt_span = hop.span, hop.attempt_span
+        if self.listeners and (telling := self.broadcast.tell_now("node_start", context, trace, 0.0)) is not None:
+            hop.settle()
+            return context, self.activate(worker, context, telling=telling)
+        started = perf_counter()
+        variables = self.base_context.copy()
+        if CURRENT.wanted:
+            CURRENT.enter(variables, context)
+        try:
+            coro = worker.func(value, context)
+            pending = variables.run(coro.send, None)
+        except StopIteration as stop:
+            result = stop.value
+        except BaseException as failure:
+            return context, self.activate(worker, context, started, raised(failure))
+        else:
+            hop.settle()
+            first = self._await_function(worker, context, variables, coro, pending)
+            return context, self.activate(worker, context, started, first)
+        if not self._send_recorded(worker, context, trace, hop, result):
+            return context, self.activate(worker, context, started, returned(result))
+        if self.listeners:
+            latency_ms = (perf_counter() - started) * 1e3
+            telling = self.broadcast.tell_now("node_success", context, trace, latency_ms)
+            if telling is not None:
+                return context, self.activate(worker, context, started, unsent=((), None, None), telling=telling)
+        if context._held is not None:
+            self._release_held(context)
+        trace.inflight -= 1
+        if not trace.inflight and not trace.queued and not trace.ended:
+            self.table.finish(trace)
+        return None
+
     def _send_recorded(self, worker: Worker, context: Context, trace: Trace, hop: TraceHop, result: Any) -> bool:
         """Send a result on and write what the invocation did; False, and nothing done, where that is not so simple."""
         port = worker.port
-        if not trace.plain or context._keeps or worker.loop or len(port.outgoing) > 1:
+        if not trace.hops or context._keeps or worker.loop or len(port.outgoing) > 1:
             return False
         if result is None or not port.outgoing:
             hop.done(None, "", None, None, given=False)
@@ -247,8 +285,10 @@ class FastPath(ABC):
         """The function has had the message in its hands: it may have a deadline now."""
         trace = context._trace
         envelope = context._envelope
-        if trace is not None and trace.plain and envelope is not None and envelope.deadline_s is not None:
-            trace.plain = False
+        if trace is None or envelope is None or envelope.deadline_s is None:
+            return
+        if trace.plain or trace.hops:
+            trace.slow_down()
             self.table.deadlines.watch(envelope.deadline_s)
 
     def _release_held(self, context: Context) -> None:

@@ -48,7 +48,7 @@ def adopted(item: Item, port: Port, flow: PenguiFlow) -> Item:
         elif trace is not None:
             trace.queued += 1
     elif table.recorder is not None and trace.log is None:
-        trace.log = table.recorder.open(str(trace.id))
+        trace.record(table.recorder.open(str(trace.id)))
     if trace is not None and trace.log is not None:
         sender = Context._of(flow._ports[floe.source or OPEN_SEA])
         sender._ordinal = trace.submissions

@@ -174,7 +174,8 @@ class _Restorer:
         trace.submissions = frontier.submissions if planned.is_fork else 0
         trace.tape = planned.tape
         trace.reruns = {r.message_id: r.again for r in planned.messages if r.again is not None} or None
-        trace.plain = trace.plain and trace.reruns is None
+        if trace.reruns is not None:
+            trace.slow_down()
         if frontier.error is not None:
             trace.error = _flow_error(frontier.error, trace.id)
             trace.stopped = trace.error.code in _ORDERLY_ENDS

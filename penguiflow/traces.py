@@ -56,6 +56,7 @@ class Trace:
         "ended",
         "error",
         "holds",
+        "hops",
         "id",
         "inflight",
         "joins",
@@ -95,7 +96,9 @@ class Trace:
         self.parked = 0
         """Results that wait to be fetched."""
         self.plain = True
-        """Whether its messages need nothing but to be handed on: no deadline, no turns, no reruns, not cancelled."""
+        """Whether its messages are only to be handed on: no log, no deadline, no turns, no reruns, not cancelled."""
+        self.hops = False
+        """The same of one that has a log."""
         self.cancelled = False
         self.backlog_logged = False
         """Whether the log says already that all its waiting messages were dropped."""
@@ -136,6 +139,16 @@ class Trace:
         """The last invocation under way of each node that handles several messages at a time, by node id."""
         self.submissions = 0
         """How many messages came in from outside."""
+
+    def slow_down(self) -> None:
+        """From here on each of its messages is looked at closely."""
+        self.plain = self.hops = False
+
+    def record(self, log: TraceLog) -> None:
+        """From here on what happens to it is written."""
+        self.log = log
+        if self.plain:
+            self.plain, self.hops = False, True
 
     @property
     def pending(self) -> int:
@@ -277,7 +290,7 @@ class TraceTable:
             if trace_id is not None:
                 other = self._other(trace_id, current)
                 if deadline_of(msg) is not None:
-                    other.plain = False
+                    other.slow_down()
                 return other
             if current is not None and current.ended and not current.cancelled:
                 return self.open(current.id)
@@ -287,7 +300,7 @@ class TraceTable:
         if trace is None or trace.id != trace_id or trace.ended:
             trace = self._other(trace_id, current)
         if msg.deadline_s is not None:
-            trace.plain = False
+            trace.slow_down()
         return trace
 
     def _other(self, trace_id: str, current: Trace | None) -> Trace:
@@ -305,7 +318,7 @@ class TraceTable:
             if current.children is None:
                 current.children = set()
             current.children.add(trace)
-            trace.plain = False
+            trace.slow_down()
         return trace
 
     def _part(self, trace: Trace) -> None:
@@ -334,7 +347,7 @@ class TraceTable:
         trace.ended = trace.stopped = False
         trace.error = None
         if self.recorder is not None:
-            trace.log = self.recorder.open(str(trace_id), data)
+            trace.record(self.recorder.open(str(trace_id), data))
             if self.tape_of is not None:
                 trace.tape = self.tape_of(trace_id)
         return trace
@@ -342,7 +355,7 @@ class TraceTable:
     def set_aside(self, trace: Trace) -> None:
         """Its name is to stand for another trace: what it has under way goes on apart from that."""
         trace.aside = True
-        trace.plain = False
+        trace.slow_down()
         del self.traces[trace.id]
         # Whoever watches the old one is told of the old one.
         self._cancel_events.pop(trace.id, None)
@@ -364,7 +377,7 @@ class TraceTable:
             trace.error = held_error(trace)
             starved = True
         trace.ended = True
-        if trace.plain and trace.log is None and trace.sink is None and status is None:
+        if trace.plain and trace.sink is None and status is None:
             # What most traces are: nobody has asked to be told.
             if trace.parked:
                 trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None
@@ -408,7 +421,7 @@ class TraceTable:
         Callers get `error` (else that it was cancelled) once nothing runs any more, or after `STUBBORN_GRACE_S`.
         """
         trace.cancelled = True
-        trace.plain = False
+        trace.slow_down()
         trace.error = error or cancelled_error(trace, reason)
         if trace.cancel_event is not None:
             trace.cancel_event.set()

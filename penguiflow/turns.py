@@ -65,7 +65,7 @@ class Turn:
 
 def take_turn(trace: Trace, node_id: str) -> Turn:
     """A place behind all invocations of this node for this trace that are under way."""
-    trace.plain = False
+    trace.slow_down()
     if trace.turns is None:
         trace.turns = {}
     turn = trace.turns[node_id] = Turn(trace.turns.get(node_id))

@@ -78,7 +78,8 @@ async def test_d1_a_spent_budget_ends_the_loop_once(
     assert isinstance((await flow.fetch()).payload, FinalAnswer)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(flow.fetch(), 0.005)
-    assert calls == (1 if spent == "deadline" else 3)
+    # The time may be over before the node is called.
+    assert calls <= 1 if spent == "deadline" else calls == 3
 
 
 @pytest.mark.parametrize("given_up", ["running", "failed"])
