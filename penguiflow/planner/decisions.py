@@ -47,8 +47,9 @@ async def decide(run: PlannerRun, site: CallSite) -> PlannerAction:
         LLMError: the model failed, and `error_recovery` knows no way out.
         RunAborted: an interceptor decided so.
     """
+    told = len(run.notes)
     action = await with_recovery(run, site, lambda: _decided(run, site))
-    run.notes.clear()
+    del run.notes[:told]  # what was injected meanwhile stays for the next prompt
     return action
 
 

@@ -12,14 +12,16 @@ from pydantic import BaseModel, ValidationError
 
 from penguiflow.failures import InterceptorFailed
 from penguiflow.planner.actions import PlannerAction
+from penguiflow.planner.arguments import ArgsRefused, prepare_args
 from penguiflow.planner.checkpoints import consult
 from penguiflow.planner.constraints import refusal
 from penguiflow.planner.execution import ToolOutcome, execute
+from penguiflow.planner.finishing import finish
 from penguiflow.planner.legacy import action_of
 from penguiflow.planner.outcomes import FinalPayload, PlannerFinish, PlannerPause
 from penguiflow.planner.parallel import run_plan
-from penguiflow.planner.plain import ArgsRefused, finish, prepare_args, reflect
 from penguiflow.planner.protocols import PauseRecord, PendingCall
+from penguiflow.planner.reflection import reflect
 from penguiflow.planner.results import finished
 from penguiflow.planner.run import StepKind
 from penguiflow.planner.signals import AskSignal, LimitReached, PauseSignal

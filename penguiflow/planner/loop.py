@@ -15,11 +15,11 @@ from penguiflow.observer import Payload
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.checkpoints import consult
 from penguiflow.planner.constraints import detect_next, read_only
+from penguiflow.planner.decisions import decide
 from penguiflow.planner.doing import Done, do, go_on_with
 from penguiflow.planner.interventions import take_edits, take_steering
 from penguiflow.planner.legacy import action_of
 from penguiflow.planner.outcomes import PlannerFinish
-from penguiflow.planner.plain import decide
 from penguiflow.planner.results import finished, last_observation
 from penguiflow.planner.run import RunStep
 from penguiflow.planner.signals import LimitReached, RunAborted

@@ -331,7 +331,7 @@ class ReactPlanner:
 
     async def step(self, trajectory: Trajectory) -> PlannerAction:
         """Decide what comes next in a trajectory, and do nothing about it."""
-        from penguiflow.planner.plain import decide
+        from penguiflow.planner.decisions import decide
 
         run = await open_run(self, PlannerRequest(query=trajectory.query), live=LiveParts(trajectory.tool_context))
         run.trajectory = trajectory
