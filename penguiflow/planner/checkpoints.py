@@ -49,12 +49,16 @@ async def consult(
     interceptors = run.interceptors
     if not interceptors and not site.recorded:
         return Decision.proceed
+    planned = run.planned if run.planned is not None and run.planned.wants(site, kind) else None
     shown: list[Any] = []
 
     async def ask() -> dict[str, Any]:
         shown.append(to_jsonable_python(payload(), fallback=str))
         site.event("checkpoint.hit", name, {"checkpoint": kind, "payload": Payload(shown[0])})
         try:
+            if planned is not None:
+                decision = planned.decide(kind, shown[0])
+                return {"action": decision.action, "value": decision.value}
             decision = await decide(interceptors, Checkpoint(kind, site.trace_id, site.span, name, deepcopy(shown[0])))
         except Exception as error:  # whatever a program's interceptor raises
             raise InterceptorFailed(kind) from error
@@ -63,7 +67,7 @@ async def consult(
     def about(told: dict[str, Any]) -> dict[str, Any]:
         return {"checkpoint": kind, "decision": told["action"]}
 
-    told = await site.consult(name, kind, ask if interceptors else None, about=about)
+    told = await site.consult(name, kind, ask if interceptors or planned else None, about=about)
     if told is None or told["action"] == "proceed":
         return Decision.proceed
     action, value = told["action"], told["value"]
@@ -71,7 +75,7 @@ async def consult(
         raise RunAborted(kind, str(value))
     if action in ("edit", "skip"):
         before = shown[0] if shown else to_jsonable_python(payload(), fallback=str)
-        where = {"checkpoint": kind, "by": "interceptor"}
+        where = {"checkpoint": kind, "by": "interceptor" if planned is None else "fork"}
         site.event("edit", name, {"before": Payload(before), "after": Payload(value), **where})
     if action == "inject":
         run.notes.append(value if isinstance(value, str) else str(value))

@@ -19,6 +19,7 @@ from penguiflow.planner.budgets import Budgets
 from penguiflow.planner.events import PlannerEvents
 from penguiflow.planner.loop import steps
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
+from penguiflow.planner.planned import planned_edits
 from penguiflow.planner.protocols import PauseRecord
 from penguiflow.planner.requests import PlannerRequest
 from penguiflow.planner.run import PlannerRun, RunStep
@@ -123,6 +124,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         on_ask=live.on_ask,
         pauses=planner.pauses if settings.pause_enabled else None,
         artifact_store=planner.kept_artifacts,
+        planned=None if site.trace_id is None else planned_edits.get(site.trace_id),
     )
     try:
         await _prepare(planner, run, request, record)

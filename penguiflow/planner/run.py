@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penguiflow.planner.budgets import Budgets
     from penguiflow.planner.constraints import Hints
     from penguiflow.planner.events import PlannerEvents
+    from penguiflow.planner.planned import PlannedEdits
     from penguiflow.planner.protocols import MemorySession, PauseRecord, Pauses
     from penguiflow.planner.requests import PlannerRequest
     from penguiflow.planner.settings import PlannerSettings
@@ -101,6 +102,8 @@ class PlannerRun:
     """None: nothing is kept."""
     queued: list[PlannerAction] = field(default_factory=list)
     """Further actions of the last reply that are still to be done."""
+    planned: PlannedEdits | None = None
+    """What a fork changes at its checkpoints."""
     cancelled: str | None = None
     """Why it is to end, as somebody outside said."""
     today: str | None = None
