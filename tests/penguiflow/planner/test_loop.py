@@ -86,6 +86,7 @@ async def test_a_tool_may_be_named_like_an_opcode(kit: Any, name: str) -> None:
 
     finish = await planner.run("twice four")
 
+    assert isinstance(finish, PlannerFinish)
     assert [step["observation"] for step in finish.metadata["steps"]] == [{"n": 8}]
     assert f"{name}__tool" in str(model.requests[0].messages)
 
