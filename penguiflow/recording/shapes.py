@@ -55,7 +55,7 @@ def escape(key: object) -> str:
 
 def is_plain(kind: type, encoded: bytes) -> bool:
     """Whether the name of this class is enough to build the object from its JSON, so that `shapes` finds nothing."""
-    return _says_all(kind) and not (_may_hold_odd_floats(encoded) and _has_floats(kind))
+    return _says_all(kind) and not (_has_floats(kind) and _may_hold_odd_floats(encoded))
 
 
 def keys_of(kind: type) -> frozenset[str] | None:
