@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from penguiflow.llm.text import Joiner, mended
 
-
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 
