@@ -125,12 +125,13 @@ def read_decision(
     read = read_action(text, run.specs)
     if mode == "native" and read.action is None:
         return PlannerAction(next_node=FINAL_RESPONSE, args={"answer": text}, raw_llm_response=text), "", read
-    if read.action is not None and read.how != "partial":
+    cut_off = response.finish_reason == "length"
+    if read.action is not None and read.how != "partial" and not (cut_off and read.how == "closed"):
         return read.action, "", read
     problem = read.problem
     if read.action is not None:
         problem = "it ends in the middle of the JSON object"
-    if response.finish_reason == "length":
+    if cut_off:
         problem += "; it was cut off at the limit of tokens: reply with less"
     return None, problem, read
 

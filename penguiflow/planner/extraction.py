@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 from pydantic_core import from_json
@@ -20,7 +21,7 @@ MAX_REPAIR_CHARS = 200_000
 _MAX_REPAIRS = 8
 _MAX_UNWRAPS = 3  # a JSON string that holds a JSON string that holds …
 
-_OBJECT = re.compile(r"""\{(?=\s*+["'\w}\u201c])""")
+_OBJECT = re.compile(r"""\{(?=\s*+(?:["'\w}\u201c]|//|/\*))""")
 _LIKELY = re.compile(r"""\{(?=\s*+["'\u201c]?(?:next_node|thought|action|args|plan|answer|raw_answer|tool)\b)""")
 
 How = Literal["whole", "inside", "mended", "closed", "partial"]
@@ -202,11 +203,11 @@ def _shallow(value: Any) -> bool:
 
 
 def _clean(value: Any) -> Any:
-    """The value without halves of surrogate pairs, which JSON's escapes can hold and UTF-8 cannot."""
+    """The value without halves of surrogate pairs and without infinities: what the log cannot have."""
     if isinstance(value, str):
         return value if value.isascii() else without_surrogates(value)
     if isinstance(value, dict):
         return {_clean(key): _clean(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_clean(each) for each in value]
-    return value
+    return None if isinstance(value, float) and not isfinite(value) else value

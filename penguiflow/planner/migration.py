@@ -69,6 +69,8 @@ def read_action(raw: str, known: Container[str] = ()) -> ReadAction:
         return result
     _, best, action = max(actions, key=lambda each: (each[0], -each[1]))
     result.action, result.source, result.how = action, best, reading.objects[best].how
+    if result.how == "closed" and not action.args:
+        result.how = "partial"  # the arguments were still to come
     action.raw_llm_response = raw
     others = [_plain(each) for _, place, each in actions if place != best and reading.objects[place].how != "partial"]
     action.alternate_actions = others[:MAX_ALTERNATES] or None
