@@ -55,10 +55,10 @@ async def consult(
     async def ask() -> dict[str, Any]:
         shown.append(to_jsonable_python(payload(), fallback=str))
         site.event("checkpoint.hit", name, {"checkpoint": kind, "payload": Payload(shown[0])})
+        if planned is not None:
+            decision = planned.decide(kind, shown[0])
+            return {"action": decision.action, "value": decision.value}
         try:
-            if planned is not None:
-                decision = planned.decide(kind, shown[0])
-                return {"action": decision.action, "value": decision.value}
             decision = await decide(interceptors, Checkpoint(kind, site.trace_id, site.span, name, deepcopy(shown[0])))
         except Exception as error:  # whatever a program's interceptor raises
             raise InterceptorFailed(kind) from error

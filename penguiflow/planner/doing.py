@@ -248,7 +248,9 @@ async def _pause(
     )
     if pending is None:
         run.trajectory.steps.pop()  # whoever asked for the step adds it
-    result = await site.call("record", "planner.pause", [signal.reason], run.pauses().save, run, record)
+    pauses = run.pauses()
+    token = await site.call("record", "planner.pause", [signal.reason], pauses.save, run, record)
+    result = PlannerPause(reason=signal.reason, payload=signal.payload, resume_token=token)
     site.event("planner.pause", signal.reason, {"reason": signal.reason, "payload": signal.payload})
     run.events.emit("pause", node_name=call["tool"], reason=signal.reason, payload=signal.payload)
     return Done("pause", step.action, None if pending is not None else step, result)

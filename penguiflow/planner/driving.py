@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.callsite import CallSite
+from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context
 from penguiflow.core import PenguiFlow, create
 from penguiflow.errors import FlowError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from penguiflow.llm.types import ContentPart
     from penguiflow.planner.config import ToolVisibilityPolicy
     from penguiflow.planner.react import ReactPlanner
+    from penguiflow.planner.settings import PlannerSettings
     from penguiflow.steering import SteeringInbox
 
 __all__ = ["LiveParts", "Outcome", "drive", "flow_of", "json_part", "open_run", "recorded", "registry_of", "site_of"]
@@ -117,7 +119,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         events=PlannerEvents(settings.time_source, settings.event_callback, keep=_keeps_events(settings.state_store)),
         site=site.open("planner", settings.name, about),
         hints=planner.hints,
-        interceptors=settings.interceptors,
+        interceptors=_interceptors(settings, site),
         tool_context=tool_context,
         steering=live.steering,
         resumed=record,
@@ -134,6 +136,15 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
     if live.opened is not None:
         live.opened(run)
     return run
+
+
+def _interceptors(settings: PlannerSettings, site: CallSite) -> Sequence[Interceptor]:
+    """Those of the planner, and of the flow that it runs in: a debugger is one of these."""
+    if site.context is None or site.context.runtime is None:
+        return settings.interceptors
+    of_flow = site.context.runtime._interceptors
+    # The list itself: who attaches to the flow later is asked from then on.
+    return (*of_flow, *settings.interceptors) if settings.interceptors else of_flow
 
 
 async def _prepare(planner: ReactPlanner, run: PlannerRun, request: PlannerRequest, record: PauseRecord | None) -> None:
@@ -170,7 +181,7 @@ async def _paused(planner: ReactPlanner, request: PlannerRequest, site: CallSite
     from penguiflow.planner.pauses import record_of
 
     assert request.resume is not None
-    token = request.resume.token
+    token = request.resume.pause
 
     async def take() -> dict[str, Any]:
         return asdict(await planner.pauses().take(token))
@@ -248,6 +259,9 @@ async def recorded(
     flow.run(registry=registry_of(planner), recorder=recorder)
     given = None if request.tool_context is None else request.tool_context.get("trace_id")
     trace_id = new_id() if given is None else str(given)
+    session = (request.tool_context or {}).get("session_id")
+    if session is not None and hasattr(recorder, "annotate"):
+        recorder.annotate(trace_id, {"session": str(session)})
     try:
         outcome: Outcome = await flow.call(request, trace_id=trace_id)
     except FlowError as error:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from penguiflow.planner.outcomes import PlannerPause
 from penguiflow.planner.protocols import PauseRecord, PendingCall
 from penguiflow.state.bounded import Recent
 
@@ -47,8 +46,8 @@ class PauseStore:
         self._clock = clock
         self._kept: Recent[str, dict[str, Any]] = Recent(MAX_PAUSED)
 
-    async def save(self, run: PlannerRun, record: PauseRecord) -> PlannerPause:
-        """Keep it; gives the token out with it.
+    async def save(self, run: PlannerRun, record: PauseRecord) -> str:
+        """Keep it; gives its token.
 
         Raises what the store raises: a token that nobody can resume is worse than a run that fails.
         """
@@ -58,7 +57,7 @@ class PauseStore:
             self._kept.keep(token, data)
         else:
             await self._store.save_planner_state(token, data)
-        return PlannerPause(reason=record.reason, payload=record.payload, resume_token=token)
+        return token
 
     async def take(self, token: str) -> PauseRecord:
         """Give it out, once: of those who ask at the same time, one gets it. Raises `InvalidToken`, a `KeyError`."""

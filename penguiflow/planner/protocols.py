@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from penguiflow.planner.outcomes import PlannerPause, PlannerPauseReason
+from penguiflow.planner.outcomes import PlannerPauseReason
 
 if TYPE_CHECKING:
     from penguiflow.planner.run import PlannerRun
@@ -82,8 +82,8 @@ class PauseRecord:
 class Pauses(Protocol):
     """Keeps paused runs, in memory and in the store; each token is good once, and for an hour."""
 
-    async def save(self, run: PlannerRun, record: PauseRecord) -> PlannerPause:
-        """Keep it; gives the token out with it."""
+    async def save(self, run: PlannerRun, record: PauseRecord) -> str:
+        """Keep it; gives its token."""
         ...
 
     async def take(self, token: str) -> PauseRecord:

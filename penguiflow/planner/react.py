@@ -318,7 +318,7 @@ class ReactPlanner:
         given: RunOptions = {"tool_context": tool_context, "memory_key": memory_key, "steering": steering}
         given["tool_visibility"], given["on_ask"] = tool_visibility, on_ask
         request, live = _request("", given)
-        request.resume = Resumption(token=token, user_input=user_input, answer=answer)
+        request.resume = Resumption(pause=token, user_input=user_input, answer=answer)
         return await self._driven(request, live, ctx)
 
     def iter(self, query: str, **options: Unpack[RunOptions]) -> PlannerIteration:

@@ -12,7 +12,9 @@ __all__ = ["PlannerRequest", "Resumption"]
 class Resumption(BaseModel):
     """Go on with a run that is paused."""
 
-    token: str
+    pause: str
+    """Its `resume_token`. Not called so here: it is needed again when the run goes on after a crash, and what is called
+    a token is hidden in logs. It is good only once."""
     user_input: str | None = None
     answer: Any = None
     """To `ctx.ask`: JSON. None: `user_input` is the answer."""
