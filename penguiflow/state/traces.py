@@ -42,8 +42,8 @@ class TraceSummary(BaseModel):
     """How many events are committed."""
     error: str | None = None
     """One line: what went wrong."""
-    input: str | None = Field(None, description=_PREVIEW.format("input"))
-    output: str | None = Field(None, description=_PREVIEW.format("last output"))
+    input: str | None = Field(default=None, description=_PREVIEW.format("input"))
+    output: str | None = Field(default=None, description=_PREVIEW.format("last output"))
     llm_calls: int = 0
     tokens: int = 0
     cost: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from penguiflow.recording.spans import Crowd, Span
 from penguiflow.state.traces import TraceSummary
@@ -183,9 +183,16 @@ def _title(span: Span) -> str:
 
 def _problem(span: Span | None) -> str:
     """What went wrong in this span itself: an error is told where it happened, not again by everything around it."""
-    if span is None or not span.error or any(child.error for child in span.children):
+    if span is None or not span.error or any(_tells_of(child, span.error) for child in span.children):
         return ""
     return describe_error(span.error)
+
+
+def _tells_of(child: Span, error: dict[str, Any]) -> bool:
+    """A call may fail and its node go on; then the node's own error is another one."""
+    if child.error is None:
+        return False
+    return child.kind != "record" or child.error.get("message") == error.get("message")
 
 
 def _latest(root: Span) -> int:

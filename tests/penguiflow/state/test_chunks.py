@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penguiflow.observer import Payload
 from penguiflow.recording import EventRecord, Recorder, Span, build_spans
 from penguiflow.recording.lines import event_line
 from penguiflow.recording.payloads import encode_data
@@ -196,3 +197,73 @@ async def test_memory_has_the_same_trees() -> None:
     assert len(whole.children) == 21
     assert len(folded.children) == MAX_GOOD + 1
     assert await store.load_spans("unknown") == []
+
+
+def called(*, good: int, bad: int = 0, **more: Any) -> list[EventRecord]:
+    """A node that makes calls, of which each took 2 ms."""
+    sink = Sink()
+    log = Recorder(sink).open("t")
+    node = log.start("node", "work", log.root)
+    attempt = log.start("attempt", "work", node, {"attempt": 0})
+    for number in range(good + bad):
+        answer: dict[str, Any] = {"response": Payload({"error": None, "is": '"error":'})}
+        if number < bad:
+            answer = {"cancelled": True} if number % 2 else {"error": {"type": "KeyError", "message": "m"}}
+        log.event(
+            "record", "model", attempt, {"ordinal": number, "request": [], **answer, **({"latency_ms": 2.0} | more)}
+        )
+        log.event("record", "ctx.now", attempt, {"ordinal": number, "request": [], "response": 1, "latency_ms": 0.1})
+    log.end("attempt", "work", attempt, node, "ok")
+    log.end("node", "work", node, log.root, "ok")
+    log.close("ok")
+    return [record._replace(offset_ns=0 if record.seq < 3 else 10_000_000 + record.seq) for record in sink.records]
+
+
+def calls_of(records: list[EventRecord], *, fold: bool) -> Span:
+    """The attempt that made them."""
+    (root,) = tree(records, fold=fold)
+    return root.children[0].children[0]
+
+
+def test_recorded_calls_are_in_the_tree_and_the_clock_is_not() -> None:
+    attempt = calls_of(called(good=1, bad=2, waited=False), fold=True)
+
+    assert [(call.kind, call.name, call.status) for call in attempt.children] == [
+        ("record", "model", "error"),
+        ("record", "model", "cancelled"),
+        ("record", "model", "ok"),
+    ]
+    assert [call.error and call.error["message"] for call in attempt.children] == ["m", None, None]
+    assert [call.duration_ns for call in attempt.children] == [2_000_000] * 3
+    assert {call.parent_id for call in attempt.children} == {attempt.span_id}
+    assert len({call.span_id for call in attempt.children} | {attempt.span_id}) == 4
+
+
+def test_of_many_recorded_calls_some_are_kept() -> None:
+    records = called(good=100, bad=30)
+
+    attempt = calls_of(records, fold=True)
+    (folded,) = attempt.crowds
+    assert (folded.kind, folded.name, dict(folded.statuses)) == (
+        ("record", "model", {"ok": 100 - MAX_GOOD, "error": 5, "cancelled": 5})
+    )
+    assert set(folded.durations) == {2_000_000}
+    assert len(attempt.children) == MAX_GOOD + MAX_FAILED
+    assert len(calls_of(records, fold=False).children) == 130
+
+
+@pytest.mark.parametrize("told", ["long ago", None, 1e300, 9e3])
+def test_a_call_took_no_longer_than_what_it_ran_in(told: Any) -> None:
+    """Answered from a recording, or by somebody who does not know, it may say anything."""
+    (call,) = calls_of(called(good=1, latency_ms=told), fold=True).children
+    assert call.start_ns == (0 if isinstance(told, float) else call.end_ns)
+
+
+def test_calls_of_what_is_over_are_the_traces_own() -> None:
+    sink = Sink()
+    log = Recorder(sink).open("t")
+    node = log.start("node", "work", log.root)
+    log.end("node", "work", node, log.root, "ok")
+    log.event("record", "late", node, {"ordinal": 0, "request": [], "response": 1, "latency_ms": 0.5})
+    (root,) = tree(sink.records, fold=True)
+    assert [child.name for child in root.children] == ["work", "late"]

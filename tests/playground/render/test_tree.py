@@ -146,3 +146,21 @@ def test_heading() -> None:
     assert lines[1].startswith("flows/triage.py · version 3f9c1a2b3f9c · ")
     assert lines[1].endswith("41 events · session s␛")
     assert lines[2] == 'input   {"id": 1}'
+
+
+def test_a_call_that_failed_does_not_hide_what_failed_afterwards() -> None:
+    story = Story()
+    node = story.start("node", "ask", 0)
+    attempts = [story.start("attempt", "ask", number, node, attempt=number) for number in range(2)]
+    for attempt, message in zip(attempts, ("no answer", "no answer to anything"), strict=True):
+        call = story.start("record", "model", 1, attempt)
+        story.end(call, 2, "error", {"type": "OSError", "message": "no answer"})
+        story.end(attempt, 3, "error", {"type": "OSError", "message": message})
+    lines = [line.strip(" │└├─") for line in tree_lines(story.roots)]
+
+    assert [line for line in lines if "OSError" in line] == [
+        "OSError: no answer",
+        "OSError: no answer to anything",
+        "OSError: no answer",
+    ]
+    assert sum("record model" in line for line in lines) == 2
