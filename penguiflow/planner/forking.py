@@ -65,6 +65,8 @@ async def fork_at(
     if not hasattr(store, "load_events"):
         raise CannotRestore(["there is no store with traces: give the planner a state_store, or fork_at a store"])
     wanted = _read_edits(edits or {})
+    recorder = planner.recorder() or Recorder(store=store, name=planner.settings.name)
+    await recorder.flush()  # the run may have just come to its end
     found = await _steps_of(store, trace_id, planner.settings.name)
     if not 0 <= step < len(found.steps):
         raise LookupError(_no_such_step(found, trace_id, planner.settings.name, step))
@@ -77,7 +79,6 @@ async def fork_at(
     target = flow_of(planner) if flow is None else flow
     started = not target.running
     if started:
-        recorder = planner.recorder() or Recorder(store=store, name=planner.settings.name)
         target.run(registry=registry_of(planner) if own else None, recorder=recorder)
     try:
         outcome = await _last(target, frontier, fork_id, unwrap=own)
@@ -85,6 +86,7 @@ async def fork_at(
         del planned_edits[fork_id]
         if started:
             await target.stop()
+            await recorder.flush()
     if planned.missed:
         at = ", ".join(planned.missed)
         raise CannotRestore([f"the fork {fork_id} came to its end and did not reach {at} of step {step} again"])
