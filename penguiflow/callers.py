@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.failures import cancelled_error
 from penguiflow.ids import new_id
 from penguiflow.results import LastResult, ResultQueue
-from penguiflow.traces import Trace, TraceCancelled, TraceTable, cancelled_error, trace_id_of
+from penguiflow.traces import Trace, TraceCancelled, TraceTable, trace_id_of
 from penguiflow.types import StreamChunk
 from penguiflow.validation import is_message
 

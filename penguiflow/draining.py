@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from penguiflow.context import Context
+from penguiflow.failures import held_error
 from penguiflow.results import ResultQueue
-from penguiflow.traces import held_error
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow

@@ -15,8 +15,8 @@ from penguiflow.channels import payload_of, whole
 from penguiflow.controller import DEADLINE_EXCEEDED_TEXT
 from penguiflow.coroutines import Closed
 from penguiflow.errors import FlowError, FlowErrorCode
-from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, flow_error, text_of
-from penguiflow.traces import TraceCancelled, cancelled_error
+from penguiflow.failures import DeadlinePassed, InterceptorFailed, NodeTimeout, cancelled_error, flow_error, text_of
+from penguiflow.traces import TraceCancelled
 from penguiflow.types import FinalAnswer, Message, StreamChunk
 from penguiflow.validation import rewrap
 

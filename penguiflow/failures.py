@@ -9,8 +9,18 @@ from penguiflow.errors import FlowError, FlowErrorCode
 
 if TYPE_CHECKING:
     from penguiflow.node import Node
+    from penguiflow.traces import Trace
 
-__all__ = ["DeadlinePassed", "InterceptorFailed", "NodeTimeout", "flow_error", "text_of", "timeout_error"]
+__all__ = [
+    "DeadlinePassed",
+    "InterceptorFailed",
+    "NodeTimeout",
+    "cancelled_error",
+    "flow_error",
+    "held_error",
+    "text_of",
+    "timeout_error",
+]
 
 
 class DeadlinePassed(Exception):
@@ -63,4 +73,21 @@ def flow_error(node: Node, trace_id: str | None, failure: BaseException, attempt
         code=code,
         message=message,
         metadata=metadata,
+    )
+
+
+def held_error(trace: Trace) -> FlowError:
+    """What a caller gets when the trace ended while nodes still waited for messages."""
+    return FlowError(
+        trace_id=trace.id,
+        node_name=None,
+        code=FlowErrorCode.NODE_EXCEPTION,
+        message="; ".join(why if isinstance(why, str) else why() for why in (trace.holds or {}).values()),
+    )
+
+
+def cancelled_error(trace: Trace, reason: str) -> FlowError:
+    """What a caller gets who waits for a trace that was cancelled."""
+    return FlowError(
+        trace_id=trace.id, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=f"trace cancelled: {reason}"
     )

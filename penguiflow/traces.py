@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from penguiflow.deadlines import Deadlines, deadline_of
 from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.failures import cancelled_error, held_error
 from penguiflow.ids import new_id
 from penguiflow.joins import end_joins
 from penguiflow.types import Message
@@ -492,20 +493,3 @@ class TraceTable:
             if not sink.finished:
                 code = FlowErrorCode.TRACE_CANCELLED
                 sink.finish(FlowError(trace_id=trace_id, node_name=None, code=code, message=reason))
-
-
-def held_error(trace: Trace) -> FlowError:
-    """What a caller gets when the trace ended while nodes still waited for messages."""
-    return FlowError(
-        trace_id=trace.id,
-        node_name=None,
-        code=FlowErrorCode.NODE_EXCEPTION,
-        message="; ".join(why if isinstance(why, str) else why() for why in (trace.holds or {}).values()),
-    )
-
-
-def cancelled_error(trace: Trace, reason: str) -> FlowError:
-    """What a caller gets who waits for a trace that was cancelled."""
-    return FlowError(
-        trace_id=trace.id, node_name=None, code=FlowErrorCode.TRACE_CANCELLED, message=f"trace cancelled: {reason}"
-    )
