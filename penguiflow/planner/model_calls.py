@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.llm.calls import AskPolicy, ask
 from penguiflow.llm.errors import LLMError
-from penguiflow.llm.types import CompletionResponse, Cost, LLMMessage, LLMRequest, StreamCallback, Usage
+from penguiflow.llm.types import CompletionResponse, Cost, LLMMessage, LLMRequest, StreamCallback, TextPart, Usage
 from penguiflow.llm.wire import call_about, dump_request, dump_response, load_request, load_response
 from penguiflow.planner.budgets import CallKind
 from penguiflow.planner.checkpoints import consult
@@ -31,7 +31,12 @@ _KINDS: dict[str, CallKind] = {"critique": "reflection", "clarification": "refle
 
 def estimate_tokens(request: LLMRequest) -> int:
     """About how many tokens the texts of a request are."""
-    return int(sum(len(message.text) for message in request.messages) / CHARS_PER_TOKEN)
+    chars = 0
+    for message in request.messages:
+        for part in message.parts:
+            if type(part) is TextPart:
+                chars += len(part.text)
+    return int(chars / CHARS_PER_TOKEN)
 
 
 async def ask_model(
@@ -159,27 +164,34 @@ class _Call:
         return data if self.attempts == 1 else {**data, "attempts": self.attempts}
 
     async def _perform(self) -> CompletionResponse:
-        settings, budgets = self.run.settings, self.run.budgets
-        policy = AskPolicy(timeout_s=settings.llm_timeout_s, max_retries=settings.llm_max_retries, backoff_s=BACKOFF_S)
+        budgets = self.run.budgets
         left = budgets.seconds_left()
+        if left is None:
+            return await self._asked()
         started = perf_counter()
         try:
             async with asyncio.timeout(left) as bound:
-                return await ask(
-                    self.provider,
-                    self.request,
-                    policy=policy,
-                    seconds_left=budgets.seconds_left,
-                    before_attempt=self._before_attempt,
-                    on_event=self.on_event,
-                    on_retry=self._on_retry,
-                )
+                return await self._asked()
         except (TimeoutError, LLMError) as error:
-            if bound.expired() or (left is not None and perf_counter() - started >= left):
+            if bound.expired() or perf_counter() - started >= left:
                 raise LimitReached("deadline", self.attempts) from None
             if isinstance(error, LLMError):
                 raise
             raise LLMError(f"the provider raised {type(error).__name__}: {error}") from error
+
+    async def _asked(self) -> CompletionResponse:
+        settings = self.run.settings
+        return await ask(
+            self.provider,
+            self.request,
+            policy=AskPolicy(
+                timeout_s=settings.llm_timeout_s, max_retries=settings.llm_max_retries, backoff_s=BACKOFF_S
+            ),
+            seconds_left=self.run.budgets.seconds_left,
+            before_attempt=self._before_attempt,
+            on_event=self.on_event,
+            on_retry=self._on_retry,
+        )
 
     def _before_attempt(self) -> None:
         if not self.run.budgets.take_request(self.kind):

@@ -190,8 +190,103 @@ class PlaybookStart(_Data):
     ordinal: int
 
 
+class LlmEnd(CallEnd):
+    usage: dict[str, int] | None = None
+    """Tokens; missing where the provider did not tell them."""
+    cost: float | None = None
+    """US dollars; missing where it is not known."""
+    model: str | None = None
+    """Who answered, if the provider said so."""
+    finish_reasons: list[str] = []
+    response_id: str | None = None
+
+
+class PlannerStart(_Data):
+    ordinal: int
+    mode: str
+    """`prompted` or `native`."""
+    model: str
+    tools: list[str]
+    session: str | None = None
+    resumed: str | None = None
+    """The trace in which the run was paused."""
+
+
+class PlannerEnd(End):
+    reason: str | None = None
+    """Of its result: why it finished, or paused."""
+    steps: int
+    usage: dict[str, int]
+    cost: float
+
+
+class StepStart(_Data):
+    ordinal: int
+    step: int
+    """From 0, within the run."""
+
+
+class StepEnd(End):
+    kind: str | None = None
+    """`tool`, `parallel`, `error`, `finish` or `pause`; missing for one that was not finished."""
+    next_node: str | None = None
+
+
+class BranchStart(_Data):
+    ordinal: int
+    """Its place in the plan."""
+    node: str
+    args: Payload
+
+
+class PlannerDecision(_Data):
+    next_node: str
+    args: Payload
+    thought: str
+    source: str
+    """`llm`; `queue` for a further action of an earlier reply; `sequence` where the model was not asked."""
+    alternates: int
+    """How many other actions stood in the reply."""
+
+
+class PlannerRepair(_Data):
+    purpose: str
+    attempt: int
+    problem: str
+
+
+class PlannerPaused(_Data):
+    reason: str
+    payload: dict[str, JsonValue]
+
+
+class PlannerResumed(_Data):
+    reason: str
+    trace_id: str | None = None
+    """The trace in which the run was paused."""
+
+
+class PlannerReflection(_Data):
+    score: float
+    passed: bool | None = None
+    revision: int | None = None
+    feedback: str | None = None
+    revisions: int | None = None
+
+
+class MemoryChanged(_Data):
+    of: str
+    """The memory's key."""
+    change: str
+    before: JsonValue = None
+    after: JsonValue = None
+    by: str
+
+
 class JoinStart(_Data):
-    node_id: str
+    ordinal: int | None = None
+    """Of a planner's join, which is a span of its step."""
+    node_id: str | None = None
     hold: str | None = None
     """What the node waits for."""
 
@@ -228,17 +323,42 @@ class ContextChanged(_Data):
     removed: list[str] = []
     hold: str | None = None
     """Why the node waits for more messages of the trace."""
+    of: str | None = None
+    """Within a planner: `llm_context`. The other fields above are then missing."""
+    before: Payload | None = None
+    after: Payload | None = None
+    by: str | None = None
 
 
-class Checkpoint(_Data):
+class CheckpointHit(_Data):
     checkpoint: str
-    decision: str
+    decision: str | None = None
+    """Of a node's."""
+    payload: Payload | None = None
+    """Of a planner's: what was shown."""
+
+
+class CheckpointResolved(_Data):
+    checkpoint: str = ""
+    decision: str = ""
+    """Both are missing where asking failed."""
+    ordinal: int | None = None
+    """This and what follows: of a planner's, as of `record`."""
+    request: Payload | None = None
+    response: Payload | None = None
+    error: dict[str, Any] | None = None
+    cancelled: bool = False
+    latency_ms: float | None = None
+    replayed: bool = False
+    waited: bool = False
 
 
 class Edit(_Data):
     before: JsonValue
     after: JsonValue
     by: str
+    checkpoint: str | None = None
+    """Of a planner's: which one."""
 
 
 class LogRecord(_Data):
@@ -279,6 +399,22 @@ DATA: dict[str, type[BaseModel]] = {
     "record": Record,
     "remote.start": CallStart,
     "remote.end": CallEnd,
+    "llm.start": CallStart,
+    "llm.end": LlmEnd,
+    "tool.start": CallStart,
+    "tool.end": CallEnd,
+    "planner.start": PlannerStart,
+    "planner.end": PlannerEnd,
+    "step.start": StepStart,
+    "step.end": StepEnd,
+    "branch.start": BranchStart,
+    "branch.end": End,
+    "planner.decision": PlannerDecision,
+    "planner.repair": PlannerRepair,
+    "planner.pause": PlannerPaused,
+    "planner.resume": PlannerResumed,
+    "planner.reflection": PlannerReflection,
+    "memory.changed": MemoryChanged,
     "playbook.start": PlaybookStart,
     "playbook.end": End,
     "join.start": JoinStart,
@@ -288,8 +424,8 @@ DATA: dict[str, type[BaseModel]] = {
     "cancel.requested": Reason,
     "cancel.done": Nothing,
     "context.changed": ContextChanged,
-    "checkpoint.hit": Checkpoint,
-    "checkpoint.resolved": Checkpoint,
+    "checkpoint.hit": CheckpointHit,
+    "checkpoint.resolved": CheckpointResolved,
     "edit": Edit,
     "log": LogRecord,
     "stall": Stall,

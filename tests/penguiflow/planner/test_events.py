@@ -10,12 +10,19 @@ import pytest
 from pydantic import BaseModel
 
 from penguiflow import NodePolicy
+from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.errors import LLMAuthError
 from penguiflow.planner import PlannerPause
+from penguiflow.planner.memory import ShortTermMemoryConfig
+from penguiflow.recording.schema import DATA
 
 
 class Number(BaseModel):
     n: int
+
+
+class Numbers(BaseModel):
+    results: list[Number]
 
 
 async def double(args: Number, ctx: Any) -> Number:
@@ -121,3 +128,61 @@ async def test_the_log_tells_a_run(kit: Any) -> None:
     opened = [event.span_id for event in events if event.kind.endswith(".start")]
     ended = [event.span_id for event in events if event.kind.endswith(".end")]
     assert sorted(opened) == sorted(ended)
+
+
+async def test_all_that_is_written_is_as_the_schema_says(kit: Any) -> None:
+    async def total(args: Numbers, ctx: Any) -> Number:
+        return Number(n=sum(each.n for each in args.results))
+
+    async def fail(args: Number, ctx: Any) -> Number:
+        raise ValueError("no")
+
+    async def wait(args: Number, ctx: Any) -> Number:
+        await ctx.pause("await_input", {"what": "a number"})
+        return args
+
+    async def decide(checkpoint: Checkpoint) -> Decision | None:
+        return Decision.edit({"n": 7}) if checkpoint.kind == "after_tool" else None
+
+    log = kit.Log()
+    script = [
+        "no JSON",
+        kit.call("fail", n=1),
+        kit.plan(kit.call("double", n=2), kit.call("double", n=3), join={"node": "total"}),
+        kit.call("wait", n=1),
+        kit.answer("x"),
+    ]
+    options: dict[str, Any] = {
+        "recorder": log.recorder(),
+        "interceptors": [decide],
+        "policies": {"fail": NodePolicy(max_retries=1, backoff_base=0.0)},
+        "short_term_memory": ShortTermMemoryConfig(strategy="truncation"),
+    }
+    planner = kit.planner_of(double, total, fail, wait, script=script, **options)
+    about = {"session_id": "s", "tenant_id": "t", "user_id": "u"}
+    async with planner.iter("x", tool_context=about) as run:
+        run.edit_context(a=1)
+        async for _ in run:
+            pass
+    assert isinstance(run.result, PlannerPause)
+    await planner.resume(run.result.resume_token, "seven", tool_context=about)
+
+    seen = set()
+    for event in log.events:
+        model = DATA[event.kind].model_validate(event.data)
+        assert not model.model_extra, (event.kind, model.model_extra)
+        seen.add(event.kind)
+    families = ("planner", "step", "branch", "join", "llm", "tool")
+    spans = {f"{family}.{moment}" for family in families for moment in ("start", "end")}
+    assert seen >= spans | {
+        "planner.decision",
+        "planner.repair",
+        "planner.pause",
+        "planner.resume",
+        "context.changed",
+        "memory.changed",
+        "checkpoint.hit",
+        "checkpoint.resolved",
+        "edit",
+        "node.retry",
+    }
