@@ -11,9 +11,13 @@ from penguiflow.observer import Payload
 from penguiflow.steering import SteeringCancelled, SteeringEventType
 
 if TYPE_CHECKING:
+    from penguiflow.planner.protocols import MemorySession
     from penguiflow.planner.run import PlannerRun
 
-__all__ = ["take_edits", "take_steering"]
+__all__ = ["MEMORY_KEY", "take_edits", "take_steering"]
+
+MEMORY_KEY = "conversation_memory"
+"""Of what a memory shows to the model; the name is reserved in `llm_context`."""
 
 _HISTORY = 50
 """Steering events that the trajectory keeps."""
@@ -73,7 +77,7 @@ def _steered(run: PlannerRun, event: Mapping[str, Any]) -> None:
 
 
 async def take_edits(run: PlannerRun, number: int) -> None:
-    """Take in what was changed of `llm_context` since the last step."""
+    """Take in what was changed of `llm_context` and of the memory since the last step."""
     if not run.changes and not run.site.recorded:
         return
 
@@ -86,15 +90,29 @@ async def take_edits(run: PlannerRun, number: int) -> None:
         return
     before = dict(run.trajectory.llm_context or {})
     after = dict(before)
+    memory = run.memory
     for change in changes:
         for key, value in change.items():
-            if value is None:
+            if memory is not None and key == MEMORY_KEY:
+                _edit_memory(run, memory, value)
+            elif value is None:
                 after.pop(key, None)
             else:
                 after[key] = value
+    if after == before:
+        return
     run.trajectory.llm_context = after
     about = {"of": "llm_context", "before": Payload(before), "after": Payload(after), "by": "caller"}
     run.site.event("context.changed", "llm_context", about)
+
+
+def _edit_memory(run: PlannerRun, memory: MemorySession, value: Any) -> None:
+    """What the run sees of its memory from here on; the memory itself is changed already."""
+    before = dict(memory.context())
+    after = {} if value is None else {MEMORY_KEY: value}
+    memory.take(after)
+    about = {"of": memory.key, "before": Payload(before), "after": Payload(after), "by": "caller"}
+    run.site.event("memory.changed", memory.key, about)
 
 
 def _edited(_: Any) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from penguiflow.planner.driving import LiveParts
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
 
 if TYPE_CHECKING:
-    from penguiflow.planner.protocols import MemorySession
+    from penguiflow.planner.memory.editing import RunMemoryEditor
     from penguiflow.planner.react import ReactPlanner
     from penguiflow.planner.requests import PlannerRequest
     from penguiflow.planner.run import PlannerRun, RunStep
@@ -55,9 +55,10 @@ class PlannerIteration:
         return self.run.trajectory
 
     @property
-    def memory(self) -> MemorySession | None:
-        """The memory of its conversation."""
-        return self.run.memory
+    def memory(self) -> RunMemoryEditor | None:
+        """The memory of its conversation, to be read and changed; None without one. The next prompt has the change."""
+        memory = self.run.memory
+        return None if memory is None else memory.editor(self.run)
 
     def edit_context(self, **values: Any) -> None:
         """Change `llm_context` from the next step on; None removes a key. Raises `TypeError` for what is no JSON."""

@@ -13,7 +13,7 @@ from penguiflow.observer import Payload
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.bounds import end_tasks
 from penguiflow.planner.execution import ToolOutcome, execute
-from penguiflow.planner.signals import PauseSignal
+from penguiflow.planner.signals import AskSignal, PauseSignal
 
 if TYPE_CHECKING:
     from penguiflow.callsite import CallSite
@@ -85,24 +85,31 @@ async def run_plan(
         refused = _taken(run, len(branches) + (join is not None))
         if refused is not None:
             return PlanOutcome(error=refused)
-    done = {} if pending is None else {int(entry["branch"]): dict(entry) for entry in pending.done if "branch" in entry}
-    again = pending if pending is not None and pending.branch != JOIN else None
+    before = {} if pending is None else {int(entry["branch"]): dict(entry) for entry in pending.done}
+    done = {number: entry for number, entry in before.items() if "journal" not in entry}
+    shown = {number: entry.pop("shown") for number, entry in done.items() if "shown" in entry}
     open_ = [branch for branch in branches if branch.number not in done]
-    outcomes = await _all([_branch(run, site, branch, again) for branch in open_])
+    outcomes = await _all([_branch(run, site, branch, _begun(branch, pending, before)) for branch in open_])
     result = PlanOutcome()
-    shown: dict[int, dict[str, Any]] = {}
+    waiting: list[dict[str, Any]] = []
     for branch, outcome in zip(open_, outcomes, strict=True):
         done[branch.number], shown[branch.number] = _entry(branch, outcome)
         for stream, pieces in (outcome.streams or {}).items():
             result.streams.setdefault(stream, []).extend(pieces)
-        if outcome.pause is not None and result.pause is None:
-            result.pause = outcome.pause
-            result.paused = {
-                "branch": branch.number,
-                "tool": branch.node,
-                "args": branch.args.model_dump(mode="json"),
-                "call_id": _call_id(run, branch.number),
-            }
+        if outcome.pause is None:
+            continue
+        begun = _begun(branch, pending, before)
+        about = {
+            "branch": branch.number,
+            "tool": branch.node,
+            "args": branch.args.model_dump(mode="json") if begun is None else begun["args"],
+            "call_id": _call_id(run, branch.number) if begun is None else begun["call_id"],
+        }
+        if result.pause is None:
+            result.pause, result.paused = outcome.pause, about
+        elif isinstance(outcome.pause, AskSignal):
+            # It is asked when its turn comes: what it was given until now is not asked for again.
+            waiting.append({**about, "journal": outcome.pause.journal})
     entries = [done[branch.number] for branch in branches]
     for_llm = [shown.get(branch.number, done[branch.number]) for branch in branches]
     failures = [entry for entry in entries if "error" in entry]
@@ -112,15 +119,35 @@ async def run_plan(
         joined, made = await _joined(run, site, join, entries, pending)
         if made is not None and made.pause is not None:
             result.pause = made.pause
-            result.paused = {"branch": JOIN, "tool": join.node, "args": join.args, "call_id": _call_id(run, JOIN)}
+            again = pending if pending is not None and pending.branch == JOIN else None
+            call_id = _call_id(run, JOIN) if again is None else again.call_id
+            result.paused = {"branch": JOIN, "tool": join.node, "args": join.args, "call_id": call_id}
     if result.pause is not None:
-        finished = [dict(entry, branch=number) for number, entry in sorted(done.items()) if "pause" not in entry]
-        result.paused["done"] = finished
+        finished = [_kept(number, entry, shown) for number, entry in sorted(done.items()) if "pause" not in entry]
+        result.paused["done"] = [*finished, *waiting]
     tail: dict[str, Any] = {"stats": stats} if joined is None else {"stats": stats, "join": joined}
     result.observation = {"branches": [_public(entry) for entry in entries], **tail}
     if any(one is not other for one, other in zip(entries, for_llm, strict=True)):
         result.llm_observation = {"branches": [_public(entry) for entry in for_llm], **tail}
     return result
+
+
+def _begun(
+    branch: _Branch, pending: PendingCall | None, before: Mapping[int, Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """What a branch is to go on with: `{args, call_id, journal}`; None when it has not begun."""
+    if pending is not None and pending.branch == branch.number:
+        return {"args": pending.args, "call_id": pending.call_id, "journal": pending.journal}
+    entry = before.get(branch.number)
+    return entry if entry is not None and "journal" in entry else None
+
+
+def _kept(number: int, entry: Mapping[str, Any], shown: Mapping[int, Any]) -> dict[str, Any]:
+    """A branch that is finished, for when the plan goes on."""
+    kept = {**entry, "branch": number}
+    if shown.get(number) not in (None, entry):
+        kept["shown"] = shown[number]
+    return kept
 
 
 def _checked(run: PlannerRun, action: PlannerAction) -> tuple[list[_Branch], _Join | None]:
@@ -192,11 +219,10 @@ async def _all(work: Sequence[Coroutine[Any, Any, ToolOutcome]]) -> list[ToolOut
         await end_tasks(set(tasks))
 
 
-async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, pending: PendingCall | None) -> ToolOutcome:
+async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, begun: Mapping[str, Any] | None) -> ToolOutcome:
     about = {"node": branch.node, "args": Payload(branch.given)} if site.recorded else None
     place = site.open("branch", branch.node, about, ordinal=branch.number)
-    again = pending if pending is not None and pending.branch == branch.number else None
-    args = branch.args if again is None else branch.spec.args_model.model_validate(again.args)
+    args = branch.args if begun is None else branch.spec.args_model.model_validate(begun["args"])
     status = "cancelled"
     try:
         outcome = await execute(
@@ -204,8 +230,8 @@ async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, pending: Pen
             place,
             branch.spec,
             args,
-            call_id=_call_id(run, branch.number),
-            journal=None if again is None else again.journal,
+            call_id=_call_id(run, branch.number) if begun is None else begun["call_id"],
+            journal=None if begun is None else begun["journal"],
         )
         status = _status(outcome)
         return outcome
@@ -272,7 +298,7 @@ async def _joined(
             place,
             join.spec,
             args,
-            call_id=_call_id(run, JOIN),
+            call_id=_call_id(run, JOIN) if again is None else again.call_id,
             extra_context={
                 "parallel_results": results,
                 "parallel_success_count": len(results),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from penguiflow.planner.outcomes import PlannerPauseReason
 
 if TYPE_CHECKING:
+    from penguiflow.planner.memory.editing import RunMemoryEditor
     from penguiflow.planner.run import PlannerRun
     from penguiflow.planner.trajectory import Trajectory
 
@@ -25,6 +26,14 @@ class MemorySession(Protocol):
 
     def context(self) -> Mapping[str, Any]:
         """`{"conversation_memory": …}` as it was when the run began, with what was edited since; or nothing."""
+        ...
+
+    def take(self, context: Mapping[str, Any]) -> None:
+        """Give this as `context` from here on."""
+        ...
+
+    def editor(self, run: PlannerRun) -> RunMemoryEditor:
+        """Changes the memory while the run is under way."""
         ...
 
     async def add_turn(self, run: PlannerRun, answer: str) -> None:

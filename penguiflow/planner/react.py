@@ -329,6 +329,20 @@ class ReactPlanner:
         request, live = _request(query, options)
         return PlannerIteration(self, request, live, options.get("ctx"))
 
+    async def fork_at(
+        self,
+        trace_id: str,
+        step: int,
+        *,
+        edits: Mapping[str, Any] | None = None,
+        store: Any = None,
+        flow: PenguiFlow | None = None,
+    ) -> Outcome:
+        """Go on with a recorded run from one of its steps, in a new trace: see `penguiflow.planner.forking.fork_at`."""
+        from penguiflow.planner.forking import fork_at
+
+        return await fork_at(self, trace_id, step, edits=edits, store=store, flow=flow)
+
     async def step(self, trajectory: Trajectory) -> PlannerAction:
         """Decide what comes next in a trajectory, and do nothing about it."""
         from penguiflow.planner.decisions import decide

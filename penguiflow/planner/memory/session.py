@@ -22,6 +22,7 @@ from penguiflow.traces import TraceCancelled
 if TYPE_CHECKING:
     from penguiflow.callsite import CallSite
     from penguiflow.llm.providers.base import Provider
+    from penguiflow.planner.memory.editing import RunMemoryEditor
     from penguiflow.planner.run import PlannerRun
     from penguiflow.planner.trajectory import Trajectory
 
@@ -121,6 +122,12 @@ class RunMemory:
     def take(self, context: Mapping[str, Any]) -> None:
         """See this from here on."""
         self._context = context
+
+    def editor(self, run: PlannerRun) -> RunMemoryEditor:
+        """Changes the memory while the run is under way."""
+        from penguiflow.planner.memory.editing import RunMemoryEditor
+
+        return RunMemoryEditor(run, self)
 
     async def add_turn(self, run: PlannerRun, answer: str) -> None:
         """The run is finished: remember it, and keep it in the store. Fails only in the log."""
