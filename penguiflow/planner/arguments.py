@@ -237,9 +237,11 @@ async def _fill(
         error, found = f"{type(failure).__name__}: {failure}", None
     else:
         given = values_of(response.message.text, missing)
+        for path in placeholder_paths(given, ArgPolicy.of(spec).placeholders):
+            given.pop(root_of(path), None)
         args = {**made.args, **given}
-        model = _fits(spec, args)
-        found = None if model is None else _Candidate(args, model, "arg_fill", [n for n in missing if n not in given])
+        model = _fits(spec, args) if len(given) == len(missing) else None
+        found = None if model is None else _Candidate(args, model, "arg_fill")
         error = "the reply has no values that fit"
         if found is not None:
             error, _ = await _rejection(run, action, spec, found)

@@ -53,11 +53,11 @@ async def finish(run: PlannerRun, site: CallSite, action: PlannerAction) -> Fina
         LimitReached: there is no answer yet, and a limit is reached before there is.
     """
     args = dict(action.args)
-    _drop_odd(run, args)
     warnings: list[str] = []
     form = run.settings.final_response_model
     if form is not None:
         await _structure(run, site, form, args, warnings)
+    _drop_odd(run, args)
     answer = _answer(args)
     if answer is None and isinstance(args.get("structured"), dict):
         answer = as_json(args["structured"])
