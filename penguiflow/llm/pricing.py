@@ -43,7 +43,7 @@ def cost_of(model: str, usage: Usage, *, listed: bool = True) -> Cost | None:
     """What a call cost, None if that is not known.
 
     Args:
-        model: Its name, with the provider's (`anthropic/claude-sonnet-4-5`) or without.
+        model: Its name, with the provider's (`anthropic/claude-sonnet-4-6`) or without.
         usage: Of the call.
         listed: Whether the list prices hold. They do not for a server of one's own that serves a model of that name.
     """

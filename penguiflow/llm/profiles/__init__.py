@@ -24,14 +24,14 @@ def get_profile(model: str) -> ModelProfile:
     """What a model can do.
 
     A profile is looked for under the whole name, under what follows each `/` of it, and under that with dashes for
-    dots; then under the longest beginning of these; else it is that of a model that nobody knows.
+    dots; then under the longest beginning of the shortest of these; else it is that of a model that nobody knows.
     """
     profiles = get_profiles()
     spellings = _spellings(model)
     for name in spellings:
         if name in profiles:
             return profiles[name]
-    for name in spellings:
+    for name in sorted(spellings, key=len):
         found = [known for known in profiles if name.startswith((known, known.replace(".", "-")))]
         if found:
             return profiles[max(found, key=len)]

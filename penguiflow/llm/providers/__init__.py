@@ -13,7 +13,7 @@ def create_provider(model: str, *, api_key: str | None = None, base_url: str | N
     """The provider for a model by its name.
 
     Args:
-        model: `openai/gpt-5-mini`, `anthropic/claude-sonnet-4-5`, `google/gemini-2.5-flash`,
+        model: `openai/gpt-5-mini`, `anthropic/claude-sonnet-4-6`, `google/gemini-2.5-flash`,
             `openrouter/<whose>/<model>`, `nim/…`, `databricks/…`, or a bare name that tells whose it is.
         api_key: By default that of the environment (`OPENAI_API_KEY` and so on).
         base_url: Of a server that speaks OpenAI's protocol.

@@ -143,9 +143,9 @@ class PydanticAIProvider(Provider):
         from penguiflow.llm.providers.pydantic_messages import messages_of, parameters_of, settings_of
 
         model = (await self._connection()).model
-        messages = messages_of(request.messages)
+        messages = messages_of(request.messages, self._endpoint.wire)
         settings = settings_of(request, self._endpoint.wire, timeout_s=timeout, defaults=self._settings)
-        parameters = parameters_of(request)
+        parameters = parameters_of(request, self._endpoint.wire)
         if listener is None:
             return await model_request(
                 model, messages, model_settings=settings, model_request_parameters=parameters, instrument=False

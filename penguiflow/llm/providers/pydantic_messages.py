@@ -12,6 +12,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from penguiflow.llm.providers.endpoints import Wire
+from penguiflow.llm.schema.transformer import has_open_objects
 from penguiflow.llm.text import mended
 from penguiflow.llm.types import (
     AudioPart,
@@ -42,7 +43,7 @@ _OURS = frozenset({"response_format", "reasoning_effort", "reasoning_display", "
 _FINISHED = {"tool_call": "tool_calls"}
 
 
-def messages_of(messages: Iterable[LLMMessage]) -> list[theirs.ModelMessage]:
+def messages_of(messages: Iterable[LLMMessage], wire: Wire) -> list[theirs.ModelMessage]:
     """A conversation; calls without an id get one, and so do their results."""
     result: list[theirs.ModelMessage] = []
     ids = _CallIds()
@@ -50,7 +51,7 @@ def messages_of(messages: Iterable[LLMMessage]) -> list[theirs.ModelMessage]:
         if message.role == "assistant":
             result.append(theirs.ModelResponse(parts=[_said(part, ids) for part in message.parts]))
             continue
-        parts = _asked(message, ids)
+        parts = _asked(message, ids, wire)
         last = result[-1] if result else None
         if isinstance(last, theirs.ModelRequest):
             result[-1] = theirs.ModelRequest(parts=[*last.parts, *parts])
@@ -59,7 +60,7 @@ def messages_of(messages: Iterable[LLMMessage]) -> list[theirs.ModelMessage]:
     return result
 
 
-def parameters_of(request: LLMRequest) -> ModelRequestParameters:
+def parameters_of(request: LLMRequest, wire: Wire) -> ModelRequestParameters:
     """Its tools, and the form of its answer."""
     tools = [
         ToolDefinition(
@@ -73,7 +74,11 @@ def parameters_of(request: LLMRequest) -> ModelRequestParameters:
     # None is strict where the schema allows it: `True` would close the objects that a schema leaves open.
     strict = None if form.strict else False
     output = OutputObjectDefinition(json_schema=form.json_schema, name=form.name, strict=strict)
-    return ModelRequestParameters(function_tools=tools, output_mode="native", output_object=output)
+    # Anthropic closes every object: what a schema leaves open would always be empty. It is told in words there.
+    in_words = wire == "anthropic" and has_open_objects(form.json_schema)
+    return ModelRequestParameters(
+        function_tools=tools, output_mode="prompted" if in_words else "native", output_object=output
+    )
 
 
 def settings_of(request: LLMRequest, wire: Wire, *, timeout_s: float, defaults: Mapping[str, Any]) -> ModelSettings:
@@ -154,6 +159,8 @@ def usage_of(response: theirs.ModelResponse) -> Usage | None:
 def finish_reason_of(response: theirs.ModelResponse) -> str | None:
     """Why it ended, in the words of chat completions."""
     reason = response.finish_reason
+    if reason == "stop" and any(isinstance(part, theirs.ToolCallPart) for part in response.parts):
+        return "tool_calls"  # Google has no word for it
     return None if reason is None else _FINISHED.get(reason, reason)
 
 
@@ -186,7 +193,7 @@ def _said(part: ContentPart, ids: _CallIds) -> theirs.ModelResponsePart:
     raise ValueError(f"an assistant's message has no {type(part).__name__}")
 
 
-def _asked(message: LLMMessage, ids: _CallIds) -> list[theirs.ModelRequestPart]:
+def _asked(message: LLMMessage, ids: _CallIds, wire: Wire) -> list[theirs.ModelRequestPart]:
     if message.role == "system":
         return [theirs.SystemPromptPart(message.text)]
     parts: list[theirs.ModelRequestPart] = []
@@ -196,7 +203,8 @@ def _asked(message: LLMMessage, ids: _CallIds) -> list[theirs.ModelRequestPart]:
             case TextPart(text):
                 content.append(text)
             case ImagePart(data, media_type, detail):
-                content.append(theirs.BinaryContent(data, media_type=media_type, vendor_metadata={"detail": detail}))
+                told = {"detail": detail} if wire == "openai" else None
+                content.append(theirs.BinaryContent(data, media_type=media_type, vendor_metadata=told))
             case AudioPart(data, media_type):
                 content.append(theirs.BinaryContent(data, media_type=media_type))
             case ToolResultPart(name, result, _, is_error):

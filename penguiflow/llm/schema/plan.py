@@ -10,6 +10,7 @@ from penguiflow.llm.profiles import ModelProfile, get_schema_transformer
 from penguiflow.llm.schema.transformer import (
     estimate_object_key_count,
     has_composition_keywords,
+    has_open_objects,
     has_recursive_refs,
 )
 
@@ -48,7 +49,7 @@ class SchemaPlan:
 def plan_schema(profile: ModelProfile, schema: dict[str, Any], *, mode: OutputMode | None = None) -> SchemaPlan:
     """Plan how to ask for a schema. With `mode`, what speaks against the others is not looked at."""
     keys, recursive = estimate_object_key_count(schema), has_recursive_refs(schema)
-    strict = profile.strict_mode_default and not recursive and not _has_open_objects(schema)
+    strict = profile.strict_mode_default and not recursive and not has_open_objects(schema)
     against_native: list[str] = []
     against_tools: list[str] = []
     if mode in (None, OutputMode.NATIVE):
@@ -85,16 +86,3 @@ def choose_output_mode(profile: ModelProfile, schema: dict[str, Any]) -> tuple[O
     }
     ladder = (OutputMode(profile.default_output_mode), OutputMode.NATIVE, OutputMode.TOOLS, OutputMode.PROMPTED)
     return next(mode for mode in ladder if fits[mode]), plan
-
-
-def _has_open_objects(schema: Any) -> bool:
-    """Whether an object may have keys that the schema does not name."""
-    if isinstance(schema, list):
-        return any(_has_open_objects(each) for each in schema)
-    if not isinstance(schema, dict):
-        return False
-    if schema.get("type") == "object" and (
-        not schema.get("properties") or schema.get("additionalProperties") not in (None, False)
-    ):
-        return True
-    return any(_has_open_objects(each) for each in schema.values())

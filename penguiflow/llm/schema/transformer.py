@@ -11,6 +11,7 @@ __all__ = [
     "JsonSchemaTransformer",
     "estimate_object_key_count",
     "has_composition_keywords",
+    "has_open_objects",
     "has_recursive_refs",
     "has_refs",
     "inlined",
@@ -109,6 +110,19 @@ def has_recursive_refs(schema: dict[str, Any]) -> bool:
         return False
 
     return leads_back(schema, ("#",))
+
+
+def has_open_objects(schema: Any) -> bool:
+    """Whether an object may have keys that the schema does not name."""
+    if isinstance(schema, list):
+        return any(has_open_objects(each) for each in schema)
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("type") == "object" and (
+        not schema.get("properties") or schema.get("additionalProperties") not in (None, False)
+    ):
+        return True
+    return any(has_open_objects(each) for each in schema.values())
 
 
 def _target(schema: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
