@@ -16,6 +16,7 @@ from penguiflow.errors import FlowError
 from penguiflow.ids import new_id
 from penguiflow.llm.wire import load_message
 from penguiflow.node import Node, NodePolicy
+from penguiflow.planner.artifact_registry import ArtifactRegistry
 from penguiflow.planner.budgets import Budgets
 from penguiflow.planner.events import PlannerEvents
 from penguiflow.planner.loop import steps
@@ -128,6 +129,9 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         artifact_store=planner.kept_artifacts,
         planned=None if site.trace_id is None else planned_edits.get(site.trace_id),
     )
+    run.artifacts = ArtifactRegistry.from_snapshot(run.trajectory.metadata.get("artifact_registry"))
+    run.artifacts.ingest_llm_context(run.trajectory.llm_context)
+    run.artifacts.ingest_background_results(run.trajectory.background_results)
     try:
         await _prepare(planner, run, request, record)
     except BaseException:

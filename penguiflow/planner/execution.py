@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
+from penguiflow.artifacts import ArtifactRef
 from penguiflow.failures import InterceptorFailed, NodeTimeout, text_of
 from penguiflow.planner.bounds import OutOfTime, bounded
 from penguiflow.planner.checkpoints import consult
@@ -187,7 +188,7 @@ class _Call:
                 raise
             outcome = ToolOutcome(error=self._text(error), failure=self._failure(error))
         else:
-            outcome = apply_response(run, name, response)
+            outcome = apply_response(run, self.spec, response)
         if run.events.listening:
             run.events.emit("tool_call_result", result_json=_result_json(outcome), **about)
         return outcome
@@ -206,14 +207,13 @@ class _Call:
             pause: dict[str, Any] = {"reason": signal.reason, "payload": signal.payload}
             if isinstance(signal, AskSignal):
                 pause["journal"] = signal.journal
-            return {"pause": pause, **({"streams": ctx.streams} if ctx.streams else {})}
+            return {"pause": pause, **ctx.made()}
         response: dict[str, Any] = {"observation": observed.observation}
         if observed.for_llm is not None:
             response["llm_observation"] = observed.for_llm
         more = {"artifacts": observed.artifacts, "sources": observed.sources, "clamped": observed.clamped}
         response.update({key: value for key, value in more.items() if value})
-        if ctx.streams:
-            response["streams"] = ctx.streams
+        response.update(ctx.made())
         return response
 
     async def _attempts(self, ctx: RunToolContext, site: CallSite) -> Observed:
@@ -294,8 +294,14 @@ def failure_of(node: str, args: Any, code: str, message: str, suggestion: Any = 
     return failure
 
 
-def apply_response(run: PlannerRun, name: str, response: Mapping[str, Any]) -> ToolOutcome:
+def apply_response(run: PlannerRun, spec: NodeSpec, response: Mapping[str, Any]) -> ToolOutcome:
     """Take in what a tool gave, now or in the recording: artifacts and sources go into the trajectory."""
+    name, place = spec.name, len(run.trajectory.steps)
+    stored = response.get("stored")
+    if stored:
+        for ref in stored:
+            run.artifacts.register_binary_artifact(ArtifactRef.model_validate(ref), source_tool=name, step_index=place)
+        run.artifacts.write_snapshot(run.trajectory.metadata)
     pause = response.get("pause")
     if pause is not None:
         reason = cast("PlannerPauseReason", pause["reason"])
@@ -308,6 +314,8 @@ def apply_response(run: PlannerRun, name: str, response: Mapping[str, Any]) -> T
     artifacts = response.get("artifacts")
     if artifacts:
         trajectory.artifacts.setdefault(name, {}).update(artifacts)
+        run.artifacts.register_tool_artifacts(name, spec.out_model, artifacts, step_index=place)
+        run.artifacts.write_snapshot(trajectory.metadata)
     for source in response.get("sources") or ():
         about = (source.get("title"), source.get("url"), source.get("snippet"))
         known = ((each.get("title"), each.get("url"), each.get("snippet")) for each in trajectory.sources)

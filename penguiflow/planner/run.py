@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 from penguiflow.checkpoints import Interceptor
 from penguiflow.llm.types import Cost, Usage
 from penguiflow.planner.actions import PlannerAction
+from penguiflow.planner.artifact_registry import ArtifactRegistry
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
 from penguiflow.planner.trajectory import Trajectory, TrajectoryStep
 
@@ -100,6 +101,8 @@ class PlannerRun:
     """Gives who keeps it when it pauses; None: pausing is off."""
     artifact_store: ArtifactStore | None = None
     """None: nothing is kept."""
+    artifacts: ArtifactRegistry = field(default_factory=ArtifactRegistry)
+    """What it has made that can be referred to."""
     queued: list[PlannerAction] = field(default_factory=list)
     """Further actions of the last reply that are still to be done."""
     planned: PlannedEdits | None = None

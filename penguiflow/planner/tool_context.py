@@ -38,7 +38,18 @@ def owner_of(run: PlannerRun) -> dict[str, str | None]:
 class RunToolContext:
     """See `penguiflow.planner.context.ToolContext`."""
 
-    __slots__ = ("_artifacts", "_journal", "_meta", "_name", "_run", "_told", "_tool_context", "site", "streams")
+    __slots__ = (
+        "_artifacts",
+        "_journal",
+        "_meta",
+        "_name",
+        "_run",
+        "_stored",
+        "_told",
+        "_tool_context",
+        "site",
+        "streams",
+    )
 
     def __init__(
         self,
@@ -59,8 +70,14 @@ class RunToolContext:
         self._journal: Journal | None = None
         self.streams: dict[str, list[dict[str, Any]]] = {}
         """What was emitted, by stream."""
+        self._stored: list[ArtifactRef] = []
         self._meta: dict[str, Any] | None = None
         self._artifacts: ScopedArtifacts | None = None
+
+    def made(self) -> dict[str, Any]:
+        """What the call has put out besides its result: `streams`, and `stored` artifacts."""
+        stored = [ref.model_dump(mode="json") for ref in self._stored]
+        return {key: value for key, value in (("streams", self.streams), ("stored", stored)) if value}
 
     @property
     def journal(self) -> Journal:
@@ -91,7 +108,7 @@ class RunToolContext:
     def artifacts(self) -> ScopedArtifacts:
         """Where to keep what is too large for the model."""
         if self._artifacts is None:
-            store = _Telling(self._run.artifact_store or NoOpArtifactStore(), self._run)
+            store = _Telling(self._run.artifact_store or NoOpArtifactStore(), self._run, self._stored)
             self._artifacts = ScopedArtifacts(store, **owner_of(self._run))
         return self._artifacts
 
@@ -152,9 +169,10 @@ class RunToolContext:
 class _Telling:
     """An artifact store that tells the run what is put into it."""
 
-    def __init__(self, store: ArtifactStore, run: PlannerRun) -> None:
+    def __init__(self, store: ArtifactStore, run: PlannerRun, stored: list[ArtifactRef]) -> None:
         self._store = store
         self._run = run
+        self._stored = stored
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -166,6 +184,7 @@ class _Telling:
         return self._tell(await self._store.put_text(text, **about))
 
     def _tell(self, ref: ArtifactRef) -> ArtifactRef:
+        self._stored.append(ref)
         self._run.events.emit(
             "artifact_stored",
             artifact_id=ref.id,

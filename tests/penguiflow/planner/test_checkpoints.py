@@ -17,7 +17,7 @@ from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.failures import InterceptorFailed
 from penguiflow.llm.errors import LLMAuthError
 from penguiflow.llm.scripted import ScriptedModel
-from penguiflow.planner import PlannerFinish, RunAborted
+from penguiflow.planner import PlannerFinish, PlannerRequest, RunAborted
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import replay
 
@@ -353,3 +353,20 @@ async def test_what_was_decided_holds_after_the_process_was_killed(tmp_path: Pat
     assert (step["action"]["args"], step["observation"]) == ({"n": 41}, {"n": 42})
     # It was under way when the process was killed, and had given nothing.
     assert (tmp_path / "called").read_text().split() == ["41", "41"]
+
+
+async def test_the_flows_interceptors_are_asked_too(kit: Any) -> None:
+    look = Once("before_tool", EDITS["before_tool"])
+    bench = Bench(kit, None)
+    flow, registry = bench.planner.as_flow()
+    flow.run(registry=registry, interceptors=[look])
+    try:
+        finish = await flow.call(PlannerRequest(query="count"), timeout=60)
+    finally:
+        await flow.stop()
+
+    kinds = [checkpoint.kind for checkpoint in look.seen]
+    assert (kinds[0], kinds[-1]) == ("before_node", "after_node")
+    assert set(KINDS) - {"on_error"} <= set(kinds)
+    assert bench.called[0] == "double 7"
+    assert finish.payload["raw_answer"] == "six"
