@@ -6,11 +6,12 @@ import asyncio
 import importlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from benchmarks.runtime.measure import Run
 
-__all__ = ["FORERUNNER_VERSION", "TABLES", "main", "measure", "workloads_of"]
+__all__ = ["FORERUNNER_VERSION", "RUNTIME", "TABLES", "Suite", "main", "measure", "workloads_of"]
 
 Workload = Callable[[Run], Awaitable[None]]
 
@@ -29,13 +30,25 @@ TABLES = {
 """The modules and names of each runtime's tables of workloads."""
 
 
-def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None) -> dict[str, float]:
+class Suite(NamedTuple):
+    """One benchmark: where its modules are, and the tables of its runtimes. `PACKAGE.child` measures it."""
+
+    package: str
+    tables: Mapping[str, Sequence[tuple[str, str]]]
+
+
+RUNTIME = Suite("benchmarks.runtime", TABLES)
+
+
+def measure(
+    runtime: str, workload: str, cpu_s: float, units: int | None = None, suite: Suite = RUNTIME
+) -> dict[str, float]:
     """Measure it in this process.
 
     Raises `SkippedWork` when the nodes did not run as often as they should have, `KeyError` for a workload that the
     runtime does not have.
     """
-    table = _table(runtime)
+    table = _table(suite, runtime)
     _check_version(runtime)
     run = Run(cpu_s, units)
 
@@ -46,9 +59,9 @@ def measure(runtime: str, workload: str, cpu_s: float, units: int | None = None)
     return run.figures
 
 
-def workloads_of(runtime: str) -> list[str]:
+def workloads_of(runtime: str, suite: Suite = RUNTIME) -> list[str]:
     """The workloads that the runtime has."""
-    return sorted(_table(runtime))
+    return sorted(_table(suite, runtime))
 
 
 def _check_version(runtime: str) -> None:
@@ -60,17 +73,17 @@ def _check_version(runtime: str) -> None:
             raise ValueError(f"{runtime} is penguiflow {penguiflow.__version__} of {penguiflow.__path__[0]}")
 
 
-def _table(runtime: str) -> Mapping[str, Workload]:
+def _table(suite: Suite, runtime: str) -> Mapping[str, Workload]:
     table: dict[str, Workload] = {}
-    for module, name in TABLES[runtime]:
-        table |= getattr(importlib.import_module(f"benchmarks.runtime.{module}"), name)
+    for module, name in suite.tables[runtime]:
+        table |= getattr(importlib.import_module(f"{suite.package}.{module}"), name)
     return table
 
 
-def main() -> None:
+def main(suite: Suite = RUNTIME) -> None:
     """List the workloads of a runtime, or measure one: `RUNTIME [WORKLOAD SECONDS]`."""
     runtime, *rest = sys.argv[1:]
-    answer = measure(runtime, rest[0], float(rest[1])) if rest else workloads_of(runtime)
+    answer = measure(runtime, rest[0], float(rest[1]), suite=suite) if rest else workloads_of(runtime, suite)
     print(json.dumps(answer))
 
 

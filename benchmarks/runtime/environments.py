@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bootstrap
-from benchmarks.runtime.child import FORERUNNER_VERSION
+from benchmarks.runtime.child import FORERUNNER_VERSION, RUNTIME, Suite
 
-__all__ = ["FORERUNNER", "ROOT", "Environment", "base_install", "describe", "ready", "whole_install"]
+__all__ = ["FORERUNNER", "PEERS", "ROOT", "Environment", "base_install", "describe", "ready", "whole_install"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".benchmarks"
@@ -31,8 +31,9 @@ PEERS = {
     "pydantic_graph": ["pydantic-graph==2.68.0"],
     "llama_index": ["llama-index-workflows==2.26.1"],
     "burr": ["burr==0.42.0", "aiosqlite==0.22.1"],
+    "pydantic_ai": ["pydantic-ai-slim==2.68.0"],
 }
-_CHILD = "import sys; sys.path.append({root!r}); from benchmarks.runtime.child import main; main()"
+_CHILD = "import sys; sys.path.append({root!r}); from {package}.child import main; main()"
 """The checkout comes last on the path: in the forerunner's environment `penguiflow` is the forerunner."""
 
 
@@ -43,13 +44,13 @@ class Environment(NamedTuple):
     workloads: frozenset[str]
 
 
-def command(python: Path, *arguments: str) -> list[str]:
+def command(python: Path, *arguments: str, suite: Suite = RUNTIME) -> list[str]:
     """The command line of one measurement."""
     # Isolated: a PYTHONPATH that leads to a checkout would make it the forerunner.
-    return [str(python), "-I", "-c", _CHILD.format(root=str(ROOT)), *arguments]
+    return [str(python), "-I", "-c", _CHILD.format(root=str(ROOT), package=suite.package), *arguments]
 
 
-def ready(runtime: str) -> Environment:
+def ready(runtime: str, suite: Suite = RUNTIME) -> Environment:
     """The runtime's environment, made if need be.
 
     Raises `subprocess.CalledProcessError` when it cannot be made or does not work.
@@ -59,7 +60,8 @@ def ready(runtime: str) -> Environment:
         python = _made(runtime, FORERUNNER_NEEDS, alone=[FORERUNNER])
     elif runtime in PEERS:
         python = _made(runtime, PEERS[runtime])
-    listed = subprocess.run(command(python, runtime), capture_output=True, text=True, check=True, cwd="/")
+    listing = command(python, runtime, suite=suite)
+    listed = subprocess.run(listing, capture_output=True, text=True, check=True, cwd="/")
     return Environment(python, frozenset(json.loads(listed.stdout)))
 
 
@@ -90,9 +92,9 @@ def whole_install() -> int:
     return len(re.findall(r"^ \+ ", done.stderr, re.MULTILINE))
 
 
-def describe() -> list[str]:
+def describe(suite: Suite = RUNTIME) -> list[str]:
     """The versions that are compared."""
-    pinned = [FORERUNNER, *(each for peer in PEERS.values() for each in peer)]
+    pinned = [FORERUNNER, *(each for name, peer in PEERS.items() if name in suite.tables for each in peer)]
     python = ".".join(map(str, sys.version_info[:3]))
     return [f"CPython {python}", f"pydantic {version('pydantic')}", *(each.replace("==", " ") for each in pinned)]
 

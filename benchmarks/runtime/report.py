@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.runtime.lines import LINES, NAMES
 from benchmarks.runtime.targets import Judged, Rounds, Spread, Target, judge, middle_of
 
-__all__ = ["align", "figures_table", "judged_table", "markdown", "peers_table"]
+__all__ = ["Table", "align", "cell", "figures_table", "judged_table", "markdown", "number", "peers_table"]
 
 Table = list[list[str]]
 
@@ -19,7 +19,7 @@ def figures_table(rounds: Rounds, runtimes: Sequence[str]) -> Table:
     name = ""
     for line in LINES:
         name = line.name or name
-        cells = [_cell(middle_of(rounds, runtime, line.workload, line.figure)) for runtime in shown]
+        cells = [cell(middle_of(rounds, runtime, line.workload, line.figure)) for runtime in shown]
         if any(cells):
             table.append([name, line.what, line.unit, *cells])
     return table
@@ -43,7 +43,7 @@ def peers_table(rounds: Rounds, peers: Sequence[str]) -> Table:
             target = Target(line.what, line.workload, line.figure, None, None, (peer, line.workload, line.figure))
             judged = judge(rounds, [target])
             ahead = 1 / judged[0].spread.median if judged and judged[0].spread.median else None
-            cells.append("" if ahead is None else f"{_number(ahead)}{'' if ahead >= 1 else ' **ahead of ours**'}")
+            cells.append("" if ahead is None else f"{number(ahead)}{'' if ahead >= 1 else ' **ahead of ours**'}")
         if any(cells):
             table.append([name, line.what, *cells])
     return table
@@ -63,10 +63,11 @@ def markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cell(spread: Spread | None) -> str:
+def cell(spread: Spread | None) -> str:
+    """A figure: its median, and how far the rounds lie apart; empty without one."""
     if spread is None:
         return ""
-    low, middle, high = _number(spread.low), _number(spread.median), _number(spread.high)
+    low, middle, high = number(spread.low), number(spread.median), number(spread.high)
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
@@ -81,8 +82,8 @@ def _judged_cells(judged: Judged) -> list[str]:
         if value is None:
             return ""
         if runtime == "forerunner":
-            return f"1/{_number(1 / value)}" if value else "0"
-        return f"{_number(value)} {target.unit}".rstrip()
+            return f"1/{number(1 / value)}" if value else "0"
+        return f"{number(value)} {target.unit}".rstrip()
 
     extremes = "" if spread.low == spread.high else f"{text(spread.low)} to {text(spread.high)}"
     return [target.title, against, text(spread.median), extremes, text(target.must), text(target.aim), _verdict(judged)]
@@ -98,7 +99,8 @@ def _verdict(judged: Judged) -> str:
     return ", ".join(words)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A number with about three digits."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) < 0.005:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.runtime import environments
+from benchmarks.runtime.child import RUNTIME, Suite
 from benchmarks.runtime.environments import Environment
 from benchmarks.runtime.lines import ONCE
 
@@ -33,7 +34,7 @@ Figures = dict[tuple[str, str], list[dict[str, float]]]
 
 
 def measure(
-    jobs: Sequence[Job], places: Mapping[str, Environment], rounds: int, seconds: float
+    jobs: Sequence[Job], places: Mapping[str, Environment], rounds: int, seconds: float, suite: Suite = RUNTIME
 ) -> tuple[Figures, list[str]]:
     """The figures, and what failed: a job that failed once is not tried again, and has no figures."""
     figures: Figures = {job: [] for job in jobs}
@@ -51,7 +52,7 @@ def measure(
                 if job.workload == "W10":
                     figures[job].append(installs.measure(job.runtime, place))
                 else:
-                    figures[job].append(_in_child(job, place, seconds))
+                    figures[job].append(_in_child(job, place, seconds, suite))
             except (subprocess.SubprocessError, ValueError) as error:
                 failures[job] = f"FAILED {job.workload} on {job.runtime}: {_reason(error)}"
                 del figures[job]
@@ -60,8 +61,8 @@ def measure(
     return figures, list(failures.values())
 
 
-def _in_child(job: Job, place: Environment, seconds: float) -> dict[str, float]:
-    command = environments.command(place.python, job.runtime, job.workload, str(seconds))
+def _in_child(job: Job, place: Environment, seconds: float, suite: Suite) -> dict[str, float]:
+    command = environments.command(place.python, job.runtime, job.workload, str(seconds), suite=suite)
     done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=True, cwd="/")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result

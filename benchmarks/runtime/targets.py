@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["TARGETS", "Judged", "Rounds", "Spread", "Target", "judge", "middle_of"]
+__all__ = ["TARGETS", "Judged", "Rounds", "Spread", "Target", "judge", "middle_of", "spread_of"]
 
 Rounds = Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
 """Figures by runtime and workload, one mapping for each round."""
