@@ -94,9 +94,10 @@ class Journal:
         self._asked += 1
         before = self._told.get("asks") or ()
         known = before[number] if number < len(before) else None
-        if known is not None and known["prompt"] != prompt:
+        asked = known["prompt"] if known is not None else self._told.get("open") if number == len(before) else None
+        if asked not in (None, prompt):
             raise RuntimeError(
-                f"the tool asked {known['prompt']!r} before it was paused, and asks {prompt!r} now: what may differ "
+                f"the tool asked {asked!r} before it was paused, and asks {prompt!r} now: what may differ "
                 "from one call of it to the next must come from ctx.record, ctx.now or ctx.random"
             )
         given = None
@@ -108,8 +109,11 @@ class Journal:
         """Keep an answer, as JSON."""
         self._asks.append({"prompt": prompt, "answer": answer})
 
-    def data(self) -> dict[str, Any]:
-        """What it takes to make the call again. Raises `TypeError` when something cannot be written down."""
+    def data(self, prompt: str | None = None) -> dict[str, Any]:
+        """What it takes to make the call again; `prompt` is the question that waits for its answer.
+
+        Raises `TypeError` when something cannot be written down.
+        """
         from penguiflow.recording.payloads import cuts
 
         for name, entries in self._records.items():
@@ -123,7 +127,7 @@ class Journal:
         found: dict[str, Any] = {"records": self._records, "times": self._times, "asks": self._asks}
         if self._seed is not None:
             found["seed"] = self._seed
-        return found
+        return found if prompt is None else {**found, "open": prompt}
 
 
 class _Question:
@@ -197,7 +201,7 @@ async def ask_human(run: PlannerRun, site: CallSite, journal: Journal, prompt: s
         if run.pauses is None:
             raise RuntimeError(f"nobody can answer {prompt!r}: the run has no on_ask, and pausing is off")
         told = {**about, "problem": question.problem} if question.problem else about
-        raise AskSignal("await_input", to_jsonable_python(told, fallback=str), journal.data())
+        raise AskSignal("await_input", to_jsonable_python(told, fallback=str), journal.data(prompt))
     for _ in range(MAX_ANSWERS):
         asked = prompt if question.problem is None else f"{prompt}\n({question.problem})"
         raw = await site.call("record", "ctx.ask", [asked, about["schema"]], _ask(run, asked, schema))
