@@ -52,7 +52,7 @@ def _nullable(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
-    if isinstance(kind, str) and kind != "null" and "enum" not in schema:
+    if isinstance(kind, str) and kind != "null" and not {"enum", "const"} & schema.keys():
         return {**schema, "type": [kind, "null"]}
     options = schema.get("anyOf")
     if isinstance(options, list):
