@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     )
     from penguiflow.planner.context import AnyContext, ToolContext
     from penguiflow.planner.events import PlannerEvent, PlannerEventCallback
+    from penguiflow.planner.hooks import LLMContextHook, LLMContextHookInput
     from penguiflow.planner.iteration import PlannerIteration
     from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
     from penguiflow.planner.react import ReactPlanner
+    from penguiflow.planner.recovery import LLMErrorType
     from penguiflow.planner.requests import PlannerRequest
     from penguiflow.planner.run import RunStep
     from penguiflow.planner.signals import RunAborted
@@ -43,9 +45,11 @@ _MODULES = {
     "catalog_extension": ("extend_tool_catalog",),
     "context": ("AnyContext", "ToolContext"),
     "events": ("PlannerEvent", "PlannerEventCallback"),
+    "hooks": ("LLMContextHook", "LLMContextHookInput"),
     "outcomes": ("PlannerFinish", "PlannerPause"),
     "iteration": ("PlannerIteration",),
     "react": ("ReactPlanner",),
+    "recovery": ("LLMErrorType",),
     "requests": ("PlannerRequest",),
     "run": ("RunStep",),
     "signals": ("RunAborted",),
@@ -58,6 +62,9 @@ __all__ = [
     "BackgroundTaskResult",
     "ErrorRecoveryConfig",
     "JoinInjection",
+    "LLMContextHook",
+    "LLMContextHookInput",
+    "LLMErrorType",
     "ParallelCall",
     "ParallelJoin",
     "PlannerAction",

@@ -19,9 +19,11 @@ from penguiflow.llm.errors import (
     LLMTimeoutError,
 )
 from penguiflow.llm.scripted import ScriptedModel, ScriptedReply
-from penguiflow.planner import ErrorRecoveryConfig, ReactPlanner, UsageLimits
+from penguiflow.planner import ErrorRecoveryConfig, ReactPlanner, ReflectionConfig, UsageLimits
 from penguiflow.planner.events import PlannerEvent
 from penguiflow.planner.recovery import LLMErrorType, classify_llm_error
+from penguiflow.recording.cassette import Cassette
+from penguiflow.recording.replay import replay
 
 
 class Text(BaseModel):
@@ -261,3 +263,54 @@ async def test_what_may_mend_itself_is_raised(kit: Any, error: Exception) -> Non
 )
 def test_kinds_of_errors(error: Exception, kind: LLMErrorType) -> None:
     assert classify_llm_error(error) is kind
+
+
+async def test_a_run_with_every_kind_of_question_is_replayed_offline(kit: Any) -> None:
+    log = kit.Log()
+    script: list[Any] = [
+        "Hm.",
+        kit.call("echo"),
+        '{"text": "filled"}',
+        kit.call("read", text="long"),
+        LLMContextLengthError("too many tokens"),
+        "Penguins.",
+        {"next_node": "final_response", "args": {}},
+        "no total",
+        '{"answer": "first"}',
+        '{"score": 0.1, "passed": false, "feedback": "more"}',
+        kit.answer("second"),
+        '{"score": 0.9, "passed": true, "feedback": "good"}',
+    ]
+    options: dict[str, Any] = {
+        "final_response_model": Answer,
+        "reflection_config": ReflectionConfig(enabled=True),
+        "token_budget": 3000,
+    }
+    events: list[PlannerEvent] = []
+    planner = kit.planner_of(
+        echo, read, script=script, recorder=log.recorder(), event_callback=events.append, **options
+    )
+    finish = await planner.run("q")
+    assert finish.payload["raw_answer"] == "second"
+    asked = [event.extra["purpose"] for event in events if event.event_type == "llm_call"]
+    silent = ScriptedModel(rules=[(lambda _: True, LLMAuthError("a replay asks nobody"))])
+    flow, registry = kit.planner_of(echo, read, model=silent, **options).as_flow()
+    done = await replay(flow, Cassette.of(log.events), registry=registry)
+    done.check()
+    assert done.output.payload == finish.payload
+    assert done.output.metadata["steps"] == finish.metadata["steps"]
+    assert not silent.requests
+    assert asked == [
+        "decision",
+        "repair",
+        "arg_fill",
+        "decision",
+        "decision",
+        "summary",
+        "decision",
+        "structured_repair",
+        "finish_repair",
+        "critique",
+        "revision",
+        "critique",
+    ]
