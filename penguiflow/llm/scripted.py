@@ -151,8 +151,10 @@ class ScriptedModel(Provider):
         for when, reply in self._rules:
             if _fits(when, request):
                 turns = _turns(reply)
+                if not turns:
+                    return reply
                 said = sum(message.role == "assistant" for message in request.messages)
-                return turns[min(said, len(turns) - 1)] if turns else reply
+                return turns[min(said, len(turns) - 1)]
         return _last_reply(request)
 
     async def _stream(self, response: CompletionResponse, on_event: StreamCallback, *, finish: bool) -> None:
@@ -183,15 +185,14 @@ def estimate_usage(request: LLMRequest, message: LLMMessage, reasoning: str | No
 def _length(message: LLMMessage) -> int:
     length = 0
     for part in message.parts:
-        match part:
-            case TextPart(text):
-                length += len(text)
-            case ToolCallPart(name, arguments):
-                length += len(name) + len(arguments)
-            case ToolResultPart(name, result):
-                length += len(name) + len(result)
-            case _:
-                length += len(part.data)
+        if isinstance(part, TextPart):  # almost all are
+            length += len(part.text)
+        elif isinstance(part, ToolCallPart):
+            length += len(part.name) + len(part.arguments_json)
+        elif isinstance(part, ToolResultPart):
+            length += len(part.name) + len(part.result_json)
+        else:
+            length += len(part.data)
     return length
 
 
