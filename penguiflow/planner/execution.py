@@ -239,9 +239,9 @@ class _Call:
             site.event("node.retry", self.spec.name, about)
             left = self.run.budgets.seconds_left()
             if left is not None and left <= delay:
-                await asyncio.sleep(left)
+                await bounded(asyncio.sleep(left), None, self.run.steering)
                 raise LimitReached("deadline")
-            await asyncio.sleep(delay)
+            await bounded(asyncio.sleep(delay), None, self.run.steering)
 
     async def _attempt(self, ctx: RunToolContext) -> Observed:
         run, policy = self.run, self.spec.node.policy

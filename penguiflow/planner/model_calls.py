@@ -8,10 +8,12 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.failures import InterceptorFailed
 from penguiflow.llm.calls import AskPolicy, ask
 from penguiflow.llm.errors import LLMError
 from penguiflow.llm.types import CompletionResponse, Cost, LLMMessage, LLMRequest, StreamCallback, TextPart, Usage
 from penguiflow.llm.wire import call_about, dump_request, dump_response, load_request, load_response
+from penguiflow.planner.bounds import bounded
 from penguiflow.planner.budgets import CallKind
 from penguiflow.planner.checkpoints import consult
 from penguiflow.planner.signals import LimitReached
@@ -61,6 +63,7 @@ async def ask_model(
         LimitReached: a limit of the run is reached; no (further) attempt was made.
         LLMError: the model failed, after all retries.
         RunAborted: an interceptor decided so.
+        SteeringCancelled: the run is cancelled by a steering event.
     """
     kind = _KINDS.get(purpose, "main")
     if provider is None:
@@ -74,7 +77,7 @@ async def ask_model(
         if decision.action == "skip":
             return _reply(decision.value)
         if decision.action == "edit":
-            request = load_request(decision.value)
+            request = _given("before_llm", decision.value)
     while True:
         call = _Call(run, provider, request, kind, on_event, on_restart)
         try:
@@ -87,7 +90,7 @@ async def ask_model(
             if decision.action == "skip":
                 return _reply(decision.value)
             if decision.action == "edit":
-                request = load_request(decision.value)
+                request = _given("on_error", decision.value)
             elif decision.action != "retry":
                 raise
 
@@ -181,7 +184,7 @@ class _Call:
 
     async def _asked(self) -> CompletionResponse:
         settings = self.run.settings
-        return await ask(
+        asking = ask(
             self.provider,
             self.request,
             policy=AskPolicy(
@@ -192,6 +195,8 @@ class _Call:
             on_event=self.on_event,
             on_retry=self._on_retry,
         )
+        response: CompletionResponse = await bounded(asking, None, self.run.steering)
+        return response
 
     def _before_attempt(self) -> None:
         if not self.run.budgets.take_request(self.kind):
@@ -226,6 +231,14 @@ def _reply(value: Any) -> CompletionResponse:
     if isinstance(value, Mapping) and "message" in value:
         return replace(load_response(value), cost=Cost.zero())
     return CompletionResponse(LLMMessage.of("assistant", str(value)), Usage.zero(), cost=Cost.zero())
+
+
+def _given(kind: str, value: Any) -> LLMRequest:
+    """A request from outside."""
+    try:
+        return load_request(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InterceptorFailed(f"what an interceptor gave at {kind} is no request: {error!r}") from error
 
 
 def _told(error: LLMError) -> dict[str, Any]:

@@ -268,6 +268,7 @@ async def test_an_interceptor_that_fails_ends_the_run(kit: Any) -> None:
     with pytest.raises(InterceptorFailed, match="before_llm"):
         await Bench(kit, fails).run()
     for kind, value in (
+        ("before_llm", {"model": "m"}),
         ("after_decision", {"args": {}}),
         ("before_tool", {"n": "many"}),
         ("before_tool", {"tool": "nobody", "args": {}}),

@@ -294,6 +294,19 @@ async def test_a_paused_run_waits_and_a_cancelled_one_ends(kit: Any) -> None:
     assert ended.is_set()
 
 
+async def test_a_cancelled_run_does_not_wait_for_its_model(kit: Any) -> None:
+    inbox = SteeringInbox()
+
+    async def hang(request: Any) -> str:
+        await inbox.push(steering(SteeringEventType.CANCEL, reason="enough"))
+        await asyncio.Event().wait()
+        return ""
+
+    async with asyncio.timeout(60):
+        with pytest.raises(SteeringCancelled, match="enough"):
+            await kit.planner_of(double, script=[hang]).run("x", steering=inbox)
+
+
 async def test_cancelling_a_run_cancels_its_tools(kit: Any) -> None:
     started, ended = asyncio.Event(), asyncio.Event()
 
@@ -325,6 +338,18 @@ async def test_one_decision_can_be_made_by_hand(kit: Any) -> None:
     assert (action.next_node, action.args) == ("double", {"n": 3})
     with pytest.raises(RuntimeError, match=r"ctx\.pause"):
         await planner.pause("await_input")
+
+
+async def test_a_recorded_run_has_the_trace_and_the_session_that_it_is_given(kit: Any) -> None:
+    log = kit.Log()
+    planner = kit.planner_of(double, script=[kit.answer("x")] * 2, recorder=log.recorder())
+
+    finish = await planner.run("x", tool_context={"trace_id": "mine", "session_id": "s"})
+    other = await planner.run("x")
+
+    assert finish.metadata["trace_id"] == "mine"
+    starts = {event.trace_id: event.data.get("session") for event in log.events if event.kind == "trace.start"}
+    assert starts == {"mine": "s", other.metadata["trace_id"]: None}
 
 
 async def test_a_planner_is_a_flow(kit: Any) -> None:
