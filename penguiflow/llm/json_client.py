@@ -9,6 +9,7 @@ from typing import Any
 from penguiflow.llm.errors import LLMError, LLMServerError, LLMTimeoutError, map_status_to_error
 from penguiflow.llm.profiles.model import ModelProfile
 from penguiflow.llm.providers.base import Provider
+from penguiflow.llm.text import Joiner, mended
 from penguiflow.llm.types import (
     CancelToken,
     CompletionResponse,
@@ -27,6 +28,9 @@ from penguiflow.llm.wire import texts
 __all__ = ["JSONClientProvider", "chat_messages", "known_error", "response_format"]
 
 
+_ALWAYS = frozenset({"messages", "tools", "response_format", "stream", "on_stream_chunk"})
+
+
 class JSONClientProvider(Provider):
     """Asks a client that has `complete`, and perhaps `complete_with_tools`.
 
@@ -41,8 +45,10 @@ class JSONClientProvider(Provider):
             raise TypeError(f"{type(client).__name__} is no model client: it has no method `complete(messages=…)`")
         self.client = client
         self._complete: Callable[..., Any] = complete
+        self._takes = _parameters(complete)
         self._with_tools: Callable[..., Any] | None = getattr(client, "complete_with_tools", None)
         takes_tools = callable(self._with_tools)
+        self._takes_with_tools = _parameters(self._with_tools) if self._with_tools is not None else frozenset()
         self._profile = profile or ModelProfile(
             supports_schema_guided_output=True, supports_tools=takes_tools, supports_native_tool_calls=takes_tools
         )
@@ -75,7 +81,9 @@ class JSONClientProvider(Provider):
         """Ask the client. What its library raises for a failed call becomes an `LLMError`; bugs stay what they are."""
         listener = _Listener(on_stream_event if stream else None)
         with_tools = bool(request.tools) and self._with_tools is not None
-        call = self._with_tools if with_tools and self._with_tools is not None else self._complete
+        call, takes = self._complete, self._takes
+        if with_tools and self._with_tools is not None:
+            call, takes = self._with_tools, self._takes_with_tools
         offered: dict[str, Any] = {
             "messages": chat_messages(request.messages) if with_tools else texts(request.messages),
             "response_format": response_format(request),
@@ -86,7 +94,7 @@ class JSONClientProvider(Provider):
         if with_tools:
             offered["tools"] = list(request.tools or ())
         try:
-            answer = call(**_accepted(call, offered))
+            answer = call(**{name: value for name, value in offered.items() if name in takes})
             if inspect.isawaitable(answer):
                 answer = await answer
         except LLMError:
@@ -107,23 +115,27 @@ class _Listener:
     def __init__(self, on_event: StreamCallback | None) -> None:
         self._on_event = on_event
         self._said = False
+        self._text, self._reasoning = Joiner(), Joiner()
 
     @property
     def wanted(self) -> bool:
         return self._on_event is not None
 
     def text(self, piece: str, done: bool = False) -> None:
+        piece = self._text.feed(piece) + (self._text.end() if done else "")
         if self._on_event is not None and piece:
             self._said = True
             self._on_event(StreamEvent(delta_text=piece))
 
     def reasoning(self, piece: str, done: bool = False) -> None:
+        piece = self._reasoning.feed(piece) + (self._reasoning.end() if done else "")
         if self._on_event is not None and piece:
             self._on_event(StreamEvent(delta_reasoning=piece))
 
     def end(self, response: CompletionResponse) -> None:
         if self._on_event is None:
             return
+        self.text("", done=True)
         if not self._said and response.message.text:
             self._on_event(StreamEvent(delta_text=response.message.text))
         for call in response.message.tool_calls:
@@ -166,15 +178,16 @@ def chat_messages(messages: Sequence[LLMMessage]) -> list[dict[str, Any]]:
     return result
 
 
-def _accepted(call: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+def _parameters(call: Callable[..., Any]) -> frozenset[str]:
+    """What of the protocol's arguments a client's method takes."""
     try:
         parameters = inspect.signature(call).parameters
     except (TypeError, ValueError):  # a callable of C code: the least that the protocol has
-        return {"messages": offered["messages"]}
+        return frozenset({"messages"})
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         # `**kwargs` takes what the protocol has always had; what came later only under its name.
-        return {name: value for name, value in offered.items() if name != "on_reasoning_chunk" or name in parameters}
-    return {name: value for name, value in offered.items() if name in parameters}
+        return _ALWAYS | frozenset(parameters)
+    return frozenset(parameters)
 
 
 def _response_of(answer: Any, model: str) -> CompletionResponse:
@@ -188,7 +201,7 @@ def _response_of(answer: Any, model: str) -> CompletionResponse:
         cost, answer = getattr(answer, "cost", cost), getattr(answer, "content", None) or ""
     if not isinstance(answer, str):
         raise TypeError(f"`complete` of {model} gave {type(answer).__name__}; it must give a str, or (str, cost)")
-    said = (TextPart(answer),) if answer or not calls else ()
+    said = (TextPart(mended(answer)),) if answer or not calls else ()
     known = isinstance(cost, (int, float)) and not isinstance(cost, bool)
     return CompletionResponse(
         message=LLMMessage("assistant", (*said, *calls)),

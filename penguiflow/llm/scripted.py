@@ -220,7 +220,7 @@ def _last_said(request: LLMRequest) -> str:
     return ""
 
 
-def _turns(reply: Any) -> Sequence[Any]:
+def _turns(reply: Any) -> Sequence[Reply]:
     """The replies of a list of them; nothing for one reply, which a list of tool calls is."""
     if not isinstance(reply, (list, tuple)) or all(isinstance(each, ToolCallPart) for each in reply):
         return ()

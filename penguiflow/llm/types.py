@@ -102,7 +102,11 @@ class LLMMessage:
     @property
     def text(self) -> str:
         """Its texts, put together."""
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+        parts = self.parts
+        if len(parts) == 1:
+            part = parts[0]
+            return part.text if isinstance(part, TextPart) else ""
+        return "".join(part.text for part in parts if isinstance(part, TextPart))
 
     @property
     def tool_calls(self) -> list[ToolCallPart]:

@@ -41,6 +41,30 @@ IN_MODULES = {
     "steering": """sanitize_payload sanitize_steering_event validate_steering_event SteeringValidationError
         MAX_STEERING_PAYLOAD_BYTES MAX_STEERING_DEPTH MAX_STEERING_KEYS MAX_STEERING_LIST_ITEMS MAX_STEERING_STRING
         InMemoryGuardInbox SteeringGuardInbox SteeringGuardEvent SteeringGuardResponse""",
+    "llm": "AudioPart LLMClient LLMRequest Provider ScriptedModel create_provider generate_structured provider_of",
+    "llm.client": "LLMClient LLMClientConfig LLMResult generate_structured",
+    "llm.errors": """LLMAuthError LLMCancelledError LLMContextLengthError LLMError LLMInvalidRequestError LLMParseError
+        LLMRateLimitError LLMServerError LLMTimeoutError LLMValidationError extract_clean_error_message
+        is_context_length_error is_retryable is_temperature_error map_status_to_error""",
+    "llm.fallback": "CooldownStore FallbackLLMClient FallbackProvider GenericFallbackLLMClient ModelFallbackConfig",
+    "llm.pricing": "calculate_cost calculate_cost_from_usage get_pricing register_pricing",
+    "llm.profiles": "ModelProfile get_profile get_profiles get_schema_transformer register_profile",
+    "llm.protocol": "NativeLLMAdapter NativeToolCallResult create_native_adapter",
+    "llm.providers": "create_provider",
+    "llm.providers.base": "Provider",
+    "llm.retry": """ModelRetry RetryConfig RetryState ValidationRetry call_with_retry format_parse_retry_message
+        format_validation_retry_message""",
+    "llm.routing": """build_model_string estimate_context_window get_provider_for_model is_reasoning_model
+        is_vision_model normalize_model_id parse_model_string""",
+    "llm.schema.plan": "OutputMode SchemaPlan choose_output_mode plan_schema",
+    "llm.schema.transformer": "JsonSchemaTransformer estimate_object_key_count has_composition_keywords has_refs",
+    "llm.telemetry": """LLMEvent TelemetryCallback TelemetryHooks TimingContext create_mlflow_callback
+        create_prometheus_callback default_logger_callback get_telemetry_hooks set_telemetry_hooks""",
+    "llm.tracing": """TRACING_ENV_VAR LLMCallSpan LLMTraceSink LoggingLLMTraceSink MlflowLLMTraceSink
+        resolve_trace_sink_from_env""",
+    "llm.types": """AudioPart CancelToken CompletionResponse Cost ImagePart LLMMessage LLMRequest StreamEvent
+        StructuredOutputSpec TextPart ToolCallPart ToolResultPart ToolSpec Usage extract_single_tool_call extract_text
+        strip_markdown_fences""",
     "steering.steering": "SteeringInbox SteeringEvent sanitize_payload",
     "steering.guard_inbox": "InMemoryGuardInbox SteeringGuardEvent",
 }

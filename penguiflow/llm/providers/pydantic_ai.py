@@ -105,8 +105,11 @@ class PydanticAIProvider(Provider):
     ) -> CompletionResponse:
         """Ask once; see `Provider.complete`."""
         timeout = timeout_s if timeout_s is not None else self._timeout
-        listener = _Listener(on_stream_event) if stream and on_stream_event is not None else None
-        return await unless_cancelled(self._complete(request, timeout, listener), cancel)
+        extra = {**self._settings, **(request.extra or {})}
+        shown = extra.get("reasoning_display") != "omitted"
+        listener = _Listener(on_stream_event, shown) if stream and on_stream_event is not None else None
+        response = await unless_cancelled(self._complete(request, timeout, listener), cancel)
+        return response if shown else replace(response, reasoning_content=None)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. A later call opens others."""
@@ -184,8 +187,9 @@ class PydanticAIProvider(Provider):
 class _Listener:
     """Turns the events of pydantic-ai into ours, without halves of characters."""
 
-    def __init__(self, on_event: StreamCallback) -> None:
+    def __init__(self, on_event: StreamCallback, shows_reasoning: bool) -> None:
         self._on_event = on_event
+        self._shows_reasoning = shows_reasoning
         self._joiners: dict[int, Joiner] = {}
         self._calls: dict[int, ToolCallPart] = {}
         self._kinds: dict[int, str] = {}
@@ -219,7 +223,7 @@ class _Listener:
         self._give(index, kind, self._joiners.setdefault(index, Joiner()).feed(piece))
 
     def _give(self, index: int, kind: str, piece: str) -> None:
-        if not piece:
+        if not piece or (kind == "thinking" and not self._shows_reasoning):
             return
         if kind == "text":
             self._tell(StreamEvent(delta_text=piece))

@@ -123,6 +123,21 @@ async def test_a_client_that_does_not_stream_says_all_at_once(request_of: MakeRe
     assert [(event.delta_text, event.done) for event in events] == [("8848 m", False), (None, True)]
 
 
+async def test_halves_of_characters_are_joined(request_of: MakeRequest) -> None:
+    class Halves:
+        async def complete(self, *, messages: Any, stream: bool = False, on_stream_chunk: Any = None) -> str:
+            if stream:
+                for piece in ("a\ud83d", "\ude00", "b\ud83d"):
+                    on_stream_chunk(piece, False)
+            return "a\ud83d\ude00b\ud83d"
+
+    events: list[StreamEvent] = []
+    answer = await provider_of(Halves()).complete(request_of(), stream=True, on_stream_event=events.append)
+
+    assert answer.message.text == "a😀b\ufffd"
+    assert [event.delta_text for event in events if event.delta_text] == ["a", "😀", "b", "\ufffd"]
+
+
 async def test_signatures_of_all_kinds(request_of: MakeRequest) -> None:
     class Takes:
         model = "mine"

@@ -109,3 +109,12 @@ def test_each_family_has_the_transformer_that_it_names() -> None:
     for name, profile in get_profiles().items():
         transformer = get_schema_transformer(profile, {"type": "object"}, strict=False)
         assert (transformer is None) == (profile.schema_transformer_name is None), name
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    import penguiflow.llm as package
+
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = package.nothing

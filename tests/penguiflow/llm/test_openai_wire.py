@@ -90,6 +90,18 @@ async def test_a_streamed_answer(
     assert answer.usage == Usage(20, 7, 27, cached_tokens=5, reasoning_tokens=3)
 
 
+async def test_reasoning_that_nobody_shall_see(
+    openai_server: ModelServer, local_model: MakeModel, request_of: MakeRequest
+) -> None:
+    openai_server.say(Said(text="8848 m", reasoning="hm"))
+
+    answer, events = await streamed(local_model(), request_of(extra={"reasoning_display": "omitted"}))
+
+    assert answer.reasoning_content is None
+    assert [event.delta_reasoning for event in events if event.delta_reasoning] == []
+    assert answer.message.text == "8848 m"
+
+
 async def test_half_of_a_character_that_stays_alone(
     openai_server: ModelServer, local_model: MakeModel, request_of: MakeRequest
 ) -> None:
