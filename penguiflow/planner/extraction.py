@@ -23,6 +23,8 @@ _MAX_UNWRAPS = 3  # a JSON string that holds a JSON string that holds …
 
 _OBJECT = re.compile(r"""\{(?=\s*+(?:["'\w}\u201c]|//|/\*))""")
 _LIKELY = re.compile(r"""\{(?=\s*+["'\u201c]?(?:next_node|thought|action|args|plan|answer|raw_answer|tool)\b)""")
+_HUGE = re.compile(r"\d[eE]\+?\d{3}|(?<!\d)\d{300}")
+"""Where a number may be too large for a float."""
 
 How = Literal["whole", "inside", "mended", "closed", "partial"]
 
@@ -66,7 +68,11 @@ def read_reply(text: str) -> Reading:
             text = value
             continue
         objects = value if isinstance(value, list) else [value]
-        found = [Found(_clean(each), "whole") for each in objects if isinstance(each, dict) and _shallow(each)]
+        if stripped.count("{") + stripped.count("[") > MAX_DEPTH:
+            objects = [each for each in objects if _shallow(each)]
+        if _HUGE.search(stripped):
+            objects = _clean(objects)
+        found = [Found(each, "whole") for each in objects if isinstance(each, dict)]
         if found:
             found[0].end = len(stripped)
         return Reading(found, text)

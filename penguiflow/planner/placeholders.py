@@ -35,6 +35,8 @@ class ArgPolicy:
     def of(cls, spec: NodeSpec) -> ArgPolicy:
         """That of a tool; what it does not say is by default."""
         told = spec.extra.get("arg_validation")
+        if told is None:
+            return _DEFAULT
         told = told if isinstance(told, Mapping) else {}
         words = told.get("placeholders", _PLACEHOLDERS)
         reject = told.get("reject_placeholders")
@@ -61,6 +63,9 @@ class ArgPolicy:
         if missing == bad:
             return f"required arguments are missing: {', '.join(missing)}"
         return f"these arguments have no real value: {', '.join(bad)}"
+
+
+_DEFAULT = ArgPolicy(frozenset({AUTO_STR_SENTINEL, *_PLACEHOLDERS}), None, reject_autofill=False, emit_suspect=True)
 
 
 def placeholder_paths(args: Mapping[str, Any], placeholders: frozenset[str]) -> dict[str, str]:

@@ -111,6 +111,8 @@ class PlannerRun:
     """Why it is to end, as somebody outside said."""
     today: str | None = None
     """The date that its prompts tell; asked for with the first of them."""
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+    """The messages of past steps, and what they were made of: they are made once."""
 
     @property
     def session_id(self) -> str | None:

@@ -135,15 +135,30 @@ def _after(run: PlannerRun) -> Iterator[LLMMessage]:
 
 def _steps(run: PlannerRun, steps: Sequence[TrajectoryStep], first: int) -> Iterator[LLMMessage]:
     """Each step with what came of it: as JSON, or as calls of tools and their results."""
-    if mode_of(run) != "native":
-        for step in steps:
-            told = {"args": step.action.args, "next_node": step.action.next_node}
-            yield LLMMessage.of("assistant", as_json(told))
-            yield LLMMessage.of("user", _came_of(step))
-        return
-    names = wire_names(run.specs)
+    mode, told = mode_of(run), run.told
     for place, step in enumerate(steps, first):
-        yield from _native_step(step, place, names)
+        made_of = (mode, step, step.action, step.observation, step.llm_observation, step.error)
+        if place < len(told) and all(map(_same, told[place][0], made_of)):
+            yield from told[place][1]
+            continue
+        messages = _prompted_step(step) if mode != "native" else list(_native_step(step, place, _wire_names(run)))
+        del told[place:]
+        if place == len(told):
+            told.append((made_of, messages))
+        yield from messages
+
+
+def _wire_names(run: PlannerRun) -> Mapping[str, str]:
+    return kept_for(run.settings, run.specs, "wire_names", lambda: wire_names(run.specs))
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other
+
+
+def _prompted_step(step: TrajectoryStep) -> list[LLMMessage]:
+    told = {"args": step.action.args, "next_node": step.action.next_node}
+    return [LLMMessage.of("assistant", as_json(told)), LLMMessage.of("user", _came_of(step))]
 
 
 def _came_of(step: TrajectoryStep) -> str:
