@@ -12,6 +12,8 @@ from penguiflow import NodePolicy
 from penguiflow.llm.scripted import ScriptedModel, ScriptedReply
 from penguiflow.llm.types import Cost, LLMRequest, Usage
 from penguiflow.planner import UsageLimits
+from penguiflow.recording.cassette import Cassette
+from penguiflow.recording.replay import replay
 
 
 class Number(BaseModel):
@@ -121,6 +123,7 @@ async def test_a_run_ends_at_its_deadline(kit: Any) -> None:
 @pytest.mark.parametrize("together", [False, True])
 async def test_a_deadline_bounds_tools_that_hang(kit: Any, together: bool) -> None:
     ended: list[int] = []
+    clock = Clock()
 
     async def hang(args: Number, ctx: Any) -> Number:
         try:
@@ -130,20 +133,25 @@ async def test_a_deadline_bounds_tools_that_hang(kit: Any, together: bool) -> No
         return args
 
     calls = [kit.call("hang", n=1), kit.call("hang", n=2)] if together else [kit.call("hang", n=1)]
-    script = [kit.plan(*calls)] if together else calls
-    policies = {"hang": NodePolicy(timeout_s=300.0, max_retries=5)}
-    planner = kit.planner_of(hang, script=script, deadline_s=0.01, policies=policies, time_source=Clock())
+
+    def reply(request: LLMRequest) -> Any:
+        clock.now += 999.99
+        return kit.plan(*calls) if together else calls[0]
+
+    policies = {"hang": NodePolicy(timeout_s=3000.0, max_retries=5)}
+    planner = kit.planner_of(hang, script=[reply], deadline_s=1000.0, policies=policies, time_source=clock)
     async with asyncio.timeout(60):
         finish = await planner.run("x")
 
-    assert finish.reason == "budget_exhausted"
+    assert (finish.reason, finish.metadata["error"]) == ("budget_exhausted", "limit: deadline")
     assert sorted(ended) == ([1, 2] if together else [1])
 
 
 async def test_a_deadline_bounds_a_model_that_hangs(kit: Any) -> None:
-    ended = asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def hang(request: LLMRequest) -> str:
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -155,7 +163,26 @@ async def test_a_deadline_bounds_a_model_that_hangs(kit: Any) -> None:
         finish = await planner.run("x")
 
     assert (finish.reason, finish.metadata["error"]) == ("budget_exhausted", "limit: deadline")
-    assert ended.is_set()
+    assert ended.is_set() == started.is_set()
+
+
+async def test_a_replay_ends_at_the_same_limit(kit: Any) -> None:
+    clock, log = Clock(), kit.Log()
+
+    async def wait(args: Number, ctx: Any) -> Number:
+        clock.now += args.n
+        return args
+
+    script = [kit.call("wait", n=4), kit.call("wait", n=7), kit.call("wait", n=1)]
+    options: dict[str, Any] = {"deadline_s": 10.0, "usage_limits": UsageLimits(requests=5)}
+    planner = kit.planner_of(wait, script=script, time_source=clock, recorder=log.recorder(), **options)
+    finish = await planner.run("x")
+    flow, registry = kit.planner_of(wait, time_source=Clock(), **options).as_flow()
+
+    outcome = await replay(flow, Cassette.of(log.events), registry=registry)
+
+    assert finish.metadata["error"] == "limit: deadline"
+    assert outcome.check().output.payload == finish.payload
 
 
 async def test_an_order_is_asked_for_once(kit: Any) -> None:
