@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.failures import InterceptorFailed
 from penguiflow.llm.calls import AskPolicy, ask
 from penguiflow.llm.errors import LLMError
-from penguiflow.llm.types import CompletionResponse, Cost, LLMMessage, LLMRequest, StreamCallback, TextPart, Usage
-from penguiflow.llm.wire import call_about, dump_request, dump_response, load_request, load_response
+from penguiflow.llm.types import CompletionResponse, Cost, LLMMessage, LLMRequest, StreamCallback, Usage
+from penguiflow.llm.wire import call_about, dump_message, dump_request, dump_response, load_request, load_response
 from penguiflow.planner.bounds import bounded
 from penguiflow.planner.budgets import CallKind
 from penguiflow.planner.checkpoints import consult
@@ -23,22 +24,12 @@ if TYPE_CHECKING:
     from penguiflow.llm.providers.base import Provider
     from penguiflow.planner.run import PlannerRun
 
-__all__ = ["ask_model", "estimate_tokens"]
+__all__ = ["ask_model"]
 
 CHARS_PER_TOKEN = 3.5
 BACKOFF_S = 1.0
 _KINDS: dict[str, CallKind] = {"critique": "reflection", "clarification": "reflection", "summary": "summarizer"}
 """What a call counts as; `main` for all other purposes."""
-
-
-def estimate_tokens(request: LLMRequest) -> int:
-    """About how many tokens the texts of a request are."""
-    chars = 0
-    for message in request.messages:
-        for part in message.parts:
-            if type(part) is TextPart:
-                chars += len(part.text)
-    return int(chars / CHARS_PER_TOKEN)
 
 
 async def ask_model(
@@ -85,8 +76,7 @@ async def ask_model(
         except LLMError as error:
             if not (run.interceptors or site.recorded):
                 raise
-            failure = {"where": "llm", "name": name, "error": _told(error)}
-            decision = await consult(run, site, "on_error", name, lambda told=failure: told)  # type: ignore[misc]
+            decision = await consult(run, site, "on_error", name, partial(_failure, name, error))
             if decision.action == "skip":
                 return _reply(decision.value)
             if decision.action == "edit":
@@ -217,13 +207,22 @@ class _Call:
         if not events.listening:
             return
         extra: dict[str, Any] = {"purpose": purpose, "model": name, "attempts": max(1, self.attempts)}
-        extra["messages"] = dump_request(self.request)["messages"]
+        extra["messages"], chars = _messages(self.run, self.request)
         if response is not None:
             extra["reply"] = response.message.text
             extra.update(call_about(dump_response(response)))
         failed = None if error is None else f"{type(error).__name__}: {error}"
-        estimate = estimate_tokens(self.request)
+        estimate = int(chars / CHARS_PER_TOKEN)
         events.emit("llm_call", latency_ms=seconds * 1e3, token_estimate=estimate, error=failed, **extra)
+
+
+def _messages(run: PlannerRun, request: LLMRequest) -> tuple[list[dict[str, Any]], int]:
+    """The messages as data, and the characters of their texts. Those that the last call had are not made again."""
+    known = run.dumped
+    made = [known.get(id(each)) or (each, dump_message(each), len(each.text)) for each in request.messages]
+    # The messages are kept with it, or another one could come to have the id of one that is gone.
+    run.dumped = {id(each[0]): each for each in made}
+    return [each[1] for each in made], sum(each[2] for each in made)
 
 
 def _reply(value: Any) -> CompletionResponse:
@@ -241,5 +240,6 @@ def _given(kind: str, value: Any) -> LLMRequest:
         raise InterceptorFailed(f"what an interceptor gave at {kind} is no request: {error!r}") from error
 
 
-def _told(error: LLMError) -> dict[str, Any]:
-    return {"type": type(error).__name__, "message": str(error), "retryable": error.retryable}
+def _failure(name: str, error: LLMError) -> dict[str, Any]:
+    told = {"type": type(error).__name__, "message": str(error), "retryable": error.retryable}
+    return {"where": "llm", "name": name, "error": told}

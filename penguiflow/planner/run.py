@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic_core import to_jsonable_python
 
 from penguiflow.checkpoints import Interceptor
-from penguiflow.llm.types import Cost, Usage
+from penguiflow.llm.types import Cost, LLMMessage, Usage
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.artifact_registry import ArtifactRegistry
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
@@ -113,6 +113,8 @@ class PlannerRun:
     """The date that its prompts tell; asked for with the first of them."""
     told: list[tuple[Any, ...]] = field(default_factory=list)
     """The messages of past steps, and what they were made of: they are made once."""
+    dumped: dict[int, tuple[LLMMessage, dict[str, Any], int]] = field(default_factory=dict)
+    """The messages of the last call, as its event tells them, and the characters of each; by the id of the message."""
 
     @property
     def session_id(self) -> str | None:
