@@ -13,12 +13,13 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from penguiflow.recording.evidence import Change, Place, Side, changes, read_sides
-from penguiflow.recording.facts import Aspect, FactReader, Unit, seq_and_aspect
+from penguiflow.recording.facts import FactReader
+from penguiflow.recording.units import Aspect, Unit, seq_and_aspect
 
 if TYPE_CHECKING:
     from penguiflow.state.traces import TraceStore
@@ -68,9 +69,20 @@ class Measured(_Model):
     b: float
 
 
+class Forked(_Model):
+    """Where one of the traces began as the other."""
+
+    fork: Literal["a", "b"]
+    """Which of them is the fork."""
+    seq: int
+    """The last event of the other one that they have in common."""
+
+
 class TraceDiff(_Model):
     """How two traces compare."""
 
+    forked: Forked | None = None
+    """When one was forked from the other: only what came after that is compared, and the edits are."""
     equal: bool
     """Whether there is no difference. Times, tokens and cost do not matter for it."""
     first: Difference | None
@@ -101,8 +113,9 @@ async def diff_traces(a: tuple[TraceStore, str], b: tuple[TraceStore, str], *, l
 
     Takes memory for a page of each, for what one of them has and the other not (yet), and for the differences shown.
     """
+    forked = await _forked(a, b)
     match = _Match()
-    readers = FactReader(), FactReader()
+    readers = _reader("a", forked), _reader("b", forked)
     pages = [_Pages(*a), _Pages(*b)]
     while any(not page.over for page in pages):
         # The same share of both, so that what is the same meets soon.
@@ -123,6 +136,7 @@ async def diff_traces(a: tuple[TraceStore, str], b: tuple[TraceStore, str], *, l
     sides_b = await read_sides(*b, [(found.b, found.aspect) for found in shown])
     differences = [_difference(found, one, other) for found, one, other in zip(shown, sides_a, sides_b, strict=True)]
     return TraceDiff(
+        forked=forked,
         equal=not match.total,
         first=differences[0] if differences else None,
         differences=sorted(differences, key=lambda difference: Aspect[difference.aspect.upper()]),
@@ -131,6 +145,24 @@ async def diff_traces(a: tuple[TraceStore, str], b: tuple[TraceStore, str], *, l
         totals=_totals(*readers),
         times=_times(*readers, pages[0].last_ns, pages[1].last_ns),
     )
+
+
+async def _forked(a: tuple[TraceStore, str], b: tuple[TraceStore, str]) -> Forked | None:
+    which: tuple[Literal["a", "b"], ...] = ("a", "b")
+    for fork, (store, trace_id), (_, other) in zip(which, (a, b), (b, a), strict=True):
+        trace = await store.get_trace(trace_id)
+        origin = None if trace is None else trace.origin
+        # A replay runs all of it again.
+        if origin is not None and origin.get("mode") != "replay" and origin.get("trace_id") == other:
+            seq = origin.get("seq")
+            return Forked(fork=fork, seq=seq) if isinstance(seq, int) else None
+    return None
+
+
+def _reader(side: Literal["a", "b"], forked: Forked | None) -> FactReader:
+    if forked is None:
+        return FactReader()
+    return FactReader(forked=True) if forked.fork == side else FactReader(since=forked.seq)
 
 
 _RANK = itemgetter(0, 1, 2)
@@ -213,11 +245,13 @@ class _Match:
         for where, (what, seq, aspect) in ours.items():
             found = theirs.pop(where, None)
             if found is None:
-                self._add(seq, aspect, _place(a, seq), None)
+                # What a fork was changed in comes before all else.
+                self._add(-1 if seq <= a.beginning else seq, aspect, _place(a, seq), None)
             elif found[0] != what:
                 self._add(seq, aspect, _place(a, seq), _place(b, found[1]))
         for _, seq, aspect in theirs.values():
-            self._add(a.start_seq + seq - b.start_seq, aspect, None, _place(b, seq))
+            rank = -1 if seq <= b.beginning else a.start_seq + seq - b.start_seq
+            self._add(rank, aspect, None, _place(b, seq))
 
     def _add(self, rank: int, aspect: Aspect, a: Place | None, b: Place | None) -> None:
         self.total += 1
@@ -246,24 +280,25 @@ def _difference(found: _Found, a: Side | None, b: Side | None) -> Difference:
 
 
 def _counts(a: FactReader, b: FactReader) -> Iterator[Counted]:
-    for kind, name in sorted({**a.spans, **b.spans}):
-        ours, theirs = a.spans[kind, name], b.spans[kind, name]
+    for kind, name in sorted({**a.tally.spans, **b.tally.spans}):
+        ours, theirs = a.tally.spans[kind, name], b.tally.spans[kind, name]
         if ours != theirs:
             yield Counted(kind=kind, name=name, a=ours, b=theirs)
 
 
 def _totals(a: FactReader, b: FactReader) -> list[Measured]:
     def numbers(reader: FactReader) -> dict[str, float]:
+        tally = reader.tally
         kinds: Counter[str] = Counter()
-        for (kind, _), count in reader.spans.items():
+        for (kind, _), count in tally.spans.items():
             kinds[kind] += count
         return {
             "events": reader.events,
             **{f"{kind} spans": count for kind, count in kinds.items() if kind != "trace"},
-            "retries": reader.retries,
-            "chunks": reader.chunks,
-            "tokens": reader.tokens,
-            "cost": reader.cost,
+            "retries": tally.retries,
+            "chunks": tally.chunks,
+            "tokens": tally.tokens,
+            "cost": tally.cost,
         }
 
     ours, theirs = numbers(a), numbers(b)
@@ -272,7 +307,8 @@ def _totals(a: FactReader, b: FactReader) -> list[Measured]:
 
 
 def _times(a: FactReader, b: FactReader, total_a: int, total_b: int) -> list[Measured]:
-    ours, theirs = a.durations_ns, b.durations_ns
+    ours, theirs = a.tally.durations_ns, b.tally.durations_ns
     nodes = [Measured(name=name, a=ours[name] / 1e9, b=theirs[name] / 1e9) for name in {**ours, **theirs}]
     nodes.sort(key=lambda node: (-abs(node.a - node.b), node.name))
-    return [Measured(name="trace", a=total_a / 1e9, b=total_b / 1e9), *nodes]
+    whole = Measured(name="trace", a=(total_a - a.since_ns) / 1e9, b=(total_b - b.since_ns) / 1e9)
+    return [whole, *nodes]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from penguiflow.recording.events import TraceEvent
-from penguiflow.recording.facts import Aspect, comparable
+from penguiflow.recording.facts import comparable
+from penguiflow.recording.units import Aspect
 
 if TYPE_CHECKING:
     from penguiflow.state.traces import TraceStore
@@ -163,21 +164,35 @@ class _Walk:
         return path or "trace"
 
     async def stream_text(self, first: TraceEvent) -> str:
-        """The text of a stream from its first chunk to the end of its span, up to a limit."""
+        """The text of a stream from its first chunk to the end of its span, up to a limit.
+
+        What was held back of it is read where it is: with a chunk of somebody else's, or at the end of the trace.
+        """
         parts: list[str] = []
-        length = 0
+        mine: set[Any] = set()
+        late: set[Any] = set()
+        ended = False
         after = first.seq - 1
-        while length < _MAX_STREAM_CHARS:
-            page = await self._store.load_events(self._trace_id, after=after, limit=PAGE)
+        while sum(map(len, parts)) < _MAX_STREAM_CHARS:
+            kinds = ["stream.chunk"] if ended else None
+            page = await self._store.load_events(self._trace_id, after=after, limit=PAGE, kinds=kinds)
             for event in page:
-                if event.span_id != first.span_id:
+                data = event.data
+                ended = ended or (event.span_id == first.span_id and event.kind.endswith(".end"))
+                if ended and not late:
+                    break
+                if event.kind != "stream.chunk" or data.get("stream_id") != first.data.get("stream_id"):
                     continue
-                if event.kind.endswith(".end"):
-                    return "".join(parts)
-                if event.kind == "stream.chunk" and event.data.get("stream_id") == first.data.get("stream_id"):
-                    parts.append(str(event.data.get("text")))
-                    length += len(parts[-1])
-            if len(page) < PAGE:
+                text = str(data.get("text"))
+                for number, length in data.get("carried") or ():
+                    parts += [text[:length]] if number in late else []
+                    text = text[length:]
+                    late.discard(number)
+                if event.span_id == first.span_id and data.get("rest") is not True:
+                    mine.add(data.get("chunk_seq"))
+                    parts.append(text)
+                late |= {number for number, _ in (data.get("held") or {}).get("parts", ()) if number in mine}
+            if len(page) < PAGE or (ended and not late):
                 break
             after = page[-1].seq
         return "".join(parts)

@@ -4,39 +4,24 @@ A unit is one invocation of a node with everything in it; what belongs to none i
 again in another trace by the id of the message that was worked on, facts within a unit by where they are: the span's
 path, what it is about, and the how-manieth of them it is. A fact is kept as numbers alone, so that traces of any length
 can be compared.
+
+Of a trace and its fork only what came after the fork began is compared: what was over by then is left out of the one,
+and what says how it stood out of the other.
 """
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from enum import IntEnum
 from hashlib import blake2b
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.recording.units import Aspect, Tally, Unit
 from penguiflow.traceparent import KEY as TRACEPARENT
 
-__all__ = ["ASPECTS_OF_KIND", "Aspect", "FactReader", "Unit", "comparable", "seq_and_aspect", "span_usage"]
-
-
-class Aspect(IntEnum):
-    """What a fact is about."""
-
-    INPUT = 0
-    """A message from outside."""
-    PROMPT = 1
-    """What a model, a tool, a remote agent or a recorded call was asked."""
-    DECISION = 2
-    """What a planner or an interceptor decided."""
-    OUTPUT = 3
-    """What was answered, sent or streamed."""
-    STATUS = 4
-    """How something ended."""
-    INVOCATION = 5
-    """That a node worked on a message at all."""
+__all__ = ["ASPECTS_OF_KIND", "FactReader", "comparable", "span_usage"]
 
 
 CALLS = frozenset({"llm", "tool", "remote"})
@@ -52,8 +37,8 @@ _NOISE = frozenset(
 _CLOCK_AND_CHANCE = frozenset({"ctx.now", "ctx.random"})
 """Recorded calls that always answer something else; what follows from it is compared."""
 _DECISIONS = ("planner.", "checkpoint.")
+_SENT = frozenset({"message.enqueued", "stream.chunk"})
 _ENDINGS = frozenset({"deadline.exceeded", "budget.exhausted", "cancel.requested", "message.dropped"})
-_ASPECTS = 8
 _ABSURD = 1e15
 """Nobody uses so many tokens."""
 
@@ -106,51 +91,38 @@ def span_usage(data: Mapping[str, Any]) -> tuple[int, float]:
     return int(tokens), float(_number(data.get("cost")) or _number(told.get("cost")))
 
 
-class Unit:
-    """The facts of one invocation, or of the trace itself."""
+class _Stream:
+    """The text that one span sent by a stream."""
 
-    __slots__ = ("facts", "key", "name", "places", "position", "start_seq")
+    __slots__ = ("late", "seq", "text")
 
-    def __init__(self, key: tuple[str, str, int], position: int, start_seq: int) -> None:
-        self.key = key
-        """Node, message id, and how often it was worked on before."""
-        self.name = key[0]
-        self.position = position
-        """Of the message among those of the node."""
-        self.start_seq = start_seq
-        self.facts = array("q")
-        """Where and what, in turns."""
-        self.places = array("q")
-        """Of each fact: the event's `seq`, and the aspect."""
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+        """Of its first chunk."""
+        self.text = blake2b(digest_size=8)
+        self.late: set[int] = set()
+        """Chunks of which the end comes with a later one: it may be the beginning of a secret."""
 
-    def add(self, where: int, what: int, seq: int, aspect: Aspect) -> None:
-        """Take one fact."""
-        self.facts.append(where)
-        self.facts.append(what)
-        self.places.append(seq * _ASPECTS + aspect)
-
-    def by_place(self) -> dict[int, tuple[int, int, Aspect]]:
-        """What, `seq` and aspect of each fact, by where it is."""
-        facts, places = self.facts, self.places
-        return {facts[2 * index]: (facts[2 * index + 1], *seq_and_aspect(place)) for index, place in enumerate(places)}
-
-
-def seq_and_aspect(place: int) -> tuple[int, Aspect]:
-    """What one of `Unit.places` stands for."""
-    return place // _ASPECTS, Aspect(place % _ASPECTS)
+    def update(self, text: str) -> None:
+        """Take more of the text."""
+        self.text.update(text.encode("utf-8", "surrogatepass"))
 
 
 class _Open:
     """A span that has not ended."""
 
-    __slots__ = ("counts", "offset", "path", "streams", "unit")
+    __slots__ = ("counts", "name", "offset", "path", "streams", "unit", "untold")
 
-    def __init__(self, unit: Unit, path: int, offset: int) -> None:
+    def __init__(self, unit: Unit, path: int, offset: int, name: str = "") -> None:
         self.unit = unit
+        self.name = name
+        """Of a node."""
         self.path = path
         self.offset = offset
         self.counts: dict[Any, int] | None = None
-        self.streams: dict[str, tuple[int, Any]] | None = None
+        self.streams: dict[str, _Stream] | None = None
+        self.untold: TraceEvent | None = None
+        """Its last chunk, as long as it was not sent by any edge: then a fork sends it again."""
 
     def ordinal(self, what: Any) -> int:
         """How many of these there were before in this span."""
@@ -163,20 +135,29 @@ class _Open:
 
 
 class FactReader:
-    """Takes the events of a trace in order and gives out its units as they end."""
+    """Takes the events of a trace in order and gives out its units as they end.
 
-    def __init__(self) -> None:
+    Args:
+        since: The event after which the trace was forked that it is compared with.
+        forked: Whether it is compared with the trace that it was forked from.
+    """
+
+    def __init__(self, *, since: int | None = None, forked: bool = False) -> None:
         self.root = Unit(("", "", 0), 0, 0)
         """What belongs to no invocation."""
         self.events = 0
-        self.spans: Counter[tuple[str, str]] = Counter()
-        """How many there were, by kind and name."""
-        self.durations_ns: defaultdict[str, int] = defaultdict(int)
-        """Of all invocations of a node together."""
-        self.chunks = 0
-        self.retries = 0
-        self.tokens = 0
-        self.cost = 0.0
+        """How many were taken in, of those that count."""
+        self.tally = Tally()
+        self.since_ns = 0
+        """When the trace was forked, since its beginning."""
+        self._since = since
+        """None as soon as that is over."""
+        self._forked = forked
+        self._late: dict[tuple[str, str, int], _Stream] = {}
+        """Streams that lack the end of a chunk, by sender, stream and number."""
+        self._unfinished: dict[int, list[_Open]] = {}
+        """Spans that have ended without it, by the ids of their units."""
+        self.root.tally = None if since is None else Tally()
         self._own = _Open(self.root, 0, 0)
         self._open: dict[str, _Open] = {}
         self._seen: set[int] = set()
@@ -194,22 +175,58 @@ class FactReader:
 
     def feed(self, event: TraceEvent) -> Unit | None:
         """Take one event; returns the unit that ends with it."""
-        self.events += 1
         kind = event.kind
+        early = self._since is not None and event.seq <= self._since
+        if early:
+            self.since_ns = event.offset_ns
+        else:
+            self.events += 1
+            if self._since is not None:
+                self._begin_to_count()
         if kind == "message.dequeued":
+            return None
+        if event.seq <= self.root.beginning and kind != "edit":
             return None
         if kind.endswith(".start"):
             self._start(event)
             return None
         if kind.endswith(".end"):
-            return self._end(event)
+            ended = self._end(event)
+            return None if early else ended
+        span = self._open.get(event.span_id, self._own)
+        if early and kind in _SENT:
+            if "stream_id" in event.data:
+                span.untold = event if kind == "stream.chunk" else None
+            return None
         handler = self._handlers.get(kind) or self._handler(kind)
-        handler(event, self._open.get(event.span_id, self._own))
+        handler(event, span)
         return None
+
+    def _begin_to_count(self) -> None:
+        """The trace was forked here: what is under way happens in both, and what is over in this one alone."""
+        self._since = None
+        under_way = {id(span.unit): span.unit for span in (*self._open.values(), *self._interrupted.values())}
+        for unit in under_way.values():
+            if unit is not self.root and unit.tally is not None:
+                self.tally.add(unit.tally)
+            unit.tally = None
+        self.root.tally = None
+        self.root.keep_only(_TRACE_END)
+        for span in (self._own, *self._open.values()):
+            if span.unit is self.root:
+                span.counts = None
+            elif span.untold is not None:
+                self._chunk(span.untold, span)
+        marks = {hash(unit.key[:2]) for unit in under_way.values()}
+        self._seen &= marks
+        self._again.clear()
 
     def rest(self) -> Iterator[Unit]:
         """The units that never ended, the trace's own last."""
-        left = [*self._open.values(), *self._interrupted.values()]
+        if self._since is not None:
+            self._begin_to_count()
+        late = [span for spans in self._unfinished.values() for span in spans]
+        left = [*self._open.values(), *self._interrupted.values(), *late]
         unended = {id(span.unit): span for span in left}
         for span in left:
             self._flush(span)
@@ -231,23 +248,35 @@ class FactReader:
         kind, name = event.kind[:-6], event.name
         if kind == "join":
             return  # follows from the messages; a trace that was taken up again has one for each time
-        self.spans[kind, name] += 1
         parent = self._open.get(event.parent_id or "")
         if event.parent_id is None:
-            self._open[event.span_id] = _Open(self.root, 0, event.offset_ns)
+            self._begin_trace(event)
             return
         if parent is None:
             parent = self._own
         if kind == "node" and parent.unit is self.root:
-            self._open[event.span_id] = self._begin_again(event) or _Open(self._unit(event), 0, event.offset_ns)
+            node = self._begin_again(event) or _Open(self._unit(event), 0, event.offset_ns, name)
+            (node.unit.tally or self.tally).spans[kind, name] += 1
+            self._open[event.span_id] = node
             return
+        (parent.unit.tally or self.tally).spans[kind, name] += 1
         ordinal = event.data.get("attempt") if kind == "attempt" else None
         if not isinstance(ordinal, int):
             ordinal = parent.ordinal((kind, name))
-        span = _Open(parent.unit, hash((parent.path, kind, name, ordinal)), event.offset_ns)
+        path = hash((parent.path, kind, name, ordinal))
+        span = _Open(parent.unit, path, event.offset_ns, name if kind == "node" else "")
         self._open[event.span_id] = span
         if kind in CALLS:
             self._fact(span, "start", 0, comparable(event, Aspect.PROMPT), event.seq, Aspect.PROMPT)
+
+    def _begin_trace(self, event: TraceEvent) -> None:
+        before = 0 if self._since is not None else self.tally.spans["trace", event.name]
+        self.tally.spans["trace", event.name] = before + 1
+        self._open[event.span_id] = _Open(self.root, 0, event.offset_ns)
+        forked = event.data.get("forked")
+        if self._forked and isinstance(forked, Mapping) and isinstance(count := forked.get("events"), int):
+            self.root.beginning = event.seq + count
+            self.events -= count
 
     def _begin_again(self, event: TraceEvent) -> _Open | None:
         """The invocation that this one is the second half of: what it had sent is not sent again."""
@@ -267,7 +296,9 @@ class FactReader:
             self._again[name, message_id] += 1
             again = self._again[name, message_id]
         self._seen.add(mark)
-        return Unit((name, message_id, again), position, event.seq)
+        unit = Unit((name, message_id, again), position, event.seq)
+        unit.tally = None if self._since is None else Tally()
+        return unit
 
     def _end(self, event: TraceEvent) -> Unit | None:
         span = self._open.pop(event.span_id, None)
@@ -279,15 +310,19 @@ class FactReader:
             self._end_unit(event, span)
             return None
         if span.streams is not None:
-            self._flush(span)
+            if any(stream.late for stream in span.streams.values()):
+                self._unfinished.setdefault(id(span.unit), []).append(span)
+            else:
+                self._flush(span)
         if kind == "trace":
             # Only the last end counts: a trace that was taken up again has one for each time.
-            self.root.add(hash((0, "end")), _digest(comparable(event, Aspect.STATUS)), event.seq, Aspect.STATUS)
+            self.root.add(_TRACE_END, _digest(comparable(event, Aspect.STATUS)), event.seq, Aspect.STATUS)
             return None
         if kind in CALLS:
             tokens, cost = span_usage(event.data)
-            self.tokens += tokens
-            self.cost += cost
+            tally = span.unit.tally or self.tally
+            tally.tokens += tokens
+            tally.cost += cost
             self._fact(span, "answer", 0, comparable(event, Aspect.OUTPUT), event.seq, Aspect.OUTPUT)
         return self._end_unit(event, span)
 
@@ -299,8 +334,8 @@ class FactReader:
             what = _digest(comparable(event, Aspect.STATUS))
         span.unit.add(hash((span.path, "end")), what, event.seq, Aspect.STATUS)
         if event.kind == "node.end":
-            self.durations_ns[event.name] += event.offset_ns - span.offset
-            if span.path == 0 and span.unit is not self.root:
+            (span.unit.tally or self.tally).durations_ns[event.name] += event.offset_ns - span.offset
+            if span.path == 0 and span.unit is not self.root and id(span.unit) not in self._unfinished:
                 return span.unit
         return None
 
@@ -314,20 +349,44 @@ class FactReader:
 
     def _chunk(self, event: TraceEvent, span: _Open) -> None:
         """Texts are compared as a whole: how they were cut into chunks is a matter of time."""
-        self.chunks += 1
         data = event.data
-        stream = str(data.get("stream_id"))
+        rest = data.get("rest") is True
+        self.tally.chunks += not rest
+        text, name = str(data.get("text")), str(data.get("stream_id"))
+        sender = str(data.get("node") or "") if rest else span.name
+        own = None if rest else self._stream(span, name, event.seq)
+        carried, held = data.get("carried"), data.get("held")
+        if not carried and not held and own is not None:
+            own.update(text)
+            return
+        still = {number for number, _ in held["parts"]} if held else set()
+        for number, length in carried or ():
+            earlier = self._late.get((sender, name, number), own)
+            if earlier is not None:
+                earlier.update(text[:length])
+                text = text[length:]
+                if number not in still:
+                    earlier.late.discard(number)
+                    self._late.pop((sender, name, number), None)
+        if text:
+            # Of the rest that is what nobody is known to have sent: the trace was taken up again.
+            (own or self._stream(span, name, event.seq)).update(text)
+        if own is not None:
+            for number in still:
+                self._late.setdefault((sender, name, number), own).late.add(number)
+
+    def _stream(self, span: _Open, name: str, seq: int) -> _Stream:
         if span.streams is None:
             span.streams = {}
-        known = span.streams.get(stream)
+        known = span.streams.get(name)
         if known is None:
-            known = span.streams[stream] = (event.seq, blake2b(digest_size=8))
-        known[1].update(str(data.get("text")).encode("utf-8", "surrogatepass"))
+            known = span.streams[name] = _Stream(seq)
+        return known
 
     def _flush(self, span: _Open) -> None:
-        for ordinal, (seq, text) in enumerate((span.streams or {}).values()):
-            what = int.from_bytes(text.digest(), "big", signed=True)
-            span.unit.add(hash((span.path, "stream", ordinal)), what, seq, Aspect.OUTPUT)
+        for ordinal, stream in enumerate((span.streams or {}).values()):
+            what = int.from_bytes(stream.text.digest(), "big", signed=True)
+            span.unit.add(hash((span.path, "stream", ordinal)), what, stream.seq, Aspect.OUTPUT)
         span.streams = None
 
     def _record(self, event: TraceEvent, span: _Open) -> None:
@@ -346,7 +405,7 @@ class FactReader:
         self._fact(span, event.kind, span.ordinal(event.kind), what, event.seq, Aspect.STATUS)
 
     def _retry(self, event: TraceEvent, span: _Open) -> None:
-        self.retries += 1
+        (span.unit.tally or self.tally).retries += 1
 
     def _fact(self, span: _Open, name: str, ordinal: int, what: Any, seq: int, aspect: Aspect) -> None:
         span.unit.add(hash((span.path, name, ordinal)), _digest(what), seq, aspect)
@@ -362,6 +421,7 @@ def _digest(value: Any) -> int:
 
 
 _OK = _digest({"status": "ok"})
+_TRACE_END = hash((0, "end"))
 
 
 def _error(error: Any) -> Any:

@@ -37,7 +37,7 @@ def diff_lines(
     """The first divergence, then the others by what they are about, then counts, totals and times."""
     room = width or sys.maxsize
     most = _VALUE_LINES if width else sys.maxsize
-    yield from _heading(a, b, paint)
+    yield from _heading(diff, a, b, paint)
     for title, difference in _in_order(diff):
         if title:
             yield ""
@@ -55,7 +55,7 @@ def side_by_side_lines(
     """As `diff_lines`, with what the two traces have beside each other."""
     column = max(10, ((width or PIPE_WIDTH) - 3) // 2)
     most = _VALUE_LINES if width else sys.maxsize
-    yield from _heading(a, b, paint)
+    yield from _heading(diff, a, b, paint)
     for title, difference in _in_order(diff):
         if title:
             yield ""
@@ -73,12 +73,15 @@ def side_by_side_lines(
     yield from _ending(diff, paint, width)
 
 
-def _heading(a: TraceSummary, b: TraceSummary, paint: Paint) -> Iterator[str]:
+def _heading(diff: TraceDiff, a: TraceSummary, b: TraceSummary, paint: Paint) -> Iterator[str]:
     for name, trace in (("A", a), ("B", b)):
         status = paint(trace.status, f"{GLYPHS.get(trace.status, '?')} {trace.status}")
         facts = [one_line(trace.trace_id), one_line(trace.flow or ""), duration(trace.duration_s)]
         facts += [f"version {trace.version[:12]}"] if trace.version else []
         yield "  ".join([paint("bold", name), status, *(fact for fact in facts if fact)])
+    if diff.forked is not None:
+        fork, other = ("A", "B") if diff.forked.fork == "a" else ("B", "A")
+        yield paint("dim", f"{fork} is a fork of {other} after event {diff.forked.seq}: what came before is left out")
 
 
 def _in_order(diff: TraceDiff) -> Iterator[tuple[str, Difference]]:

@@ -51,6 +51,33 @@ def test_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert [(count.name, count.a, count.b) for count in found.counts] == [("work", 3, 4)]
 
 
+def test_a_fork_and_its_origin(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def write() -> None:
+        store = SQLiteStateStore(project / ".penguiflow" / "state.db")
+        origin = store.recorder(name="f").open("origin")
+        for number in range(2):
+            node = origin.start("node", "work", origin.root, {"message_id": f"m{number}"})
+            origin.end("node", "work", node, origin.root, "ok")
+        origin.close("ok")
+        about = {"origin": {"trace_id": "origin", "seq": 2}, "forked": {"submissions": 0, "streams": [], "events": 1}}
+        fork = store.recorder(name="f").open("fork", about)
+        change = {"message_id": "m1", "path": "/payload/city", "before": "Oslo", "after": "Bergen", "by": "fork"}
+        fork.event("edit", "fork", fork.root, change)
+        node = fork.start("node", "work", fork.root, {"message_id": "m1"})
+        fork.end("node", "work", node, fork.root, "ok")
+        fork.close("ok")
+        await store.close()
+
+    asyncio.run(write())
+    assert main(["diff", "origin", "fork"]) == 0
+    text = capsys.readouterr().out
+    assert "\nB is a fork of A after event 2: what came before is left out\n" in text
+    assert "Bergen" in text
+    assert "\n1 difference\n" in text
+    assert main(["diff", "fork", "origin", "-y"]) == 0
+    assert "A is a fork of B after event 2" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("traces")
 def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "one", "nothing"]) == 3
