@@ -178,14 +178,14 @@ async def _answer(run: PlannerRun, site: CallSite, action: PlannerAction) -> Don
     steered = run.steering is not None and run.steering.has_event()
     if await site.consult("steering.waits", [], _yes if steered else None, about=_steering):
         told = {"status": "deferred", "reason": "something came in meanwhile: look at it, then answer"}
-        return Done("error", action, TrajectoryStep(action, told))
+        return Done("deferred", action, TrajectoryStep(action, told))
     payload = await finish(run, site, action)
     with suppress(LimitReached):  # the answer is there; it could not be looked over
         payload = await reflect(run, site, payload)
     decision = await consult(run, site, "before_finish", action.next_node, lambda: payload.model_dump(mode="json"))
     if decision.action == "retry":
         told = {"status": "not_accepted", "reason": "the answer was not accepted: go on, or give another one"}
-        return Done("error", action, TrajectoryStep(action, told))
+        return Done("deferred", action, TrajectoryStep(action, told))
     if decision.action in ("edit", "skip"):
         payload = _given(decision.value)
     result = await finished(run, "answer_complete", payload.model_dump(mode="json"), thought=action.thought)

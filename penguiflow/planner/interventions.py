@@ -73,6 +73,7 @@ def _steered(run: PlannerRun, event: Mapping[str, Any]) -> None:
         goals = (payload.get(key) for key in ("instruction", "goal", "query"))
         run.trajectory.query = next((str(goal) for goal in goals if goal), run.trajectory.query)
     if kind in (SteeringEventType.INJECT_CONTEXT, SteeringEventType.REDIRECT, SteeringEventType.USER_MESSAGE):
+        run.queued.clear()  # the model shall decide anew
         run.trajectory.steering_inputs.append(text)
 
 

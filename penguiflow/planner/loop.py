@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from hashlib import blake2b
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
@@ -221,8 +222,7 @@ async def _done(run: PlannerRun, site: CallSite, number: int) -> Done:
             }
             site.event("planner.decision", action.next_node, told)
         if run.interceptors or site.recorded:
-            shown = {"next_node": action.next_node, "args": action.args, "thought": action.thought}
-            decision = await consult(run, site, "after_decision", action.next_node, lambda told=shown: told)  # type: ignore[misc]
+            decision = await consult(run, site, "after_decision", action.next_node, partial(_shown, action))
             if decision.action == "retry":
                 continue
             if decision.action == "skip":
@@ -230,6 +230,10 @@ async def _done(run: PlannerRun, site: CallSite, number: int) -> Done:
             if decision.action == "edit":
                 action = _decided(decision.value)
         return await do(run, site, action, number)
+
+
+def _shown(action: PlannerAction) -> dict[str, Any]:
+    return {"next_node": action.next_node, "args": action.args, "thought": action.thought}
 
 
 def _decided(value: Any) -> PlannerAction:

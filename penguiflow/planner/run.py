@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Models", "PlannerRun", "RunStep", "StepKind"]
 
-StepKind = Literal["tool", "parallel", "error", "finish", "pause"]
+StepKind = Literal["tool", "parallel", "error", "finish", "deferred", "pause"]
+"""`deferred`: an answer that was not given, because something came in meanwhile, or somebody did not accept it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ class StepStart(_Data):
 
 class StepEnd(End):
     kind: str | None = None
-    """`tool`, `parallel`, `error`, `finish` or `pause`; missing for one that was not finished."""
+    """`tool`, `parallel`, `error`, `finish`, `deferred` or `pause`; missing for one that was not finished."""
     next_node: str | None = None
 
 

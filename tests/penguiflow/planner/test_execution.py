@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penguiflow import InMemoryArtifactStore, NodePolicy
 from penguiflow.llm.scripted import ScriptedModel
+from penguiflow.planner import PlannerPause
 from penguiflow.planner.models import ObservationGuardrailConfig
 
 
@@ -249,3 +250,19 @@ async def test_equal_artifacts_of_two_sessions_are_two(kit: Any) -> None:
         await planner.run("x", tool_context={"session_id": session})
 
     assert seen == {"a": b"the same", "b": b"the same"}
+
+
+async def test_a_tool_with_a_timeout_may_pause(kit: Any) -> None:
+    async def wait(args: Number, ctx: Any) -> Number:
+        await asyncio.sleep(0)
+        await ctx.pause("approval_required", {"n": args.n})
+        return args
+
+    policies = {"wait": NodePolicy(timeout_s=60.0, max_retries=3)}
+    script = [kit.call("wait", n=1), kit.answer("x")]
+    pause = await kit.planner_of(wait, script=script, policies=policies).run("x")
+
+    assert isinstance(pause, PlannerPause)
+    assert (pause.reason, pause.payload) == ("approval_required", {"n": 1})
+    off = await kit.planner_of(wait, script=script, pause_enabled=False).run("x")
+    assert "pausing is off" in off.metadata["steps"][0]["error"]

@@ -267,6 +267,20 @@ async def test_an_answer_waits_for_what_comes_in_meanwhile(kit: Any) -> None:
     assert "and in French" in str(model.requests[1].messages)
 
 
+async def test_a_redirection_drops_what_was_still_to_be_done(kit: Any) -> None:
+    inbox = SteeringInbox()
+
+    async def look(args: Number, ctx: Any) -> Number:
+        await inbox.push(steering(SteeringEventType.REDIRECT, instruction="stop counting"))
+        return args
+
+    both = '{"next_node": "look", "args": {"n": 2}}\n{"next_node": "show", "args": {"n": 5}}'
+    planner = kit.planner_of(look, show, script=[both, kit.answer("x")], multi_action_sequential=True)
+    finish = await planner.run("x", steering=inbox)
+
+    assert [step["observation"] for step in finish.metadata["steps"]] == [{"n": 2}]
+
+
 async def test_a_paused_run_waits_and_a_cancelled_one_ends(kit: Any) -> None:
     inbox = SteeringInbox()
     started, ended = asyncio.Event(), asyncio.Event()

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from penguiflow.checkpoints import Checkpoint, Decision
-from penguiflow.planner import RunAborted
+from penguiflow.errors import FlowError
+from penguiflow.planner import PlannerRequest, RunAborted
 from penguiflow.planner.models import PlannerFinish
 
 
@@ -188,3 +189,32 @@ async def test_what_ends_the_run_ends_all_branches(kit: Any) -> None:
             await planner.run("x")
     assert ended.is_set()
     assert asyncio.all_tasks() == before
+
+
+async def test_cancelling_the_trace_cancels_all_branches(kit: Any) -> None:
+    both, ended = asyncio.Barrier(3), list[int]()
+
+    async def hang(args: Number, ctx: Any) -> Number:
+        try:
+            await both.wait()
+            await asyncio.Event().wait()
+        finally:
+            ended.append(args.n)
+        return args
+
+    log = kit.Log()
+    flow, registry = kit.planner_of(hang, script=[kit.plan(kit.call("hang", n=1), kit.call("hang", n=2))]).as_flow()
+    flow.run(registry=registry, recorder=log.recorder())
+    try:
+        async with asyncio.timeout(60):
+            running = asyncio.create_task(flow.call(PlannerRequest(query="x"), trace_id="mine"))
+            await both.wait()
+            assert await flow.cancel("mine")
+            with pytest.raises(FlowError, match="TRACE_CANCELLED"):
+                await running
+    finally:
+        await flow.stop()
+
+    assert sorted(ended) == [1, 2]
+    ends = {event.kind: event.data["status"] for event in log.events if event.kind.endswith(".end")}
+    assert {ends[f"{family}.end"] for family in ("planner", "step", "branch", "tool")} == {"cancelled"}
