@@ -133,12 +133,16 @@ class RunMemory:
         """The run is finished: remember it, and keep it in the store. Fails only in the log."""
         turn = _turn(run, answer, digest=self._bank.config.include_trajectory_digest)
 
+        said = dump_turn(turn)
+        del said["turn_id"]  # of this trace: in a replay it is another one
+
         async def add() -> dict[str, Any]:
+            turn.turn_id = _turn_id(run)
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                return await self._add(turn)
+                return {"turn_id": turn.turn_id, **await self._add(turn)}
 
         try:
-            await run.site.call("record", "memory.turn", [self._key, dump_turn(turn)], add)
+            told = await run.site.call("record", "memory.turn", [self._key, said], add)
         except TraceCancelled:
             raise
         except Exception:  # whatever a store or a summarizer raises: the answer is there all the same
@@ -146,7 +150,7 @@ class RunMemory:
             return
         if run.site.recorded:
             about = {"of": self._key, "change": "turn.added", "before": None, "by": "run"}
-            run.site.event("memory.changed", self._key, {**about, "after": Payload(dump_turn(turn))})
+            run.site.event("memory.changed", self._key, {**about, "after": Payload({**said, **told})})
 
     async def _add(self, turn: ConversationTurn) -> dict[str, Any]:
         memory, store = self._bank.of(self._key), self._bank.store
@@ -168,7 +172,6 @@ def _turn(run: PlannerRun, answer: str, *, digest: bool) -> ConversationTurn:
         digest_of(trajectory) if digest else None,
         artifacts_hidden_refs=_artifacts(trajectory),
         ts=run.site.now(),
-        turn_id=_turn_id(run),
     )
 
 
