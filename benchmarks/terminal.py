@@ -99,7 +99,7 @@ class Terminal:
         """What was written since `start`, without escape sequences."""
         return _ESCAPES.sub(b"", bytes(self.output[start:])).decode("utf-8", "replace")
 
-    def until(self, *needles: str, timeout: float = 15.0, start: int = 0) -> float:
+    def until(self, *needles: str, timeout: float = 60.0, start: int = 0) -> float:
         """Wait until all of these were written; returns the seconds since the program was started."""
         deadline = time.perf_counter() + timeout
         while not all(needle in (seen := self.text(start)) for needle in needles):
@@ -120,7 +120,7 @@ class Terminal:
         self._stream.feed(fresh)
         return "\n".join(self._screen.display)
 
-    def until_shown(self, *needles: str, timeout: float = 20.0) -> None:
+    def until_shown(self, *needles: str, timeout: float = 60.0) -> None:
         """Wait until all of these stand on the screen at once."""
         deadline = time.perf_counter() + timeout
         while not all(needle in (seen := self.screen()) for needle in needles):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
 from penguiflow.observer import Payload
@@ -24,6 +25,16 @@ HANG_S = 120.0
 MAX_TURNS = 1000
 
 NodeFunction = Callable[..., Awaitable[Any]]
+
+# The same examples everywhere, however slow the machine is: what is to be found is found at home.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
 
 
 class MakeMessage(Protocol):
@@ -280,6 +291,26 @@ def until() -> Until:
         assert condition()
 
     return wait
+
+
+@pytest.fixture
+async def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's clock stands while there is something to do, and jumps to the next timer when there is nothing.
+
+    So a busy machine makes no timeout strike that a test does not wait for. Nobody would wait for threads or sockets.
+    """
+    loop: Any = asyncio.get_running_loop()
+    now, select = loop.time(), loop._selector.select
+
+    def jump(timeout: float | None = None) -> Any:
+        nonlocal now
+        if timeout is None:
+            return select(None)
+        now += max(timeout, 0.0)
+        return select(0)
+
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(loop._selector, "select", jump)
 
 
 @pytest.fixture

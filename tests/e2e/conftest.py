@@ -19,7 +19,7 @@ from playground.project import project_at
 from playground.protocol import ModuleInfo, Result, Run
 from playground.sources import Inbox, Notice
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 """A command that takes longer than this hangs."""
 
 GREET = """
@@ -141,7 +141,7 @@ class Live:
 class OpenLive(Protocol):
     """Watches the project; stopped when the test is done."""
 
-    def __call__(self, *targets: str, load_timeout_s: float = 10.0) -> Awaitable[Live]: ...
+    def __call__(self, *targets: str, load_timeout_s: float = LIMIT_S) -> Awaitable[Live]: ...
 
 
 def workers_of(pid: int) -> list[int]:
@@ -163,7 +163,7 @@ async def open_live(project: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     sources: list[LiveSource] = []
     monkeypatch.chdir(project)
 
-    async def open_source(*targets: str, load_timeout_s: float = 10.0) -> Live:
+    async def open_source(*targets: str, load_timeout_s: float = LIMIT_S) -> Live:
         source = LiveSource(project_at(project), targets, load_timeout_s=load_timeout_s)
         sources.append(source)
         await source.start()
@@ -173,7 +173,7 @@ async def open_live(project: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
     yield open_source
     for source in sources:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             await source.stop()
     assert workers_of(os.getpid()) == []
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
@@ -17,19 +16,15 @@ import pytest
 
 from penguiflow.state.errors import StoreUnreadable
 from penguiflow.state.traces import TraceQuery
-from playground.host.control import FromWorker, Loading
-from playground.live import LiveSource, PortInUse
 from playground.project import project_at
-from playground.protocol import Logs, Result, Run
-from playground.session import AmbiguousTarget, HostDied, HostSession, LoadFailed
+from playground.protocol import Run
+from playground.session import HostDied, HostSession, LoadFailed
 from playground.sources import RunRefused
-from playground.supervisor.loading import LoadGuard
-from playground.supervisor.process import Worker
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import AddFlow, OpenLive
 
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 ECHO = """
     from penguiflow import Node, create
@@ -55,10 +50,12 @@ FAULTS = """
                 ctypes.string_at(0)
             case "block":
                 time.sleep(message.payload["s"])
+            case "hold":
+                while not os.path.exists("go"): time.sleep(0.01)
             case "ignore":
                 while True:
                     try:
-                        await asyncio.sleep(60)
+                        await asyncio.sleep(3600)
                     except asyncio.CancelledError:
                         pass
             case "sys.exit":
@@ -68,7 +65,7 @@ FAULTS = """
             case "child":
                 pid = os.fork()
                 if not pid:
-                    time.sleep(120)
+                    time.sleep(3600)
                     os._exit(0)
                 return pid
         return message.payload
@@ -173,8 +170,8 @@ class TestImports:
         add_flow("c_loops", "x = 1\nwhile True:\n    x += 1\n")
         add_flow("d_segfaults", "import ctypes\nctypes.string_at(0)\n")
         # Native code that keeps the interpreter: not even the worker's other thread can tell.
-        add_flow("e_holds", "import ctypes\nctypes.PyDLL(None).sleep(100)\n")
-        live = await open_live(load_timeout_s=0.5)
+        add_flow("e_holds", "import ctypes\nctypes.PyDLL(None).sleep(3600)\n")
+        live = await open_live(load_timeout_s=3.0)
         errors = {path: module.error for path, module in live.modules.items() if module.error is not None}
         assert {path: error.kind for path, error in errors.items()} == {
             "flows/a_exits.py": "exit",
@@ -202,51 +199,66 @@ class TestImports:
 
 
 class TestBlocking:
-    async def test_a_blocked_loop_is_reported_with_its_place(self, add_flow: AddFlow, open_live: OpenLive) -> None:
+    async def test_a_blocked_loop_is_reported_with_its_place(
+        self, project: Path, add_flow: AddFlow, open_live: OpenLive
+    ) -> None:
         target = add_flow("faults", FAULTS)
         live = await open_live()
-        started = time.monotonic()
-        trace_id = await live.start(target, {"how": "block", "s": 1.0})
-        await live.until(lambda: any(event["kind"] == "stall" and event["trace_id"] == "host" for event in live.events))
-        assert time.monotonic() - started < 1.0
-        stall = next(event for event in live.events if event["kind"] == "stall")
-        assert stall["data"]["file"] == target
-        assert stall["data"]["function"] == "misbehave"
-        assert stall["data"]["text"] == 'time.sleep(message.payload["s"])'
-        assert stall["data"]["trace_id"] == trace_id
+        trace_id = await live.start(target, {"how": "hold"})
+
+        def stalls() -> list[dict[str, Any]]:
+            # On a busy machine it may have been late before.
+            told = [event["data"] for event in live.events if event["kind"] == "stall" and event["trace_id"] == "host"]
+            return [data for data in told if data.get("function") == "misbehave"]
+
+        await live.until(stalls)
+        stall = stalls()[0]
+        assert stall["file"] == target
+        assert stall["text"] == 'while not os.path.exists("go"): time.sleep(0.01)'
+        assert stall["trace_id"] == trace_id
         # What it had emitted before is here, though it blocks.
         assert "attempt.start" in live.kinds(trace_id)
-        await live.until(lambda: any(f"{target}:{stall['data']['line']} in misbehave" in s for s in live.states))
+        await live.until(lambda: any(f"{target}:{stall['line']} in misbehave" in state for state in live.states))
         assert trace_id not in live.results
+        (project / "go").touch()
         assert (await live.end(trace_id)).status == "ok"
         await live.until(lambda: live.states[-1] == "ready")
 
-    async def test_the_trace_that_blocked_says_so(self, add_flow: AddFlow, open_live: OpenLive) -> None:
-        source = FAULTS.replace('case "block":', 'case "block":\n                await asyncio.sleep(0)').replace(
-            'time.sleep(message.payload["s"])',
-            'time.sleep(message.payload["s"])\n                await asyncio.sleep(0.5)',
+    async def test_the_trace_that_blocked_says_so(self, project: Path, add_flow: AddFlow, open_live: OpenLive) -> None:
+        held = 'while not os.path.exists("go"): time.sleep(0.01)'
+        source = FAULTS.replace(
+            held, f"await asyncio.sleep(0)\n                {held}\n                await asyncio.Event().wait()"
         )
         target = add_flow("faults", source)
         live = await open_live()
-        result = await live.run(target, {"how": "block", "s": 0.5})
-        (stall,) = [e for e in live.events if e["kind"] == "stall" and e["trace_id"] == result.trace_id]
-        assert stall["data"]["ms"] >= 400
-        assert stall["data"]["file"] == target
+        trace_id = await live.start(target, {"how": "hold"})
+
+        def stalls(trace_id: str) -> list[dict[str, Any]]:
+            # On a busy machine it may have been late at other times too.
+            told = [
+                event["data"] for event in live.events if event["kind"] == "stall" and event["trace_id"] == trace_id
+            ]
+            return [data for data in told if data.get("file") == target]
+
+        await live.until(lambda: stalls("host"))
+        assert not stalls(trace_id)
+        (project / "go").touch()
+        await live.until(lambda: stalls(trace_id))
+        assert stalls(trace_id)[0]["ms"] >= 250
 
     @pytest.mark.parametrize("how", ["block", "ignore"])
-    async def test_stop_takes_two_seconds_at_most(self, add_flow: AddFlow, open_live: OpenLive, how: str) -> None:
+    async def test_stop_waits_for_no_node(self, add_flow: AddFlow, open_live: OpenLive, how: str) -> None:
         target = add_flow("faults", FAULTS)
         live = await open_live()
-        trace_id = await live.start(target, {"how": how, "s": 60})
+        trace_id = await live.start(target, {"how": how, "s": 3600})
         await live.until(lambda: "attempt.start" in live.kinds(trace_id))
         pids = live.source.worker_pids
-        started = time.monotonic()
-        await live.source.stop()
-        assert time.monotonic() - started < 2.0
+        async with asyncio.timeout(LIMIT_S):
+            await live.source.stop()
         assert all(gone(pid) for pid in pids)
 
     async def test_a_run_can_be_cancelled(self, add_flow: AddFlow, open_live: OpenLive) -> None:
-        target = add_flow("slow", ECHO.replace("return", "import asyncio; await asyncio.sleep(60); return"))
+        target = add_flow("slow", ECHO.replace("return", "import asyncio; await asyncio.sleep(3600); return"))
         live = await open_live()
         trace_id = await live.start(target, 1)
         await live.until(lambda: "attempt.start" in live.kinds(trace_id))
@@ -360,9 +372,9 @@ class TestOrphans:
                     child = await source.run(Run(target={target!r}, input={{"how": "child"}}))
                     while not source.inbox.results:
                         await asyncio.sleep(0.01)
-                    await source.run(Run(target={target!r}, input={{"how": {fault!r}, "s": 100}}))
+                    await source.run(Run(target={target!r}, input={{"how": {fault!r}, "s": 3600}}))
                     print(*source.worker_pids, source.inbox.results[0].output, flush=True)
-                    await asyncio.sleep(100)
+                    await asyncio.sleep(3600)
                 finally:
                     await source.stop()
 
@@ -375,7 +387,7 @@ class TestOrphans:
             pids = [int(text) for text in (await asyncio.to_thread(process.stdout.readline)).split()]
             assert len(pids) == 3
             process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + LIMIT_S
             while not all(gone(pid) for pid in pids):
                 assert time.monotonic() < deadline, [pid for pid in pids if not gone(pid)]
                 await asyncio.sleep(0.01)
@@ -410,101 +422,3 @@ class TestStore:
                 pass
         async with HostSession(project_at(project), [str(project / target)], record=False) as host:
             assert [module.state for module in host.modules] == ["error"]
-
-
-class TestSessions:
-    async def test_one_that_is_given_up_while_it_loads_leaves_nothing_behind(
-        self, project: Path, add_flow: AddFlow, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        begun = asyncio.Event()
-
-        class Guard(LoadGuard):
-            def hear(self, worker: Worker, message: FromWorker) -> None:
-                super().hear(worker, message)
-                if isinstance(message, Loading):
-                    begun.set()
-
-        monkeypatch.setattr("playground.session.LoadGuard", Guard)
-        target = add_flow("slow", "import time\ntime.sleep(600)\n")
-        told: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, about: told.append(about))
-        session = HostSession(project_at(project), [str(project / target)])
-        entering = asyncio.create_task(session.__aenter__())
-        async with asyncio.timeout(60):
-            await begun.wait()
-        entering.cancel()
-        await asyncio.wait({entering})
-        assert entering.cancelled()
-        del session, entering
-        gc.collect()
-        assert told == []
-
-    async def test_frames_come_in_order_and_end_with_the_session(self, project: Path, add_flow: AddFlow) -> None:
-        target = add_flow("echo", ECHO.replace("return", "print('hello'); return"))
-        seen: list[str] = []
-        async with HostSession(project_at(project), [str(project / target)]) as host:
-            flow = host.find_flow(target)
-            accepted = await host.run(Run(target=flow.target, input={"a": [1]}))
-            assert accepted.version == flow.version
-            frames = host.frames()
-            async for frame in frames:
-                seen.append(type(frame).__name__)
-                if isinstance(frame, Result):
-                    assert (frame.status, frame.output, frame.version) == ("ok", {"a": [1]}, flow.version)
-                    break
-        rest = [frame async for frame in host.frames()]
-        assert seen[-1] == "Result"
-        assert "Events" in seen
-        assert all(isinstance(frame, Logs) for frame in rest)
-
-    async def test_a_target_is_found_however_it_is_written(
-        self, project: Path, add_flow: AddFlow, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        target = add_flow("echo", ECHO)
-        add_flow("two", dedent(ECHO) + "other = create(Node(give, name='x').to())\n")
-        monkeypatch.chdir(project / "flows")
-        async with HostSession(project_at(project), ["echo.py", "flows.echo", ".."]) as host:
-            assert host.find_flow("echo.py").target == target
-            assert host.find_flow("flows/echo.py").target == target
-            assert host.find_flow(str(project / target)).target == target
-        async with HostSession(project_at(project), ["two.py"]) as host:
-            assert host.find_flow("two.py:other").target == "flows/two.py:other"
-            with pytest.raises(AmbiguousTarget) as ambiguous:
-                host.find_flow("two.py")
-            assert ambiguous.value.candidates == ["flows/two.py:flow", "flows/two.py:other"]
-            with pytest.raises(LoadFailed):
-                host.find_flow("three.py")
-
-    async def test_two_dashboards_on_one_project(self, add_flow: AddFlow, open_live: OpenLive) -> None:
-        target = add_flow("echo", ECHO)
-        one, two = await open_live(), await open_live()
-        results = await asyncio.gather(*(live.run(target, n) for n in range(5) for live in (one, two)))
-        assert {result.status for result in results} == {"ok"}
-        stored = await one.source.find_traces(TraceQuery())
-        assert {trace.trace_id for trace in stored} == {result.trace_id for result in results}
-
-    async def test_input_that_does_not_fit_names_the_fields(self, add_flow: AddFlow, open_live: OpenLive) -> None:
-        target = add_flow("greet")
-        live = await open_live()
-        with pytest.raises(RunRefused) as refused:
-            await live.run(target, {"age": "old"})
-        assert {detail["path"] for detail in refused.value.details} == {"/name", "/age"}
-        with pytest.raises(RunRefused, match="no flow"):
-            await live.run("flows/none.py")
-        trace_id = await live.source.run(Run(target=target, input={"name": "Bo"}, trace_id="mine", session="s1"))
-        assert trace_id == "mine"
-        assert (await live.end("mine")).output == {"text": "hello Bo"}
-        (stored,) = await live.source.find_traces(TraceQuery())
-        assert (stored.session, stored.target) == ("s1", target)
-
-    async def test_a_port_that_is_taken(self, project: Path) -> None:
-        from playground.supervisor.spawn import listen
-
-        taken = listen()
-        try:
-            source = LiveSource(project_at(project), port=taken.getsockname()[1])
-            with pytest.raises(PortInUse, match="in use"):
-                await source.start()
-            await source.stop()
-        finally:
-            taken.close()

@@ -90,6 +90,7 @@ async def test_an_error_can_be_replaced_or_tried_again_with_another_input() -> N
         await outcome(Adder(failures=9), at("on_error", Decision.proceed)[0])
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_can_be_tried_again() -> None:
     calls: list[int] = []
 
@@ -254,6 +255,7 @@ async def test_every_failure_of_a_node_is_asked_about(failure: BaseException, wa
     assert [type(hit.payload) for hit in hits] == [type(failure)]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_is_shown_as_a_timeout_error() -> None:
     async def slow(value: int, ctx: Context) -> int:
         await asyncio.Event().wait()

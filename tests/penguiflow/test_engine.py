@@ -136,6 +136,7 @@ async def test_tasks_and_tokens_of_a_node_stay_in_its_variables(start: Start, ma
     assert results == [(1, "outside"), (2, "outside")]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_each_invocation_has_its_task_to_itself(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:

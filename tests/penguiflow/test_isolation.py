@@ -138,6 +138,7 @@ async def test_task_groups(interleaved: Callable[[Body], Awaitable[list[Any]]]) 
     assert await interleaved(told_later(body)) == ["failed: (LookupError('a'),)", "[0, 1, 2]"]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_timeouts(interleaved: Callable[[Body], Awaitable[list[Any]]]) -> None:
     """Both have a bound, one within the other; those of the one pass, those of the other do not."""
 
@@ -169,6 +170,7 @@ async def test_timeouts(interleaved: Callable[[Body], Awaitable[list[Any]]]) -> 
     assert await interleaved(told_later(body)) == ["['inner', 'outer'] 0", "[] 0"]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_that_is_made_in_one_turn_and_moved_in_another(
     interleaved: Callable[[Body], Awaitable[list[Any]]],
 ) -> None:

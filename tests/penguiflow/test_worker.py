@@ -104,6 +104,7 @@ def test_backoff_grows_up_to_its_bound(make_node: MakeNode, policy: dict[str, An
     assert [node.policy.backoff(attempt) for attempt in (1, 2, 3, 4)] == pytest.approx(waits)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_bounds_one_attempt(
     start: Start, make_node: MakeNode, make_message: MakeMessage, event_log: EventLog, recorder: MemoryRecorder
 ) -> None:
@@ -123,6 +124,7 @@ async def test_a_timeout_bounds_one_attempt(
     recorder.check()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_is_taken_back_before_the_next_attempt(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:
@@ -157,6 +159,7 @@ async def test_the_error_of_a_timeout(
     recorder.check()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_counts_neither_the_send_nor_the_backoff(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:
@@ -176,6 +179,7 @@ async def test_a_timeout_counts_neither_the_send_nor_the_backoff(
     assert [await flow.fetch(), await flow.fetch()] == [1, 2]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_leaves_the_next_message_alone(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:
@@ -199,6 +203,7 @@ async def test_a_timeout_leaves_the_next_message_alone(
         assert (await fast).payload == "fast"
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_node_that_answers_its_timeout_has_answered(start: Start, make_node: MakeNode) -> None:
     async def falls_back(value: str, ctx: Context) -> str:
         try:
@@ -212,6 +217,7 @@ async def test_a_node_that_answers_its_timeout_has_answered(start: Start, make_n
     assert await flow.call("y") == "fallback"
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_error_out_of_a_timeout_is_retried(start: Start, make_node: MakeNode) -> None:
     tries: list[int] = []
 

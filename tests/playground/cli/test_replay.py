@@ -42,11 +42,12 @@ SOURCE = """
     async def fetch(prompt: str) -> str:
         calls = pathlib.Path("calls")
         calls.write_text(calls.read_text() + "." if calls.exists() else ".")
-        await asyncio.sleep(0.2)
         return f"{prompt} {random.random()}"
 
 
     async def obey(order: Order, ctx) -> Text:
+        if order.do == "wait":
+            await asyncio.Event().wait()
         first = Text(text=await ctx.record("model", fetch, "hello"))
         if order.do == "fail":
             raise LookupError("no such fish")
@@ -244,7 +245,7 @@ def pytest_in(project: Path) -> subprocess.CompletedProcess[str]:
         cwd=project,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -285,10 +286,11 @@ def test_it_works_from_a_folder_of_the_project(
 async def test_a_replay_has_its_process_to_itself(target: str) -> None:
     """It blocks connections, and answers whatever is asked."""
     async with HostSession(find_project(), [target]) as host:
-        accepted = await host.run(Run(target=target, input={"do": "ask"}))
+        accepted = await host.run(Run(target=target, input={"do": "wait"}))
         order = ReplayOrder(trace_id="t", file="nowhere.json")
         with pytest.raises(RunRefused, match="cannot share a process"):
             await host.run(Run(target=target, replay=order))
+        assert await host.cancel(accepted.trace_id or "")
         async for frame in host.frames():
             if isinstance(frame, Result):
                 assert frame.trace_id == accepted.trace_id

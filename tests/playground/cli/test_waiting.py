@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 async def wait(console: Console, err: io.StringIO, text: str) -> None:
-    async with asyncio.timeout(30), waiting(console, "comparing"):
+    async with asyncio.timeout(60), waiting(console, "comparing"):
         while text not in err.getvalue():  # noqa: ASYNC110 - what is waited for is a line
             await asyncio.sleep(0)
 

@@ -21,7 +21,7 @@ from playground.protocol import CodeError, CodeFrame, FlowInfo, ModuleInfo, Node
 from playground.sources import HostState, Inbox, RunRefused
 
 START = 1_790_000_000.0
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Script:

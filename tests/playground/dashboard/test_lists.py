@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -86,9 +85,7 @@ async def test_runs_of_other_processes_come_in_behind_an_open_form(
         await desk.press("j", "enter")
         await desk.until(lambda: "number of the ticket" in desk.text(), "the form")
         source.add_past(triage("4" * 32, ts=1_780_000_100.0))
-        began = time.monotonic()
         await desk.until(lambda: "✔ 4444" in desk.text(), "the other run")
-        assert time.monotonic() - began < 5
         assert "number of the ticket" in desk.text()
 
 

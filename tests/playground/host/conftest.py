@@ -77,6 +77,8 @@ class Served:
             max_size=None,
             compression=None,
             proxy=None,
+            open_timeout=LIMIT_S,
+            ping_interval=None,
         )
 
     def peer(self, socket: ClientConnection) -> Peer:

@@ -84,7 +84,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (any condition)
             await asyncio.sleep(0.001)
 

@@ -21,7 +21,7 @@ def event(number: int, size: int = 0) -> bytes:
 
 async def take(outbox: Outbox) -> Any:
     """The next frame, decoded."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return json.loads(await outbox.get())
 
 
@@ -108,7 +108,7 @@ async def test_room_and_emptiness_can_be_waited_for() -> None:
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
     await take(outbox)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*waiting)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,36 +10,48 @@ import pytest
 from playground.host.watchdog import Stall, Watchdog
 
 
-def blocking(seconds: float) -> None:
-    time.sleep(seconds)
+def blocking(done: threading.Event) -> None:
+    done.wait(60)
 
 
 async def test_a_loop_that_does_not_answer_is_reported_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("playground.host.watchdog.REPEAT_S", 0.2)
+    monkeypatch.setattr("playground.host.watchdog.REPEAT_S", 0.05)
     stalls: list[Stall] = []
-    watched = asyncio.get_running_loop()
-    watchdog = Watchdog(watched, Path(__file__).parent, stalls.append)
-    other = _Loop(watchdog)
+    enough = threading.Event()
+
+    def note(stall: Stall) -> None:
+        # On a busy machine the loop may have been late before.
+        if stalls or (stall.frame is not None and stall.frame.function == "blocking"):
+            stalls.append(stall)
+        if len(stalls) == 3:
+            enough.set()
+
+    other = _Loop(Watchdog(asyncio.get_running_loop(), Path(__file__).parent, note))
     try:
-        blocking(0.9)
-        await _until(lambda: stalls and stalls[-1].over)
+        blocking(enough)
+        await _until(lambda: any(stall.over for stall in stalls))
     finally:
         other.close()
-    assert [stall.over for stall in stalls] == [False] * (len(stalls) - 1) + [True]
-    assert len(stalls) >= 3
-    assert [stall.ms for stall in stalls] == sorted(stall.ms for stall in stalls)
-    assert 250 <= stalls[0].ms < 900
-    frame = stalls[0].frame
+    told = stalls[: [stall.over for stall in stalls].index(True) + 1]
+    assert len(told) > 3
+    assert [stall.ms for stall in told] == sorted(stall.ms for stall in told)
+    assert told[0].ms >= 250
+    frame = told[0].frame
     assert frame is not None
-    assert (frame.file, frame.function, frame.text) == ("test_watchdog.py", "blocking", "time.sleep(seconds)")
+    assert (frame.file, frame.function, frame.text) == ("test_watchdog.py", "blocking", "done.wait(60)")
 
 
-async def test_a_loop_that_answers_is_not() -> None:
+async def test_a_loop_that_answers_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine the loop may have no turn for a while.
+    monkeypatch.setattr("playground.host.watchdog.LATE_S", 60.0)
+    monkeypatch.setattr("playground.host.watchdog.PING_EVERY_S", 0.01)
     stalls: list[Stall] = []
     watchdog = Watchdog(asyncio.get_running_loop(), Path("/"), stalls.append)
     other = _Loop(watchdog)
     try:
-        await _until(lambda: watchdog.lag_ms > 0)
+        for _ in range(5):
+            watchdog.lag_ms = 0.0
+            await _until(lambda: watchdog.lag_ms > 0)
     finally:
         other.close()
     assert stalls == []
@@ -63,10 +74,11 @@ class _Loop:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(lambda: self._task.cancel())
-        self._thread.join(5)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (any condition)
             await asyncio.sleep(0.005)

@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from playground.protocol import Hello, Run, encode
 from playground.supervisor.client import Connection, ConnectionLost
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 @asynccontextmanager

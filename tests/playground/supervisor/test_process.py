@@ -29,7 +29,7 @@ class Started:
         )
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 (any condition)
                 await asyncio.sleep(0.005)
 
@@ -53,7 +53,7 @@ async def test_a_warm_worker_says_so_and_stops_when_told(started: Started) -> No
 
 
 async def test_a_worker_can_be_stopped_before_it_is_warm(started: Started) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await started.worker.stop()
     assert started.deaths[0].expected
 
@@ -99,16 +99,22 @@ def test_where_nothing_may_be_lost_lines_are_whole() -> None:
 
 
 def test_a_port_can_be_asked_for_and_may_be_taken() -> None:
-    taken = listen()
-    port = taken.getsockname()[1]
-    try:
-        with pytest.raises(PortInUse, match=f"127.0.0.1:{port}"):
-            prestart(port)
-    finally:
-        taken.close()
-    again = listen(port)
-    assert again.getsockname() == ("127.0.0.1", port)
-    again.close()
+    for _ in range(100):
+        taken = listen()
+        port = taken.getsockname()[1]
+        try:
+            with pytest.raises(PortInUse, match=f"127.0.0.1:{port}"):
+                prestart(port)
+        finally:
+            taken.close()
+        try:
+            again = listen(port)
+        except PortInUse:  # somebody else on this machine was quicker
+            continue
+        assert again.getsockname() == ("127.0.0.1", port)
+        again.close()
+        return
+    pytest.fail("no port could be had again")
 
 
 def test_the_users_python_path_is_kept_for_user_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ class Watched:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.aside = root.with_name(f"{root.name}.aside")
         self.told: list[str] = []
         self.probed = False
         self.watcher = Watcher(root, [], self._note)
@@ -30,13 +31,15 @@ class Watched:
         self.told += [name for name in told if name != PROBE]
 
     def write(self, name: str, content: str) -> None:
+        """In one step: one that has several may be told several times."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        self.aside.write_text(content)
+        self.aside.replace(path)
 
     async def hear(self, name: str) -> list[str]:
         """What was told up to and including this file."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while name not in self.told:  # noqa: ASYNC110 (any condition)
                 await asyncio.sleep(0.005)
         told, self.told = self.told, []
@@ -62,7 +65,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     watching = asyncio.create_task(watched.watcher.watch())
     # The watch is on when a change is told; each try is another change.
     number = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not watched.probed:
             number += 1
             watched.write(PROBE, str(number))
