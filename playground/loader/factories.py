@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 import typing
 from collections.abc import Callable
@@ -27,7 +28,8 @@ def makes_flow(function: Callable[..., Any]) -> bool:
     if returned is None:
         return function.__name__ in FACTORY_NAMES
     parts = (returned, *typing.get_args(returned))
-    return any(isinstance(part, type) and (issubclass(part, PenguiFlow) or has_execute(part)) for part in parts)
+    types = [part for part in parts if isinstance(part, type)]
+    return any(issubclass(part, PenguiFlow) or has_execute(part) or is_planner(part) for part in types)
 
 
 def returns_flow(function: Callable[..., Any]) -> bool:
@@ -68,6 +70,15 @@ def takes_context(function: Any) -> bool:
     if told in (None, "Any", "object"):
         return needed[1] in ("ctx", "context", "_ctx")
     return told.rpartition(".")[2] == "Context"
+
+
+def is_planner(value: object) -> bool:
+    """Whether it is a planner, or a class of planners; nothing is imported to find out."""
+    module = sys.modules.get("penguiflow.planner.react")
+    if module is None:
+        return False
+    kind: type = module.ReactPlanner
+    return issubclass(value, kind) if isinstance(value, type) else isinstance(value, kind)
 
 
 def has_execute(cls: type) -> bool:

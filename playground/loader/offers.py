@@ -1,4 +1,4 @@
-"""What a module offers to run: flows, factories of flows, objects with `execute`, and async functions."""
+"""What a module offers to run: flows, planners, what makes them, objects with `execute`, and async functions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any, Literal, NamedTuple
 
 from penguiflow import ModelRegistry, PenguiFlow
 from playground.loader.errors import LoadProblem
-from playground.loader.factories import has_execute, makes_flow, required_parameters, returns_flow, takes_context
+from playground.loader.factories import (
+    has_execute,
+    is_planner,
+    makes_flow,
+    required_parameters,
+    returns_flow,
+    takes_context,
+)
 from playground.protocol import CodeError
 
 SETTINGS_NAME = "__flow__"
 SETTING_TYPES: dict[str, type] = {"title": str, "samples": list, "defaults": dict, "functions": list}
 
-Kind = Literal["flow", "orchestrator", "function"]
+Kind = Literal["flow", "planner", "orchestrator", "function"]
 
 
 class Settings(NamedTuple):
@@ -61,6 +68,8 @@ def _discovered(module: ModuleType, names: Sequence[str], settings: dict[str, An
         is_factory = False
         if isinstance(value, PenguiFlow):
             kind = "flow"
+        elif _is_planner(value):
+            kind = "planner"
         elif inspect.isfunction(value):
             if name in marked or isinstance(getattr(value, SETTINGS_NAME, None), dict):
                 kind = "function"
@@ -89,6 +98,8 @@ def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -
     its_settings = _settings_for(attribute, value, settings)
     if isinstance(value, PenguiFlow):
         return Offer(attribute, "flow", value, its_settings)
+    if _is_planner(value):
+        return Offer(attribute, "planner", value, its_settings)
     if _is_orchestrator(value):
         return Offer(attribute, "orchestrator", value, its_settings)
     if attribute not in settings.get("functions", []):
@@ -103,8 +114,8 @@ def _named_offer(module: ModuleType, attribute: str, settings: dict[str, Any]) -
         return Offer(attribute, "flow", value, its_settings, is_factory=True)
     message = f"{attribute!r} is {_kind_of(value)}, which cannot be run"
     hint = (
-        "Name a flow, a function without parameters that returns one, an object with `async def execute`, "
-        "or an async function."
+        "Name a flow, a planner, a function without parameters that returns one, an object with "
+        "`async def execute`, or an async function."
     )
     raise LoadProblem(CodeError(kind="no_flow", message=message, hint=hint))
 
@@ -144,11 +155,15 @@ async def build(offer: Offer) -> tuple[Any, ModelRegistry | None]:
     registry = None
     if isinstance(made, tuple) and len(made) == 2:
         made, registry = made
-    if isinstance(made, PenguiFlow) or _is_orchestrator(made):
+    if isinstance(made, PenguiFlow) or _is_orchestrator(made) or _is_planner(made):
         return made, registry if isinstance(registry, ModelRegistry) else None
     message = f"{offer.attribute}() returned {_kind_of(made)}, not a flow"
     hint = "A factory returns a PenguiFlow, or a PenguiFlow and its ModelRegistry."
     raise LoadProblem(CodeError(kind="factory", message=message, hint=hint))
+
+
+def _is_planner(value: Any) -> bool:
+    return not isinstance(value, type) and is_planner(value)
 
 
 def _is_orchestrator(value: Any) -> bool:
@@ -172,7 +187,7 @@ def _is_own(value: Any, module: ModuleType) -> bool:
     """True for a flow, an object with `execute`, or a function that was not imported."""
     if inspect.isfunction(value):
         return value.__module__ == module.__name__
-    return isinstance(value, PenguiFlow) or _is_orchestrator(value)
+    return isinstance(value, PenguiFlow) or _is_planner(value) or _is_orchestrator(value)
 
 
 def _kind_of(value: Any) -> str:

@@ -12,6 +12,7 @@ import pydantic_core
 
 from penguiflow import Message, ModelRegistry, Node, NodePolicy, PenguiFlow, create
 from playground.loader.errors import LoadProblem
+from playground.loader.factories import is_planner
 from playground.loader.inputs import Input, first_annotation, flow_input, function_input, return_annotation
 from playground.loader.offers import Offer, Settings, build, find_registry
 from playground.protocol import CodeError, FlowInfo, NodeInfo
@@ -41,6 +42,10 @@ async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnab
         flow = value
         _refuse_no_entry(flow)
         registry = registry or find_registry(module, flow, offer.attribute)
+        takes = flow_input(flow, registry)
+    elif is_planner(value):
+        info.kind = "planner"
+        flow, registry = value.as_flow()
         takes = flow_input(flow, registry)
     else:
         function = value.execute if not inspect.isfunction(value) else value
