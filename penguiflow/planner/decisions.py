@@ -47,19 +47,29 @@ async def decide(run: PlannerRun, site: CallSite) -> PlannerAction:
         LLMError: the model failed, and `error_recovery` knows no way out.
         RunAborted: an interceptor decided so.
     """
-    told = len(run.notes)
-    action = await with_recovery(run, site, lambda: _decided(run, site))
-    del run.notes[:told]  # what was injected meanwhile stays for the next prompt
+    seen = _Seen()
+    action = await with_recovery(run, site, lambda: _decided(run, site, seen))
+    del run.notes[: seen.notes]
     return action
 
 
-async def _decided(run: PlannerRun, site: CallSite) -> PlannerAction:
+class _Seen:
+    """How many of the run's notes stood in a prompt; what was injected meanwhile is for the next one."""
+
+    notes = 0
+
+
+async def _decided(run: PlannerRun, site: CallSite, seen: _Seen) -> PlannerAction:
     mode = mode_of(run)
-    messages = await fit(run, site, build_messages(run))
+    messages = build_messages(run)
+    seen.notes = len(run.notes)
+    messages = await fit(run, site, messages)
     stream = AnswerStream(run, mode) if run.settings.stream_final_response and run.events.listening else None
     replies: list[ReadAction | str] = []
     repair: LLMMessage | None = None
     for attempt in range(max(1, run.settings.repair_attempts)):
+        messages.extend(LLMMessage.of("system", note) for note in run.notes[seen.notes :])
+        seen.notes = len(run.notes)
         request = decision_request(run, mode, messages if repair is None else [*messages, repair])
         response = await ask_model(
             run,

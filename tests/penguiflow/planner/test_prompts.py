@@ -12,11 +12,14 @@ from pydantic import BaseModel, Field
 
 from penguiflow import Node
 from penguiflow.catalog import ToolInputExample, build_catalog, tool
+from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.llm.types import ImagePart, ToolCallPart, ToolResultPart
 from penguiflow.planner import ReactPlanner, ToolExamplesConfig, prompts
 from penguiflow.planner.kept import _kept
 from penguiflow.registry import ModelRegistry
+from penguiflow.state.models import SteeringEventType
+from penguiflow.steering import SteeringEvent, SteeringInbox
 
 
 class Query(BaseModel):
@@ -160,6 +163,61 @@ async def test_pictures_go_with_the_query(kit: Any) -> None:
     picture = ImagePart(b"png", "image/png")
     await kit.planner_of(search, model=model).run("q", input_parts=[picture])
     assert list(model.requests[0].messages[-1].parts)[1:] == [picture]
+
+
+class Injects:
+    """Puts a message into the prompt that follows the first call of the model."""
+
+    done = False
+
+    async def __call__(self, checkpoint: Checkpoint) -> Decision:
+        if checkpoint.kind == "before_llm" and not self.done:
+            self.done = True
+            return Decision.inject("Think of fish.")
+        return Decision.proceed
+
+
+@pytest.mark.parametrize("first", ["a call", "a repair"])
+async def test_what_is_injected_stands_in_the_next_prompt_alone(kit: Any, first: str) -> None:
+    script = ["Hm."] if first == "a repair" else []
+    model = ScriptedModel([*script, kit.call("search", query="x"), kit.call("search", query="y"), kit.answer("a")])
+    await kit.planner_of(search, model=model, interceptors=[Injects()]).run("q")
+    seen = [sum(message.text == "Think of fish." for message in request.messages) for request in model.requests]
+    assert seen == [0, 1, *[0] * (len(seen) - 2)]
+
+
+async def test_steering_is_told_after_the_steps(kit: Any) -> None:
+    inbox = SteeringInbox()
+
+    async def look(args: Query, ctx: Any) -> Found:
+        payload = {"text": "Only birds."}
+        event = SteeringEvent(
+            session_id="s", task_id="t", event_type=SteeringEventType.USER_MESSAGE, payload=payload, source="user"
+        )
+        await inbox.push(event)
+        return Found(title="x")
+
+    look.__annotations__ = {"args": Query, "return": Found}
+    model = ScriptedModel([kit.call("look", query="x"), kit.answer("a"), kit.answer("b")])
+    await kit.planner_of(look, model=model).run("q", steering=inbox)
+    last = model.requests[1].messages[-1]
+    assert last.role == "user"
+    assert last.text.startswith("Steering input: ")
+    assert "Only birds." in last.text
+
+
+async def test_what_was_said_at_a_resume_is_told(kit: Any) -> None:
+    async def ask(args: Query, ctx: Any) -> Found:
+        await ctx.pause("await_input", {"what": "which?"})
+        return Found(title="never")
+
+    ask.__annotations__ = {"args": Query, "return": Found}
+    model = ScriptedModel([kit.call("ask", query="x"), kit.answer("a")])
+    planner = kit.planner_of(ask, model=model)
+    paused = await planner.run("q")
+    await planner.resume(paused.resume_token, "the blue one")
+    assert model.requests[1].messages[-1].text == "Resume input: the blue one"
+    assert '"pause":"await_input"' in model.requests[1].messages[-2].text
 
 
 @pytest.mark.parametrize(
