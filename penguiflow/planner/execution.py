@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_json
 
 from penguiflow.artifacts import ArtifactRef
 from penguiflow.failures import InterceptorFailed, NodeTimeout, text_of
@@ -333,4 +333,4 @@ def _result_json(outcome: ToolOutcome) -> str:
         value = {"error": outcome.error, "failure": outcome.failure}
     elif outcome.pause is not None:
         value = {"pause": outcome.pause.reason, "payload": outcome.pause.payload}
-    return to_json(to_jsonable_python(value, fallback=str), fallback=str).decode()
+    return to_json(value, fallback=str).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ __all__ = ["Observed", "observe"]
 _MAX_ITEMS = 20
 """Of a list that is cut."""
 _SOURCE_FIELDS = frozenset(Source.model_fields)
+_LEAF = (str, int, float, bytes, NoneType)
 
 
 @dataclass(slots=True)
@@ -122,14 +124,13 @@ def _sources_of(value: Any, found: list[dict[str, Any]]) -> None:
                 source.setdefault("title", str(source.get("url")))
                 found.append(Source.model_validate(source, strict=False).model_dump(mode="json", exclude_none=True))
         if markers.nested:
-            for name in type(value).model_fields:
-                _sources_of(getattr(value, name), found)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _sources_of(each, found)
-    elif isinstance(value, dict):
-        for each in value.values():
-            _sources_of(each, found)
+            for each in vars(value).values():
+                if not isinstance(each, _LEAF):
+                    _sources_of(each, found)
+    elif isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            if not isinstance(each, _LEAF):
+                _sources_of(each, found)
 
 
 async def _clamp(

@@ -70,7 +70,18 @@ _DEFAULT = ArgPolicy(frozenset({AUTO_STR_SENTINEL, *_PLACEHOLDERS}), None, rejec
 
 def placeholder_paths(args: Mapping[str, Any], placeholders: frozenset[str]) -> dict[str, str]:
     """The placeholders by where they stand: `query`, `filter.name`, `ids[0]`."""
-    return dict(_paths(args, "", placeholders))
+    return dict(_paths(args, "", placeholders)) if _has(args, placeholders) else {}
+
+
+def _has(value: Any, placeholders: frozenset[str]) -> bool:
+    """Whether there is a placeholder: most arguments have none, and need no paths."""
+    if isinstance(value, str):
+        return value.strip().lower() in placeholders
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return any(_has(each, placeholders) for each in value)
 
 
 def _paths(value: Any, path: str, placeholders: frozenset[str]) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,8 @@ class TrajectoryStep:
         """As JSON has it; the action in its earlier form, which older readers know."""
         data: dict[str, Any] = {"action": dump_action_legacy(self.action)}
         for name in _STEP_FIELDS:
-            data[name] = to_jsonable_python(getattr(self, name), fallback=str)
+            value = getattr(self, name)
+            data[name] = None if value is None else to_jsonable_python(value, fallback=str)
         return data
 
     def serialise_for_llm(self) -> Any:
