@@ -18,8 +18,8 @@ from playground.project import Project
 from playground.protocol import CodeError, ModuleInfo
 
 NO_FLOW_HINT = (
-    "A module offers a flow, a planner, a function build_flow() that returns one, or an object with `async def execute`; "
-    "name an async function as `path.py:function`."
+    "A module offers a flow, a planner, a function build_flow() that returns one, or an object with "
+    "`async def execute`; name an async function as `path.py:function`."
 )
 
 
