@@ -141,6 +141,19 @@ class CallSite:
             return None
         return await self.call("checkpoint", name, request, ask, about=about)
 
+    async def aside(self, name: str, perform: Callable[[], Any] | None) -> None:
+        """Do what nothing depends on that comes later, if there is anything to do. It is recorded as a call.
+
+        A replay does not do it, and does not mind whether there was anything to do when it was recorded.
+        """
+        if self.context is not None and self.scope is not None:
+            if has_answer(self.context, "record", name, [], self.scope):
+                perform = _nobody
+            elif self.context._trace is not None and self.context._trace.tape is not None:
+                perform = perform if self.context._trace.tape.live else None
+        if perform is not None:
+            await self.call("record", name, [], perform)
+
     def now(self) -> float:
         """Unix seconds; a replay sees the recorded ones."""
         if self.context is None or self.scope is None:

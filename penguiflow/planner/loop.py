@@ -72,7 +72,7 @@ async def _conclude(run: PlannerRun) -> None:
         payload = run.result.payload
         answer = payload.get("raw_answer") if isinstance(payload, Mapping) else None
         await run.memory.add_turn(run, answer if isinstance(answer, str) else to_json(payload).decode())
-    if run.settings.state_store is not None:
+    if run.settings.state_store is not None or run.site.recorded:
         from penguiflow.planner.persistence import persist
 
         await persist(run)

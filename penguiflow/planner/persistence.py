@@ -23,15 +23,15 @@ PERSIST_TIMEOUT_S = 30.0
 async def persist(run: PlannerRun) -> None:
     """Give the store the run's trajectory and its events, in order. Fails only in the log.
 
-    A store that does not take them, and a run without a trace id, are left as they are. A replay writes nothing.
+    A store that does not take them, and a run without a trace id, are left as they are. A replay writes nothing, and
+    is the same with another store and without one.
     """
     store: Any = run.settings.state_store
     trace_id = run.trace_id
     events = run.events.kept or []
     takes_events = bool(events) and callable(getattr(store, "save_planner_event", None))
     takes_trajectory = callable(getattr(store, "save_trajectory", None))
-    if trace_id is None or not (takes_events or takes_trajectory):
-        return
+    wanted = trace_id is not None and (takes_events or takes_trajectory)
 
     async def save() -> dict[str, Any]:
         async with asyncio.timeout(PERSIST_TIMEOUT_S):
@@ -45,7 +45,7 @@ async def persist(run: PlannerRun) -> None:
         return {"steps": len(run.trajectory.steps), "events": len(events) if takes_events else 0}
 
     try:
-        await run.site.call("record", "planner.persist", [], save)
+        await run.site.aside("planner.persist", save if wanted else None)
     except TraceCancelled:
         raise
     except Exception:  # whatever a store raises: the run is over, and its result is good
