@@ -27,9 +27,10 @@ from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import PortInUse, Prestarted, prestart
 from playground.supervisor.supervisor import Supervisor
 
-CONNECT_TRIES = 20
+CONNECT_S = 30.0
+"""How long a worker that serves may take to answer."""
 RETRY_S = 0.05
-LOADING_S = 10.0
+LOADING_S = 30.0
 """How long a run waits for a load that may bring its flow."""
 MAX_TRACES = 10_000
 """Traces whose newest event is remembered."""
@@ -158,7 +159,8 @@ class LiveSource:
         connection = Connection(
             self._supervisor.url, self._supervisor.token, on_data=lambda data: self._receive(data, number)
         )
-        for _ in range(CONNECT_TRIES):
+        limit = time.monotonic() + CONNECT_S
+        while time.monotonic() < limit:
             try:
                 await connection.open()
             except ConnectionLost:

@@ -48,6 +48,8 @@ from playground.supervisor.spawn import listen, python_path
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_PRINTED_BYTES = 4 * 1024 * 1024
 """Of printed lines that wait for a reader; then the flow waits too."""
+DYING_S = 10.0
+"""How long a worker whose connection is lost may take to die."""
 MAX_LOADS = 20
 """Workers that may die of an import before loading is given up."""
 
@@ -353,7 +355,7 @@ class HostSession:
         """A connection that is lost means a worker that is dead, or will be soon."""
         assert self._worker is not None
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(DYING_S):
                 await self._worker.ended.wait()
         except TimeoutError:
             return HostDied(str(error), exit_code=None, signal=None, stderr="", interrupted=[])

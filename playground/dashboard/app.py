@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 
 from playground.dashboard import keys
 from playground.dashboard.bars import KeyBar, StatusBar
-from playground.dashboard.control import Control
+from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
 from playground.dashboard.frames import Frames
@@ -34,6 +34,7 @@ from playground.dashboard.views.tree import TreeView
 if TYPE_CHECKING:
     from textual.command import Provider
     from textual.widgets import Input
+    from textual.worker import Worker
 
     from playground.sources import Source
 
@@ -150,7 +151,7 @@ class DashboardApp(App[int]):
 
     def _after_paint(self) -> None:
         self.frames.start()
-        self._spawn(self._open_source(), "source")
+        self._spawn(self._open_source, "source")
 
     async def _open_source(self) -> None:
         given = self._given
@@ -171,8 +172,9 @@ class DashboardApp(App[int]):
         if source is not None:
             await source.stop()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], group: str) -> object:
-        return self.run_worker(work, group=group, exit_on_error=False)
+    def _spawn(self, work: Work, group: str) -> object:
+        worker: Worker[None] = self.run_worker(work, group=group, exit_on_error=False)
+        return worker
 
     def say(self, message: str, severity: str = "information") -> None:
         """Tell people once; without markup, for the text may be anybody's."""

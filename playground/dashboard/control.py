@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from playground.dashboard.model import Workspace
 from playground.dashboard.trace import TraceModel
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from playground.protocol import FlowInfo
     from playground.sources import Source
 
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 PAGE = 2000
 """Events read from the store at a time."""
 YIELD_EVERY = 400
@@ -28,7 +30,7 @@ class Control:
         self,
         workspace: Workspace,
         *,
-        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+        spawn: Callable[[Work, str], object],
         notify: Callable[[str, str], None],
         show: Callable[[TraceModel | None, bool], None],
     ) -> None:
@@ -44,13 +46,14 @@ class Control:
         self.refused: Callable[[FlowInfo, Any, str, list[dict[str, Any]]], None] = lambda *_: None
         """Called when the host would not start a run: flow, input, message, details by field."""
 
-    def _start(self, work: Coroutine[Any, Any, None], group: str) -> None:
-        self._spawn(self._guarded(work, group), group)
+    def _start(self, work: Work, group: str) -> None:
+        # An app that ends just then does not begin it, and nobody may miss that.
+        self._spawn(partial(self._guarded, work, group), group)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None], group: str) -> None:
+    async def _guarded(self, work: Work, group: str) -> None:
         # Boundary to the host and the store: whatever goes wrong there, the screen goes on and says so.
         try:
-            await work
+            await work()
         except Exception as error:
             if _is_of_the_store(error):
                 self._store_fails(group, str(error))
@@ -81,7 +84,7 @@ class Control:
                 "nothing can be run here: this is a recorded trace" if self.source else "not ready yet", "warning"
             )
             return
-        self._start(self._run(self.source, flow, value, extra), "run")
+        self._start(partial(self._run, self.source, flow, value, extra), "run")
 
     async def _run(self, source: Source, flow: FlowInfo, value: Any, extra: dict[str, Any] | None) -> None:
         from playground.protocol import Run
@@ -99,7 +102,7 @@ class Control:
     def cancel(self, trace_id: str) -> None:
         """Cancel a run."""
         if self.source is not None:
-            self._start(self._cancel(self.source, trace_id), "cancel")
+            self._start(partial(self._cancel, self.source, trace_id), "cancel")
 
     async def _cancel(self, source: Source, trace_id: str) -> None:
         found = await source.cancel(trace_id)
@@ -108,12 +111,12 @@ class Control:
     def reload(self) -> None:
         """Load the project's code again."""
         if self.source is not None:
-            self._start(self.source.reload(), "reload")
+            self._start(self.source.reload, "reload")
 
     def refresh_runs(self, text: str | None = None) -> None:
         """Ask the store for runs of this and earlier days."""
         if self.source is not None:
-            self._start(self._refresh_runs(self.source, text), "runs")
+            self._start(partial(self._refresh_runs, self.source, text), "runs")
 
     async def _refresh_runs(self, source: Source, text: str | None) -> None:
         from penguiflow.state.traces import TraceQuery
@@ -137,7 +140,7 @@ class Control:
         if trace is not None:
             self._show(trace, False)
         elif self.source is not None and trace_id not in self.workspace.loading:
-            self._start(self._load(self.source, trace_id), "load")
+            self._start(partial(self._load, self.source, trace_id), "load")
 
     async def _load(self, source: Source, trace_id: str) -> None:
         # Moving fast through the list must not read every trace on the way.

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from playground.project import Project
     from playground.sources import Source
 
-WAIT_S = 30.0
+WAIT_S = 60.0
+FRAMES_DRAWN = 6
+"""After the last key, before the picture is taken."""
 FAILED, USAGE, NOT_FOUND = 1, 2, 3
 """Exit codes, as all of `pf` has them."""
 
@@ -99,7 +101,8 @@ class Screenshot:
         for key in options.keys:
             await pilot.press(key)
         await pilot.pause()
-        await asyncio.sleep(0.3)
+        drawn = app.frames.count + FRAMES_DRAWN
+        await self._wait(lambda: app.frames.count >= drawn, "the picture")
         app.clear_notifications()
         await pilot.pause()
         try:

@@ -40,7 +40,7 @@ from playground.protocol import (
 )
 
 MAX_CLIENTS = 64
-OPEN_TIMEOUT_S = 5.0
+OPEN_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 0.5
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """How a connection may end: the library asserts states that a transport which breaks just then does not keep to."""

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketE
 
 from playground.protocol import MAX_FRAME_BYTES, BaseFrame, Error, Hello, Subscribe, decode, encode
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 60.0
 CLIENT_NAME = "pf"
 LOST_S = 1.0

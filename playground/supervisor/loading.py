@@ -13,6 +13,8 @@ from playground.supervisor.process import Death, Worker
 EXIT_HINT = "The module ends the process that imports it; look for os._exit, sys.exit in a thread, or native code."
 SILENCE_S = 2.0
 """How much longer than an import may take a worker may say nothing."""
+WARM_UP_S = 120.0
+"""How long a worker may say nothing before its first import: no code of the project runs yet, the machine is slow."""
 STALL_HINT = "Move slow work out of the module's top level, into a node or a function."
 
 
@@ -52,7 +54,8 @@ class LoadGuard:
         """
         self._heard_at = time.monotonic()
         while True:
-            patience_s = self._heard_at + self.timeout_s + SILENCE_S - time.monotonic()
+            limit_s = WARM_UP_S if self._loading is None else self.timeout_s + SILENCE_S
+            patience_s = self._heard_at + limit_s - time.monotonic()
             if patience_s <= 0:
                 self._end(worker, None)
                 return await loaded
