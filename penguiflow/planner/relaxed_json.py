@@ -13,9 +13,10 @@ MAX_DEPTH = 64
 
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 _WORDS = {"True": "true", "False": "false", "None": "null", "undefined": "null", "NaN": "null"}
-_TOKEN = re.compile(
-    r"""
-    (?P<double>"(?:[^"\\]++|\\.)*+")
+_STRICT = r"""(?P<double>"(?:[^"\\]++|\\.)*+")"""
+_LOOSE = r"""(?P<double>"(?:[^"\\]++|\\.|"(?!\s*+[,:}\])]))*+")"""
+"""A string with quotes in it that are not escaped: it ends where something follows that may stand behind a string."""
+_OTHERS = r"""
     |(?P<single>'(?:[^'\\]++|\\.)*+'|\u201c(?:[^\u201d\\]++|\\.)*+\u201d)
     |(?P<open>[{\[(])
     |(?P<close>[}\])])
@@ -24,9 +25,10 @@ _TOKEN = re.compile(
     |(?P<key>[A-Za-z_$][\w$-]*+(?=\s*+:))
     |(?P<word>[A-Za-z_]\w*+)
     |(?P<other>[\s\d.:+-]++|,)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """
+_TOKEN = re.compile(_STRICT + _OTHERS, re.VERBOSE | re.DOTALL)
+_LOOSE_TOKEN = re.compile(_LOOSE + _OTHERS, re.VERBOSE | re.DOTALL)
+_LOOSE_CHARS = 20_000  # it is slow, and what is longer is better said again
 _ESCAPE = re.compile(r"""\\(?:(u[0-9a-fA-F]{4}|["\\/bfnrt])|x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})|(.))|(")""", re.DOTALL)
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _QUOTES = "\"'\u201c"
@@ -63,11 +65,20 @@ def repaired(text: str, start: int, limit: int) -> tuple[Any, int]:
         Truncated: when the text ends in the middle of it.
         ValueError: when it is not to be mended.
     """
+    try:
+        return _mend(text, start, limit, _TOKEN)
+    except Truncated:
+        raise
+    except ValueError:
+        return _mend(text, start, min(limit, _LOOSE_CHARS), _LOOSE_TOKEN)
+
+
+def _mend(text: str, start: int, limit: int, tokens: re.Pattern[str]) -> tuple[Any, int]:
     pieces: list[str] = []
     closers: list[str] = []
     position, stop = start, min(len(text), start + limit)
     while position < stop:
-        token = _TOKEN.match(text, position, stop)
+        token = tokens.match(text, position, stop)
         if token is None:
             if text[position] in _QUOTES and stop == len(text):
                 raise Truncated("a string has no end")

@@ -250,9 +250,9 @@ async def test_the_prompt_is_built_once_for_all_runs(kit: Any) -> None:
     planner = kit.planner_of(search, model=model)
     await planner.run("q")
     kept = _kept[id(planner.settings)][1]
-    before = [entry[3] for entry in kept]
+    before = [entry[-1] for entry in kept]
     await planner.run("other")
-    assert [entry[3] for entry in kept] == before
+    assert [entry[-1] for entry in kept] == before
     assert model.requests[0].messages[0].text == model.requests[1].messages[0].text
     key = id(planner.settings)
     del planner, kept
