@@ -194,7 +194,7 @@ class _Entry:
                 self.answer = trace.tape.answer(self.call)
             except TraceCancelled as stop:
                 # Nothing of the trace may go on, whatever the node's code makes of the exception.
-                context._flow()._cancel(trace, str(stop))
+                context._flow()._cancel(trace, stop.headline)
                 raise
         self.started = perf_counter()
         self.waited = False
@@ -276,7 +276,7 @@ class _Entry:
         # Whoever abandoned the call will do so again.
         await asyncio.sleep(answer.seconds + ABANDONED_GRACE_S)
         stop = self.trace.tape.outlived(self.call)
-        self.context._flow()._cancel(self.trace, str(stop))
+        self.context._flow()._cancel(self.trace, stop.headline)
         raise stop
 
 

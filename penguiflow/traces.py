@@ -38,7 +38,9 @@ class TraceCancelled(Exception):
     """The trace was cancelled."""
 
     def __init__(self, trace_id: str | None) -> None:
-        super().__init__(f"trace cancelled: {trace_id}")
+        self.headline = f"trace cancelled: {trace_id}"
+        """What there is to say in one line."""
+        super().__init__(self.headline)
         self.trace_id = trace_id
 
 

@@ -34,6 +34,7 @@ class CassettePlayer:
 
     def load(self, name: str) -> Cassette:
         """The cassette of this name. Raises `FileNotFoundError` and `CassetteError`."""
+        __tracebackhide__ = True
         from penguiflow.recording.cassette import Cassette
 
         path = self.folder / name
@@ -50,30 +51,42 @@ class CassettePlayer:
         function cannot connect to anything either.
         Raises `ReplayDiverged` where it asks something else than was recorded.
         """
-        return asyncio.run(self.replay_async(flow, name, registry=registry))
+        __tracebackhide__ = True
+        return _undiverged(asyncio.run(_outcome(flow, self.load(name), registry)))
 
     async def replay_async(
         self, flow: PenguiFlow | Callable[[], Any], name: str, *, registry: ModelRegistry | None = None
     ) -> Replay:
         """As `replay`, in the event loop of the test."""
-        from penguiflow.core import PenguiFlow
-        from penguiflow.recording.offline import offline
-        from penguiflow.recording.replay import replay
+        __tracebackhide__ = True
+        return _undiverged(await _outcome(flow, self.load(name), registry))
 
-        cassette = self.load(name)
-        with offline() as guard:
-            made: Any = flow
-            if not isinstance(flow, PenguiFlow):
-                made = flow()
-                if inspect.isawaitable(made):
-                    made = await made
-            if isinstance(made, tuple):
-                made, registry = made
-            outcome = await replay(made, cassette, registry=registry)
-        outcome.blocked, outcome.started = guard.blocked, guard.started
-        if outcome.diverged is not None:
-            raise outcome.diverged
-        return outcome
+
+async def _outcome(flow: PenguiFlow | Callable[[], Any], cassette: Cassette, registry: ModelRegistry | None) -> Replay:
+    """How the replay went."""
+    from penguiflow.core import PenguiFlow
+    from penguiflow.recording.offline import offline
+    from penguiflow.recording.replay import replay
+
+    with offline() as guard:
+        made: Any = flow
+        if not isinstance(flow, PenguiFlow):
+            made = flow()
+            if inspect.isawaitable(made):
+                made = await made
+        if isinstance(made, tuple):
+            made, registry = made
+        outcome = await replay(made, cassette, registry=registry)
+    outcome.blocked, outcome.started = guard.blocked, guard.started
+    return outcome
+
+
+def _undiverged(outcome: Replay) -> Replay:
+    """The outcome. A divergence is told by its place and its diff: the way to it through the runtime helps nobody."""
+    __tracebackhide__ = True
+    if outcome.diverged is not None:
+        raise outcome.diverged.with_traceback(None) from None
+    return outcome
 
 
 @pytest.fixture

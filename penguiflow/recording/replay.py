@@ -97,8 +97,9 @@ class Replay:
 
     def check(self) -> Replay:
         """Raise `ReplayDiverged` for a replay that diverged, and `AssertionError` for one that came out otherwise."""
+        __tracebackhide__ = True  # for pytest, which would show this function
         if self.diverged is not None:
-            raise self.diverged
+            raise self.diverged.with_traceback(None) from None
         if self.blocked:
             places = ", ".join(f"{each.to} ({each.file}:{each.line})" for each in self.blocked)
             raise AssertionError(f"the replay tried to connect to {places}")

@@ -20,7 +20,7 @@ from penguiflow.recording.tape import blur, rename
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import MadeTestOutput
-from playground.cli.replay import deviation, read_cassette, recorded_target, unwatched
+from playground.cli.replay import count_calls, deviation, read_cassette, recorded_target, unwatched
 from playground.cli.stores import reading
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines
@@ -113,13 +113,9 @@ def make_test(options: MakeOptions) -> int:
         console.json(told.model_dump(mode="json", by_alias=True))
     else:
         console.tell(
-            f"{options.out} replays {cassette.trace_id[:12]} with {_count(len(cassette.calls))}: {cassette_file}"
+            f"{options.out} replays {cassette.trace_id[:12]} with {count_calls(len(cassette.calls))}: {cassette_file}"
         )
     return ExitCode.DONE
-
-
-def _count(calls: int) -> str:
-    return "1 call" if calls == 1 else f"{calls} calls"
 
 
 def _test_name(out: Path) -> str:

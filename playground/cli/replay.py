@@ -13,13 +13,13 @@ from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import ReplayOutput, RunOutput
 from playground.cli.run import Runner, RunOptions
-from playground.cli.stores import reading
+from playground.cli.stores import reading, refuse_file
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines, one_line
 from playground.project import find_project, split_attribute
 from playground.protocol import ReplayOrder, ReplayReport, Run
 
-__all__ = ["ReplayOptions", "deviation", "read_cassette", "recorded_target", "replay_trace", "unwatched"]
+__all__ = ["ReplayOptions", "count_calls", "deviation", "read_cassette", "recorded_target", "replay_trace", "unwatched"]
 
 SHOWN = 5
 """Processes that were started, of which there is a line."""
@@ -61,6 +61,7 @@ def recorded_target(cassette: Cassette) -> str:
 
 async def read_cassette(prefix: str) -> Cassette:
     """The cassette of a trace of this project. Raises `Failure` for one that cannot be replayed."""
+    refuse_file(prefix)
     async with reading() as store:
         trace_id = await store.resolve_trace(prefix)
         trace = await store.get_trace(trace_id)
@@ -105,8 +106,8 @@ class _Replayer(Runner):
         if failure is not None:
             self.console.fail(failure)
         self._sum_up(output)
-        calls = f"{report.answered} calls answered from {report.origin[:12]}"
-        self.progress.note(calls + (f", {report.made} made" if report.made else ""), role="dim")
+        answered = f"{count_calls(report.answered)} answered from {report.origin[:12]}"
+        self.progress.note(answered + (f", {report.made} made" if report.made else ""), role="dim")
         if self.interrupted.is_set():
             return ExitCode.INTERRUPTED
         return ExitCode.DONE if failure is None else failure.code
@@ -138,6 +139,11 @@ class _Replayer(Runner):
         )
         self.console.json(told.model_dump(mode="json", by_alias=True))
         self.console.flush()
+
+
+def count_calls(calls: int) -> str:
+    """`1 call`, `2 calls`."""
+    return "1 call" if calls == 1 else f"{calls} calls"
 
 
 def unwatched(report: ReplayReport) -> list[str]:

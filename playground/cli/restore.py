@@ -6,17 +6,15 @@ import asyncio
 import json
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from penguiflow.ids import new_id
-from penguiflow.recording.tracefile import is_trace_file
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import RestoreOutput, RunOutput
 from playground.cli.run import Runner, RunOptions
-from playground.cli.stores import open_trace
+from playground.cli.stores import open_trace, refuse_file
 from playground.cli.targets import check_target
 from playground.dashboard.text import one_line
 from playground.protocol import RestoreOrder, RestoreReport, Run
@@ -87,8 +85,7 @@ def _as_text(name: str) -> Any:
 
 
 async def _find(reference: str) -> TraceSummary:
-    if is_trace_file(Path(reference)):
-        raise Failure(f"{reference} is a file, and a trace goes on in the store", hint=f"`pf import {reference}` first")
+    refuse_file(reference)
     async with open_trace(reference) as (_, trace):
         return trace
 

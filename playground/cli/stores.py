@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,9 +14,10 @@ from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.failures import ExitCode, Failure
+from playground.dashboard.text import one_line
 from playground.project import Project, find_project
 
-__all__ = ["close_abandoned", "events_of", "open_trace", "reading"]
+__all__ = ["close_abandoned", "events_of", "open_trace", "reading", "refuse_file"]
 
 PAGE = 2000
 """Events that are in memory at a time."""
@@ -51,6 +53,14 @@ async def open_trace(reference: str) -> AsyncIterator[tuple[SQLiteStateStore, Tr
         if trace is None:
             raise Failure(f"no trace {reference}", ExitCode.NOT_FOUND)
         yield store, trace
+
+
+def refuse_file(reference: str) -> None:
+    """Raise `Failure` for a trace file, where only a trace of the project will do: what runs is recorded beside it."""
+    if is_trace_file(Path(reference)):
+        name = one_line(shlex.quote(reference))
+        hint = f"`pf import {name}` takes it in, and says its id"
+        raise Failure(f"{one_line(reference)} is a file, and no trace of this project yet", hint=hint)
 
 
 @asynccontextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -109,3 +112,52 @@ async def test_a_cassette_survives_its_file(player: CassettePlayer, tmp_path: Pa
     loaded.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "ask.json").read_bytes()
     assert [call.path for call in loaded.calls] == ["ask[0]/attempt[0]/model[0]"]
+
+
+USER_TEST = """
+    import pytest
+
+    from penguiflow import Message, Node, NodePolicy, create
+
+
+    async def model(prompt):
+        return prompt.upper()
+
+
+    async def ask(message, ctx):
+        return message.model_copy(update={"payload": await ctx.record("model", model, "bye")})
+
+
+    def make():
+        return create(Node(ask, name="ask", policy=NodePolicy(validate="none")).to())
+
+
+    def test_asking(penguiflow_cassette):
+        penguiflow_cassette.replay(make, "ask.json")
+
+
+    def test_nothing(penguiflow_cassette):
+        penguiflow_cassette.replay(make, "none.json")
+"""
+
+
+async def test_a_failed_test_shows_the_diff_and_none_of_our_frames(player: CassettePlayer, tmp_path: Path) -> None:
+    folder = tmp_path / "tests"
+    (folder / "cassettes").mkdir(parents=True)
+    (player.folder / "ask.json").rename(folder / "cassettes" / "ask.json")
+    (folder / "test_asking.py").write_text(dedent(USER_TEST))
+    plugins = ["-p", "penguiflow.recording.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "tests/test_asking.py"]
+    result = await asyncio.to_thread(
+        subprocess.run, command, cwd=tmp_path, text=True, capture_output=True, check=False, timeout=60
+    )
+
+    assert result.returncode == 1, result.stdout + result.stderr
+    lines = [line.removeprefix("E").strip() for line in result.stdout.splitlines() if line.startswith("E ")]
+    assert "the replay diverged at ask[0]/attempt[0]/model[0] (event 5 of the recording)" in lines[0]
+    assert {'-  "hello"', '+  "bye"'} < set(lines)
+    assert "no cassette" in lines[-1]
+    # The frames that are shown are those of the test file.
+    places = [line for line in result.stdout.splitlines() if re.match(r"\S+\.py:\d+: ", line)]
+    assert len(places) == 2
+    assert all(place.startswith("tests/test_asking.py:") for place in places)
