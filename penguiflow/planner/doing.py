@@ -8,14 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from penguiflow.failures import InterceptorFailed
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.arguments import ArgsRefused, prepare_args
 from penguiflow.planner.checkpoints import consult
 from penguiflow.planner.constraints import refusal
-from penguiflow.planner.execution import ToolOutcome, execute
+from penguiflow.planner.execution import ToolOutcome, execute, tool_named
 from penguiflow.planner.finishing import finish
 from penguiflow.planner.legacy import action_of
 from penguiflow.planner.outcomes import FinalPayload, PlannerFinish, PlannerPause
@@ -63,7 +63,7 @@ async def go_on_with(run: PlannerRun, site: CallSite, pending: PendingCall) -> D
     action = PlannerAction.model_validate(pending.action)
     if pending.branch is not None:
         return await _plan(run, site, action, pending)
-    spec = run.specs.get(pending.tool)
+    spec = tool_named(run, pending.tool)
     if spec is None:
         return _error(action, f"the tool '{pending.tool}' that was waiting is gone")
     try:
@@ -71,7 +71,7 @@ async def go_on_with(run: PlannerRun, site: CallSite, pending: PendingCall) -> D
     except ValidationError as error:
         return _error(action, f"the tool '{pending.tool}' that was waiting takes other arguments now: {error}")
     outcome = await execute(run, site, spec, args, call_id=pending.call_id, journal=pending.journal)
-    return await _called(run, site, action, args, pending.call_id, outcome)
+    return await _called(run, site, action, outcome)
 
 
 def _error(action: PlannerAction, text: str, failure: Mapping[str, Any] | None = None) -> Done:
@@ -101,7 +101,7 @@ async def _tool(run: PlannerRun, site: CallSite, action: PlannerAction, number: 
         return _error(action, "the run has no calls of tools left; answer with what is known")
     call_id = f"call_{run.action_seq}_{number}"
     outcome = await execute(run, site, spec, args, call_id=call_id)
-    return await _called(run, site, action, args, call_id, outcome)
+    return await _called(run, site, action, outcome)
 
 
 async def _refused(run: PlannerRun, action: PlannerAction, args: ArgsRefused) -> Done:
@@ -135,15 +135,12 @@ def _alternate(run: PlannerRun, action: PlannerAction) -> tuple[PlannerAction, N
     return None
 
 
-async def _called(
-    run: PlannerRun, site: CallSite, action: PlannerAction, args: BaseModel, call_id: str, outcome: ToolOutcome
-) -> Done:
+async def _called(run: PlannerRun, site: CallSite, action: PlannerAction, outcome: ToolOutcome) -> Done:
     step = TrajectoryStep(
         action, outcome.observation, outcome.llm_observation, outcome.error, outcome.failure, outcome.streams
     )
     if outcome.pause is not None:
-        call = {"tool": action.next_node, "args": args.model_dump(mode="json"), "call_id": call_id}
-        return await _pause(run, site, step, outcome.pause, call)
+        return await _pause(run, site, step, outcome.pause, outcome.called or {})
     if outcome.error is not None:
         run.queued.clear()
         return Done("error", action, step)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from penguiflow.checkpoints import CheckpointKind, Decision
     from penguiflow.planner.run import PlannerRun
 
-__all__ = ["ToolFailed", "ToolOutcome", "apply_response", "execute"]
+__all__ = ["ToolFailed", "ToolOutcome", "apply_response", "execute", "tool_named"]
 
 _NOT_A_FAILURE = (TraceCancelled, SteeringCancelled, LimitReached, PauseSignal)
 
@@ -44,6 +44,8 @@ class ToolOutcome:
     failure: Mapping[str, Any] | None = None
     streams: Mapping[str, list[dict[str, Any]]] | None = None
     pause: PauseSignal | None = None
+    called: Mapping[str, Any] | None = None
+    """Of a call that paused: `{tool, args, call_id}` as it was made, edits included."""
 
 
 class ToolFailed(Exception):
@@ -85,7 +87,7 @@ async def execute(
     """
     call = _Call(run, spec, args, call_id, extra_context, journal)
     asked = bool(run.interceptors) or site.recorded
-    if asked:
+    if asked and journal is None:  # a call that goes on was decided upon when it began
         kind: CheckpointKind = "before_tool" if join is None else "before_join"
         decision = await consult(run, site, kind, spec.name, lambda: {**call.told(), **(join or {})})
         if decision.action == "skip":
@@ -94,6 +96,8 @@ async def execute(
             call.edit(kind, decision)
     while True:
         outcome = await call.made(site)
+        if outcome.pause is not None:
+            outcome.called = call.told()
         if not asked or outcome.pause is not None:
             return outcome
         again = await _decide_after(run, site, call, outcome)
@@ -118,6 +122,11 @@ async def _decide_after(run: PlannerRun, site: CallSite, call: _Call, outcome: T
     if decision.action in ("edit", "skip"):
         return ToolOutcome(decision.value, streams=outcome.streams)
     return None if decision.action == "retry" else outcome
+
+
+def tool_named(run: PlannerRun, name: str) -> NodeSpec | None:
+    """A tool by the name that the model knows, or by its own; None when the run has none of it."""
+    return run.specs.get(name) or next((each for each in run.specs.values() if each.name == name), None)
 
 
 class _Call:
@@ -152,8 +161,7 @@ class _Call:
             args = value["args"]
             wanted = value.get("tool", self.spec.name)
             if wanted != self.spec.name:
-                found = self.run.specs.get(wanted)
-                found = found or next((each for each in self.run.specs.values() if each.name == wanted), None)
+                found = tool_named(self.run, wanted)
                 if found is None:
                     raise InterceptorFailed(f"what an interceptor gave at {kind} names no tool: {wanted!r}")
                 self.spec = found

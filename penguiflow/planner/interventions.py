@@ -112,7 +112,7 @@ def _edit_memory(run: PlannerRun, memory: MemorySession, value: Any) -> None:
     before = dict(memory.context())
     after = {} if value is None else {MEMORY_KEY: value}
     memory.take(after)
-    about = {"of": memory.key, "before": Payload(before), "after": Payload(after), "by": "caller"}
+    about = {"of": memory.key, "change": "edited", "before": Payload(before), "after": Payload(after), "by": "caller"}
     run.site.event("memory.changed", memory.key, about)
 
 

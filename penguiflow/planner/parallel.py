@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from penguiflow.observer import Payload
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.bounds import end_tasks
-from penguiflow.planner.execution import ToolOutcome, execute
+from penguiflow.planner.execution import ToolOutcome, execute, tool_named
 from penguiflow.planner.signals import AskSignal, PauseSignal
 
 if TYPE_CHECKING:
@@ -98,13 +98,7 @@ async def run_plan(
             result.streams.setdefault(stream, []).extend(pieces)
         if outcome.pause is None:
             continue
-        begun = _begun(branch, pending, before)
-        about = {
-            "branch": branch.number,
-            "tool": branch.node,
-            "args": branch.args.model_dump(mode="json") if begun is None else begun["args"],
-            "call_id": _call_id(run, branch.number) if begun is None else begun["call_id"],
-        }
+        about = {**(outcome.called or {}), "branch": branch.number}
         if result.pause is None:
             result.pause, result.paused = outcome.pause, about
         elif isinstance(outcome.pause, AskSignal):
@@ -119,9 +113,7 @@ async def run_plan(
         joined, made = await _joined(run, site, join, entries, pending)
         if made is not None and made.pause is not None:
             result.pause = made.pause
-            again = pending if pending is not None and pending.branch == JOIN else None
-            call_id = _call_id(run, JOIN) if again is None else again.call_id
-            result.paused = {"branch": JOIN, "tool": join.node, "args": join.args, "call_id": call_id}
+            result.paused = {**(made.called or {}), "branch": JOIN}
     if result.pause is not None:
         finished = [_kept(number, entry, shown) for number, entry in sorted(done.items()) if "pause" not in entry]
         result.paused["done"] = [*finished, *waiting]
@@ -135,9 +127,10 @@ async def run_plan(
 def _begun(
     branch: _Branch, pending: PendingCall | None, before: Mapping[int, Mapping[str, Any]]
 ) -> Mapping[str, Any] | None:
-    """What a branch is to go on with: `{args, call_id, journal}`; None when it has not begun."""
+    """What a branch is to go on with: `{tool, args, call_id, journal}`; None when it has not begun."""
     if pending is not None and pending.branch == branch.number:
-        return {"args": pending.args, "call_id": pending.call_id, "journal": pending.journal}
+        about = {"tool": pending.tool, "args": pending.args, "call_id": pending.call_id}
+        return {**about, "journal": pending.journal}
     entry = before.get(branch.number)
     return entry if entry is not None and "journal" in entry else None
 
@@ -222,13 +215,14 @@ async def _all(work: Sequence[Coroutine[Any, Any, ToolOutcome]]) -> list[ToolOut
 async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, begun: Mapping[str, Any] | None) -> ToolOutcome:
     about = {"node": branch.node, "args": Payload(branch.given)} if site.recorded else None
     place = site.open("branch", branch.node, about, ordinal=branch.number)
-    args = branch.args if begun is None else branch.spec.args_model.model_validate(begun["args"])
+    spec = branch.spec if begun is None else tool_named(run, begun["tool"]) or branch.spec
+    args = branch.args if begun is None else spec.args_model.model_validate(begun["args"])
     status = "cancelled"
     try:
         outcome = await execute(
             run,
             place,
-            branch.spec,
+            spec,
             args,
             call_id=_call_id(run, branch.number) if begun is None else begun["call_id"],
             journal=None if begun is None else begun["journal"],
@@ -316,7 +310,6 @@ async def _joined(
     finally:
         place.close(status, {"came": len(entries)})
     about["args"] = args.model_dump(mode="json")
-    join.args = about["args"]
     if outcome.error is not None:
         about["error"] = outcome.error
         if outcome.failure is not None:

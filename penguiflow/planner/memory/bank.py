@@ -78,6 +78,11 @@ class MemoryBank:
             self._forget()
         return found
 
+    async def flush(self) -> None:
+        """Return when none of those that are held summarizes in the background any more."""
+        for memory in list(self._memories.values()):
+            await memory.flush()
+
     async def refreshed(self, key: str) -> ShortTermMemory | None:
         """The same, as the store has it now. Raises what the store raises."""
         memory: Any = self.of(key)
@@ -121,10 +126,11 @@ class MemoryBank:
         return summarizer_of(provider, self.config)
 
     def _forget(self) -> None:
-        """Let go of the one that was not used for the longest time; one that is summarizing goes on by itself."""
-        oldest = next((key for key in self._memories if key != self._bound), None)
-        if oldest is not None:
-            del self._memories[oldest]
+        """Let go of the one that was not used for the longest time, of one that is summarizing last of all."""
+        others = [key for key in list(self._memories)[:-1] if key != self._bound]
+        idle = (key for key in others if not getattr(self._memories[key], "busy", False))
+        if others:
+            del self._memories[next(idle, others[0])]
 
 
 def _keeps(store: Any) -> bool:

@@ -10,13 +10,20 @@ from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from penguiflow.callsite import CallSite
+from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.planner import PlannerFinish, PlannerPause
-from penguiflow.planner.asking import MAX_ANSWERS, Journal
+from penguiflow.planner.asking import MAX_ANSWERS, Journal, ask_human, given_answer
+from penguiflow.planner.requests import Resumption
+from penguiflow.planner.signals import AskSignal
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.frontier import frontier
 from penguiflow.recording.replay import replay
@@ -247,6 +254,33 @@ async def test_in_several_branches_and_the_join(kit: Any, store: Any) -> None:
     assert sorted(world.did) == ["one 1", "one 2", "one 3", "one 9"]
 
 
+@pytest.mark.parametrize("planned", [False, True])
+async def test_what_was_decided_about_a_call_is_not_decided_again(kit: Any, store: Any, planned: bool) -> None:
+    decided: list[Any] = []
+
+    async def other(at: Checkpoint) -> Decision | None:
+        if at.kind != "before_tool" or at.payload["tool"] != "quick":
+            return None
+        decided.append(at.payload["args"])
+        return Decision.edit({"tool": "one", "args": {"n": at.payload["args"]["n"] + 1}})
+
+    world = World(kit)
+    step = kit.call("quick", n=1)
+    script = [kit.plan(step, kit.call("quick", n=5)) if planned else step, kit.answer("done")]
+    planner = world.planner(*script, state_store=store, interceptors=[other])
+    first = paused(await planner.run("what"))
+    assert first.payload["prompt"] == "what of 2?"
+    # Nobody who would edit it is there any more.
+    planner = planner.fork() if store is None else world.planner(kit.answer("done"), state_store=store)
+    outcome = await planner.resume(first.resume_token, "two")
+    if planned:
+        assert paused(outcome).payload["prompt"] == "what of 6?"
+        outcome = await planner.resume(outcome.resume_token, "six")
+    assert '"two"' in json.dumps(observation(outcome))
+    assert sorted(world.did) == (["one 2", "one 6"] if planned else ["one 2"])
+    assert decided == ([{"n": 1}, {"n": 5}] if planned else [{"n": 1}])
+
+
 async def test_what_a_call_raised_is_raised_again(kit: Any) -> None:
     calls: list[int] = []
 
@@ -311,8 +345,6 @@ async def test_an_answer_is_not_given_to_another_question(kit: Any) -> None:
 
 
 async def test_a_journal_is_plain_data() -> None:
-    from penguiflow.callsite import CallSite
-
     site, journal = CallSite(), Journal()
     assert await journal.record(site, "a", lambda: 1) == 1
     assert await journal.record(site, "a", lambda: 2) == 2
@@ -329,8 +361,6 @@ async def test_a_journal_is_plain_data() -> None:
 
 
 async def test_one_that_was_under_way_is_made_again() -> None:
-    from penguiflow.callsite import CallSite
-
     site, journal, started = CallSite(), Journal(), asyncio.Event()
 
     async def never() -> None:
@@ -393,6 +423,50 @@ async def test_a_resumed_run_is_replayed_and_goes_on_from_anywhere(kit: Any, tmp
         assert observation(results[0])["text"] == "three"
     assert world.did == did
     await store.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["record a", "record b", "now", "random", "ask"]), max_size=10))
+def test_however_often_it_pauses_a_tool_comes_to_the_same(program: list[str]) -> None:
+    did: list[str] = []
+
+    def note(what: str) -> int:
+        did.append(what)
+        return len(did)
+
+    async def tool(run: Any, journal: Journal) -> list[Any]:
+        site, told = CallSite(), []
+        for what in program:
+            if what == "now":
+                told.append(journal.now(site))
+            elif what == "random":
+                told.append(journal.random(site).random())
+            elif what == "ask":
+                told.append(await ask_human(run, site, journal, "and now?", int))
+            else:
+                told.append(await journal.record(site, what, note, what))
+        return told
+
+    async def go_on() -> list[Any]:
+        run: Any = SimpleNamespace(on_ask=None, pauses=object)
+        data: dict[str, Any] | None = None
+        for number in range(program.count("ask") + 1):
+            try:
+                return await tool(run, Journal(data))
+            except AskSignal as signal:
+                kept = json.loads(json.dumps(signal.journal))
+                data = given_answer(kept, Resumption(pause="", answer=number))
+        raise AssertionError
+
+    told = asyncio.run(go_on())
+
+    assert did == [what for what in program if what.startswith("record")]
+    by_kind = {kind: [told[place] for place, what in enumerate(program) if what == kind] for kind in set(program)}
+    assert by_kind.get("ask", []) == list(range(program.count("ask")))
+    assert by_kind.get("now", []) == sorted(by_kind.get("now", []))
+    assert len(set(by_kind.get("random", []))) == program.count("random")
+    records = [told[place] for place, what in enumerate(program) if what.startswith("record")]
+    assert records == list(range(1, len(records) + 1))
 
 
 PROGRAM = """

@@ -250,8 +250,7 @@ async def test_the_planner_s_model_summarizes_in_the_background(kit: Any) -> Non
     await talk.run("b")
     assert names(await kept(store)) == ["ask-a", "ask-b"]
     may_go.set()
-    memory = talk.planner.memories().of("t:u:s")
-    await memory.flush()
+    await talk.planner.memories().flush()
     state = await kept(store)
     assert (state.summary, names(state)) == ("They said a.", ["ask-b"])
     assert "told-a" in asked[0]
