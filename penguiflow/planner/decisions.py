@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from penguiflow.planner.native import build_native_tools, mode_of, read_native
 from penguiflow.planner.prompts.messages import build_messages
 from penguiflow.planner.prompts.texts import render_repair_message
 from penguiflow.planner.recovery import with_recovery
+from penguiflow.planner.relaxed_json import string_inside
 from penguiflow.planner.summaries import fit
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ ACTION_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 _ANSWER_CHARS = 1000  # of a reply that could not be read and is given as the answer
-_ANSWER = re.compile(r'"(?:raw_answer|answer)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)', re.DOTALL)
+_ANSWER = re.compile(
+    r""""(?:raw_answer|answer)"\s*+:\s*+"((?:[^"\\]++|\\.|"(?!\s*+(?:[}\]]|,\s*+")))*+)""", re.DOTALL
+)  # quotes in it need not be escaped: it ends where the object goes on
 _NODE = re.compile(r'"next_node"\s*+:\s*+"([^"\\]{1,128})"')
 _KEPT_EXTRAS = 10
 
@@ -173,19 +175,10 @@ def _salvaged(replies: list[ReadAction | str]) -> PlannerAction:
     args: dict[str, Any] = {}
     if text:
         found = _ANSWER.search(text)
-        answer = _decoded(found[1]) if found else text.strip()[:_ANSWER_CHARS]
+        answer = string_inside(found[1]) if found else text.strip()[:_ANSWER_CHARS]
         args = {"answer": answer or text.strip()[:_ANSWER_CHARS]}
     args["warnings"] = ["the reply of the model could not be read as an action"]
     return PlannerAction(next_node=FINAL_RESPONSE, args=args, raw_llm_response=text)
-
-
-def _decoded(text: str) -> str:
-    """The inside of a JSON string, which may lack its end."""
-    try:
-        value = json.loads(f'"{text}"', strict=False)
-    except ValueError:
-        return text
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else text
 
 
 def _tell_repair(run: PlannerRun, site: CallSite, attempt: int, problem: str, text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "Truncated", "close", "decode_at", "repaired", "without_surrogates"]
+__all__ = ["MAX_DEPTH", "Truncated", "close", "decode_at", "repaired", "string_inside", "without_surrogates"]
 
 MAX_DEPTH = 64
 """Of lists and objects in each other: what is deeper is no reply that anything could be done with."""
@@ -70,7 +70,10 @@ def repaired(text: str, start: int, limit: int) -> tuple[Any, int]:
     except Truncated:
         raise
     except ValueError:
-        return _mend(text, start, min(limit, _LOOSE_CHARS), _LOOSE_TOKEN)
+        try:
+            return _mend(text, start, min(limit, _LOOSE_CHARS), _LOOSE_TOKEN)
+        except Truncated as error:
+            raise ValueError(str(error)) from None
 
 
 def _mend(text: str, start: int, limit: int, tokens: re.Pattern[str]) -> tuple[Any, int]:
@@ -120,6 +123,16 @@ def close(text: str) -> str | None:
     return text + "".join(reversed(closers)) if closers else None
 
 
+def string_inside(text: str) -> str:
+    """The text that stands for this between quotes; quotes in it need not be escaped, its end may be missing."""
+    text = text[:-1] if (len(text) - len(text.rstrip("\\"))) % 2 else text
+    try:
+        value = json.loads(f'"{_ESCAPE.sub(_escape, text)}"', strict=False)
+    except ValueError:
+        return text
+    return without_surrogates(value) if isinstance(value, str) else text
+
+
 def without_surrogates(text: str) -> str:
     """The text as UTF-8 can have it: halves of pairs are put together, or are replaced when they are alone."""
     try:
@@ -130,9 +143,7 @@ def without_surrogates(text: str) -> str:
 
 
 def _mended(kind: str, part: str) -> str:
-    if kind == "double":
-        return '"' + _ESCAPE.sub(_escape, part[1:-1]) + '"'
-    if kind == "single":
+    if kind in ("double", "single"):
         return '"' + _ESCAPE.sub(_escape, part[1:-1]) + '"'
     if kind == "key":
         return json.dumps(part)
