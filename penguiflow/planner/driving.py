@@ -239,10 +239,9 @@ async def drive(planner: ReactPlanner, request: PlannerRequest, live: LiveParts,
 
 def flow_of(planner: ReactPlanner, live: LiveParts | None = None) -> PenguiFlow:
     """A flow of one node that takes a `PlannerRequest` and gives the result of its run."""
-    parts = live or LiveParts()
 
     async def plan(request: PlannerRequest, ctx: Context) -> Any:
-        return await drive(planner, request, parts, ctx)
+        return await drive(planner, request, live or LiveParts(), ctx)
 
     policy = NodePolicy(validate="in", max_concurrency=_AT_ONCE)
     return create(Node(plan, name=planner.settings.name, policy=policy).to())
@@ -259,13 +258,15 @@ async def recorded(
     planner: ReactPlanner, request: PlannerRequest, live: LiveParts, recorder: Any
 ) -> tuple[Outcome, str]:
     """A run in a trace of its own, and the id of that. Raises what the run raised."""
-    flow = flow_of(planner, live)
-    flow.run(registry=registry_of(planner), recorder=recorder)
-    given = None if request.tool_context is None else request.tool_context.get("trace_id")
+    about = request.tool_context or {}
+    given, session = about.get("trace_id"), about.get("session_id")
     trace_id = new_id() if given is None else str(given)
-    session = (request.tool_context or {}).get("session_id")
     if session is not None and hasattr(recorder, "annotate"):
         recorder.annotate(trace_id, {"session": str(session)})
+    if given is not None and hasattr(recorder, "prepare"):
+        await recorder.prepare(trace_id)  # there may have been a run of that name before
+    flow = flow_of(planner, live)
+    flow.run(registry=registry_of(planner), recorder=recorder)
     try:
         outcome: Outcome = await flow.call(request, trace_id=trace_id)
     except FlowError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from penguiflow.llm.errors import LLMAuthError
 from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.planner import PlannerFinish, ReactPlanner, ToolPolicy, extend_tool_catalog
 from penguiflow.state.models import SteeringEventType
+from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.steering import SteeringCancelled, SteeringEvent, SteeringInbox
 
 
@@ -364,6 +366,21 @@ async def test_a_recorded_run_has_the_trace_and_the_session_that_it_is_given(kit
     assert finish.metadata["trace_id"] == "mine"
     starts = {event.trace_id: event.data.get("session") for event in log.events if event.kind == "trace.start"}
     assert starts == {"mine": "s", other.metadata["trace_id"]: None}
+
+
+async def test_runs_of_one_trace_id_follow_each_other_in_the_store(kit: Any, tmp_path: Path) -> None:
+    store = SQLiteStateStore(tmp_path / "state.db")
+    planner = kit.planner_of(double, script=[kit.answer("x")] * 2, state_store=store)
+
+    for _ in range(2):
+        finish = await planner.run("x", tool_context={"trace_id": "mine"})
+        assert finish.metadata["trace_id"] == "mine"
+    await store.flush()
+    events = await store.load_events("mine")
+    await store.close()
+
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert [event.epoch for event in events if event.kind == "planner.start"] == [0, 1]
 
 
 async def test_a_planner_is_a_flow(kit: Any) -> None:
