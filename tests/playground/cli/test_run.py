@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -58,6 +59,10 @@ SOURCE = """
     registry = ModelRegistry()
     registry.register("obey", Order, Order)
 """
+
+
+DEADLINES = ["0.3", "5", "60"]
+"""On a busy machine the first ones may be over before the node begins."""
 
 
 @pytest.fixture
@@ -165,7 +170,7 @@ def test_what_a_function_gives_back_is_no_flow_unless_it_says_so(pf: Capture, pr
 
     assert pf("run", "made.py:plainly", "-q", "--no-store") == 0
     assert pf.out == "3\n"
-    assert pf("run", "made.py:hidden", "--no-store") == 1
+    assert pf("run", "made.py:hidden", "--no-store") == 1, pf.err
     assert "annotate the function `-> PenguiFlow`" in pf.err
 
 
@@ -275,36 +280,44 @@ def test_a_result_that_does_not_fit_is_shown_at_its_function(pf: Capture, target
 
 
 def test_a_deadline_that_blocking_code_cannot_keep(pf: Capture, target: str) -> None:
-    begun = time.monotonic()
-
-    assert pf("run", target, "--input", '{"do": "block"}', "--timeout", "0.3", "--json") == 1
-
-    assert time.monotonic() - begun < 20
+    for timeout in DEADLINES:
+        assert pf("run", target, "--input", '{"do": "block"}', "--timeout", timeout, "--json") == 1
+        assert pf.result.error is not None
+        assert (pf.result.status, pf.result.error["code"]) == ("timeout", "DEADLINE_EXCEEDED")
+        if pf.result.error["node_name"] is not None:
+            break
     assert pf.result.error is not None
-    assert (pf.result.status, pf.result.error["code"]) == ("timeout", "DEADLINE_EXCEEDED")
     assert pf.result.error["node_name"] == "obey"
     assert pf("inspect", "last") == 0
     assert "running" not in pf.out
     assert pf("traces", "--json") == 0
     (trace,) = TracesOutput.model_validate_json(pf.out).traces
     assert trace.duration_s is not None
-    assert trace.duration_s > 0.3
+    assert trace.duration_s > float(timeout)
 
 
-def test_a_deadline_that_ends_a_node(pf: Capture, target: str) -> None:
-    assert pf("run", target, "--input", '{"do": "wait"}', "--timeout", "0.2", "--json") == 1
+def test_a_deadline_that_ends_a_node(pf: Capture, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("playground.cli.run.DEADLINE_GRACE_S", 60.0)
+    for timeout in DEADLINES:
+        order = json.dumps({"do": "wait", "begun": str(tmp_path / "begun")})
+        assert pf("run", target, "--input", order, "--timeout", timeout, "--json") == 1
+        assert (pf.result.status, pf.result.output) == ("timeout", None)
+        if (tmp_path / "begun").exists():
+            break
 
-    message = "no answer within 0.2 s (--timeout)"
-    assert (pf.result.status, pf.result.output) == ("timeout", None)
+    message = f"no answer within {timeout} s (--timeout)"
     assert pf.result.error == {"code": "DEADLINE_EXCEEDED", "message": message, "node_name": "obey"}
     assert f"pf: the flow timed out in obey: DEADLINE_EXCEEDED: {message}\n" in pf.err
 
 
-def test_a_deadline_of_the_flow_gives_its_answer(pf: Capture, target: str) -> None:
+def test_a_deadline_of_the_flow_gives_its_answer(pf: Capture, target: str, tmp_path: Path) -> None:
     source = Path(target)
-    source.write_text(source.read_text() + '\n__flow__ = {"defaults": {"deadline_s": 0.2}}\n')
-
-    assert pf("run", target, "--input", '{"do": "wait"}', "--json") == 1
+    text = source.read_text()
+    for deadline_s in DEADLINES:
+        source.write_text(f'{text}\n__flow__ = {{"defaults": {{"deadline_s": {deadline_s}}}}}\n')
+        assert pf("run", target, "--input", json.dumps({"do": "wait", "begun": str(tmp_path / "begun")}), "--json") == 1
+        if (tmp_path / "begun").exists():
+            break
 
     assert (pf.result.status, pf.result.error) == ("timeout", None)
     assert pf.result.output["text"] == "Deadline exceeded"
@@ -312,11 +325,13 @@ def test_a_deadline_of_the_flow_gives_its_answer(pf: Capture, target: str) -> No
 
 
 @pytest.mark.parametrize("do", ["wait", "block"])
-def test_an_interrupt(do: str, pf: Capture, target: str, tmp_path: Path) -> None:
+def test_an_interrupt(do: str, pf: Capture, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if do == "wait":
+        monkeypatch.setattr("playground.cli.run.CANCEL_GRACE_S", 60.0)
     begun = tmp_path / "begun"
 
     def interrupt() -> None:
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while not begun.exists() and time.monotonic() < limit:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)

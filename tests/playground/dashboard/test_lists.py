@@ -58,7 +58,7 @@ async def test_code_that_breaks_in_a_helper_names_the_helper(open_desk: OpenDesk
         desk.source.inbox.modules = changed
         await desk.until(lambda: "▲ triage flows/prompts.py:1 " in desk.text(), "the mark")
         assert "flows/triage.py ▲ syntax error in flows/prompts.py:1" in desk.text().splitlines()[0]
-        assert "✖ broken:12" in desk.text()
+        await desk.until(lambda: "✖ broken:12" in desk.text(), "the text")
         await desk.pilot.resize_terminal(100, 40)
         await desk.until(lambda: "▲ triage …s/prompts.py:1" in desk.text(), "the narrow mark")
 
@@ -75,7 +75,7 @@ async def test_a_run_that_nothing_happens_in_says_what_it_waits_for(open_desk: O
         waiting.node("route", first)
         desk.source.inbox.events.extend(waiting.events[sent:])
         await desk.until(lambda: "waiting for" not in desk.text(), "the node")
-        assert "● route" in desk.text()
+        await desk.until(lambda: "● route" in desk.text(), "the text")
 
 
 async def test_runs_of_other_processes_come_in_behind_an_open_form(
@@ -86,7 +86,7 @@ async def test_runs_of_other_processes_come_in_behind_an_open_form(
         await desk.until(lambda: "number of the ticket" in desk.text(), "the form")
         source.add_past(triage("4" * 32, ts=1_780_000_100.0))
         await desk.until(lambda: "✔ 4444" in desk.text(), "the other run")
-        assert "number of the ticket" in desk.text()
+        await desk.until(lambda: "number of the ticket" in desk.text(), "the text")
 
 
 async def test_a_run_of_another_process_is_followed_in_the_store(
@@ -121,7 +121,7 @@ async def test_what_is_still_being_read_is_not_said_to_run(
         await desk.until(lambda: len(desk.app.run_rows) == 2, "the runs")
         await desk.press("2", "enter")
         await desk.until(lambda: "◌ technical" in desk.text(), "the first page")
-        assert "loading…" in desk.text()
+        await desk.until(lambda: "loading…" in desk.text(), "the text")
         assert "● technical" not in desk.text()
         # Another run is wanted before its end: it is read anew when it is asked for again.
         desk.app.control.select("4" * 32)
@@ -139,9 +139,9 @@ async def test_empty_panes_say_what_to_do_in_full(open_desk: OpenDesk, source: A
         hint = [line[2:22].strip() for line in desk.text().splitlines()]
         assert "Put one in flows/, or name a file:" in " ".join(hint)
         await desk.press("4", "z")
-        assert "what is selected is shown here." in desk.text()
+        await desk.until(lambda: "what is selected is shown here." in desk.text(), "the text")
         await desk.press("z", "3")
-        assert "on a run shows it." in desk.text()
+        await desk.until(lambda: "on a run shows it." in desk.text(), "the text")
 
 
 def test_paths_keep_their_end() -> None:

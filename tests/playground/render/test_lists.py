@@ -49,11 +49,11 @@ def test_events(one: TraceEvent, line: str) -> None:
 
 def test_a_huge_payload_is_one_short_line() -> None:
     one = event("message.enqueued", payload={"type": "builtins:list", "value": ["x" * 1000] * 50_000})
-    begun = time.perf_counter()
+    begun = time.thread_time()
 
     assert cells(event_line(one, width=80)) == 80
     assert cells(event_line(one)) <= 400
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def summary(trace_id: str, **fields: Any) -> TraceSummary:
