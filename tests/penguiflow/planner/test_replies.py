@@ -19,7 +19,10 @@ from pydantic import BaseModel
 from penguiflow.llm.scripted import ScriptedModel, ScriptedReply
 from penguiflow.llm.types import ToolCallPart
 from penguiflow.planner import PlannerFinish, ReactPlanner
+from penguiflow.planner.events import PlannerEvent
 from penguiflow.planner.finishing import NO_ANSWER
+from penguiflow.recording.cassette import Cassette
+from penguiflow.recording.replay import replay
 
 CORPUS = {
     path.stem: json.loads(path.read_text()) for path in sorted((Path(__file__).parent / "replies").glob("*.json"))
@@ -125,6 +128,18 @@ async def test_a_model_that_says_nothing_else_comes_to_an_end(name: str, kit: An
         assert finish.payload["raw_answer"] == always["answer"]
     if "warned" in always:
         assert any(always["warned"] in each for each in finish.payload["warnings"])
+
+
+@pytest.mark.parametrize("name", [name for name in CORPUS if "megabyte" not in name and "surrogate" not in name])
+async def test_a_recorded_run_with_such_a_reply_is_replayed(name: str, kit: Any) -> None:
+    log, events = kit.Log(), list[PlannerEvent]()
+    model = ScriptedModel([said(CORPUS[name]), *[FALLBACK] * 4])
+    options: dict[str, Any] = {"stream_final_response": True, "event_callback": events.append}
+    await planner(kit, model, name, recorder=log.recorder(), **options).run("How many?")
+    flow, registry = planner(kit, ScriptedModel(), name).as_flow()
+    (await replay(flow, Cassette.of(log.events), registry=registry)).check()
+    for event in events:
+        json.dumps(event.to_payload(), ensure_ascii=False).encode()
 
 
 @given(st.text(max_size=300))
