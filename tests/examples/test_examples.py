@@ -65,7 +65,7 @@ LINES = {
         "slow: attempt 1 failed (node_timeout)",
         "done: rough",
     ],
-    "mlflow_metrics": ["clean: 3 runs, all under a second: True", "count: 3 runs, all under a second: True"],
+    "mlflow_metrics": ["clean: 3 runs, all under a minute: True", "count: 3 runs, all under a minute: True"],
     "visualizer": [
         '    plan__it_["plan #34;it#34;"]',
         "    think -->|loop| think",

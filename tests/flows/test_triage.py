@@ -71,6 +71,7 @@ async def test_a_knowledge_base_that_is_down_is_asked_again(
     assert recorder.only().status == "ok"
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_slow_ticket_times_out_once(
     run_flow: RunFlow, recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ async def test_a_slow_ticket_times_out_once(
     assert [event.status for event in attempts] == ["timeout", "ok"]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_even_the_slowest_ticket_with_the_most_outages_is_answered(
     run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ async def test_tickets_at_the_same_time_do_not_mix(run_flow: RunFlow) -> None:
         assert outcome.result.attempts == expected
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_the_samples_show_each_case(
     run_flow: RunFlow,
     samples: Callable[[ModuleType], list[Any]],

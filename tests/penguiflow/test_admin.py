@@ -161,7 +161,7 @@ def test_a_reader_that_has_enough() -> None:
 
 def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "penguiflow.admin", "history", "t", "--state-store", "no-colon"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == "error: state store spec must be in the form 'package.module:callable'\n"

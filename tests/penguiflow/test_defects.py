@@ -83,6 +83,7 @@ async def test_d1_a_spent_budget_ends_the_loop_once(
 
 
 @pytest.mark.parametrize("given_up", ["running", "failed"])
+@pytest.mark.usefixtures("virtual_time")
 async def test_d3_a_fetch_that_was_given_up_does_not_block_its_trace(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until, given_up: str
 ) -> None:
@@ -234,6 +235,7 @@ async def test_d16_a_repeated_round_of_a_loop_that_ends_without_an_answer(
     assert await asyncio.wait_for(fetching, 30) is None
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_d22_every_code_is_produced(
     start: Start, make_node: MakeNode, make_message: MakeMessage, event_log: EventLog, until: Until
 ) -> None:

@@ -157,6 +157,7 @@ async def test_an_emit_that_waits_for_its_turn_when_the_flow_stops(
     assert (await flow.fetch(trace_id="t")).payload == 3
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_drain_that_waits_for_results_to_be_fetched_says_so(
     start: Start,
     make_node: MakeNode,
@@ -183,6 +184,7 @@ async def test_a_drain_that_waits_for_results_to_be_fetched_says_so(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_drain_that_is_not_in_time_says_what_it_waited_for(
     start: Start, make_node: MakeNode, make_message: MakeMessage, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -110,6 +110,7 @@ async def test_a_generator_exit_is_a_failure_like_any_other(waits: bool) -> None
     await flow.stop()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_that_was_turned_into_something_else_does_not_touch_the_next_attempt() -> None:
     cancelling: list[int] = []
 

@@ -66,6 +66,7 @@ async def test_a_call_gets_the_error_of_a_trace_made_in_it(
         await flow.call(make_message("x"), timeout=30)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_giving_up_a_call_ends_the_traces_made_in_it(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
 ) -> None:
@@ -133,6 +134,7 @@ async def test_cancel_drops_a_result_that_nobody_fetched(
         assert (await flow.fetch(trace_id="job")).payload == "new"
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_call_may_be_repeated_under_its_name_at_once(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:

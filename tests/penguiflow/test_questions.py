@@ -13,6 +13,8 @@ from penguiflow import Context, FlowError, Message, PenguiFlow, create, join_k
 if TYPE_CHECKING:
     from tests.conftest import MakeMessage, MakeNode, MemoryRecorder, Start, Until
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 class Gates:
     """Messages whose payload begins with "slow" wait until they are let go."""

@@ -353,6 +353,7 @@ async def test_a_cancel_that_fails_is_told(flow_of: Any, event_log: Any, until: 
     assert event_log.of_type("remote_call_cancelled") == []
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timeout_of_the_node_leaves_no_task_running(flow_of: Any, event_log: Any, until: Any) -> None:
     transport = Scripted(asyncio.Event())
     flow = flow_of(remote(transport, policy=NodePolicy(validate="none", timeout_s=0.01)))

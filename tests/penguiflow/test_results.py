@@ -110,6 +110,7 @@ async def test_one_failed_branch_fails_the_call(start: Start, make_node: MakeNod
         await anext(stream)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_call_that_times_out_takes_its_trace_with_it(
     start: Start, make_node: MakeNode, make_message: MakeMessage, recorder: MemoryRecorder, until: Until
 ) -> None:

@@ -119,6 +119,7 @@ async def test_bare_results_keep_their_trace(start: Start, make_node: MakeNode, 
     assert await flow.fetch(trace_id="t1") == 2
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_timed_out_fetch_can_be_repeated(start: Start, make_node: MakeNode, make_message: MakeMessage) -> None:
     gate = asyncio.Event()
 
@@ -177,6 +178,7 @@ async def test_the_error_of_a_trace_reaches_its_fetch(
     assert not flow._table.sinks
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_error_waits_for_the_fetch_that_is_repeated(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
 ) -> None:

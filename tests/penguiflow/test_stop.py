@@ -194,6 +194,7 @@ async def test_a_node_can_stop_its_flow(
     recorder.check()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_cancelled_stop_can_be_repeated(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
 ) -> None:
@@ -329,6 +330,7 @@ async def test_results_of_a_drained_flow_can_still_be_fetched(
     assert [(await flow.fetch()).payload for _ in range(3)] == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_drain_that_takes_too_long_is_given_up(
     start: Start, make_node: MakeNode, make_message: MakeMessage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -345,6 +347,7 @@ async def test_a_drain_that_takes_too_long_is_given_up(
         await caller
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_drain_whose_caller_gives_up_leaves_the_flow_running(
     start: Start, make_node: MakeNode, make_message: MakeMessage
 ) -> None:

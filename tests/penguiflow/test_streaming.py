@@ -198,6 +198,7 @@ async def test_a_failure_reaches_the_reader_after_the_chunks(
     assert seen == ["so far"]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_leaving_early_and_waiting_too_long_cancel_the_trace(
     start: Start, make_node: MakeNode, make_message: MakeMessage, until: Until
 ) -> None:

@@ -67,7 +67,7 @@ def test_every_process_writes_them_alike() -> None:
         code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['show']())"
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run(
-            [sys.executable, "-c", code, __file__], env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code, __file__], env=environment, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stderr
         told.add(done.stdout.replace("<run_path>:", f"{__name__}:"))

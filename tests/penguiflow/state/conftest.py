@@ -16,7 +16,7 @@ from penguiflow.state import SQLiteStateStore
 from penguiflow.state.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[3]
-CHILD_TIMEOUT_S = 60
+CHILD_TIMEOUT_S = 240
 
 
 class OpenStore(Protocol):

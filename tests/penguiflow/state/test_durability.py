@@ -88,7 +88,7 @@ async def test_each_way_to_get_a_result_waits_for_its_events(open_store: Any, mo
             )
             return sum(unpack(data).kinds.count(kind) for (data,) in chunks)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         called = Message(payload="called", headers=Headers(tenant="acme"))
         await flow.call(called)
         assert committed(store.path)[called.trace_id][0] == "ok"
@@ -138,7 +138,7 @@ async def test_a_wait_ends_with_the_commit_and_does_not_linger(
         await kept
         assert committed(store.path)[f"t{number}"] == ("ok", 2)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(one(number) for number in range(64)))
     assert recorder.durable() is None
 
@@ -159,7 +159,7 @@ async def test_one_commit_serves_all_who_wait(open_store: Any, monkeypatch: pyte
     for number in range(64):
         recorder.open(f"t{number}").close("ok")
     waits = [recorder.durable() for _ in range(64)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(wait for wait in waits if wait is not None))
     assert len(waits) == 64
     assert commits == 1
@@ -169,7 +169,7 @@ async def test_savers_that_come_together_share_a_commit(open_store: Any, monkeyp
     monkeypatch.setattr(writer, "LINGER_S", 60.0)
     store = open_store()
     events = [StoredEvent("t", float(number), "k", None, None, {}) for number in range(50)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(store.save_event(event) for event in events))
         for event in events[:5]:
             await store.save_event(event)
@@ -184,7 +184,7 @@ async def test_a_wait_that_is_cancelled_holds_nobody_up(open_store: Any) -> None
     assert isinstance(first, asyncio.Future)
     assert second is not None
     first.cancel()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await second
     assert committed(store.path) == {"t": ("ok", 2)}
 
@@ -194,7 +194,7 @@ async def test_a_full_disk_holds_no_result_up(open_store: Any, caplog: pytest.Lo
     limited = store._writer.submit(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
     await asyncio.wrap_future(limited)
     recorder = Recorder(store=store)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for number in range(3):
             log = recorder.open(f"t{number}")
             log.event("stall", "n", log.root, {"text": "x" * 100_000})
@@ -206,7 +206,7 @@ async def test_a_full_disk_holds_no_result_up(open_store: Any, caplog: pytest.Lo
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "events are not being stored" in caplog.text
     store._writer._connection.execute("PRAGMA max_page_count = 100000").fetchone()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await store.flush()
@@ -224,7 +224,7 @@ async def test_closing_lets_go_who_waits(open_store: Any) -> None:
     kept = recorder.durable()
     assert kept is not None
     await store.close()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await kept
     assert committed(store.path) == {"t": ("ok", 2)}
 
