@@ -218,7 +218,8 @@ class _Reader:
             self.begun[event.span_id] = event
         elif family in CALL_SPANS and moment == "end":
             begun = self.begun.pop(event.span_id, None)
-            if begun is not None and "request" in begun.data:
+            # A process that died was given no answer, and there was none to give.
+            if begun is not None and "request" in begun.data and data.get("status") != "interrupted":
                 around = self.paths.of(begun.parent_id or "")
                 self._call(begun, event, around.path, around.place)
         elif kind == "attempt.end" and data.get("status") in ("timeout", "cancelled"):
