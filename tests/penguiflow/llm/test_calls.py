@@ -96,6 +96,7 @@ async def test_nobody_waits_beyond_the_deadline(waits: list[float]) -> None:
     assert waits == []
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_attempt_ends_at_its_timeout() -> None:
     model = ScriptedModel([forever, "8848 m"])
 
@@ -104,6 +105,7 @@ async def test_an_attempt_ends_at_its_timeout() -> None:
     assert answer.message.text == "8848 m"
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_attempt_ends_at_the_deadline() -> None:
     left = iter([0.01, -0.01])
 

@@ -142,6 +142,7 @@ async def test_it_ends_where_nothing_cools_down(request_of: MakeRequest) -> None
         await ask(provider, request_of(), policy=AskPolicy(backoff_s=0, max_retries=2))
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_one_that_hangs_is_left_for_another(request_of: MakeRequest) -> None:
     async def hang() -> str:
         await asyncio.Event().wait()

@@ -99,6 +99,7 @@ async def test_a_failure_is_an_observation(kit: Any) -> None:
     assert end.data["error"]["file"] == __file__
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_tool_that_hangs_is_cancelled_at_its_timeout(kit: Any) -> None:
     ended = asyncio.Event()
 
@@ -116,6 +117,7 @@ async def test_a_tool_that_hangs_is_cancelled_at_its_timeout(kit: Any) -> None:
     assert ended.is_set()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_tool_that_ignores_its_cancellation_is_left_behind(
     kit: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given, settings
@@ -61,9 +61,9 @@ def test_a_megabyte_is_read_in_the_time_of_some_plain_parses(text: str) -> None:
     def seconds(what: object, count: int) -> float:
         best = float("inf")
         for _ in range(count):
-            began = perf_counter()
+            began = thread_time()
             json.loads(str(what)) if what is plain else read_reply(str(what))
-            best = min(best, perf_counter() - began)
+            best = min(best, thread_time() - began)
         return best
 
     assert seconds(reply, 2) < 400 * seconds(plain, 3)
