@@ -65,6 +65,9 @@ IN_MODULES = {
     "llm.types": """AudioPart CancelToken CompletionResponse Cost ImagePart LLMMessage LLMRequest StreamEvent
         StructuredOutputSpec TextPart ToolCallPart ToolResultPart ToolSpec Usage extract_single_tool_call extract_text
         strip_markdown_fences""",
+    "planner.memory": """ConversationTurn DefaultShortTermMemory MemoryBudget MemoryBudgetExceeded MemoryHealth
+        MemoryIsolation MemoryKey ShortTermMemory ShortTermMemoryArtifacts ShortTermMemoryConfig
+        ShortTermMemoryPersistence ShortTermMemorySerializable TrajectoryDigest default_token_estimator""",
     "steering.steering": "SteeringInbox SteeringEvent sanitize_payload",
     "steering.guard_inbox": "InMemoryGuardInbox SteeringGuardEvent",
 }
