@@ -17,6 +17,7 @@ from penguiflow.current import CURRENT
 from penguiflow.endings import Endings
 from penguiflow.ids import send_id
 from penguiflow.interception import Interception
+from penguiflow.lost_logs import lose_log
 from penguiflow.traces import trace_id_of
 from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
 from penguiflow.validation import is_message, rewrap
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FastPath"]
 
+logger = logging.getLogger("penguiflow.core")
 _new_context = Context.__new__
 
 
@@ -258,6 +260,15 @@ class FastPath(ABC):
             trace.queued += 1
         floe.put((floe, message, payload, trace, message_id))
         return True
+
+    def lose(self, trace: Trace | None, failure: Exception) -> None:
+        """`step` has failed, as only a recorder can make it: what it was at is lost, and its trace ends with that."""
+        if trace is None:
+            logger.error("message_lost", exc_info=failure, extra={"event": "message_lost"})
+            return
+        self.flow._cancel(trace, lose_log(trace, failure))
+        if not trace.ended:
+            self.table.release(trace)
 
     @abstractmethod
     async def activate(

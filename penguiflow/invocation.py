@@ -18,6 +18,7 @@ from penguiflow.current import CURRENT
 from penguiflow.errors import FlowError
 from penguiflow.failures import DeadlinePassed, NodeTimeout, flow_error
 from penguiflow.fast_path import FastPath
+from penguiflow.lost_logs import lose_log
 from penguiflow.node_state import log_changes
 from penguiflow.traces import STUBBORN_GRACE_S, TraceCancelled, trace_status
 from penguiflow.turns import take_turn
@@ -54,14 +55,14 @@ class Invoker(FastPath):
         expiring = is_message(message) and message.deadline_s is not None
         late = expiring and (context._late or message.deadline_s <= time())
         log = None if trace is None else trace.log
-        if trace is not None:
-            self._take(worker, context, trace, late)
         validators = worker.validators
         status = "cancelled"
         error: FlowError | None = None
         attempt = 0
         finished = False
         try:
+            if trace is not None:
+                self._take(worker, context, trace, late)
             if log is not None:
                 await self._ready_to_record()
             while unsent is None:
@@ -206,10 +207,13 @@ class Invoker(FastPath):
     ) -> None:
         """The invocation is over: write that, let the next one have its turn, and count it out of the trace."""
         if log is not None and log is trace.log:
-            if context._keeps:
-                log_changes(context, trace, log)
-            data = None if error is None else {"error": error.to_payload()}
-            log.end("node", worker.port.name, context._span, log.root, status, data)
+            try:
+                if context._keeps:
+                    log_changes(context, trace, log)
+                data = None if error is None else {"error": error.to_payload()}
+                log.end("node", worker.port.name, context._span, log.root, status, data)
+            except Exception as failure:  # the message is done with, whether that is written or not
+                self.flow._cancel(trace, lose_log(trace, failure))
         if context._held is not None:
             self._release_held(context)
         if context._turn is not None:

@@ -13,7 +13,7 @@ from penguiflow.deadlines import Deadlines, deadline_of
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import cancelled_error, held_error
 from penguiflow.ids import new_id
-from penguiflow.joins import end_joins
+from penguiflow.lost_logs import close_log, write
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
@@ -195,8 +195,7 @@ class Trace:
     def passed_over(self, item: Item) -> None:
         """A message of this trace, which is cancelled, leaves its edge for nowhere."""
         if self.log is not None and not self.backlog_logged:
-            about = {"message_id": item[4], "reason": "cancelled"}
-            self.log.event("message.dropped", item[0].name, self.log.root, about)
+            write(self, "message.dropped", item[0].name, {"message_id": item[4], "reason": "cancelled"})
 
     def node_state(self, node_id: str) -> dict[str, Any]:
         """What the node keeps for this trace."""
@@ -391,7 +390,7 @@ class TraceTable:
         if status is None:
             status = "cancelled" if trace.cancelled else "ok" if error is None else trace_status(error)
         if trace.log is not None:
-            self._close_log(trace, trace.log, status, starved)
+            close_log(trace, status, starved)
         if trace.parent is not None:
             self._part(trace)
         elif trace.sink is not None:
@@ -403,14 +402,6 @@ class TraceTable:
             trace.state = trace.logged = trace.streams = trace.suspended = trace.holds = None
         elif self.traces.get(trace.id) is trace:
             del self.traces[trace.id]
-
-    def _close_log(self, trace: Trace, log: TraceLog, status: str, starved: bool) -> None:
-        trace.log = None
-        if trace.joins:
-            end_joins(trace, log, "error" if starved else "cancelled")
-        if trace.cancelled:
-            log.event("cancel.done", "", log.root)
-        log.close(status, None if trace.error is None else {"error": trace.error.to_payload()})
 
     def collected(self, trace: Trace) -> None:
         """One of its results was fetched."""
@@ -430,8 +421,7 @@ class TraceTable:
             trace.cancel_event.set()
             # The next trace of this name is another one.
             self._cancel_events.pop(trace.id, None)
-        if trace.log is not None:
-            trace.log.event("cancel.requested", "", trace.log.root, {"reason": reason})
+        write(trace, "cancel.requested", "", {"reason": reason})
         trace.queued = 0
         trace.parked = 0
         trace.refuse_blocked()

@@ -254,11 +254,16 @@ class Engine:
                         if self.invoker.told:
                             dropped = self.broadcast.event("trace_cancel_drop", Context._of(worker.port), trace)
                             self.broadcast.publish_later(dropped)
-                    elif (rest := step(worker, item)) is not None:
-                        break
-                    elif cancelling() or self.stopping:
-                        broken = True
-                        break
+                    else:
+                        try:
+                            rest = step(worker, item)
+                        except Exception as failure:  # a recorder's: the flow must not stand still for it
+                            self.invoker.lose(trace, failure)
+                        if rest is not None:
+                            break
+                        if cancelling() or self.stopping:
+                            broken = True
+                            break
                     if not items or not handled % BURST:
                         break
             worker.listed = False
