@@ -231,6 +231,7 @@ async def drive(planner: ReactPlanner, request: PlannerRequest, live: LiveParts,
                 step = await anext(made)
                 if live.on_step is not None:
                     await live.on_step(step)
+                    run.told.clear()  # whoever was shown the step may have changed earlier ones
     except RunAborted as stop:
         live.aborted = stop
         raise

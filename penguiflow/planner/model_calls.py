@@ -28,6 +28,7 @@ __all__ = ["ask_model"]
 
 CHARS_PER_TOKEN = 3.5
 BACKOFF_S = 1.0
+_MOST_OLD = 16  # messages that no prompt has any more, beside as many as the last prompt has
 _KINDS: dict[str, CallKind] = {"critique": "reflection", "clarification": "reflection", "summary": "summarizer"}
 """What a call counts as; `main` for all other purposes."""
 
@@ -218,11 +219,17 @@ class _Call:
 
 def _messages(run: PlannerRun, request: LLMRequest) -> tuple[list[dict[str, Any]], int]:
     """The messages as data, and the characters of their texts. Those that the last call had are not made again."""
-    known = run.dumped
-    made = [known.get(id(each)) or (each, dump_message(each), len(each.text)) for each in request.messages]
-    # The messages are kept with it, or another one could come to have the id of one that is gone.
-    run.dumped = {id(each[0]): each for each in made}
-    return [each[1] for each in made], sum(each[2] for each in made)
+    known, data, chars = run.dumped, [], 0
+    for message in request.messages:
+        made = known.get(id(message))
+        if made is None:
+            # The message is kept with it, or another one could come to have its id.
+            made = known[id(message)] = (message, dump_message(message), len(message.text))
+        data.append(made[1])
+        chars += made[2]
+    if len(known) > 2 * len(data) + _MOST_OLD:
+        run.dumped = {id(each): known[id(each)] for each in request.messages}
+    return data, chars
 
 
 def _reply(value: Any) -> CompletionResponse:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penguiflow.planner.constraints import Hints
     from penguiflow.planner.events import PlannerEvents
     from penguiflow.planner.planned import PlannedEdits
+    from penguiflow.planner.prompts.messages import ToldStep
     from penguiflow.planner.protocols import MemorySession, PauseRecord, Pauses
     from penguiflow.planner.requests import PlannerRequest
     from penguiflow.planner.settings import PlannerSettings
@@ -112,8 +113,10 @@ class PlannerRun:
     """Why it is to end, as somebody outside said."""
     today: str | None = None
     """The date that its prompts tell; asked for with the first of them."""
-    told: list[tuple[Any, ...]] = field(default_factory=list)
-    """The messages of past steps, and what they were made of: they are made once."""
+    told: list[ToldStep] = field(default_factory=list)
+    """The messages of past steps, which are made once. Emptied when somebody outside may have changed the steps."""
+    told_system: tuple[str, LLMMessage] | None = None
+    """The static prompt, and the message that it is in."""
     dumped: dict[int, tuple[LLMMessage, dict[str, Any], int]] = field(default_factory=dict)
     """The messages of the last call, as its event tells them, and the characters of each; by the id of the message."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from penguiflow.planner.settings import PlannerSettings
     from penguiflow.planner.trajectory import TrajectoryStep
 
-__all__ = ["build_messages", "build_user_prompt", "render_run", "shortened_messages", "static_prompt"]
+__all__ = ["ToldStep", "build_messages", "build_user_prompt", "render_run", "shortened_messages", "static_prompt"]
 
 _SEPARATE = frozenset({"conversation_memory", "external_memory"})
 """Keys of `llm_context` that have messages of their own."""
@@ -41,6 +41,32 @@ _REMINDERS = (
     ("arg_fill_attempts", render_arg_fill_guidance),
     ("multi_action_replies", render_multi_action_guidance),
 )
+
+
+class ToldStep:
+    """The messages of a step, and what they were made of."""
+
+    __slots__ = ("_parts", "_step", "messages")
+
+    def __init__(self, step: TrajectoryStep, mode: str, messages: Sequence[LLMMessage]) -> None:
+        self._step = step
+        action = step.action
+        self._parts = (mode, action, action.args, step.observation, step.llm_observation, step.error, step.failure)
+        self.messages = messages
+
+    def still_of(self, step: TrajectoryStep, mode: str) -> bool:
+        """Whether they are the messages of this step, as it stands."""
+        if step is not self._step or mode != self._parts[0]:
+            return False
+        _, action, args, observation, shown, error, failure = self._parts
+        return (
+            step.action is action
+            and action.args is args
+            and step.observation is observation
+            and step.llm_observation is shown
+            and step.error is error
+            and step.failure is failure
+        )
 
 
 def build_messages(run: PlannerRun) -> list[LLMMessage]:
@@ -102,11 +128,14 @@ def _before(run: PlannerRun) -> Iterator[LLMMessage]:
     """System prompt, reminders, memories, query."""
     if run.today is None:
         run.today = datetime.fromtimestamp(run.site.now(), UTC).date().isoformat()
-    prompt = static_prompt(run.settings, run.specs, mode_of(run)).replace(_TODAY, run.today, 1)
-    yield LLMMessage.of("system", prompt)
-    reminders = merge_prompt_extras(*(render(run.counters.get(name, 0)) for name, render in _REMINDERS))
-    if reminders is not None:
-        yield LLMMessage.of("system", reminders)
+    prompt = static_prompt(run.settings, run.specs, mode_of(run))
+    if run.told_system is None or run.told_system[0] is not prompt:
+        run.told_system = prompt, LLMMessage.of("system", prompt.replace(_TODAY, run.today, 1))
+    yield run.told_system[1]
+    if run.counters:
+        reminders = merge_prompt_extras(*(render(run.counters.get(name, 0)) for name, render in _REMINDERS))
+        if reminders is not None:
+            yield LLMMessage.of("system", reminders)
     trajectory = run.trajectory
     context = dict(trajectory.llm_context or {})
     if context.get("external_memory"):
@@ -137,23 +166,18 @@ def _steps(run: PlannerRun, steps: Sequence[TrajectoryStep], first: int) -> Iter
     """Each step with what came of it: as JSON, or as calls of tools and their results."""
     mode, told = mode_of(run), run.told
     for place, step in enumerate(steps, first):
-        made_of = (mode, step, step.action, step.observation, step.llm_observation, step.error)
-        if place < len(told) and all(map(_same, told[place][0], made_of)):
-            yield from told[place][1]
+        if place < len(told) and told[place].still_of(step, mode):
+            yield from told[place].messages
             continue
         messages = _prompted_step(step) if mode != "native" else list(_native_step(step, place, _wire_names(run)))
         del told[place:]
         if place == len(told):
-            told.append((made_of, messages))
+            told.append(ToldStep(step, mode, messages))
         yield from messages
 
 
 def _wire_names(run: PlannerRun) -> Mapping[str, str]:
     return kept_for(run.settings, run.specs, "wire_names", lambda: wire_names(run.specs))
-
-
-def _same(one: object, other: object) -> bool:
-    return one is other
 
 
 def _prompted_step(step: TrajectoryStep) -> list[LLMMessage]:

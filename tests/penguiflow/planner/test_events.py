@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from penguiflow import NodePolicy
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.errors import LLMAuthError
+from penguiflow.llm.scripted import ScriptedModel
+from penguiflow.llm.wire import dump_request
 from penguiflow.planner import PlannerPause
 from penguiflow.planner.memory import ShortTermMemoryConfig
 from penguiflow.recording.schema import DATA
@@ -66,6 +68,22 @@ async def test_a_call_of_a_model_is_told_whole(kit: Any) -> None:
     assert call.token_estimate > 0
     assert call.latency_ms >= 0
     assert call.to_payload()["event"] == "llm_call"
+
+
+@pytest.mark.parametrize("mode", ["prompted", "native"])
+async def test_every_call_of_a_model_tells_the_messages_that_it_had(kit: Any, mode: str) -> None:
+    heard: list[Any] = []
+    script = [kit.call("double", n=n) for n in range(30)]
+    script[3:3] = ["no action", kit.call("nobody"), kit.call("double", m=1)]
+    model = ScriptedModel([*script, kit.answer("x")])
+    options: dict[str, Any] = {"tool_call_mode": mode, "max_iters": 40, "event_callback": heard.append}
+    await kit.planner_of(double, model=model, **options).run("why")
+
+    calls = [event for event in heard if event.event_type == "llm_call"]
+    assert len(calls) == len(model.requests) > 3
+    for event, request in zip(calls, model.requests, strict=True):
+        assert event.extra["messages"] == dump_request(request)["messages"]
+        assert event.token_estimate == int(sum(len(each.text) for each in request.messages) / 3.5)
 
 
 async def test_failures_and_pauses_are_told(kit: Any) -> None:

@@ -51,6 +51,24 @@ async def test_steps_come_one_by_one(kit: Any, options: dict[str, Any]) -> None:
     assert ("trace_id" in run.result.metadata) is bool(options)
 
 
+@pytest.mark.parametrize("mode", ["prompted", "native"])
+async def test_earlier_steps_are_told_as_they_are_now(kit: Any, mode: str) -> None:
+    """Also where what a step holds was changed in place, after a prompt had it."""
+    model = ScriptedModel([kit.call("double", n=1), kit.call("double", n=2), kit.call("double", n=3), kit.answer("x")])
+    async with kit.planner_of(double, model=model, tool_call_mode=mode).iter("x") as run:
+        async for step in run:
+            if step.index == 1:
+                run.trajectory.steps[0].observation["n"] = 711
+            if step.index == 2:
+                run.trajectory.steps[0].action.args["n"] = 712
+                run.trajectory.steps[1].observation = {"n": 713}
+
+    asked = [str(request.messages) for request in model.requests]
+    assert ["711" in each for each in asked] == [False, False, True, True]
+    assert ["712" in each for each in asked] == [False, False, False, True]
+    assert ["713" in each for each in asked] == [False, False, False, True]
+
+
 async def test_the_context_is_edited_on_the_way(kit: Any, options: dict[str, Any]) -> None:
     model = ScriptedModel([kit.call("double", n=1), kit.call("double", n=2), kit.answer("x")])
     async with kit.planner_of(double, model=model, **options).iter("x", llm_context={"a": 1, "b": 2}) as run:
