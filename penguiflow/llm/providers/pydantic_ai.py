@@ -6,7 +6,7 @@ The library, which takes a second to load, is imported when a provider is made, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from penguiflow.llm.pricing import cost_of
 from penguiflow.llm.profiles import ModelProfile, get_profile
 from penguiflow.llm.providers.base import Provider
 from penguiflow.llm.providers.endpoints import Wire, endpoint_of
+from penguiflow.llm.providers.keeping import Kept
 from penguiflow.llm.text import Joiner
 from penguiflow.llm.types import (
     CancelToken,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PydanticAIProvider"]
 
-TIMEOUT = 360.0  # seconds
+TIMEOUT = 360.0  # seconds, for a call whose caller sets none
+READ_TIMEOUT = 1200.0  # seconds
+CONNECT_TIMEOUT = 30.0  # seconds
 _DIRECT = "pydantic_ai.direct"
 
 
@@ -43,8 +46,8 @@ class _Connection:
     """What is used on one event loop."""
 
     model: Model
-    keeper: AsyncGenerator[None]
-    """Closes the client when the loop ends, or when nobody needs it any longer."""
+    kept: Kept
+    """Its client."""
 
 
 class PydanticAIProvider(Provider):
@@ -115,7 +118,7 @@ class PydanticAIProvider(Provider):
         """Close the connections of this event loop. A later call opens others."""
         connection = self._connections.pop(asyncio.get_running_loop(), None)
         if connection is not None:
-            await connection.keeper.aclose()
+            await connection.kept.close()
 
     async def _complete(self, request: LLMRequest, timeout: float, listener: _Listener | None) -> CompletionResponse:
         from penguiflow.llm.providers.pydantic_errors import error_of
@@ -164,18 +167,14 @@ class PydanticAIProvider(Provider):
         loop = asyncio.get_running_loop()
         connection = self._connections.get(loop)
         if connection is None:
-            from pydantic_ai.models import create_async_httpx2_client
-
             from penguiflow.llm.providers.pydantic_models import model_for
 
             for ended in [each for each in self._connections if each.is_closed()]:
                 del self._connections[ended]
-            client = (self._client_factory or create_async_httpx2_client)()
-            keeper = _keep(client)
-            connection = _Connection(model_for(self._endpoint, client), keeper)
+            client = (self._client_factory or _client)()
+            connection = _Connection(model_for(self._endpoint, client), Kept(client, self))
             self._connections[loop] = connection
-            # From its first step on, the loop closes the generator when it ends.
-            await anext(keeper)
+            await connection.kept.begin()
         return connection
 
     def _cost(self, response: CompletionResponse) -> Any:
@@ -246,11 +245,12 @@ def _arguments(part: BaseToolCallPart) -> str:
     return part.args_as_json_str() if part.args else ""
 
 
-async def _keep(client: httpx2.AsyncClient) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
+def _client() -> httpx2.AsyncClient:
+    import httpx2
+    from pydantic_ai.models import create_async_httpx2_client
+
+    # Attempts are bounded by `asyncio.timeout`; these are for what hangs below it.
+    return create_async_httpx2_client(timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT, pool=READ_TIMEOUT))
 
 
 def _load(model: str, wire: Wire) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -13,6 +14,9 @@ from penguiflow.llm.types import LLMMessage, LLMRequest
 
 if TYPE_CHECKING:
     from tests.model_server import ModelServer
+
+
+PATIENCE = 120.0  # seconds; longer than any machine is busy
 
 
 class MakeRequest(Protocol):
@@ -35,6 +39,7 @@ async def local_model(openai_server: ModelServer) -> AsyncIterator[Callable[...,
     made: list[PydanticAIProvider] = []
 
     def make(model: str = "openai/local-1", **settings: Any) -> PydanticAIProvider:
+        settings.setdefault("client_factory", lambda: httpx2.AsyncClient(timeout=PATIENCE, limits=httpx2.Limits()))
         made.append(PydanticAIProvider(model, api_key="a-key", base_url=openai_server.url, **settings))
         return made[-1]
 

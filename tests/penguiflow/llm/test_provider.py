@@ -43,6 +43,33 @@ except ImportError as error:
 """
 
 
+ENDS = """
+import asyncio, gc, threading
+from tests.model_server import ModelServer
+from penguiflow.llm.providers import create_provider
+from penguiflow.llm.types import LLMMessage, LLMRequest
+
+server, loop, ready = ModelServer(), asyncio.new_event_loop(), threading.Event()
+
+def serve():
+    loop.run_until_complete(server.start())
+    ready.set()
+    loop.run_forever()
+
+threading.Thread(target=serve, daemon=True).start()
+ready.wait()
+
+async def main():
+    provider = create_provider("openai/local-1", api_key="k", base_url=server.url)
+    request = LLMRequest("any", (LLMMessage.of("user", "Hi"),))
+    await asyncio.gather(*(provider.complete(request) for _ in range(3)))
+
+for _ in range(2):
+    asyncio.run(main())
+    gc.collect()
+"""
+
+
 def python(script: str) -> str:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -51,6 +78,13 @@ def python(script: str) -> str:
 
 def test_the_library_is_loaded_when_a_provider_is_made() -> None:
     python(FRESH)
+
+
+def test_a_program_that_ends_leaves_no_connection_open() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", ENDS], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_missing_extra_is_named() -> None:
