@@ -172,9 +172,8 @@ class MemoryEditor:
         state, config = memory.state, memory.config
         limit = config.budget.total_max_tokens if self._bounded else None
         tokens = memory.estimate_tokens()
-        return MemoryView(
-            key, state.revision, list(state.turns), list(state.pending), state.summary, state.health, tokens, limit
-        )
+        turns, pending = ([replace(turn) for turn in each] for each in (state.turns, state.pending))
+        return MemoryView(key, state.revision, turns, pending, state.summary, state.health, tokens, limit)
 
 
 class RunMemoryEditor:

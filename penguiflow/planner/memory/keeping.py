@@ -49,12 +49,12 @@ class Kept:
         async with self._lock():
             for _ in range(MAX_TRIES):
                 state = await self.load()
-                revision, before = state.revision, state.dump()
+                before = state.copy()
                 result = change(state)
-                if state.dump() == before:
+                if state == before:
                     return result, state
-                state.revision = revision + 1
-                if await self._save(state, revision):
+                state.revision = before.revision + 1
+                if await self._save(state, before.revision):
                     return result, state
         raise MemoryConflict(f"the memory {self._key!r} is being changed all the time")
 

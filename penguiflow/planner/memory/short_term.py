@@ -93,10 +93,9 @@ class DefaultShortTermMemory:
         if self._kept is not None:
             result, self._state = await self._kept.change(change)
             return result
-        before = self._state.dump()
-        state = MemoryState.load(before)
+        state = self._state.copy()
         result = change(state)
-        state.revision += state.dump() != before
+        state.revision += state != self._state
         self._state = state
         return result
 

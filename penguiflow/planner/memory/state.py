@@ -39,6 +39,10 @@ class MemoryState:
     count: int = 0
     """Turns that were ever added."""
 
+    def copy(self) -> MemoryState:
+        """The same again; turns are replaced and never changed, so that both may have them."""
+        return replace(self, turns=list(self.turns), pending=list(self.pending))
+
     def add(self, turn: ConversationTurn, config: ShortTermMemoryConfig) -> bool:
         """Take a turn in, and make room for it; False for a turn that is there already.
 

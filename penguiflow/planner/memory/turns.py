@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -42,8 +42,25 @@ _DIGEST = frozenset(each.name for each in fields(TrajectoryDigest))
 
 def dump_turn(turn: ConversationTurn) -> dict[str, Any]:
     """As JSON has it."""
-    data: dict[str, Any] = to_jsonable_python(asdict(turn), fallback=str)
-    return data
+    digest = turn.trajectory_digest
+    return {
+        "user_message": turn.user_message,
+        "assistant_response": turn.assistant_response,
+        "trajectory_digest": None if digest is None else _dump_digest(digest),
+        "artifacts_shown": to_jsonable_python(turn.artifacts_shown, fallback=str) if turn.artifacts_shown else {},
+        "artifacts_hidden_refs": list(turn.artifacts_hidden_refs),
+        "ts": turn.ts,
+        "turn_id": turn.turn_id,
+    }
+
+
+def _dump_digest(digest: TrajectoryDigest) -> dict[str, Any]:
+    return {
+        "tools_invoked": list(digest.tools_invoked),
+        "observations_summary": digest.observations_summary,
+        "reasoning_summary": digest.reasoning_summary,
+        "artifacts_refs": list(digest.artifacts_refs),
+    }
 
 
 def load_turn(data: Mapping[str, Any]) -> ConversationTurn:
@@ -62,7 +79,7 @@ def shown_turn(turn: ConversationTurn) -> dict[str, Any]:
     """As a model is shown it."""
     shown: dict[str, Any] = {"user": turn.user_message, "assistant": turn.assistant_response}
     if turn.trajectory_digest is not None:
-        digest = asdict(turn.trajectory_digest)
+        digest = _dump_digest(turn.trajectory_digest)
         shown["trajectory_digest"] = {name: value for name, value in digest.items() if value}
     for name in ("artifacts_shown", "artifacts_hidden_refs"):
         if getattr(turn, name):

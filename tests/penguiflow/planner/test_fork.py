@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.llm.types import LLMRequest
 from penguiflow.planner import PlannerFinish, PlannerPause, ReactPlanner
 from penguiflow.planner.forking import fork_at
-from penguiflow.recording import CannotRestore, TraceEvent, read_frontier
+from penguiflow.recording import CannotRestore, Recorder, TraceEvent, read_frontier
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import replay
-from penguiflow.state import SQLiteStateStore
+from penguiflow.state import InMemoryStateStore, SQLiteStateStore
 
 
 class World:
@@ -265,6 +266,24 @@ async def test_edits_that_do_not_fit(world: World, step: int, path: str, says: s
     outcome = await world.planner.run("what")
     with pytest.raises(CannotRestore, match=says):
         await fork_at(world.planner, trace_of(outcome), step, edits={path: 1})
+
+
+async def test_a_store_in_memory(kit: Any) -> None:
+    store = InMemoryStateStore()
+    world = World(kit, store, recorder=Recorder(store=store))
+    outcome = await world.planner.run("what")
+    world.take()
+    fork = await world.planner.fork_at(trace_of(outcome), 2, edits={"/args/n": 1})
+    assert text_of(fork) == "saw [4, 10, 2]"
+    assert world.take() == ["double 1", "model 3"]
+
+
+async def test_two_forks_at_once(world: World) -> None:
+    outcome = await world.planner.run("what")
+    forks = await asyncio.gather(
+        *(fork_at(world.planner, trace_of(outcome), 2, edits={"/args/n": number}) for number in range(5))
+    )
+    assert [text_of(fork) for fork in forks] == [f"saw [4, 10, {2 * number}]" for number in range(5)]
 
 
 async def test_without_a_store(kit: Any) -> None:
