@@ -238,7 +238,7 @@ async def test_a_trace_is_followed_to_its_end(store: Any, record: Any) -> None:
             found.set()
 
     watching = asyncio.create_task(watch())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await found.wait()
         assert [event.seq for event in seen] == [1]
         for number in range(300):

@@ -105,7 +105,7 @@ async def test_a_timeout_can_be_tried_again() -> None:
         Node(slow_once, policy=NodePolicy(timeout_s=0.02)).to(), interceptors=[at("on_error", Decision.retry)[0]]
     )
     flow.run()
-    assert await flow.call(3, timeout=30) == 3
+    assert await flow.call(3, timeout=60) == 3
     await flow.stop()
 
 
@@ -180,7 +180,7 @@ async def of_orders(decision: Decision, kind: str = "before_node", payload: Any 
     flow = create(node.to(), interceptors=[at(kind, decision, times=9)[0]])
     flow.run(registry=registry, **run)
     try:
-        result = await flow.call(message(Order(items=1) if payload is None else payload), timeout=30)
+        result = await flow.call(message(Order(items=1) if payload is None else payload), timeout=60)
         assert isinstance(result, Message)
         return result
     finally:
@@ -230,7 +230,7 @@ async def test_a_result_that_does_not_fit_can_be_mended(recorder: Any) -> None:
     registry.register("forgets", Order, Order)
     flow = create(Node(forgets).to(), interceptors=[at("on_error", Decision.skip({"items": "4"}))[0]])
     flow.run(registry=registry, recorder=recorder)
-    assert (await flow.call(message(Order(items=1)), timeout=30)).payload == Order(items=4)
+    assert (await flow.call(message(Order(items=1)), timeout=60)).payload == Order(items=4)
     await flow.stop()
     recorder.check()
 
@@ -250,7 +250,7 @@ async def test_every_failure_of_a_node_is_asked_about(failure: BaseException, wa
     interceptor, hits = at("on_error", Decision.skip("mended"))
     flow = create(Node(fails).to(), interceptors=[interceptor])
     flow.run()
-    assert await flow.call(1, timeout=30) == "mended"
+    assert await flow.call(1, timeout=60) == "mended"
     await flow.stop()
     assert [type(hit.payload) for hit in hits] == [type(failure)]
 
@@ -267,13 +267,13 @@ async def test_a_timeout_is_shown_as_a_timeout_error() -> None:
         if checkpoint.kind != "on_error":
             return None
         shown.append(checkpoint.payload)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.sleep(0)
         return Decision.skip("mended")
 
     flow = create(Node(slow, policy=NodePolicy(timeout_s=0.01)).to(), interceptors=[waits_itself])
     flow.run()
-    assert await flow.call(1, timeout=30) == "mended"
+    assert await flow.call(1, timeout=60) == "mended"
     await flow.stop()
     (payload,) = shown
     assert isinstance(payload, TimeoutError)
@@ -291,7 +291,7 @@ async def test_nobody_is_asked_about_a_cancellation_or_a_deadline() -> None:
     flow = create(Node(waits).to(), interceptors=[interceptor])
     flow.run()
     late = Message(payload=1, headers=Headers(tenant="test"), deadline_s=time.time() + 0.05)
-    assert (await flow.call(late, timeout=30)).payload.text == "Deadline exceeded"
+    assert (await flow.call(late, timeout=60)).payload.text == "Deadline exceeded"
     waiting.clear()
     question = message()
     call = asyncio.create_task(flow.call(question))
@@ -320,6 +320,6 @@ async def test_a_result_of_another_trace_reaches_who_waits(kind: str) -> None:
     answer = message("answer")
     flow = create(Adder().node().to(), interceptors=[at(kind, Decision.skip(answer))[0]])
     flow.run()
-    assert await flow.call(1, timeout=30) == answer
+    assert await flow.call(1, timeout=60) == answer
     await flow.stop()
     assert not flow._traces

@@ -39,7 +39,7 @@ async def run_one(node: Node, message: Message) -> tuple[Any, list[FlowEvent]]:
 
     flow = create(node.to(node), middlewares=[listen])
     flow.run()
-    answer = await flow.call(message, timeout=30)
+    answer = await flow.call(message, timeout=60)
     await flow.stop()
     return answer, events
 
@@ -106,7 +106,7 @@ async def test_the_deadline_ends_a_node_that_is_at_it() -> None:
     flow = create(Node(sleeps).to())
     flow.run()
     message = Message(payload="x", headers=Headers(tenant="test"), deadline_s=time.time() + 0.05)
-    answer = await flow.call(message, timeout=30)
+    answer = await flow.call(message, timeout=60)
     assert answer.payload == FinalAnswer(text=DEADLINE_EXCEEDED_TEXT)
     await flow.stop()
 
@@ -150,7 +150,7 @@ async def test_a_node_may_send_to_itself_more_than_its_edge_is_wide() -> None:
     node = Node(multiplies, allow_cycle=True)
     flow = create(node.to(node), queue_maxsize=1)
     flow.run()
-    await flow.call(0, timeout=30)
+    await flow.call(0, timeout=60)
     assert handled == [0, 1, 2, 3, 4, 5]
     await flow.stop()
 

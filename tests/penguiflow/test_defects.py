@@ -104,7 +104,7 @@ async def test_d3_a_fetch_that_was_given_up_does_not_block_its_trace(
         gate.set()
         await until(lambda: not flow._traces)
         assert not await flow.cancel("job")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await flow.emit(make_message("again"), trace_id="job")
         gate.set()
         assert (await flow.fetch(trace_id="job")).payload == "again"
@@ -175,7 +175,7 @@ async def test_d9_messages_that_wait_for_others_wait_at_once(start: Start, make_
         return value
 
     flow = start(create(make_node(meets, max_concurrency=20).to()))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*(flow.call(value) for value in range(20))) == list(range(20))
 
 
@@ -195,7 +195,7 @@ async def test_d16_a_repeated_round_does_not_leave_its_fetch_without_an_answer(
     delivered = await flow.fetch(trace_id="t")
     answers: list[Any] = []
     last = delivered
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not isinstance(delivered.payload, FinalAnswer):
             last = delivered
             await flow.emit(delivered, trace_id="t")
@@ -232,7 +232,7 @@ async def test_d16_a_repeated_round_of_a_loop_that_ends_without_an_answer(
     fetching = asyncio.create_task(flow.fetch(trace_id="t"))
     await asyncio.sleep(0)
     gate.set()
-    assert await asyncio.wait_for(fetching, 30) is None
+    assert await asyncio.wait_for(fetching, 60) is None
 
 
 @pytest.mark.usefixtures("virtual_time")

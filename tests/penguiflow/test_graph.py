@@ -112,5 +112,5 @@ async def test_nodes_of_a_cycle_do_not_wait_for_each_other(start: Start, make_no
     nodes_by_name = {"entry": size - 1, **{str(node.name): number for number, node in enumerate(nodes)}}
     ring = [node.to(nodes[(number + 1) % size]) for number, node in enumerate(nodes)]
     flow = start(create(entry.to(nodes[0]), *ring, queue_maxsize=1, allow_cycles=True))
-    await flow.call(5, timeout=30)
+    await flow.call(5, timeout=60)
     assert handled == sum(4**depth for depth in range(6))

@@ -22,7 +22,7 @@ async def echo(message: Any, ctx: Context) -> Any:
 async def test_an_empty_trace_id_is_an_id() -> None:
     flow = create(Node(echo).to())
     flow.run()
-    assert (await flow.call(Message(payload=1, headers=HEADERS, trace_id=""), timeout=30)).payload == 1
+    assert (await flow.call(Message(payload=1, headers=HEADERS, trace_id=""), timeout=60)).payload == 1
     await flow.stop()
 
 
@@ -91,7 +91,7 @@ async def test_a_caller_is_told_of_a_join_that_never_fills() -> None:
     flow = create(join_k("join", 3).to())
     flow.run()
     with pytest.raises(FlowError, match="1 of 3 messages came"):
-        await flow.call(Message(payload="a", headers=HEADERS), timeout=30)
+        await flow.call(Message(payload="a", headers=HEADERS), timeout=60)
     assert not flow._traces
     await flow.stop()
 
@@ -106,7 +106,7 @@ async def test_a_generator_exit_is_a_failure_like_any_other(waits: bool) -> None
     flow = create(Node(closes).to())
     flow.run()
     with pytest.raises(FlowError, match="GeneratorExit"):
-        await flow.call(1, timeout=30)
+        await flow.call(1, timeout=60)
     await flow.stop()
 
 
@@ -128,7 +128,7 @@ async def test_a_timeout_that_was_turned_into_something_else_does_not_touch_the_
     flow = create(Node(stubborn, policy=NodePolicy(timeout_s=0.01, max_retries=1, backoff_base=0)).to())
     flow.run()
     with pytest.raises(FlowError) as caught:
-        await flow.call(1, timeout=30)
+        await flow.call(1, timeout=60)
     assert cancelling == [0, 0]
     assert caught.value.code == "NODE_EXCEPTION"
     await flow.stop()
@@ -145,7 +145,7 @@ async def test_stop_does_not_wait_for_ever_for_a_listener(monkeypatch: pytest.Mo
     call = asyncio.create_task(flow.call(1))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await flow.stop()
         with pytest.raises(FlowError):
             await call

@@ -120,7 +120,7 @@ def test_ctrl_c_ends_the_loop(make_node: MakeNode, make_message: MakeMessage) ->
     async def main() -> None:
         flow = create(make_node(interrupted).to())
         flow.run()
-        await flow.call(make_message(1), timeout=30)
+        await flow.call(make_message(1), timeout=60)
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
@@ -437,13 +437,13 @@ async def test_a_node_that_ignores_its_end(
         if end == "cancel":
             assert await flow.cancel("t")
         elif end == "stop":
-            await asyncio.wait_for(flow.stop(), 30)
+            await asyncio.wait_for(flow.stop(), 60)
         if end == "deadline":
-            answer = await asyncio.wait_for(asyncio.shield(calling), 30)
+            answer = await asyncio.wait_for(asyncio.shield(calling), 60)
             assert answer.payload.text == "Deadline exceeded"
             return
         with pytest.raises(FlowError) as caught:
-            await asyncio.wait_for(asyncio.shield(calling), 30)
+            await asyncio.wait_for(asyncio.shield(calling), 60)
         assert caught.value.code == ("NODE_TIMEOUT" if end == "timeout" else "TRACE_CANCELLED")
     finally:
         release.set()

@@ -260,7 +260,7 @@ def test_a_flow_runs_on_another_loop_after_stop(make_node: MakeNode, make_messag
 
     async def use(value: int) -> Any:
         flow.run()
-        result = await flow.call(make_message(value), timeout=30)
+        result = await flow.call(make_message(value), timeout=60)
         await flow.stop()
         return result.payload
 

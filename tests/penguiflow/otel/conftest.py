@@ -109,4 +109,4 @@ def collector() -> Iterator[Collector]:
     yield found
     server.shutdown()
     server.server_close()
-    thread.join(timeout=30)
+    thread.join(timeout=60)

@@ -46,7 +46,7 @@ async def run(flow: PenguiFlow, given: Message, *, cancel_in: asyncio.Event | No
     sink = Keep()
     flow.run(recorder=Recorder(sink))
     try:
-        calling = asyncio.ensure_future(flow.call(given, timeout=30))
+        calling = asyncio.ensure_future(flow.call(given, timeout=60))
         if cancel_in is not None:
             await cancel_in.wait()
             await flow.cancel(given.trace_id)

@@ -74,7 +74,7 @@ async def record(sink: Any, flow: PenguiFlow, *payloads: Any, **run: Any) -> tup
     message = Message(payload=payloads[0], headers=Headers(tenant="acme"), meta={"k": 1})
     results = []
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for item in flow.stream(message):
                 results.append(item.payload if isinstance(item, Message) else item)
     except FlowError:
@@ -85,7 +85,7 @@ async def record(sink: Any, flow: PenguiFlow, *payloads: Any, **run: Any) -> tup
 
 
 async def again(flow: PenguiFlow, cassette: Cassette, **options: Any) -> Replay:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await replay(flow, cassette, **options)
 
 
@@ -478,7 +478,7 @@ async def test_a_cancelled_run_is_cancelled_at_the_same_call(sink: Any, world: W
     flow.run(recorder=Recorder(sink, name="asking"))
     message = Message(payload="why", headers=Headers(tenant="acme"))
     call = asyncio.ensure_future(flow.call(message))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await world.begun.wait()
     await flow.cancel(message.trace_id)
     with pytest.raises(FlowError):

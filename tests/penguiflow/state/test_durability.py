@@ -258,7 +258,7 @@ def test_a_loop_that_is_gone_is_passed_over() -> None:
         await asyncio.sleep(0)
         assert not future.done()
         tickets.reached(2)
-        await asyncio.wait_for(future, 30)
+        await asyncio.wait_for(future, 60)
 
     asyncio.run(stay())
     assert len(kicks) == 2

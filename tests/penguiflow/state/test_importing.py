@@ -306,6 +306,6 @@ async def test_what_is_no_file_is_not_waited_for(open_store: OpenStore, tmp_path
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     store = open_store(tmp_path / "target.db")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for path in (pipe, tmp_path, tmp_path / "missing"):
             await refused(store, path)

@@ -41,7 +41,7 @@ async def test_whoever_waits_gets_the_next_one_and_a_cancelled_wait_loses_nothin
     sent = [event(text="1"), event(text="2")]
     for each in sent:
         await inbox.push(each)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*waiters[1:]) == sent
 
 
@@ -109,7 +109,7 @@ async def test_a_paused_task_waits_until_it_may_go_on() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     await inbox.push(event("RESUME"))
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_cancel_ends_a_pause_and_none_comes_after_it() -> None:
@@ -118,9 +118,9 @@ async def test_a_cancel_ends_a_pause_and_none_comes_after_it() -> None:
     waiting = asyncio.create_task(inbox.wait_if_paused())
     await asyncio.sleep(0)
     await inbox.push(event("CANCEL"))
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 60)
     await inbox.push(event("PAUSE"))
-    await asyncio.wait_for(inbox.wait_if_paused(), 30)
+    await asyncio.wait_for(inbox.wait_if_paused(), 60)
 
 
 async def test_payloads_are_cut_on_the_way_in() -> None:

@@ -56,7 +56,7 @@ def receiver() -> Iterator[Received]:
     yield received
     server.shutdown()
     server.server_close()
-    thread.join(timeout=30)
+    thread.join(timeout=60)
 
 
 @pytest.fixture
