@@ -6,7 +6,6 @@ No coroutine waits meanwhile. The tool is called again, and its journal answers 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -50,14 +49,12 @@ class Journal:
         self._random: Random | None = None
         self._asks: list[dict[str, Any]] = []
         self._asked = 0
-        self._seen: Counter[str] = Counter()
         self._given: dict[str, Any] | None = before.get("given")
 
     async def record(self, site: CallSite, name: str, fn: Callable[..., Any], *args: Any) -> Any:
         """`fn(*args)`, once: what it gave, or raised, is given again where it was called before."""
-        ordinal = self._seen[name]
-        self._seen[name] += 1
         mine = self._records.setdefault(name, [])
+        ordinal = len(mine)
         mine.append(None)
         before = (self._told.get("records") or {}).get(name, [])
         if ordinal < len(before) and before[ordinal] is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from penguiflow.planner.memory.config import MemoryConflict
 from penguiflow.planner.memory.state import MemoryState
@@ -19,7 +19,9 @@ MAX_TRIES = 1000
 
 T = TypeVar("T")
 
-_locks: WeakValueDictionary[tuple[int, int, str], asyncio.Lock] = WeakValueDictionary()
+Locks = WeakValueDictionary[tuple[int, str], asyncio.Lock]
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, Locks] = WeakKeyDictionary()
+"""By loop, then by store and key: a lock that was waited for belongs to its loop."""
 
 
 class Kept:
@@ -66,9 +68,6 @@ class Kept:
             return True
 
     def _lock(self) -> asyncio.Lock:
-        where = (id(asyncio.get_running_loop()), id(self._store), self._key)
-        lock = _locks.get(where)
-        if lock is None:
-            lock = _locks[where] = asyncio.Lock()
-        self._held = lock
+        locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+        lock = self._held = locks.setdefault((id(self._store), self._key), asyncio.Lock())
         return lock

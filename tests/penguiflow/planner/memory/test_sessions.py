@@ -400,6 +400,19 @@ async def test_a_turn_is_not_added_twice_when_a_run_goes_on_after_a_crash(kit: A
     assert names(await kept(store)) == ["ask-a"]
 
 
+def test_conversations_go_on_in_one_loop_after_the_other() -> None:
+    store = Plain()
+    bank = MemoryBank(ShortTermMemoryConfig("truncation", MemoryBudget(full_zone_turns=1000)), store=store)
+
+    async def talk(round_: int) -> None:
+        memory: Any = bank.of("t:u:s")
+        await asyncio.gather(*(memory.add_turn(ConversationTurn(f"{round_}-{number}", "a")) for number in range(5)))
+
+    for round_ in range(20):
+        asyncio.run(talk(round_))
+    assert len(store.kept["t:u:s"]["turns"]) == 100
+
+
 def test_a_planner_outlives_its_event_loop(kit: Any) -> None:
     talk = Talk(kit, short_term_memory=ShortTermMemoryConfig("rolling_summary", MemoryBudget(full_zone_turns=0)))
     asyncio.run(talk.run("a"))
