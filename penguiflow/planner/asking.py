@@ -90,6 +90,8 @@ class Journal:
         number = self._asked
         self._asked += 1
         before = self._told.get("asks") or ()
+        if number < len(self._asks):
+            before = self._asks
         known = before[number] if number < len(before) else None
         asked = known["prompt"] if known is not None else self._told.get("open") if number == len(before) else None
         if asked not in (None, prompt):
@@ -104,7 +106,12 @@ class Journal:
 
     def answered(self, prompt: str, answer: Any) -> None:
         """Keep an answer, as JSON."""
-        self._asks.append({"prompt": prompt, "answer": answer})
+        if len(self._asks) < self._asked:
+            self._asks.append({"prompt": prompt, "answer": answer})
+
+    def try_again(self) -> None:
+        """The tool is tried once more: what it asks is asked of the world again, but not of the human."""
+        self._asked = 0
 
     def data(self, prompt: str | None = None) -> dict[str, Any]:
         """What it takes to make the call again; `prompt` is the question that waits for its answer.

@@ -46,7 +46,8 @@ class ToolContext(Protocol):
         """Ask a human, and go on here with the answer, validated by `schema` (a type or a model).
 
         Where nobody is there to answer, the run pauses; when it is resumed, the tool is called again, its recorded
-        calls and earlier answers are given as they were, and this returns the new answer.
+        calls and earlier answers are given as they were, and this returns the new answer. Where somebody is there, the
+        tool's `timeout_s` and the run's deadline go on while they think.
         """
         ...
 

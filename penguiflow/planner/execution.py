@@ -242,6 +242,7 @@ class _Call:
             if attempt >= policy.max_retries or not policy.retries(failed):
                 raise ToolFailed(self._failure(shown), self._text(shown), shown) from failed
             attempt += 1
+            ctx.try_again()
             delay = policy.backoff(attempt)
             about = {"attempt": attempt, "sleep_s": delay, "error": text_of(shown, repr)}
             site.event("node.retry", self.spec.name, about)

@@ -86,6 +86,11 @@ class RunToolContext:
             self._journal = Journal(self._told)
         return self._journal
 
+    def try_again(self) -> None:
+        """The tool is tried once more."""
+        if self._journal is not None:
+            self._journal.try_again()
+
     @property
     def llm_context(self) -> Mapping[str, Any]:
         """What the model is told besides the query. Read-only."""

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from penguiflow import NodePolicy
 from penguiflow.callsite import CallSite
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.planner import PlannerFinish, PlannerPause
@@ -222,6 +223,33 @@ async def test_where_nobody_may_answer_the_tool_fails(kit: Any) -> None:
     planner = world.planner(kit.call("one", n=3), kit.answer("done"), pause_enabled=False)
     outcome = await planner.run("what")
     assert "nobody can answer 'what of 3?'" in outcome.metadata["steps"][0]["error"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_tool_that_is_tried_again_does_not_ask_the_human_again(kit: Any, live: bool) -> None:
+    did: list[str] = []
+
+    async def human(prompt: str, schema: Any) -> str:
+        did.append(prompt)
+        return f"{prompt} yes"
+
+    async def shaky(args: Any, ctx: Any) -> Any:
+        first = await ctx.ask("first?")
+        await ctx.record("try", did.append, "try")
+        if did.count("try") == 1:
+            raise ConnectionError("not now")
+        return kit.Text(text=f"{first} {await ctx.ask('second?')}")
+
+    shaky.__annotations__ = {"args": kit.Number, "return": kit.Text}
+    policies = {"shaky": NodePolicy(max_retries=1, backoff_base=0.0)}
+    planner = kit.planner_of(shaky, script=[kit.call("shaky", n=1), kit.answer("done")], policies=policies)
+    outcome = await planner.run("what", on_ask=human if live else None)
+    for prompt in () if live else ("first?", "second?"):
+        assert paused(outcome).payload["prompt"] == prompt
+        did.append(prompt)
+        outcome = await planner.resume(outcome.resume_token, f"{prompt} yes")
+    assert observation(outcome)["text"] == "first? yes second? yes"
+    assert did == ["first?", "try", "try", "second?"]
 
 
 async def test_in_a_branch_of_a_plan(kit: Any, store: Any) -> None:
