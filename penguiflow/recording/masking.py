@@ -35,6 +35,9 @@ KEYS = (
     "credentials",
 )  # fmt: skip
 """Keys that end like this, in capitals or not, hold a secret: `X-Api-Key`, `accessToken`; not `tokens_used`."""
+HARMLESS = ("resume_token",)
+"""Keys that hold none, although their names say so. The token of a pause is good once, soon expires, and is worth nothing without
+the store; who looks at a paused run has to know it to go on."""
 MIN_CHARS = 8
 """Values of variables that are shorter are no secrets: they would be found everywhere."""
 KEY_FILE = "masking.key"
@@ -95,7 +98,7 @@ class Masker:
         self._environment = os.environ if environment is None else environment
         self._key_file = key_file
         self._key: bytes | None = None
-        self._harmless = {_normal(key) for key in self._rules.harmless}
+        self._harmless = {_normal(key) for key in (*HARMLESS, *self._rules.harmless)}
         self._endings = tuple(_normal(key) for key in self._rules.keys)
         # How the last characters of a key look, in JSON, that is worth a closer look.
         endings = [b"%b" % ending.encode() for key in self._rules.keys for ending in _spellings(f'"{key}'[-_TAIL:])]

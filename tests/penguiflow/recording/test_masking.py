@@ -68,7 +68,7 @@ def test_keys_that_hold_secrets(masker: Masker, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["tokens_used", "max_tokens", "keyboard", "secretary", "key", "duration", "passwords_n"]
+    "key", ["tokens_used", "max_tokens", "keyboard", "secretary", "key", "duration", "passwords_n", "resume_token"]
 )
 def test_keys_that_hold_none(masker: Masker, key: str) -> None:
     assert masked(masker, {key: "v"}) == {key: "v"}
