@@ -59,7 +59,7 @@ planner = make_planner(model_of_environment(research_model()), ProjectMemory())
 
 _READER = {"tenant_id": "demo", "user_id": "reader", "session_id": "first"}
 
-__flow__ = {
+__flow__: dict[str, Any] = {
     "title": "Research agent",
     "defaults": {"tool_context": _READER},
     "samples": [

@@ -53,7 +53,7 @@ def make_planner(model: Any, store: Any, **options: Unpack[PlannerOptions]) -> R
 
 planner = make_planner(model_of_environment(support_model()), ProjectMemory())
 
-__flow__ = {
+__flow__: dict[str, Any] = {
     "title": "Support agent",
     "defaults": {"tool_context": {"session_id": "desk"}},
     "samples": [
