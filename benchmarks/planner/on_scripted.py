@@ -18,6 +18,7 @@ from penguiflow.llm.types import (
     ToolResultPart,
     Usage,
 )
+from penguiflow.recording import EventRecord, Recorder
 
 __all__ = ["WORKLOADS"]
 
@@ -70,4 +71,23 @@ async def quiet(run: Run) -> None:
     await measure(story, planner_of(story, listen=False, llm_client=model, tool_call_mode="native"), events=False)
 
 
-WORKLOADS = {"native": native, "native.long": native_long, "native.quiet": quiet}
+class Counting:
+    """A sink that counts the records."""
+
+    records = 0
+
+    def write(self, record: EventRecord) -> None:
+        """Take one record."""
+        self.records += 1
+
+
+async def recorded(run: Run) -> None:
+    """All that happens is recorded, and written nowhere."""
+    story, log = Story(run), Counting()
+    model, recorder = scripted(story), Recorder(log, name="planner")
+    await measure(story, planner_of(story, llm_client=model, tool_call_mode="native", recorder=recorder))
+    if log.records < 2 * story.steps:
+        raise SkippedWork(f"{log.records} records were made")
+
+
+WORKLOADS = {"native": native, "native.long": native_long, "native.quiet": quiet, "native.recorded": recorded}

@@ -17,6 +17,7 @@ WORKLOADS = {
     "native.long": "40 steps, tool calls",
     "prompted.long": "40 steps, JSON in text",
     "native.quiet": "10 steps, tool calls, nobody listens",
+    "native.recorded": "10 steps, tool calls, recorded",
 }
 AIM = 1 / 3
 _BOUND = ("native", "prompted", "native.long", "prompted.long")

@@ -16,14 +16,14 @@ from benchmarks.runtime import child, document, environments
 from benchmarks.runtime.child import Suite
 from benchmarks.runtime.measure import Run, SkippedWork
 
-STEPS = {"native": 10, "prompted": 10, "native.long": 40, "prompted.long": 40, "native.quiet": 10}
+LONG = ("native.long", "prompted.long")
 
 
 @pytest.mark.parametrize("workload", report.WORKLOADS)
 def test_our_planner_does_what_a_workload_asks_for(workload: str) -> None:
     figures = child.measure("ours", workload, cpu_s=0.0, units=3, suite=PLANNER)
 
-    steps = STEPS[workload]
+    steps = 40 if workload in LONG else 10
     assert figures["calls"] == 2 * steps + 1
     assert figures["step_us"] == pytest.approx(figures["cpu_us"] / steps)
     assert (figures["events"] == 0) is (workload == "native.quiet")
