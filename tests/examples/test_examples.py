@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(file.parent.name for file in EXAMPLES.glob("*/flow.py"))
 
+REFUSED = "arguments of 'quote' do not fit: grams: Input should be greater than 0"
 LINES = {
     "quickstart": ["[metrics] Which metrics do we keep?", "- Latency is in milliseconds."],
     "routing_predicate": [
@@ -79,6 +80,58 @@ LINES = {
         "  because of ValueError('-1 cannot be paid'), after 2 attempts",
         "NODE_TIMEOUT in pay (of this trace: True): Node 'pay' timed out after 0.05s",
     ],
+    "planner_minimal": [
+        "weather {'name': 'Ushuaia'} -> {'celsius': 4, 'sky': 'snow'}",
+        "Yes, it snows: take a coat.",
+    ],
+    "planner_typed_tools": [
+        f"quote {{'country': 'NZ', 'grams': -250}} -> {REFUSED}",
+        "quote {'country': 'NZ', 'grams': 250} -> {'cents': 650, 'days': 9}",
+        "receipt='acme-650' euros=6.5 days=9",
+        "called: quote, quote, book",
+    ],
+    "planner_parallel_join": [
+        "search_docs -> {'source': 'docs', 'lines': 12}",
+        "search_issues -> {'source': 'issues', 'lines': 3}",
+        "merge -> {'text': '12 lines in docs, 3 lines in issues (2 places)'}",
+        "There is more in the documentation.",
+    ],
+    "planner_replan": [
+        "tool_call_result: live",
+        "tool_call_start: archive",
+        "StationDown: call archive for the last reading that is known",
+        "-18.5 degrees, three hours ago.",
+    ],
+    "planner_pause_resume": [
+        "await_input: Buy krill for 250 cents?",
+        "reservation 1 of krill: paid 250 cents",
+        "The krill is yours.",
+        "reserved 1 time",
+    ],
+    "planner_memory_truncation": [
+        "pip: one. Before that: nothing.",
+        "pip: four. Before that: two, three.",
+        "mumble: five. Before that: nothing.",
+    ],
+    "planner_memory_summary": [
+        "I like krill -> I remember: nothing",
+        "summary: My name is Pip; I like krill; I live in Halley",
+        "And now? -> I remember: Pip likes squid now",
+    ],
+    "planner_memory_persistent": [
+        "acme:pip:monday: 1 turn, version 1",
+        "not cleared: it is another version by now",
+        "What do I have? -> You said: I have a blue sled",
+    ],
+    "planner_constraints": [
+        "tools: look_up, refund",
+        "manager: refund -> 'refund' is meant to come after look_up; call it again if that is not possible",
+        "manager: refund -> refunded Pip",
+        "manager: answer_complete, 2 of 2 hops",
+        "guest: refund -> there is no tool 'refund'; there are look_up",
+        "guest: answer_complete, 1 of 2 hops",
+    ],
+    "planner_custom_llm": ["streamed: 5 words.", "5 words.", "2 calls, 0.004 dollars"],
     "trace_cancel": [
         "long: cleaning up",
         "cancelled: True",
@@ -138,4 +191,12 @@ def test_its_readme_says_how_to_run_it(name: str) -> None:
     assert f"uv run python examples/{name}/flow.py" in text
     assert f"uv run pf tui examples/{name}/flow.py" in text
     for link in re.findall(r"\]\((\.\.?/[^)]+)\)", text):
-        assert (EXAMPLES / name / link).exists(), link
+        target, _, anchor = link.partition("#")
+        assert (EXAMPLES / name / target).exists(), link
+        assert not anchor or anchor in anchors(EXAMPLES / name / target), link
+
+
+def anchors(page: Path) -> list[str]:
+    """How the headings of a page are linked to."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,9 @@ PAGES = [
     "CHANGELOG.md",
     *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
 ]
+RUN = ["README.md", "docs/getting-started.md", "docs/planner.md"]
+"""Pages whose programs are run."""
+TIMING = re.compile(r" in [\d.]+s.*$", re.MULTILINE)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -35,6 +40,31 @@ def programs(page: str) -> list[tuple[str, str]]:
     ]
 
 
+def commands(page: str) -> list[str]:
+    """The console blocks of a page."""
+    return [text for language, text in blocks(page) if language == "console"]
+
+
+def name_of(text: str) -> str | None:
+    """The file that a program is to be saved as, if its first line says so."""
+    found = re.match(r"# (\w+\.py)\n", text)
+    return found[1] if found else None
+
+
+def save_named(page: str, folder: Path) -> None:
+    """Save those programs of a page that others import."""
+    for text, _ in programs(page):
+        if name := name_of(text):
+            (folder / name).write_text(text)
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Python, in a folder; a pytest in it has the plugin of penguiflow and no other."""
+    env = {**os.environ, "COLUMNS": "80", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    env["PYTEST_ADDOPTS"] = "-p penguiflow.recording.pytest_plugin -p no:cacheprovider -W error"
+    return subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
 def test_the_first_two_shell_blocks_are_the_two_commands() -> None:
     shell = [text for language, text in blocks("README.md") if language in ("sh", "shell", "bash", "console")]
 
@@ -50,17 +80,30 @@ def test_the_readme_opens_with_a_sentence_a_picture_and_the_commands() -> None:
     assert "docs/images/dashboard.svg" in picture
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
-def test_programs_print_what_the_page_says(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", RUN)
+def test_every_program_says_what_it_prints(page: str) -> None:
     assert programs(page)
     assert len(programs(page)) == sum(language == "python" for language, _ in blocks(page))
-    for text, printed in programs(page):
-        script = tmp_path / "program.py"
-        script.write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout) == (0, printed), done.stderr
+
+
+@pytest.mark.parametrize(("page", "number"), [(page, n) for page in RUN for n in range(len(programs(page)))])
+def test_programs_print_what_the_page_says(page: str, number: int, tmp_path: Path) -> None:
+    text, printed = programs(page)[number]
+    save_named(page, tmp_path)
+    name = name_of(text) or "program.py"
+    (tmp_path / name).write_text(text)
+    command = ["-m", "pytest", "-q", name] if name.startswith("test_") else ["-W", "error", name]
+    done = run(command, tmp_path)
+    assert (done.returncode, TIMING.sub("", done.stdout)) == (0, TIMING.sub("", printed)), done.stderr
+
+
+@pytest.mark.parametrize("number", range(len(commands("docs/planner.md"))))
+def test_commands_of_the_guide_work(number: int, tmp_path: Path) -> None:
+    save_named("docs/planner.md", tmp_path)
+    for line in commands("docs/planner.md")[number].splitlines():
+        command, *arguments = shlex.split(line)
+        done = run(["-m", {"pf": "playground", "pytest": "pytest"}[command], *arguments], tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -69,3 +112,19 @@ def test_links_lead_somewhere(page: str) -> None:
     local = [target for target in targets if not target.startswith(("http://", "https://", "../../actions/"))]
 
     assert [target for target in local if not ((ROOT / page).parent / target).exists()] == []
+
+
+def test_what_was_mended_names_tests_that_there_are() -> None:
+    """`file.py::test_a`, `test_b`: the second one is in the file that was named last."""
+    rows = [row for row in (ROOT / "docs/compatibility.md").read_text().splitlines() if re.match(r"\| [DP]\d+ ", row)]
+    missing: list[str] = []
+    for row in rows:
+        named = re.findall(r"`(?:([\w/.]+\.py)::)?(test_\w+)`", row.rpartition(" | ")[2])
+        assert named, row
+        text = ""
+        for file, test in named:
+            if file:
+                text = (ROOT / "tests/penguiflow" / file).read_text()
+            if f"def {test}(" not in text:
+                missing.append(f"{row[:7]} {file} {test}")
+    assert missing == []
