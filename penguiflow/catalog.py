@@ -81,7 +81,7 @@ class NodeSpec:
         return [example.model_dump() for example in self.examples]
 
     def to_tool_record(self) -> dict[str, Any]:
-        """All of it but the node, with the models as JSON schemas."""
+        """All of it but the node, as JSON: the models as their schemas, of `extra` what is JSON."""
         return {
             "name": self.name,
             "desc": self.desc,
@@ -94,7 +94,7 @@ class NodeSpec:
             "safety_notes": self.safety_notes,
             "args_schema": self.args_model.model_json_schema(),
             "out_schema": self.out_model.model_json_schema(),
-            "extra": dict(self.extra),
+            "extra": {str(key): value for key, value in self.extra.items() if _is_json(value)},
             "examples": self.examples_payload(),
         }
 
@@ -185,6 +185,14 @@ def build_catalog(
             examples=tuple(about.get("examples", ())),
         )
     return list(specs.values())
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _examples(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from penguiflow.llm.errors import LLMError
 from penguiflow.planner.arg_filling import fill_request, give_up, values_of
+from penguiflow.planner.faults import faults_of
 from penguiflow.planner.model_calls import ask_model
 from penguiflow.planner.native import mode_of
 from penguiflow.planner.placeholders import (
@@ -106,7 +107,7 @@ def _candidate(action: PlannerAction, spec: NodeSpec) -> _Candidate | str:
         model = _fits(spec, found[0])
         if model is not None:
             return _Candidate(found[0], model, "autofill", found[1])
-    return render_validation_error(action.next_node, _told(problem))
+    return render_validation_error(action.next_node, faults_of(problem))
 
 
 def _fits(spec: NodeSpec, args: dict[str, Any]) -> BaseModel | None:
@@ -114,12 +115,6 @@ def _fits(spec: NodeSpec, args: dict[str, Any]) -> BaseModel | None:
         return spec.args_model.model_validate(args)
     except Exception:  # a validator of the program's own may raise anything: these arguments are not the ones
         return None
-
-
-def _told(error: ValidationError) -> str:
-    """Each fault with its place, for a model to read."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'args'}: {each['msg']}" for each in faults)
 
 
 async def _rejection(

@@ -23,8 +23,11 @@ class Budgets:
         deadline_s: float | None = None,
         hop_budget: int | None = None,
         limits: UsageLimits | None = None,
+        outer: Budgets | None = None,
     ) -> None:
+        """`outer`: of the run whose tool makes this one; what is used here is used there too, and its limits hold."""
         self._clock = clock
+        self._outer = outer
         self._limits = limits or UsageLimits()
         self.deadline_at = None if deadline_s is None else clock() + deadline_s
         self.hop_budget = hop_budget
@@ -75,12 +78,14 @@ class Budgets:
         """Take one call of a model; False when a limit is reached."""
         if self.exceeded() is not None:
             return False
-        self.calls[kind] += 1
+        self.count_requests(kind, 1)
         return True
 
     def count_requests(self, kind: CallKind, count: int) -> None:
-        """Count calls of a model that were made before: a recording answers them."""
+        """Count calls of a model that are made, or were made before: a recording answers them."""
         self.calls[kind] += count
+        if self._outer is not None:
+            self._outer.count_requests(kind, count)
 
     def reached(self, limit: str) -> None:
         """Note that a call ended, now or in the recording, because of a limit."""
@@ -95,6 +100,29 @@ class Budgets:
             self.unknown_costs += 1
         else:
             self.cost += response.cost.total_cost
+        if self._outer is not None:
+            self._outer.add(response)
+
+    def within(self) -> Budgets:
+        """For one call of a tool: counts what runs that the tool makes use, here and there."""
+        return Budgets(clock=self._clock, outer=self)
+
+    def spent(self) -> dict[str, Any] | None:
+        """What calls of models used, as `count` takes it; None where there were none."""
+        if not self.requests:
+            return None
+        usage = [self.usage.input_tokens, self.usage.output_tokens, self.usage.total_tokens]
+        return {"calls": dict(self.calls), "usage": usage, "cost": self.cost, "unknown_costs": self.unknown_costs}
+
+    def count(self, spent: Mapping[str, Any]) -> None:
+        """Count what a recording says was used."""
+        for kind, calls in spent["calls"].items():
+            self.calls[kind] += calls
+        self.usage += Usage(*spent["usage"])
+        self.cost += spent["cost"]
+        self.unknown_costs += spent["unknown_costs"]
+        if self._outer is not None:
+            self._outer.count(spent)
 
     def exceeded(self) -> str | None:
         """Which limit is reached: `deadline`, `requests`, `tokens`, `cost`; None while the run may go on.
@@ -105,6 +133,8 @@ class Budgets:
             self.deadline_triggered = True
         if self.deadline_triggered:
             return "deadline"
+        if self._outer is not None and (limit_there := self._outer.exceeded()) is not None:
+            return limit_there
         limits, usage = self._limits, self.usage
         if limits.requests is not None and self.requests >= limits.requests:
             return "requests"

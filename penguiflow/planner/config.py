@@ -126,6 +126,8 @@ class ErrorRecoveryConfig:
 class UsageLimits:
     """How much one run may use, parallel branches and every kind of call counted; None: no limit.
 
+    What planners use that its tools run with their `ctx` counts too, but for calls of tools.
+
     A run that has reached a limit ends with `budget_exhausted`, and makes no call beyond it. Tokens and cost are known
     when a call is over: the one that passes the limit is the last.
     """

@@ -26,6 +26,7 @@ from penguiflow.planner.protocols import PauseRecord
 from penguiflow.planner.requests import PlannerRequest
 from penguiflow.planner.run import PlannerRun, RunStep
 from penguiflow.planner.signals import RunAborted
+from penguiflow.planner.tool_context import RunToolContext
 from penguiflow.planner.trajectory import Trajectory, extract_background_results
 from penguiflow.registry import ModelRegistry
 
@@ -116,6 +117,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
             deadline_s=settings.deadline_s,
             hop_budget=settings.hop_budget,
             limits=settings.usage_limits,
+            outer=ctx.budgets if isinstance(ctx, RunToolContext) else None,
         ),
         events=PlannerEvents(settings.time_source, settings.event_callback, keep=_keeps_events(settings.state_store)),
         site=site.open("planner", settings.name, about),

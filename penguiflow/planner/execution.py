@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +15,7 @@ from penguiflow.artifacts import ArtifactRef
 from penguiflow.failures import InterceptorFailed, NodeTimeout, text_of
 from penguiflow.planner.bounds import OutOfTime, bounded
 from penguiflow.planner.checkpoints import consult
+from penguiflow.planner.faults import faults_of
 from penguiflow.planner.observations import Observed, observe
 from penguiflow.planner.outcomes import PlannerPauseReason
 from penguiflow.planner.signals import AskSignal, LimitReached, PauseSignal
@@ -51,10 +52,19 @@ class ToolOutcome:
 class ToolFailed(Exception):
     """A tool failed for good. A recording makes it again from what a failure is told by."""
 
-    def __init__(self, failure: Mapping[str, Any], text: str, cause: BaseException | None = None) -> None:
-        super().__init__(failure, text)
+    def __init__(
+        self,
+        failure: Mapping[str, Any],
+        text: str,
+        spent: Mapping[str, Any] | None = None,
+        *,
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(failure, text, *([] if spent is None else [spent]))
         self.failure = failure
         self.text = text
+        self.spent = spent
+        """What runs of planners within it used."""
         self._described_by = cause or self
         """What a log describes in its place."""
 
@@ -148,6 +158,8 @@ class _Call:
         self.extra_context = extra_context
         self.journal = journal
         self.site: CallSite | None = None
+        self.performed = False
+        """Whether it was made now; else the recording has answered it."""
 
     def told(self) -> dict[str, Any]:
         """The call as it is shown and recorded."""
@@ -184,6 +196,7 @@ class _Call:
             else:
                 response = await self._perform(site)
         except ToolFailed as failed:
+            self._count(failed.spent)
             outcome = ToolOutcome(error=failed.text, failure=failed.failure)
         except LimitReached as reached:
             run.budgets.reached(reached.limit)
@@ -196,6 +209,7 @@ class _Call:
                 raise
             outcome = ToolOutcome(error=self._text(error), failure=self._failure(error))
         else:
+            self._count(response.get("spent"))
             outcome = apply_response(run, self.spec, response)
         if run.events.listening:
             run.events.emit("tool_call_result", result_json=_result_json(outcome), **about)
@@ -204,9 +218,15 @@ class _Call:
     def _inside(self, site: CallSite) -> None:
         self.site = site
 
+    def _count(self, spent: Mapping[str, Any] | None) -> None:
+        """Count what runs within a call used that the recording answers; of one that was made it is counted."""
+        if spent is not None and not self.performed:
+            self.run.budgets.count(spent)
+
     async def _perform(self, site: CallSite) -> dict[str, Any]:
         """The response as it is recorded. Raises `ToolFailed`, and what ends the run."""
         run = self.run
+        self.performed = True
         within = self.site or site
         ctx = RunToolContext(run, self.spec.name, self.call_id, within, self.extra_context, self.journal)
         try:
@@ -236,11 +256,13 @@ class _Call:
                 if task is not None and task.cancelling():
                     raise
                 failed: BaseException = error  # of the tool's own making
+            except BaseExceptionGroup as group:
+                failed = _of_group(group)
             except Exception as error:  # whatever a tool raises is an observation
                 failed = error
             shown = self._shown(failed)
             if attempt >= policy.max_retries or not policy.retries(failed):
-                raise ToolFailed(self._failure(shown), self._text(shown), shown) from failed
+                raise ToolFailed(self._failure(shown), self._text(shown), ctx.spent, cause=shown) from failed
             attempt += 1
             ctx.try_again()
             delay = policy.backoff(attempt)
@@ -280,14 +302,40 @@ class _Call:
 
     def _text(self, error: BaseException) -> str:
         if isinstance(error, ValidationError) and error.title == self.spec.out_model.__name__:
-            return f"tool '{self.spec.name}' gave what is not a {self.spec.out_model.__name__}: {error}"
-        text = text_of(error, str)
+            return f"tool '{self.spec.name}' gave what is not a {self.spec.out_model.__name__}: {_message(error)}"
+        text = _message(error)
         return f"tool '{self.spec.name}' raised {type(error).__name__}{f': {text}' if text else ''}"
 
     def _failure(self, error: BaseException) -> dict[str, Any]:
         suggestion = getattr(error, "suggestion", None) or getattr(error, "remedy", None)
         args = self.told()["args"]
-        return failure_of(self.spec.name, args, type(error).__name__, text_of(error, str), suggestion)
+        return failure_of(self.spec.name, args, type(error).__name__, _message(error), suggestion)
+
+
+def _message(error: BaseException) -> str:
+    return faults_of(error, "the value") if isinstance(error, ValidationError) else text_of(error, str)
+
+
+def _of_group(group: BaseExceptionGroup[BaseException]) -> Exception:
+    """The failure that a tool's own group of tasks tells of.
+
+    Raises what ends or pauses the run, if one of the tasks did that; a pause only where none of the others failed.
+    """
+    signals, rest = group.split(_NOT_A_FAILURE)
+    found = [] if signals is None else sorted(_each(signals), key=lambda each: isinstance(each, PauseSignal))
+    if found and (rest is None or not isinstance(found[0], PauseSignal)):
+        raise found[0] from None
+    if isinstance(rest, ExceptionGroup):
+        return rest
+    raise group
+
+
+def _each(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _each(each)
+        else:
+            yield each
 
 
 async def _called(spec: NodeSpec, args: BaseModel, ctx: RunToolContext) -> Any:

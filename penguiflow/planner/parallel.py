@@ -13,6 +13,7 @@ from penguiflow.observer import Payload
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.bounds import end_tasks
 from penguiflow.planner.execution import ToolOutcome, execute, tool_named
+from penguiflow.planner.faults import faults_of
 from penguiflow.planner.signals import AskSignal, PauseSignal
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _checked(run: PlannerRun, action: PlannerAction) -> tuple[list[_Branch], _Jo
         try:
             branches.append(_Branch(number, node, spec, spec.args_model.model_validate(given), given))
         except ValidationError as error:
-            problems.append(f"step {number}: {_short(error)}")
+            problems.append(f"step {number}: {faults_of(error)}")
     join = action.get_plan_join()
     made: _Join | None = None
     node_of_join = join.get("node") if join is not None else None
@@ -177,11 +178,6 @@ def _checked(run: PlannerRun, action: PlannerAction) -> tuple[list[_Branch], _Jo
     if problems:
         raise ValueError("the parallel plan was not begun: " + "; ".join(problems))
     return branches, made
-
-
-def _short(error: ValidationError) -> str:
-    told = [f"{'.'.join(map(str, each['loc'])) or 'args'}: {each['msg']}" for each in error.errors(include_url=False)]
-    return "; ".join(told)
 
 
 def _taken(run: PlannerRun, calls: int) -> str | None:
@@ -283,7 +279,7 @@ async def _joined(
     try:
         args = join.spec.args_model.model_validate(_injected(join, entries, results) if again is None else again.args)
     except ValidationError as error:
-        return {**about, "args": join.args, "error": f"the join's arguments do not fit: {_short(error)}"}, None
+        return {**about, "args": join.args, "error": f"the join's arguments do not fit: {faults_of(error)}"}, None
     place = site.open("join", join.node)
     status = "cancelled"
     try:

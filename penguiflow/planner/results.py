@@ -71,6 +71,8 @@ async def finished(
         metadata["trajectory_metadata"] = to_jsonable_python(trajectory.metadata, fallback=str)
         if "reflection" in trajectory.metadata:
             metadata["reflection"] = metadata["trajectory_metadata"]["reflection"]
+        if "confidence" in trajectory.metadata:
+            metadata["confidence"] = trajectory.metadata["confidence"]
     if reason == "answer_complete":
         metadata["answer_action_seq"] = run.action_seq
     run.events.emit("finish", thought=thought, error=error, reason=reason, cost=cost, answer_action_seq=run.action_seq)

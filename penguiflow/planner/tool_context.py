@@ -18,6 +18,7 @@ from penguiflow.planner.outcomes import PlannerPauseReason
 from penguiflow.planner.signals import PauseSignal
 
 if TYPE_CHECKING:
+    from penguiflow.planner.budgets import Budgets
     from penguiflow.planner.run import PlannerRun
 
 __all__ = ["RunToolContext", "owner_of"]
@@ -40,6 +41,7 @@ class RunToolContext:
 
     __slots__ = (
         "_artifacts",
+        "_budgets",
         "_journal",
         "_meta",
         "_name",
@@ -73,11 +75,25 @@ class RunToolContext:
         self._stored: list[ArtifactRef] = []
         self._meta: dict[str, Any] | None = None
         self._artifacts: ScopedArtifacts | None = None
+        self._budgets: Budgets | None = None
 
     def made(self) -> dict[str, Any]:
-        """What the call has put out besides its result: `streams`, and `stored` artifacts."""
+        """What the call has put out besides its result: `streams`, `stored` artifacts; what it `spent` on models."""
         stored = [ref.model_dump(mode="json") for ref in self._stored]
-        return {key: value for key, value in (("streams", self.streams), ("stored", stored)) if value}
+        told = (("streams", self.streams), ("stored", stored), ("spent", self.spent))
+        return {key: value for key, value in told if value}
+
+    @property
+    def budgets(self) -> Budgets:
+        """What runs of planners use that the tool makes with this context: it counts as the calling run's."""
+        if self._budgets is None:
+            self._budgets = self._run.budgets.within()
+        return self._budgets
+
+    @property
+    def spent(self) -> dict[str, Any] | None:
+        """What they have used, as `Budgets.count` takes it; None when there were none."""
+        return None if self._budgets is None else self._budgets.spent()
 
     @property
     def journal(self) -> Journal:

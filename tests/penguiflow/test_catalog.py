@@ -74,7 +74,7 @@ def test_everything_that_is_told_of_a_tool() -> None:
         "safety_notes": "none",
         "args_schema": Query.model_json_schema(),
         "out_schema": Answer.model_json_schema(),
-        "extra": {"owner": "docs", "arg_validation": {"emit_suspect": True}, "arg_validator": check},
+        "extra": {"owner": "docs", "arg_validation": {"emit_suspect": True}},
         "examples": [
             {"args": {"text": "penguins"}, "description": None, "tags": []},
             {"args": {"text": "fish"}, "description": None, "tags": ["a", "b"]},

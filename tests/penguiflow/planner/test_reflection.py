@@ -84,6 +84,7 @@ async def test_an_answer_that_stays_bad_becomes_a_clarification(kit: Any) -> Non
     assert finish.payload["raw_answer"] == "I could not find it."
     assert finish.payload["requires_followup"] is True
     assert finish.payload["extra"]["clarification"]["clarifying_questions"] == ["Where?"]
+    assert finish.metadata["confidence"] == "unsatisfied"
     assert finish.metadata["reflection"]["revisions"] == 2
     assert finish.metadata["reflection"]["passed"] is False
     assert finish.metadata["trajectory_metadata"]["confidence"] == "unsatisfied"
