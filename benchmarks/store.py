@@ -2,13 +2,23 @@
 
     .venv/bin/python benchmarks/store.py [--messages 4000] [--rounds 5]
 
-Each message is one trace of a chain of five nodes, as the runtime reports it. Compared, in rounds that take turns:
+Each message is one trace of a chain of five nodes, as the runtime reports it. The first lines are the answer:
 
-- `one by one`: a bare group-commit writer: a thread that is handed each event's JSON as it happens, and commits a row
-  for each in groups;
+- `recording switched on`: events per second of the recorder and the SQLite store, from the first event to the flush,
+  and how much that is of a bare group-commit writer: a thread that is handed each of the same events as JSON, as it
+  happens, and commits a row for each in groups. The second line says the same of nodes that wait for something, so that
+  each of their events is written for itself; others are one record for each node. Wall times say little on a machine
+  that has other things to do, CPU times more;
+- `recording switched off`: the CPU time of a message through a flow that was recorded before and is not any more,
+  against the same flow that never was; `A/A` are two of the latter.
+
+Behind them, in rounds that take turns:
+
+- `one by one`: the bare group-commit writer;
 - `in bulk`: the same, handed a trace at a time;
 - `as stored`: the same, handed the very rows that the store makes of a trace, ready-made: what SQLite itself costs;
 - `store`: the recorder and the SQLite store, from the first event to the flush;
+- `waiting`: as `store`, of nodes that wait;
 - `recorder`: the recorder alone, with a sink that takes events and drops them: what the loop's thread pays;
 - `streams`: as `store`, of traces in which one node sends 250 chunks to somebody who waits for them.
 
@@ -26,16 +36,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from penguiflow.observer import Payload, TraceRecorder
+from penguiflow import Context, Headers, Message, Node, NodePolicy, PenguiFlow, create
+from penguiflow.observer import TraceRecorder
 from penguiflow.recording import EventRecord, Recorder
 from penguiflow.recording.lines import event_line
 from penguiflow.state import SQLiteStateStore
 from penguiflow.state.chunks import pack
+from penguiflow.state.traces import TraceQuery
 
 NODES = 5
 CHUNKS = 250
@@ -43,6 +56,16 @@ CHUNKS = 250
 LINGER_S = 0.02
 GROUP = 4_000
 """Rows of a commit."""
+
+NAMES = [f"node{index}" for index in range(NODES)]
+EDGES = [f"{source}->{target}" for source, target in pairwise(["OpenSea", *NAMES, "Rookery"])]
+MESSAGE_ID = "0123456789abcdef"
+NODE_ID = MESSAGE_ID * 2
+HEADERS = Headers(tenant="acme")
+BARE = "a bare group-commit writer given the same rows and bytes"
+OURS = ("recorder", "reported", "store", "waiting", "streams")
+IN_FLIGHT = 64
+"""Messages in the flow at once, where one runs."""
 
 Row = tuple[int, int, bytes]
 """Trace, seq and what is stored."""
@@ -65,6 +88,18 @@ class Cost(NamedTuple):
     cpu_s: float
 
 
+class Stored(NamedTuple):
+    """How it went with the store."""
+
+    reported: Cost
+    """Until the last event is reported."""
+    committed: Cost
+    """Until all is committed."""
+    kept: int
+    """Events that are in the file."""
+    dropped: int
+
+
 class Drop:
     """A sink that keeps nothing."""
 
@@ -83,32 +118,34 @@ class Keep:
         self.records.append(record)
 
 
-def record_message(recorder: TraceRecorder, number: int, prefix: str) -> None:
-    """Report one message's way through the chain."""
-    log = recorder.open(f"{prefix}-{number:024d}")
-    root = log.root
-    payload = Payload(Body(text="the quick brown fox", number=number, tags=["a", "b"]))
-    names = ["OpenSea", *(f"node{index}" for index in range(NODES)), "Rookery"]
-
-    def enqueue(edge: int, span: str) -> None:
-        data: dict[str, Any] = {"message_id": "0123456789abcdef", "source": names[edge], "target": names[edge + 1]}
-        data["payload"] = payload
-        data["headers"] = {"tenant": "acme", "topic": None, "priority": 0}
-        data["meta"] = {}
-        data["deadline_s"] = None
-        log.event("message.enqueued", f"{names[edge]}->{names[edge + 1]}", span, data)
-
-    enqueue(0, root)
-    for index in range(NODES):
-        name = names[index + 1]
-        log.event("message.dequeued", f"{names[index]}->{name}", root, {"message_id": "0123456789abcdef"})
-        node = log.start("node", name, root, {"message_id": "0123456789abcdef", "node_id": "0123456789abcdef" * 2})
-        attempt = log.start("attempt", name, node, {"attempt": 0})
+def record_message(recorder: TraceRecorder, number: int, prefix: str, *, waits: bool = False) -> None:
+    """Report one message's way through the chain; `waits`: each node waits for something."""
+    trace_id = f"{prefix}-{number:024d}"
+    log = recorder.open(trace_id)
+    body = Body(text="the quick brown fox", number=number, tags=["a", "b"])
+    envelope = Message(payload=body, headers=HEADERS, trace_id=trace_id)
+    message_id = MESSAGE_ID
+    log.put(EDGES[0], log.root, message_id, body, envelope)
+    for name, edge, following in zip(NAMES, EDGES[:-1], EDGES[1:], strict=True):
+        hop = log.begin(edge, message_id, name, NODE_ID)
+        if hop is not None and not waits:
+            hop.done(following, message_id, body, envelope, given=False)
+            continue
+        if hop is not None:
+            hop.settle()
+            node, attempt = hop.span, hop.attempt_span
+        else:
+            node, attempt = log.taken(edge, log.root, message_id, name, NODE_ID)
         log.end("attempt", name, attempt, node, "ok", {"latency_ms": 0.0123})
-        enqueue(index + 1, node)
-        log.end("node", name, node, root, "ok")
-    log.event("message.dequeued", f"{names[NODES]}->Rookery", root, {"message_id": "0123456789abcdef"})
+        log.put(following, node, message_id, body, envelope)
+        log.end("node", name, node, log.root, "ok")
+    log.event("message.dequeued", EDGES[-1], log.root, {"message_id": message_id})
     log.close("ok")
+
+
+def record_waiting(recorder: TraceRecorder, number: int, prefix: str) -> None:
+    """The same of nodes that wait."""
+    record_message(recorder, number, prefix, waits=True)
 
 
 def record_stream(recorder: TraceRecorder, number: int, prefix: str) -> None:
@@ -146,8 +183,8 @@ def run_recorder(messages: int) -> Cost:
 
 async def run_store(
     messages: int, path: Path, report_one: Callable[[TraceRecorder, int, str], None] = record_message
-) -> tuple[Cost, Cost]:
-    """The recorder and the store; (until the last event is reported, until all is committed)."""
+) -> Stored:
+    """The recorder and the store."""
     store = SQLiteStateStore(path)
     recorder = store.recorder()
     wall, loop_cpu, cpu = time.perf_counter(), time.thread_time(), time.process_time()
@@ -162,8 +199,46 @@ async def run_store(
     reported = so_far()
     await store.flush()
     committed = so_far()
+    kept = sum(trace.events for trace in await store.find_traces(TraceQuery(limit=messages + 1)))
+    dropped = store.dropped
     await store.close()
-    return reported, committed
+    return Stored(reported, committed, kept, dropped)
+
+
+def chain() -> PenguiFlow:
+    """Five nodes that give on what they get."""
+
+    async def give_on(message: Message, ctx: Context) -> Message:
+        return message
+
+    nodes = [Node(give_on, name=name, policy=NodePolicy(validate="none")) for name in NAMES]
+    return create(*(node.to(following) for node, following in pairwise(nodes)), nodes[-1].to())
+
+
+async def run_flow(messages: int, path: Path | None) -> float:
+    """Microseconds of CPU a message, without a recorder; with a path, in a flow that was recorded there before."""
+    flow = chain()
+
+    async def send(number: int, count: int) -> None:
+        for index in range(count):
+            await flow.emit(Message(payload="x", headers=HEADERS, trace_id=f"{number}-{index}"))
+            await flow.fetch()
+
+    if path is not None:
+        store = SQLiteStateStore(path)
+        flow.run(state_store=store)
+        await send(0, 100)
+        await flow.stop()
+        await store.close()
+        flow.run(state_store=None)
+    else:
+        flow.run()
+    await send(0, 100)
+    begun = time.thread_time()
+    await asyncio.gather(*(send(number, messages // IN_FLIGHT) for number in range(IN_FLIGHT)))
+    taken = time.thread_time() - begun
+    await flow.stop()
+    return taken / (messages // IN_FLIGHT * IN_FLIGHT) * 1e6
 
 
 def run_bare(items: list[list[Row]], path: Path) -> Cost:
@@ -234,8 +309,10 @@ def main() -> None:
         "in bulk": in_bulk,
         "as stored": [[(number, trace[-1].seq, pack(trace))] for number, trace in enumerate(traces)],
     }
-    costs: dict[str, list[Cost]] = {name: [] for name in (*bare, "recorder", "reported", "store", "streams")}
-    grown, streamed = [], []
+    costs: dict[str, list[Cost]] = {name: [] for name in (*bare, *OURS)}
+    grown, streamed, lost = [], [], 0
+    off: dict[str, list[float]] = {"never": [], "never again": [], "off": []}
+    events = sum(map(len, traces))
     streams = max(1, options.messages * len(traces[0]) // (3 * CHUNKS))
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
@@ -243,16 +320,47 @@ def main() -> None:
                 costs[name].append(run_bare(items, Path(folder, f"{name}{number}.db")))
             costs["recorder"].append(run_recorder(options.messages))
             path = Path(folder, f"store{number}.db")
-            reported, committed = asyncio.run(run_store(options.messages, path))
-            costs["reported"].append(reported)
-            costs["store"].append(committed)
+            stored = asyncio.run(run_store(options.messages, path))
+            costs["reported"].append(stored.reported)
+            costs["store"].append(stored.committed)
+            lost += max(stored.dropped, events - stored.kept)
             grown.append(path.stat().st_size)
+            path = Path(folder, f"waiting{number}.db")
+            costs["waiting"].append(asyncio.run(run_store(options.messages, path, record_waiting)).committed)
             path = Path(folder, f"streams{number}.db")
-            costs["streams"].append(asyncio.run(run_store(streams, path, record_stream))[1])
+            costs["streams"].append(asyncio.run(run_store(streams, path, record_stream)).committed)
             streamed.append(path.stat().st_size)
+            for name, figures in off.items():
+                before = Path(folder, f"off{number}.db") if name == "off" else None
+                figures.append(asyncio.run(run_flow(4 * options.messages, before)))
     size = sum(len(line) + 1 for rows in in_bulk for _, _, line in rows)
-    report(costs, list(bare), sum(map(len, traces)), size, statistics.median(grown))
+    answer(costs, off, events, lost)
+    report(costs, list(bare), events, size, statistics.median(grown))
     report_streams(costs["streams"], streams * CHUNKS, statistics.median(streamed))
+
+
+def answer(costs: dict[str, list[Cost]], off: dict[str, list[float]], events: int, lost: int) -> None:
+    """Print what recording costs, switched on and switched off: medians of the rounds, and the extremes."""
+
+    def told(ratios: list[float]) -> str:
+        return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+    def reached(name: str) -> str:
+        pairs = list(zip(costs["one by one"], costs[name], strict=True))
+        wall = told([bare.wall_s / ours.wall_s for bare, ours in pairs])
+        return f"{wall} of {BARE}, by CPU time {told([bare.cpu_s / ours.cpu_s for bare, ours in pairs])}"
+
+    def speed(name: str) -> str:
+        return f"{events / statistics.median(cost.wall_s for cost in costs[name]):,.0f} events/s"
+
+    print(f"recording switched on: {speed('store')}, {reached('store')}; {lost or 'none'} dropped")
+    print(f"where every node waits: {speed('waiting')}, {reached('waiting')}")
+    switched_off = [one / other for one, other in zip(off["off"], off["never"], strict=True)]
+    same = [one / other for one, other in zip(off["never again"], off["never"], strict=True)]
+    print(
+        f"recording switched off: {statistics.median(off['off']):.1f} us of CPU a message, {told(switched_off)} of a "
+        f"flow that was never recorded; A/A {told(same)}\n"
+    )
 
 
 def report(costs: dict[str, list[Cost]], bare: list[str], events: int, size: int, file_size: float) -> None:
@@ -263,7 +371,9 @@ def report(costs: dict[str, list[Cost]], bare: list[str], events: int, size: int
 
     print(f"{events} events, {size / events:.0f} bytes an event, {len(costs['store'])} rounds")
     store = middle("store", "wall_s"), middle("store", "cpu_s")
-    print(f"{'recorder and store':<28}{events / store[0]:>10,.0f} events/s {store[1] / events * 1e6:>7.2f} us CPU")
+    for name, title in (("store", "recorder and store"), ("waiting", "the same, nodes that wait")):
+        wall, cpu = middle(name, "wall_s"), middle(name, "cpu_s")
+        print(f"{title:<28}{events / wall:>10,.0f} events/s {cpu / events * 1e6:>7.2f} us CPU")
     for name in bare:
         wall, cpu = middle(name, "wall_s"), middle(name, "cpu_s")
         print(
