@@ -29,6 +29,7 @@ from penguiflow.planner.signals import RunAborted
 from penguiflow.planner.tool_context import RunToolContext
 from penguiflow.planner.trajectory import Trajectory, extract_background_results
 from penguiflow.registry import ModelRegistry
+from penguiflow.steering import SteeringCancelled
 
 if TYPE_CHECKING:
     from penguiflow.llm.types import ContentPart
@@ -58,8 +59,8 @@ class LiveParts:
     """Awaited before each step."""
     on_step: Callable[[RunStep], Awaitable[None]] | None = None
     """Awaited after each step."""
-    aborted: RunAborted | None = None
-    """Set when an interceptor ended it: a flow would only tell that its trace was cancelled."""
+    ended: RunAborted | SteeringCancelled | None = None
+    """Set when somebody outside ended it: a flow would only tell that its trace was cancelled."""
 
 
 def json_part(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -235,7 +236,7 @@ async def drive(planner: ReactPlanner, request: PlannerRequest, live: LiveParts,
                     await live.on_step(step)
                     run.told.clear()  # whoever was shown the step may have changed earlier ones
     except RunAborted as stop:
-        live.aborted = stop
+        live.ended = stop
         raise
     return run.result
 
@@ -244,7 +245,15 @@ def flow_of(planner: ReactPlanner, live: LiveParts | None = None) -> PenguiFlow:
     """A flow of one node that takes a `PlannerRequest` and gives the result of its run."""
 
     async def plan(request: PlannerRequest, ctx: Context) -> Any:
-        return await drive(planner, request, live or LiveParts(), ctx)
+        parts = live or LiveParts()
+        try:
+            return await drive(planner, request, parts, ctx)
+        except SteeringCancelled as stop:
+            # The trace is this run and nothing else: it was cancelled, and has not failed.
+            parts.ended = stop
+            assert ctx._trace is not None
+            ctx._flow()._cancel(ctx._trace, str(stop))
+            raise RunAborted("steering", str(stop)) from stop
 
     policy = NodePolicy(validate="in", max_concurrency=_AT_ONCE)
     return create(Node(plan, name=planner.settings.name, policy=policy).to())
@@ -273,8 +282,8 @@ async def recorded(
     try:
         outcome: Outcome = await flow.call(request, trace_id=trace_id)
     except FlowError as error:
-        if live.aborted is not None:
-            raise live.aborted from None
+        if live.ended is not None:
+            raise live.ended from None
         cause = error.unwrap()
         if cause is not None:
             raise cause from None

@@ -25,6 +25,7 @@ from penguiflow.planner.results import finished, last_observation
 from penguiflow.planner.run import RunStep
 from penguiflow.planner.signals import LimitReached, RunAborted
 from penguiflow.planner.trajectory import TrajectoryStep
+from penguiflow.steering import SteeringCancelled
 from penguiflow.traces import TraceCancelled
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def steps(run: PlannerRun) -> AsyncGenerator[RunStep, None]:
             context._flow()._cancel(context._trace, str(stop))
         raise
     except Exception as error:
-        status = "cancelled" if isinstance(error, TraceCancelled) else "error"
+        status = "cancelled" if isinstance(error, TraceCancelled | SteeringCancelled) else "error"
         run.events.emit("error", error=f"{type(error).__name__}: {error}")
         raise
     finally:
@@ -116,7 +117,7 @@ async def _step(run: PlannerRun, number: int) -> RunStep:
             done = Done("finish", None, result=result)
         status = "error" if done.kind == "error" else "interrupted" if done.kind == "pause" else "ok"
         about = {"kind": done.kind, "next_node": None if done.action is None else done.action.next_node}
-    except TraceCancelled:
+    except (TraceCancelled, SteeringCancelled):
         raise
     except Exception:
         status = "error"

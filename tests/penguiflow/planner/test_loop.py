@@ -16,6 +16,8 @@ from penguiflow.catalog import NodeSpec, tool
 from penguiflow.llm.errors import LLMAuthError
 from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.planner import PlannerFinish, ReactPlanner, ToolPolicy, extend_tool_catalog
+from penguiflow.recording.cassette import Cassette
+from penguiflow.recording.replay import replay
 from penguiflow.state.models import SteeringEventType
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.steering import SteeringCancelled, SteeringEvent, SteeringInbox
@@ -308,6 +310,43 @@ async def test_a_paused_run_waits_and_a_cancelled_one_ends(kit: Any) -> None:
         with pytest.raises(SteeringCancelled, match="enough"):
             await running
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("at", ["tool", "model", "step"])
+async def test_the_trace_of_a_cancelled_run_is_cancelled(kit: Any, at: str, caplog: pytest.LogCaptureFixture) -> None:
+    inbox, live = SteeringInbox(), [True]
+
+    async def cancel(where: str) -> None:
+        if live and where == at:
+            await inbox.push(steering(SteeringEventType.CANCEL, reason="enough"))
+            if at != "step":
+                await asyncio.Event().wait()
+
+    async def work(args: Number, ctx: Any) -> Number:
+        await cancel("tool")
+        return args
+
+    async def reply(request: Any) -> dict[str, Any]:
+        await cancel("model")
+        await cancel("step")
+        return dict(kit.plan(*[kit.call("work", n=1)] * 2))
+
+    def planner(**options: Any) -> ReactPlanner:
+        made: ReactPlanner = kit.planner_of(work, model=ScriptedModel(rules=[(lambda _: True, reply)]), **options)
+        return made
+
+    log = kit.Log()
+    async with asyncio.timeout(60):
+        with pytest.raises(SteeringCancelled, match="enough"):
+            await planner(recorder=log.recorder()).run("x", steering=inbox)
+    ends = {event.kind: event.data["status"] for event in log.events if event.kind in ("trace.end", "planner.end")}
+    assert ends == {"trace.end": "cancelled", "planner.end": "cancelled"}
+    assert caplog.records == []
+
+    live.clear()
+    flow, registry = planner().as_flow()
+    async with asyncio.timeout(60):
+        (await replay(flow, Cassette.of(log.events), registry=registry)).check()
 
 
 async def test_a_cancelled_run_does_not_wait_for_its_model(kit: Any) -> None:
