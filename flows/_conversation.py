@@ -50,9 +50,25 @@ class Conversation:
         """The calls of these tools that gave something."""
         return [call for call in self.calls if call.tool in tools and call.error is None]
 
+    def given(self, *tools: str) -> list[Mapping[str, Any]]:
+        """What these tools gave, as far as it is an object: somebody may have put anything in its place."""
+        return [call.observation for call in self.of(*tools) if isinstance(call.observation, Mapping)]
+
     def failed(self, *tools: str) -> list[Call]:
         """The calls of these tools that failed."""
         return [call for call in self.calls if call.tool in tools and call.error is not None]
+
+
+def objects_in(data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The objects of a list; none where there is no such list."""
+    found = data.get(key)
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def texts_in(data: Mapping[str, Any], key: str) -> list[str]:
+    """The texts of a list; none where there is no such list."""
+    found = data.get(key)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def is_decision(request: LLMRequest) -> bool:
@@ -70,7 +86,8 @@ def read_conversation(request: LLMRequest) -> Conversation:
     if asked < len(messages):
         told = _json(messages[asked].text)
         found.query = str(told.get("query", "")) or messages[asked].text
-        found.context = told.get("context") or {}
+        context = told.get("context")
+        found.context = context if isinstance(context, Mapping) else {}
     _read_steps(found, messages[asked + 1 :])
     return found
 
@@ -79,10 +96,8 @@ def _remember(found: Conversation, text: str) -> None:
     match = _MEMORY.search(text)
     told = _json(match.group(1)) if match else {}
     found.summary = str(told.get("summary") or found.summary)
-    for turn in [*(told.get("pending_turns") or ()), *(told.get("recent_turns") or ())]:
-        if isinstance(turn, Mapping):
-            question, answer = turn.get("user_message") or turn.get("user"), turn.get("assistant_response")
-            found.turns.append((str(question or ""), str(answer or turn.get("assistant") or "")))
+    for turn in [*objects_in(told, "pending_turns"), *objects_in(told, "recent_turns")]:
+        found.turns.append((str(turn.get("user") or ""), str(turn.get("assistant") or "")))
 
 
 def _read_steps(found: Conversation, messages: Sequence[LLMMessage]) -> None:
@@ -109,22 +124,25 @@ def _native(message: LLMMessage, came: LLMMessage | None) -> Iterator[Call]:
 
 
 def _prompted(action: Mapping[str, Any], came: Mapping[str, Any]) -> Iterator[Call]:
-    name, args = str(action.get("next_node", "")), action.get("args") or {}
+    name, args = str(action.get("next_node", "")), _mapping(action.get("args"))
     observation = came.get("observation")
-    branches = observation.get("branches") if isinstance(observation, Mapping) else None
     if name != "parallel":
         yield _call(name, args, came)
-    elif isinstance(observation, Mapping) and isinstance(branches, list):
-        for branch in branches:
-            yield _call(str(branch.get("node", "")), branch.get("args") or {}, branch)
+    elif isinstance(observation, Mapping):
+        for branch in objects_in(observation, "branches"):
+            yield _call(str(branch.get("node", "")), _mapping(branch.get("args")), branch)
         join = observation.get("join")
         if isinstance(join, Mapping) and join.get("observation") is not None:
-            yield _call(str(join.get("node", "")), join.get("args") or {}, join)
+            yield _call(str(join.get("node", "")), _mapping(join.get("args")), join)
 
 
 def _call(tool: str, args: Mapping[str, Any], came: Mapping[str, Any]) -> Call:
     error = came.get("error")
     return Call(tool, args, came.get("observation"), None if error is None else str(error))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _json(text: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flows._conversation import Conversation, is_decision, read_conversation
+from flows._conversation import Conversation, is_decision, objects_in, read_conversation, texts_in
 from flows._corpus import best_sentence, sentences, words
 from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.llm.types import LLMRequest
@@ -101,7 +101,7 @@ def _read_related(told: Conversation) -> dict[str, Any] | None:
 
 def _hold_together(told: Conversation) -> dict[str, Any] | None:
     """The join was left out, because a page is missing: do it with the pages that are there."""
-    pages = [call.observation for call in told.of("fetch")]
+    pages = [page for page in told.given("fetch") if {"url", "title", "text"} <= page.keys()]
     if not told.planned or not pages or told.of("compare") or told.failed("compare"):
         return None
     return {"next_node": "compare", "args": {"question": told.query, "pages": pages}}
@@ -110,7 +110,7 @@ def _hold_together(told: Conversation) -> dict[str, Any] | None:
 def _publish(told: Conversation) -> dict[str, Any] | None:
     if not _WANTS_REPORT.search(told.query) or told.of("publish") or told.failed("publish") or not _pages(told):
         return None
-    title = f"On {_pages(told)[0]['title']}"
+    title = f"On {_pages(told)[0].get('title')}"
     return {"next_node": "publish", "args": {"title": title, "body": _findings(told)}}
 
 
@@ -119,15 +119,15 @@ def _publish(told: Conversation) -> dict[str, Any] | None:
 
 def _pages(told: Conversation) -> list[Mapping[str, Any]]:
     """What was read, whole or in part."""
-    return [call.observation for call in told.of("fetch", "skim") if isinstance(call.observation, Mapping)]
+    return told.given("fetch", "skim")
 
 
 def _unread(told: Conversation) -> list[str]:
     """URLs that are known and were not tried yet: related pages first, then what else was found."""
-    tried = {call.args.get("url") for call in told.calls}
-    related = [url for page in _pages(told) for url in page.get("related") or ()]
-    found = [hit["url"] for call in told.of("search") for hit in (call.observation or {}).get("hits") or ()]
-    return [url for url in dict.fromkeys([*related, *found]) if url not in tried]
+    tried = {str(call.args.get("url")) for call in told.calls}
+    related = [url for page in _pages(told) for url in texts_in(page, "related")]
+    found = [str(hit.get("url") or "") for hits in told.given("search") for hit in objects_in(hits, "hits")]
+    return [url for url in dict.fromkeys([*related, *found]) if url and url not in tried]
 
 
 def _findings(told: Conversation) -> str:
@@ -135,7 +135,7 @@ def _findings(told: Conversation) -> str:
     if not pages:
         return f"I found nothing about {told.query!r} that I could read."
     lines = []
-    compared = [each for call in told.of("compare") for each in (call.observation or {}).get("findings") or ()]
+    compared = [each for made in told.given("compare") for each in objects_in(made, "findings")]
     quoted = {str(each.get("url")) for each in compared}
     for page in pages:
         if page.get("url") not in quoted:
@@ -146,9 +146,8 @@ def _findings(told: Conversation) -> str:
 
 
 def _of_report(told: Conversation) -> list[str]:
-    for call in told.of("publish"):
-        made = call.observation or {}
-        return [f"Published as {made['reference']}." if made.get("published") else "The report was not approved."]
+    for made in told.given("publish"):
+        return [f"Published as {made.get('reference')}." if made.get("published") else "The report was not approved."]
     return [f"The report could not be published: {call.error}" for call in told.failed("publish")[:1]]
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flows._conversation import Conversation, is_decision, read_conversation
+from flows._conversation import Conversation, is_decision, objects_in, read_conversation, texts_in
 from penguiflow.llm.scripted import ScriptedModel
 
 _ORDER = re.compile(r"\b[A-Z]-\d+\b", re.IGNORECASE)
@@ -32,17 +32,16 @@ def decide(told: Conversation) -> dict[str, Any]:
 
 
 def _look_up(told: Conversation) -> dict[str, Any] | None:
-    """What the message names, and is not looked up yet."""
-    tried = {(call.tool, next(iter(call.args.values()), None)) for call in told.calls}
+    """What the message names; once."""
+    if told.calls:
+        return None
     wanted: list[tuple[str, str, str]] = [
         *(("find_customer", "email", email) for email in _EMAIL.findall(told.query)),
         *(("find_order", "order_id", number.upper()) for number in _ORDER.findall(told.query)),
     ]
     if not wanted:
         wanted.append(("search_help", "question", told.query))
-    steps = [{"node": name, "args": {key: value}} for name, key, value in wanted if (name, value) not in tried]
-    if told.calls or not steps:
-        return None
+    steps = [{"node": name, "args": {key: value}} for name, key, value in wanted]
     if len(steps) == 1:
         return {"next_node": steps[0]["node"], "args": steps[0]["args"]}
     return {"next_node": "parallel", "args": {"steps": steps}}
@@ -50,32 +49,34 @@ def _look_up(told: Conversation) -> dict[str, Any] | None:
 
 def _give_back(told: Conversation) -> dict[str, Any] | None:
     order = _order(told)
-    if order is None or order["status"] == "refunded" or not _MONEY.search(told.query):
+    if order is None or order.get("status") == "refunded" or not _MONEY.search(told.query):
         return None
-    if order["status"] != "lost" and "sent" not in told.query.casefold():
+    if order.get("status") != "lost" and "sent" not in told.query.casefold():
         return None
     if _refunds(told) or told.failed("refund") or _was_refused(told):
         return None
     if any(call.tool == "refund" for call in told.calls) and told.resumed is None:
         return None
-    reason = "lost" if order["status"] == "lost" else "sent back"
-    return {"next_node": "refund", "args": {"order_id": order["id"], "reason": reason}}
+    reason = "lost" if order.get("status") == "lost" else "sent back"
+    return {"next_node": "refund", "args": {"order_id": str(order.get("id")), "reason": reason}}
 
 
 def answer(told: Conversation) -> dict[str, Any]:
     """The answer in words and as data."""
     order, refunds = _order(told), _refunds(told)
-    name = next((call.observation["name"] for call in told.of("find_customer")), None)
+    name = next((found.get("name") for found in told.given("find_customer")), None)
     category = "refund" if _MONEY.search(told.query) else "order" if order is not None else "question"
     said = [f"Hello {name}." if name else "Hello."]
     if refunds:
         made = refunds[-1]
-        said.append(f"{made['amount']:.2f} for order {made['order_id']} is on its way to you ({made['reference']}).")
+        amount = made.get("amount")
+        money = f"{amount:.2f}" if isinstance(amount, int | float) else "Your money"
+        said.append(f"{money} for order {made.get('order_id')} is on its way ({made.get('reference')}).")
     elif _was_refused(told) and order is not None:
-        said.append(f"The refund of order {order['id']} was not approved; a colleague will write to you.")
+        said.append(f"The refund of order {order.get('id')} was not approved; a colleague will write to you.")
     elif order is not None:
-        said.append(f"Your order {order['id']}, {order['item']}, is {order['status']}.")
-    said.extend(page for call in told.of("search_help") for page in call.observation["pages"][:1])
+        said.append(f"Your order {order.get('id')}, {order.get('item')}, is {order.get('status')}.")
+    said.extend(page for found in told.given("search_help") for page in texts_in(found, "pages")[:1])
     said.extend(f"I could not help with a part of it: {call.error}." for call in told.calls if call.error)
     known = len(said) > 1
     if not known:
@@ -84,26 +85,25 @@ def answer(told: Conversation) -> dict[str, Any]:
         "category": category,
         "resolved": known and not any(call.error for call in told.calls) and not _was_refused(told),
         "reply": " ".join(said),
-        "order_id": None if order is None else order["id"],
-        "refund": refunds[-1]["amount"] if refunds else None,
+        "order_id": None if order is None else order.get("id"),
+        "refund": refunds[-1].get("amount") if refunds else None,
     }
     return {"next_node": "final_response", "args": {"structured": data, "answer": data["reply"]}}
 
 
 def _order(told: Conversation) -> Mapping[str, Any] | None:
     """The order that is named; else the lost one of the customer, or the only one."""
-    named = [call.observation for call in told.of("find_order")]
+    named = told.given("find_order")
     if named:
-        found: Mapping[str, Any] = named[-1]
-        return found
-    orders = [order for call in told.of("find_customer") for order in call.observation["orders"]]
-    lost = [order for order in orders if order["status"] == "lost"]
+        return named[-1]
+    orders = [order for found in told.given("find_customer") for order in objects_in(found, "orders")]
+    lost = [order for order in orders if order.get("status") == "lost"]
     return next(iter(lost if _MONEY.search(told.query) else orders if len(orders) == 1 else []), None)
 
 
 def _refunds(told: Conversation) -> list[Mapping[str, Any]]:
     """Those that were made; a call that paused gave none."""
-    return [call.observation for call in told.of("refund") if "reference" in (call.observation or {})]
+    return [made for made in told.given("refund") if "reference" in made]
 
 
 def _was_refused(told: Conversation) -> bool:

@@ -226,6 +226,26 @@ async def test_whatever_is_decided_instead_ends_in_an_answer(
     assert seen <= 12
 
 
+ODD: list[Any] = [
+    *(None, "gone", 5, [], {}),
+    {"hits": [{"url": 7}, "x", {"title": "no URL"}], "related": "abc", "findings": [[]], "published": True},
+    {"url": "corpus://birds/skua", "related": [None, "corpus://sea/krill"], "text": None},
+]
+"""What somebody may put in the place of an observation."""
+
+
+@pytest.mark.parametrize("tool", ["search", "fetch", "compare", "publish"])
+@pytest.mark.parametrize("odd", ODD)
+async def test_whatever_a_tool_is_said_to_have_given_ends_in_an_answer(
+    planner_of: MakePlanner, tool: str, odd: Any
+) -> None:
+    async def instead(checkpoint: Checkpoint) -> Decision | None:
+        return Decision.edit(odd) if checkpoint.kind == "after_tool" and checkpoint.name == tool else None
+
+    outcome = await planner_of(interceptors=[instead]).run("Publish a report on krill", on_ask=_approve)
+    assert answer(outcome)
+
+
 async def test_a_fork_with_another_tool_answers_something_else(
     planner_of: MakePlanner, store: SQLiteStateStore
 ) -> None:
@@ -237,18 +257,25 @@ async def test_a_fork_with_another_tool_answers_something_else(
     assert decided(other)[:2] == ["search", "skim"]
     assert answer(other) != answer(first)
     assert answer(other).startswith("Emperor penguin: The emperor penguin is the largest penguin")
+    again = await _replayed(planner_of(), store, finished(other).metadata["trace_id"])
+    assert answer(again) == answer(other)
 
 
 async def test_a_replay_is_the_same_run(planner_of: MakePlanner, store: SQLiteStateStore) -> None:
     planner = planner_of()
     first = finished(await planner.run(QUESTION, tool_context=READER))
-    await store.recorder().flush()
-    cassette = Cassette.of([event async for event in stored(store, first.metadata["trace_id"])])
-    flow, registry = planner_of().as_flow()
-    again = (await replay(flow, cassette, registry=registry)).check()
+    again = await _replayed(planner_of(), store, first.metadata["trace_id"])
 
-    assert answer(again.output) == answer(first)
-    assert decided(again.output) == decided(first)
+    assert answer(again) == answer(first)
+    assert decided(again) == decided(first)
+
+
+async def _replayed(planner: ReactPlanner, store: SQLiteStateStore, trace_id: str) -> Any:
+    """What a replay comes to, which is checked to be as it was recorded."""
+    await store.recorder().flush()
+    cassette = Cassette.of([event async for event in stored(store, trace_id)])
+    flow, registry = planner.as_flow()
+    return (await replay(flow, cassette, registry=registry)).check().output
 
 
 # Approval

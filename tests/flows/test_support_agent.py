@@ -13,6 +13,7 @@ from flows import support_agent
 from flows._support_desk import ORDERS
 from flows._support_model import support_model
 from flows.support_agent import Resolution
+from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.providers.pydantic_ai import PydanticAIProvider
 from penguiflow.planner import PlannerFinish, PlannerPause, ReactPlanner
 from penguiflow.state import SQLiteStateStore
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     from tests.model_server import ModelServer
 
 DESK = {"session_id": "desk"}
+ODD: list[Any] = [
+    None,
+    "gone",
+    5,
+    [],
+    {},
+    [[]],
+    {"orders": "none", "status": "lost"},
+    {"reference": None, "pages": [3]},
+]
+"""What somebody may put in the place of an observation."""
 MakePlanner = Callable[..., ReactPlanner]
 
 
@@ -77,6 +89,16 @@ async def test_other_messages(planner_of: MakePlanner, query: str, category: str
     made = resolved(await planner_of().run(query))
     assert (made.category, made.resolved, made.refund) == (category, done, None)
     assert part in made.reply
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_whatever_a_tool_is_said_to_have_given(planner_of: MakePlanner, odd: Any) -> None:
+    async def instead(checkpoint: Checkpoint) -> Decision | None:
+        return Decision.edit(odd) if checkpoint.kind == "after_tool" else None
+
+    outcome = await planner_of(interceptors=[instead]).run("Order A-103 never came, I am linus@example.org")
+    assert isinstance(outcome, PlannerFinish)
+    assert outcome.payload["raw_answer"].startswith("Hello")
 
 
 async def test_tools_are_called_natively(planner_of: MakePlanner) -> None:
