@@ -36,8 +36,11 @@ KEYS = (
 )  # fmt: skip
 """Keys that end like this, in capitals or not, hold a secret: `X-Api-Key`, `accessToken`; not `tokens_used`."""
 HARMLESS = ("resume_token",)
-"""Keys that hold none, although their names say so. The token of a pause is good once, soon expires, and is worth nothing without
-the store; who looks at a paused run has to know it to go on."""
+"""Keys that hold none, although their names say so.
+
+The token of a pause is good once, soon expires, and is worth nothing without the store; who looks at a paused run has to
+know it to go on.
+"""
 MIN_CHARS = 8
 """Values of variables that are shorter are no secrets: they would be found everywhere."""
 KEY_FILE = "masking.key"
@@ -61,6 +64,9 @@ _SCHEME = re.compile(r"\s*(?:bearer|basic|token|key|apikey)?\s*", re.IGNORECASE)
 _CUT = "…"
 _MARKED = b"\xe2"
 _TAIL = 5
+_NO_TEXT = frozenset({b"null", b"true", b"fals"})
+"""How values begin in which no secret can be, four characters of them."""
+_UNLESS_EMPTY, _SURELY = 1, 2
 _MAX_KINDS = 4096
 _MIN_PART = 4
 """Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
@@ -109,6 +115,8 @@ class Masker:
             re.IGNORECASE,
         )
         self._kinds: dict[type, bool] = {}
+        self._suspects: dict[bytes, int] = {}
+        """Keys whose ends look like those of secrets, and how far they are such."""
         self._seen: tuple[tuple[str, str], ...] = ()
         self._looked = 0.0
         self.values: dict[str, str] = {}
@@ -177,9 +185,34 @@ class Masker:
                 return self._masked(encoded)
         # Whatever marks a secret, or a text that was cut, has this byte. Every event comes by here: a search for one
         # byte and a look at the ends of its keys is what that may cost.
-        if _MARKED in encoded or not self._tails.isdisjoint([part[-_TAIL:] for part in encoded.split(b'":')]):
+        if _MARKED in encoded:
             return self._masked(encoded)
-        return encoded
+        parts = encoded.split(b'":')
+        if self._tails.isdisjoint([part[-_TAIL:] for part in parts]) or not self._is_suspect(parts):
+            return encoded
+        return self._masked(encoded)
+
+    def _is_suspect(self, parts: list[bytes]) -> bool:
+        """Whether one of the keys at the ends of these parts is worth a walk: `observation` only looks like one."""
+        suspects = self._suspects
+        for index, part in enumerate(parts[:-1]):
+            if part[-_TAIL:] not in self._tails:
+                continue
+            # Behind the last quote, which an escaped one may be: the end of the key is there in any case.
+            key = part[part.rfind(b'"') + 1 :]
+            suspect = suspects.get(key)
+            if suspect is None:
+                if len(suspects) >= _MAX_KINDS:
+                    suspects.clear()
+                suspect = suspects[key] = self._suspicion(key.decode("utf-8", "replace"))
+            if suspect == _SURELY or (suspect and parts[index + 1][:4] not in _NO_TEXT):
+                return True
+        return False
+
+    def _suspicion(self, key: str) -> int:
+        if key == "repr" or _LOOKS_LIKE_KEY.fullmatch(key):
+            return _SURELY
+        return _UNLESS_EMPTY if self._place_of(key) != _OPEN_PLACE else 0
 
     def value(self, value: Any) -> Any:
         """A JSON value without the secrets in it."""

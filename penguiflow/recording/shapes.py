@@ -28,7 +28,8 @@ from penguiflow.recording.text import clean_text, type_name
 __all__ = ["escape", "is_plain", "keys_of", "shapes"]
 
 _SCALARS = (str, int, bool, type(None))
-_EXACT = frozenset(_SCALARS)
+_EXACT: frozenset[type] = frozenset(_SCALARS)
+_EXACT_OR_FLOAT: frozenset[type] = frozenset({*_SCALARS, float})
 _TEXT = frozenset({str})
 _LEAVES = (
     bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum, SecretStr, SecretBytes,
@@ -106,12 +107,27 @@ def _says_all(kind: type) -> bool:
 
 def shapes(value: Any, encoded: bytes) -> dict[str, dict[str, str]]:
     """`types` and `lost` of a value with this JSON, where there are any: the type of each place, by JSON Pointer."""
-    if type(value) is dict and _EXACT.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value)):
+    odd_floats = _may_hold_odd_floats(encoded)
+    if _is_json(value, _EXACT if odd_floats else _EXACT_OR_FLOAT):
         return {}
-    found = _Shapes(_may_hold_odd_floats(encoded))
+    found = _Shapes(odd_floats)
     found.visit(value, type(value), "", 0)
     tables = {"types": found.types, "lost": found.lost}
     return {name: table for name, table in tables.items() if table}
+
+
+def _is_json(value: Any, exact: frozenset[type]) -> bool:
+    """Whether it is made of what JSON has, and nothing derived from it: most of what models are asked."""
+    kind = type(value)
+    if kind is dict:
+        if not _TEXT.issuperset(map(type, value)):
+            return False
+        items: Iterable[Any] = value.values()
+    elif kind is list:
+        items = value
+    else:
+        return kind in exact
+    return exact.issuperset(map(type, items)) or all(type(item) in exact or _is_json(item, exact) for item in items)
 
 
 class _Shapes:

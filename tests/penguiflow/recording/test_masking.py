@@ -216,3 +216,22 @@ def test_without_a_place_for_the_key_secrets_are_hidden_all_the_same(tmp_path: P
     (tmp_path / "file").write_text("")
     masker = Masker(tmp_path / "file" / "masking.key", environment={})
     assert is_hidden(masked(masker, {"password": "p"})["password"])
+
+
+@pytest.mark.parametrize("key", ["observation", "is_error", "token_error", "monkey"])
+@pytest.mark.parametrize("place", ["before", "within", "behind"])
+def test_a_key_that_ends_alike_hides_no_secret_beside_it(masker: Masker, key: str, place: str) -> None:
+    secret: Any = {"authorization": "Bearer planted-1", "error": "password=planted-2", 'quoted"token': "planted-3"}
+    value = {
+        "before": {**secret, key: "x"},
+        "within": {key: [secret, {"error": None, "token": None, "secret": True}]},
+        "behind": {"error": None, key: None, "token": None, "deep": [{key: 1}, secret]},
+    }[place]
+    text = masker.mask(to_json(value)).decode()
+    assert "planted" not in text
+    assert key in text
+
+
+def test_a_key_that_looks_like_a_mask_is_told_from_one(masker: Masker) -> None:
+    for value in ({"$secret": None}, {"$secret": True, "error": None}, {"$$secret": [None]}):
+        assert unmask(from_json(masker.mask(to_json(value))))[0] == value
