@@ -85,7 +85,7 @@ def read_conversation(request: LLMRequest) -> Conversation:
         _remember(found, message.text)
     if asked < len(messages):
         told = _json(messages[asked].text)
-        found.query = str(told.get("query", "")) or messages[asked].text
+        found.query = str(told.get("query", messages[asked].text))
         context = told.get("context")
         found.context = context if isinstance(context, Mapping) else {}
     _read_steps(found, messages[asked + 1 :])

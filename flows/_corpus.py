@@ -67,11 +67,13 @@ def best_sentence(text: str, question: str) -> str:
 def ranked(query: str) -> list[Document]:
     """The documents that have a word of the query, the best first."""
     asked = words(query)
-    scores = {
-        url: _TITLE_WEIGHT * len(words(document.title) & asked) + len(words(document.text) & asked)
-        for url, document in documents().items()
-    }
-    return [documents()[url] for url in sorted(scores, key=lambda url: (-scores[url], url)) if scores[url]]
+    scores = {}
+    for document in documents().values():
+        score = _TITLE_WEIGHT * len(words(document.title) & asked) + len(words(document.text) & asked)
+        often = sum(bool(words(word) & asked) for word in document.text.split())
+        scores[document.url] = (score, often)
+    best = sorted(scores, key=lambda url: scores[url], reverse=True)
+    return [documents()[url] for url in best if scores[url][0]]
 
 
 def closest(url: str) -> str | None:

@@ -24,7 +24,7 @@ AT_ONCE = 3
 """Related pages that are read together."""
 _WANTS_REPORT = re.compile(r"\b(publish|report)\b", re.IGNORECASE)
 _BRIEFLY = re.compile(r"\b(briefly|in short|in a word)\b", re.IGNORECASE)
-_LOOKS_BACK = re.compile(r"\b(did i ask|asked before|so far|earlier|last time)\b", re.IGNORECASE)
+_LOOKS_BACK = re.compile(r"\b(did|have) (i|we) (ask|asked|talk|talked)\b", re.IGNORECASE)
 
 
 def research_model() -> ScriptedModel:
@@ -60,12 +60,12 @@ def answer(told: Conversation) -> dict[str, Any]:
 
 
 def _look_back(told: Conversation) -> dict[str, Any] | None:
-    if told.calls or not _LOOKS_BACK.search(told.query) or not (told.summary or told.turns):
+    if told.calls or not _LOOKS_BACK.search(told.query):
         return None
     lines = [f"- {question}" for question, _ in told.turns]
     asked = "\n".join(["You asked:", *lines]) if lines else ""
     remembered = f"I remember: {told.summary}" if told.summary else ""
-    text = "\n\n".join(part for part in (asked, remembered) if part)
+    text = "\n\n".join(part for part in (asked, remembered) if part) or "I remember no earlier question."
     return {"next_node": "final_response", "args": {"answer": text}}
 
 

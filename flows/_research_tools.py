@@ -178,7 +178,7 @@ registry.register("skim", Address, Gist)
 registry.register("compare", Comparison, Findings)
 registry.register("publish", Report, Publication)
 
-fetch_policy = NodePolicy(timeout_s=10.0, max_retries=2, backoff_base=0.1, retry_on=(ArchiveError, TimeoutError))
+fetch_policy = NodePolicy(timeout_s=30.0, max_retries=2, backoff_base=0.1, retry_on=(ArchiveError, TimeoutError))
 nodes = [
     Node(search, name="search"),
     Node(fetch, name="fetch", policy=fetch_policy),

@@ -157,7 +157,7 @@ registry.register("find_order", OrderNumber, Order)
 registry.register("search_help", Question, Advice)
 registry.register("refund", RefundOrder, Refund)
 
-_policy = NodePolicy(timeout_s=10.0)
+_policy = NodePolicy(timeout_s=30.0)
 nodes = [
     Node(find_customer, name="find_customer", policy=_policy),
     Node(find_order, name="find_order", policy=_policy),

@@ -25,7 +25,7 @@ from playground.supervisor.generations import Generation
 from playground.supervisor.process import PRINTED, Death, Worker
 from playground.supervisor.recovery import recover
 from playground.supervisor.spawn import PortInUse, Prestarted, prestart
-from playground.supervisor.supervisor import Supervisor
+from playground.supervisor.supervisor import GRACE_S, Supervisor
 
 CONNECT_S = 30.0
 """How long a worker that serves may take to answer."""
@@ -49,13 +49,19 @@ class LiveSource:
         port: int = 0,
         prestarted: Prestarted | None = None,
         load_timeout_s: float = LOAD_TIMEOUT_S,
+        grace_s: float = GRACE_S,
     ) -> None:
-        """`prestarted` is a first worker that was started before this module was imported."""
+        """`prestarted` is a first worker that was started before this module was imported.
+
+        `grace_s` is how long runs may go on in a worker that was superseded.
+        """
         self.inbox = Inbox()
         self._project = project
         self._port = port
         self._prestarted = prestarted
-        self._supervisor = Supervisor(project, targets, self, cwd=Path.cwd(), load_timeout_s=load_timeout_s)
+        self._supervisor = Supervisor(
+            project, targets, self, cwd=Path.cwd(), grace_s=grace_s, load_timeout_s=load_timeout_s
+        )
         self._connections: dict[int, Connection] = {}
         self._running: dict[str, int] = {}
         """Runs under way, and which generation has them."""

@@ -18,7 +18,7 @@ from penguiflow.llm.wire import load_message
 from penguiflow.node import Node, NodePolicy
 from penguiflow.planner.artifact_registry import ArtifactRegistry
 from penguiflow.planner.budgets import Budgets
-from penguiflow.planner.events import PlannerEvents
+from penguiflow.planner.events import PlannerEventCallback, PlannerEvents
 from penguiflow.planner.loop import steps
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
 from penguiflow.planner.planned import planned_edits
@@ -53,6 +53,7 @@ class LiveParts:
     steering: SteeringInbox | None = None
     tool_visibility: ToolVisibilityPolicy | None = None
     on_ask: Callable[[str, Any], Awaitable[Any]] | None = None
+    event_callback: PlannerEventCallback | None = None
     opened: Callable[[PlannerRun], None] | None = None
     """Told of the run when it is made."""
     before_step: Callable[[], Awaitable[None]] | None = None
@@ -120,7 +121,12 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
             limits=settings.usage_limits,
             outer=ctx.budgets if isinstance(ctx, RunToolContext) else None,
         ),
-        events=PlannerEvents(settings.time_source, settings.event_callback, keep=_keeps_events(settings.state_store)),
+        events=PlannerEvents(
+            settings.time_source,
+            settings.event_callback,
+            live.event_callback,
+            keep=_keeps_events(settings.state_store),
+        ),
         site=site.open("planner", settings.name, about),
         hints=planner.hints,
         interceptors=_interceptors(settings, site),

@@ -48,14 +48,14 @@ PlannerEventCallback = Callable[[PlannerEvent], None]
 class PlannerEvents:
     """Makes the events of one run, and hands them to whoever listens. Nothing is made where nobody does."""
 
-    __slots__ = ("_callback", "_clock", "kept", "listening", "step")
+    __slots__ = ("_callbacks", "_clock", "kept", "listening", "step")
 
-    def __init__(self, clock: Callable[[], float], callback: PlannerEventCallback | None, *, keep: bool) -> None:
+    def __init__(self, clock: Callable[[], float], *callbacks: PlannerEventCallback | None, keep: bool) -> None:
         self._clock = clock
-        self._callback = callback
+        self._callbacks = [each for each in callbacks if each is not None]
         self.kept: list[PlannerEvent] | None = [] if keep else None
         """For a store that takes them when the run is over."""
-        self.listening = callback is not None or keep
+        self.listening = bool(self._callbacks) or keep
         self.step = 0
         """Steps done."""
 
@@ -79,8 +79,8 @@ class PlannerEvents:
         )
         if self.kept is not None:
             self.kept.append(event)
-        if self._callback is not None:
+        for callback in self._callbacks:
             try:
-                self._callback(event)
+                callback(event)
             except Exception:  # a listener's failure is none of the run's
                 logger.exception("planner_event_callback_failed", extra={"event": event_type})

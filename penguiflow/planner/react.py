@@ -124,6 +124,8 @@ class RunOptions(TypedDict, total=False):
     """The context of the node or tool that runs the planner: the run joins its trace."""
     on_ask: Callable[[str, Any], Any] | None
     """Answers `ctx.ask(prompt, schema)` while the tool waits: an async function. Without it the run pauses."""
+    event_callback: PlannerEventCallback | None
+    """Is told the events of this run, besides the planner's own listener, which is told those of all runs."""
 
 
 _OF_MODELS = frozenset({"llm_fallback", "reflection_llm", "summarizer_llm", "use_native_llm", "llm_transport"})
@@ -303,6 +305,7 @@ class ReactPlanner:
         steering: SteeringInbox | None = None,
         tool_visibility: ToolVisibilityPolicy | None = None,
         on_ask: Callable[[str, Any], Any] | None = None,
+        event_callback: PlannerEventCallback | None = None,
         ctx: Any = None,
     ) -> Outcome:
         """Go on with a run that is paused; `tool_context` takes the place of the one that it had.
@@ -316,7 +319,7 @@ class ReactPlanner:
             KeyError: for a token that is unknown, used or expired.
         """
         given: RunOptions = {"tool_context": tool_context, "memory_key": memory_key, "steering": steering}
-        given["tool_visibility"], given["on_ask"] = tool_visibility, on_ask
+        given["tool_visibility"], given["on_ask"], given["event_callback"] = tool_visibility, on_ask, event_callback
         request, live = _request("", given)
         request.resume = Resumption(pause=token, user_input=user_input, answer=answer)
         return await self._driven(request, live, ctx)
@@ -412,6 +415,7 @@ def _request(query: str, options: RunOptions) -> tuple[PlannerRequest, LiveParts
         steering=options.get("steering"),
         tool_visibility=options.get("tool_visibility"),
         on_ask=options.get("on_ask"),
+        event_callback=options.get("event_callback"),
     )
     return request, live
 

@@ -16,7 +16,7 @@ from playground.protocol import MAX_FRAME_BYTES, BaseFrame, Error, Hello, Subscr
 CONNECT_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 60.0
 CLIENT_NAME = "pf"
-LOST_S = 1.0
+LOST_S = 5.0
 REPLY_HEAD = b'{"reply_to":'
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """What closing may raise: the library asserts states that a transport which breaks just then does not keep to."""

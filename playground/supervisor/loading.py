@@ -54,12 +54,13 @@ class LoadGuard:
         """
         self._heard_at = time.monotonic()
         while True:
-            limit_s = WARM_UP_S if self._loading is None else self.timeout_s + SILENCE_S
-            patience_s = self._heard_at + limit_s - time.monotonic()
+            limit_s = self.timeout_s + SILENCE_S
+            patience_s = self._heard_at + (WARM_UP_S if self._loading is None else limit_s) - time.monotonic()
             if patience_s <= 0:
                 self._end(worker, None)
                 return await loaded
-            await asyncio.wait([loaded], timeout=patience_s)
+            # The first import may begin meanwhile.
+            await asyncio.wait([loaded], timeout=min(patience_s, limit_s))
             if loaded.done():
                 return loaded.result()
 

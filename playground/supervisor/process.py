@@ -39,6 +39,8 @@ MAX_WHOLE_TEXT = 1024 * 1024
 TELL_EVERY_S = 0.03
 LAST_READS = 20
 """Pieces of output read after a death: more than a pipe holds."""
+LAST_REPORTS_S = 2.0
+"""How long what a dead worker had reported may take to be read; another process may hold its channel open."""
 STOP_S = 1.5
 """After an order to stop, the worker has ended itself by then, or is killed."""
 
@@ -200,7 +202,7 @@ class Worker:
                     self._read_output(descriptor)
             self._close_output(descriptor)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(self._reading, 0.2)
+            await asyncio.wait_for(self._reading, LAST_REPORTS_S)
         self.close_control()
         self._tell_lines()
         stderr = _masker().text(self._stderr.decode(errors="replace"))

@@ -164,7 +164,7 @@ async def open_live(project: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     monkeypatch.chdir(project)
 
     async def open_source(*targets: str, load_timeout_s: float = LIMIT_S) -> Live:
-        source = LiveSource(project_at(project), targets, load_timeout_s=load_timeout_s)
+        source = LiveSource(project_at(project), targets, load_timeout_s=load_timeout_s, grace_s=LIMIT_S)
         sources.append(source)
         await source.start()
         live = Live(source)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 AGENT = """
     from __future__ import annotations
 

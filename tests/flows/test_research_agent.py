@@ -160,6 +160,12 @@ async def test_what_nobody_wrote_about(planner_of: MakePlanner) -> None:
     assert answer(outcome) == "I found nothing about 'Zyzzyva?' that I could read."
 
 
+async def test_no_question_and_no_memory(planner_of: MakePlanner) -> None:
+    planner = planner_of()
+    assert answer(await planner.run("")).startswith("Emperor penguin: ")
+    assert answer(await planner.run("What did I ask so far?")) == "I remember no earlier question."
+
+
 async def test_samples_get_answers_that_differ(planner_of: MakePlanner) -> None:
     planner = planner_of(short_term_memory=None)
     answers = set()
@@ -286,7 +292,7 @@ async def test_a_report_waits_for_approval_and_goes_on_after_a_restart(tmp_path:
     outcome = await research_agent.make_planner(research_model(), before).run("Publish a report on krill")
     await before.close()
     pause = paused(outcome)
-    assert pause.payload["prompt"].startswith("Publish 'On Krill fishery'")
+    assert pause.payload["prompt"].startswith("Publish 'On Antarctic krill'")
     assert pause.payload["schema"]["enum"] == ["yes", "no"]
 
     after = SQLiteStateStore(tmp_path / "paused.db")
@@ -295,7 +301,7 @@ async def test_a_report_waits_for_approval_and_goes_on_after_a_restart(tmp_path:
     assert "perhaps" in asked_again.payload["problem"]
     outcome = await planner.resume(asked_again.resume_token, "yes")
     assert decided(outcome)[-1] == "publish"
-    assert answer(outcome).endswith(tools._press("On Krill fishery", _body(outcome)) + ".")
+    assert answer(outcome).endswith(tools._press("On Antarctic krill", _body(outcome)) + ".")
     with pytest.raises(KeyError):
         await planner.resume(asked_again.resume_token, "yes")
     await after.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from typing import Any
@@ -52,6 +53,33 @@ async def test_events_of_a_run_in_their_order(kit: Any) -> None:
     assert all(event.latency_ms is not None for event in completed)
     assert [event.trajectory_step for event in heard] == sorted(event.trajectory_step for event in heard)
     assert [event.ts for event in heard] == sorted(event.ts for event in heard)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_each_of_many_runs_has_a_listener_of_its_own(kit: Any, recorded: bool) -> None:
+    async def ask(args: Number, ctx: Any) -> Number:
+        await ctx.emit_chunk("s", 0, str(ctx.tool_context["session_id"]))
+        return Number(n=await ctx.ask("how many?", int))
+
+    options: dict[str, Any] = {"recorder": kit.Log().recorder()} if recorded else {}
+    all_: list[Any] = []
+    model = ScriptedModel(rules=[(lambda _: True, [kit.call("ask", n=1), kit.answer("x")])])
+    planner = kit.planner_of(ask, model=model, event_callback=all_.append, **options)
+    heard: dict[str, list[Any]] = {str(number): [] for number in range(20)}
+
+    async def one(name: str) -> None:
+        about = {"session_id": name}
+        paused = await planner.run("x", tool_context=about, event_callback=heard[name].append)
+        assert isinstance(paused, PlannerPause)
+        await planner.resume(paused.resume_token, "3", event_callback=heard[name].append)
+
+    await asyncio.gather(*(one(name) for name in heard))
+
+    for name, events in heard.items():
+        assert {event.extra["text"] for event in events if event.event_type == "stream_chunk"} == {name}
+        names = [event.event_type for event in events]
+        assert (names.count("pause"), names.count("resume"), names.count("finish")) == (1, 1, 1)
+    assert len(all_) == sum(map(len, heard.values()))
 
 
 async def test_a_call_of_a_model_is_told_whole(kit: Any) -> None:
