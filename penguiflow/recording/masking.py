@@ -38,8 +38,8 @@ KEYS = (
 HARMLESS = ("resume_token",)
 """Keys that hold none, although their names say so.
 
-The token of a pause is good once, soon expires, and is worth nothing without the store; who looks at a paused run has to
-know it to go on.
+The token of a pause is good once, soon expires, and is worth nothing without the store; who looks at a paused run has
+to know it to go on.
 """
 MIN_CHARS = 8
 """Values of variables that are shorter are no secrets: they would be found everywhere."""
