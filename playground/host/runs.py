@@ -59,7 +59,6 @@ class RunLog:
         self.event = log.event
         self.put = self._put_first
         self.taken = log.taken
-        self.begin = log.begin
         self.freeze = log.freeze
         self.describe = log.describe
         self._log = log
