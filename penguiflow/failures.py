@@ -18,6 +18,7 @@ __all__ = [
     "cancelled_error",
     "flow_error",
     "held_error",
+    "said",
     "text_of",
     "timeout_error",
 ]
@@ -82,8 +83,18 @@ def held_error(trace: Trace) -> FlowError:
         trace_id=trace.id,
         node_name=None,
         code=FlowErrorCode.NODE_EXCEPTION,
-        message="; ".join(why if isinstance(why, str) else why() for why in (trace.holds or {}).values()),
+        message="; ".join(said(why) for why in (trace.holds or {}).values()),
     )
+
+
+def said(why: str | Callable[[], str]) -> str:
+    """Why a node waits for more messages, in words."""
+    if isinstance(why, str):
+        return why
+    try:
+        return str(why())
+    except Exception as failure:  # the program's own: nobody is to wait for ever because of it
+        return f"a node waits for more messages ({type(failure).__name__} when asked why: {text_of(failure, str)})"
 
 
 def cancelled_error(trace: Trace, reason: str) -> FlowError:

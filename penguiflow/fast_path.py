@@ -316,7 +316,10 @@ _steers_controller: dict[type, bool] = {}
 def _goes_on(result: Any, trace: Trace | None, worker: Worker) -> bool:
     """Whether a result simply goes to the successors, in the trace that it was made in."""
     if type(result) is not Message:
-        return not is_message(result) and trace_id_of(result) is None
+        try:
+            return not is_message(result) and trace_id_of(result) is None
+        except Exception:  # the object's own: it ends the node where the object is sent
+            return False
     values = result.__dict__
     if trace is None or values["trace_id"] != trace.id or values["deadline_s"] is not None:
         return False

@@ -52,7 +52,9 @@ class Invoker(FastPath):
         `telling` is what is left to be told of its start (or of its success, when nothing is left to be sent).
         """
         _, message, _, trace, _ = context._item
-        expiring = is_message(message) and message.deadline_s is not None
+        # A deadline that a function has given its own message while `step` ran it holds for what is sent.
+        begun = first is not None or unsent is not None
+        expiring = not begun and is_message(message) and message.deadline_s is not None
         late = expiring and (context._late or message.deadline_s <= time())
         log = None if trace is None else trace.log
         validators = worker.validators
@@ -219,7 +221,8 @@ class Invoker(FastPath):
         if context._turn is not None:
             context._turn.end(trace, worker.node.node_id)
         trace.inflight -= 1
-        if not trace.inflight and not trace.queued and not trace.ended:
+        # What a node has sent that stopped its own flow waits for the next run; who called does not.
+        if not trace.inflight and (not trace.queued or trace.condemned) and not trace.ended:
             self.table.finish(trace)
 
     async def _ready_to_record(self) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.failures import said
+
 if TYPE_CHECKING:
     from penguiflow.context import Context
     from penguiflow.observer import TraceLog
@@ -64,6 +66,5 @@ def end_joins(trace: Trace, log: TraceLog, status: str) -> None:
     """The trace ends with joins that are not complete: they failed it (`error`), or end with it (`cancelled`)."""
     for node_id, join in (trace.joins or {}).items():
         why = (trace.holds or {}).get(node_id)
-        text = why if why is None or isinstance(why, str) else why()
-        join.end(log, status, text)
+        join.end(log, status, None if why is None else said(why))
     trace.joins = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.failures import cancelled_error, text_of
@@ -48,11 +49,14 @@ def close_log(trace: Trace, status: str, starved: bool) -> None:
 
 
 def lose_log(trace: Trace, failure: Exception) -> str:
-    """The recorder has failed: write nothing more. Returns what the trace is to be cancelled with."""
+    """The recorder has failed: write nothing more but the end. Returns what the trace is to be cancelled with."""
     reason = f"its recorder failed: {type(failure).__name__}: {text_of(failure, str)}"
     about = {"event": "recorder_failed", "trace_id": trace.id}
     logger.error("recorder_failed", exc_info=failure, extra=about)
-    trace.log = None
+    log, trace.log = trace.log, None
     trace.slow_down()
     trace.error = trace.error or cancelled_error(trace, reason)
+    if log is not None:
+        with suppress(Exception):  # it may be able to write that it is over, if nothing else
+            log.close("cancelled", {"error": trace.error.to_payload()})
     return reason

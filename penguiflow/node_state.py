@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, payload_of
+from penguiflow.failures import said
 from penguiflow.joins import follow_join
 from penguiflow.validation import is_message
 
@@ -51,7 +52,7 @@ def log_changes(context: Context, trace: Trace, log: TraceLog) -> None:
         own[id(message)] = {"$message": message_id}
     change = _changes((trace.state or {}).get(node_id, {}), logged, own, log)
     why = (trace.holds or {}).get(node_id)
-    hold = why if why is None or isinstance(why, str) else why()
+    hold = None if why is None else said(why)
     follow_join(context, trace, log, hold, logged.hold is not None)
     if change or (hold is None) != (logged.hold is None):
         logged.hold = hold

@@ -472,8 +472,13 @@ class TraceTable:
     def end_all(self, reason: str) -> None:
         """Answer everybody who still waits, and forget everything but answers that were not yet asked for."""
         for trace in (*self.traces.values(), *self.aside):
-            # A node that stops its own flow is still under way: its trace ends with it.
-            if not trace.ended and not trace.inflight:
+            if trace.ended:
+                continue
+            if trace.inflight:
+                # A node that stops its own flow is still under way: its trace ends with it, whatever waits.
+                trace.slow_down()
+                trace.queued = 0
+            else:
                 trace.error = trace.error or cancelled_error(trace, reason)
                 self.finish(trace, "cancelled")
         self.traces.clear()

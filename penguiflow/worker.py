@@ -221,6 +221,8 @@ class Engine:
                 self._notice_shutdown()
             if self.drainer is None and self.ready and not self.stopping:
                 self.wake()
+            elif self.drainer is None and self.awaited_quiet:
+                self._came_to_rest()
 
     def _notice_shutdown(self) -> None:
         """A carrier was cancelled. If all tasks are, the loop is shutting down, and a new carrier would outlive it."""

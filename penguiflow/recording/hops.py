@@ -54,8 +54,8 @@ class Hop:
     """One invocation on its way through the log; what `TraceLog.begin` returns."""
 
     __slots__ = (
-        "_edge", "_epoch", "_log", "_message_id", "_node_id", "_record", "_seq", "_sink", "_token", "_trace_id", "_ts",
-        "attempt_span", "node", "offset_ns", "span",
+        "_edge", "_epoch", "_log", "_message_id", "_node_id", "_record", "_sink", "_token", "_trace_id", "_ts",
+        "attempt_span", "node", "offset_ns", "seq", "span",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +69,7 @@ class Hop:
     ) -> None:
         self._log = log
         self._sink = sink
-        self._seq = seq
+        self.seq = seq
         self._epoch, self._trace_id = about
         self._edge, self._message_id, self.node, self._node_id = where
         self._ts, self.offset_ns = when
@@ -102,7 +102,7 @@ class Hop:
             message_id.encode(),
             sent,
         )
-        head = (self._seq, self._epoch, self._trace_id, self.span, self._log.root, self._ts, self.offset_ns)
+        head = (self.seq, self._epoch, self._trace_id, self.span, self._log.root, self._ts, self.offset_ns)
         fields = (*head, kind, self.node, data)
         self._record = _new_tuple(EventRecord, fields)
         try:
@@ -136,7 +136,7 @@ class Hop:
 
     def begun(self) -> tuple[EventRecord, ...]:
         """The events of its beginning."""
-        root, seq = self._log.root, self._seq
+        root, seq = self._log.root, self.seq
         message = b'"message_id":"%b"' % self._message_id.encode()
         about = b'{%b,"node_id":%b}' % (message, to_json(clean_text(self._node_id)))
         place = (self._ts, self.offset_ns)

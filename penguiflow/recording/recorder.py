@@ -420,13 +420,14 @@ class _Log:
         track = self._track
         sent = b"" if edge is None else self._put_data(edge, message_id, content, envelope)
         elapsed_ns = perf_counter_ns() - track.origin_ns - hop.offset_ns
-        if self._hop is hop:
+        # Another log of the same trace may have written meanwhile: then the end stands behind that.
+        if self._hop is hop and track.next_seq == hop.seq + 3:
             kind = LAST if edge is None else GIVEN if given else OUT if edge.endswith("->Rookery") else ON
             if hop.complete(kind, edge, elapsed_ns, message_id, sent):
                 self._hop = None
                 track.next_seq += EVENTS_OF[kind] - 3
                 return
-            self.settle(hop)
+        self.settle(hop)
         self.end("attempt", hop.node, hop.attempt_span, hop.span, "ok", {"latency_ms": elapsed_ns / 1e6})
         if edge is not None:
             self._write("message.enqueued", edge, hop.span, self.root, sent)

@@ -190,3 +190,20 @@ async def test_the_error_names_the_recorder(method: str, caplog: pytest.LogCaptu
     await running.stop()
     assert "OSError: disk on fire" in told
     assert any("disk on fire" in str(record.exc_info) for record in caplog.records)
+
+
+async def test_what_a_recorder_can_still_write_is_the_end_of_the_trace(tmp_path: Any) -> None:
+    store = SQLiteStateStore(tmp_path / "state.db")
+    running = flow()
+    trouble = Trouble(3, once=True)
+    broken: Any = Broken(store.recorder(), trouble)
+    running.run(recorder=broken)
+    told = await end(running, "t")
+    await running.stop()
+    await store.flush()
+    events = await store.load_events("t")
+    await store.close()
+    assert trouble.met
+    assert "no room" in told
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert (events[-1].kind, events[-1].data["status"]) == ("trace.end", "cancelled")

@@ -223,3 +223,20 @@ async def test_a_join_that_a_drain_drops_is_told(
         with pytest.raises(FlowError, match="1 of 2") as failed:
             await waiting
         assert failed.value.code == FlowErrorCode.NODE_EXCEPTION
+
+
+async def test_a_node_whose_task_is_cancelled_holds_up_no_drain(
+    start: Start, make_node: MakeNode, make_message: MakeMessage
+) -> None:
+    async def gives_up(message: Message, ctx: Context) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    flow = start(create(make_node(gives_up).to()))
+    for number in range(3):
+        await flow.emit(make_message(number))
+    async with asyncio.timeout(120.0):
+        await flow.stop(drain=True)
+    assert not flow.running

@@ -375,3 +375,43 @@ async def test_a_node_cannot_drain_its_own_flow(start: Start, make_node: MakeNod
     flow = start(create(make_node(stops).to()))
     with pytest.raises(FlowError, match="its own flow"):
         await flow.call(make_message("x"))
+
+
+@pytest.mark.parametrize("sends", [True, False])
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_who_calls_a_node_that_stops_its_own_flow_is_answered(
+    start: Start,
+    make_node: MakeNode,
+    make_message: MakeMessage,
+    recorder: MemoryRecorder,
+    *,
+    recorded: bool,
+    sends: bool,
+) -> None:
+    stopping = True
+
+    async def splits(message: Message, ctx: Context) -> None:
+        for payload in ("first", "second"):
+            await ctx.emit(message.model_copy(update={"payload": payload}))
+
+    async def stops(message: Message, ctx: Context) -> Message | None:
+        assert ctx.runtime is not None
+        if stopping:
+            await ctx.runtime.stop()
+        return message if sends else None
+
+    splitter, stopper, last = make_node(splits, name="splits"), make_node(stops, name="stops"), make_node(name="last")
+    flow = create(splitter.to(stopper), stopper.to(last), last.to())
+    start(flow, recorder=recorder if recorded else None)
+    with pytest.raises(FlowError, match="the flow was stopped"):
+        async with asyncio.timeout(HANG_S):
+            await flow.call(make_message("x", trace_id="t"))
+    assert not flow.running
+    assert [log.status for log in recorder.logs] == (["cancelled"] if recorded else [])
+
+    stopping = False
+    start(flow)
+    # What the node sent, and what waited for it, is handled now.
+    async with asyncio.timeout(HANG_S):
+        got = [(await flow.fetch()).payload for _ in range(2 if sends else 0)]
+    assert sorted(got) == (["first", "second"] if sends else [])

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from penguiflow import Headers, Message, Node, NodePolicy, PenguiFlow, StreamChunk, create
+from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, StreamChunk, create
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
 from penguiflow.recording.hops import EVENTS_OF, expand
 from penguiflow.state.chunks import unpack
@@ -276,3 +276,88 @@ def test_a_damaged_hop_is_a_damaged_file(kind: str, data: bytes) -> None:
     head = b'[0,["1"],["0"],[1.0],[1],["%b"],["n"]]' % kind.encode()
     with pytest.raises(sqlite3.DatabaseError, match="events cannot be read"):
         unpack(head + b"\n" + data)
+
+
+async def events_of(path: Path, open_store: Any, function: Any, result: str) -> list[TraceEvent]:
+    """Of one trace through two nodes; `result` is what the caller gets, as text."""
+    store = open_store(path)
+    flow = chain([function, hands_on])
+    flow.run(state_store=store)
+    try:
+        told = str((await flow.call(Message(payload="x", headers=HEADERS, trace_id="t"))).payload)
+    except FlowError as error:
+        told = f"{error.code}: {error.message}"
+    await flow.stop()
+    await store.flush()
+    assert told == result
+    return list(await store.load_events("t"))
+
+
+def well_formed(events: list[TraceEvent]) -> None:
+    """No gaps, spans named after their starts, all ended, no message taken twice."""
+    assert [event.seq for event in events] == list(range(len(events)))
+    begun = [event.span_id for event in events if event.kind.endswith(".start")]
+    assert begun == [f"{event.seq:x}" for event in events if event.kind.endswith(".start")]
+    assert sorted(begun) == sorted(event.span_id for event in events if event.kind.endswith(".end"))
+    taken = [event.data["message_id"] for event in events if event.kind == "message.dequeued"]
+    assert len(taken) == len(set(taken))
+
+
+async def test_a_deadline_that_a_node_gives_its_own_message_holds_for_what_it_sends(
+    tmp_path: Path, open_store: Any
+) -> None:
+    async def late(message: Any, ctx: Any) -> Any:
+        message.deadline_s = 1.0
+        return message
+
+    events = await events_of(tmp_path / "state.db", open_store, late, "text='Deadline exceeded' citations=[]")
+    well_formed(events)
+    first, second = [event.data["status"] for event in events if event.kind == "node.end"]
+    assert (first, second) == ("ok", "timeout")
+
+
+async def test_a_result_that_cannot_be_looked_at_is_the_nodes_failure(tmp_path: Path, open_store: Any) -> None:
+    class Odd:
+        def __getattr__(self, name: str) -> Any:
+            raise LookupError("nothing here")
+
+    async def gives(message: Any, ctx: Any) -> Any:
+        return Odd()
+
+    told = "NODE_EXCEPTION: Node 'n\n0' raised LookupError: nothing here"
+    events = await events_of(tmp_path / "state.db", open_store, gives, told)
+    well_formed(events)
+    assert events[-1].data["status"] == "error"
+
+
+async def test_a_node_whose_reason_to_wait_fails_is_no_recorder_that_fails(tmp_path: Path, open_store: Any) -> None:
+    def why() -> str:
+        raise LookupError("no idea")
+
+    async def waits_for_more(message: Any, ctx: Any) -> None:
+        ctx.hold_trace(why)
+
+    told = "NODE_EXCEPTION: a node waits for more messages (LookupError when asked why: no idea)"
+    events = await events_of(tmp_path / "state.db", open_store, waits_for_more, told)
+    well_formed(events)
+    assert events[-1].data["status"] == "error"
+
+
+async def test_two_flows_write_into_one_trace_within_one_function(tmp_path: Path, open_store: Any) -> None:
+    store = open_store(tmp_path / "state.db")
+    recorder = store.recorder()
+    other = chain([hands_on])
+
+    async def sends_elsewhere(message: Any, ctx: Any) -> Any:
+        await other.emit(Message(payload="other", headers=HEADERS, trace_id="t"))
+        return message
+
+    flow = chain([sends_elsewhere, hands_on])
+    other.run(recorder=recorder)
+    flow.run(recorder=recorder)
+    assert (await flow.call(Message(payload="x", headers=HEADERS, trace_id="t"))).payload == "x"
+    assert (await other.fetch()).payload == "other"
+    await flow.stop()
+    await other.stop()
+    await store.flush()
+    well_formed(await store.load_events("t"))
