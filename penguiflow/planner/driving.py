@@ -28,6 +28,7 @@ from penguiflow.planner.run import PlannerRun, RunStep
 from penguiflow.planner.signals import RunAborted
 from penguiflow.planner.tool_context import RunToolContext
 from penguiflow.planner.trajectory import Trajectory, extract_background_results
+from penguiflow.planner.visibility import visible
 from penguiflow.registry import ModelRegistry
 from penguiflow.steering import SteeringCancelled
 
@@ -97,7 +98,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
     if given is None and record is not None:
         given = record.tool_context
     tool_context = dict(given or {})
-    specs = planner.visible_tools(tool_context, live.tool_visibility)
+    specs = await visible(planner, site, tool_context, live.tool_visibility)
     about = {
         "mode": settings.tool_call_mode,
         "model": planner.models.main.model,
