@@ -28,7 +28,7 @@ from penguiflow.planner.run import PlannerRun, RunStep
 from penguiflow.planner.signals import RunAborted
 from penguiflow.planner.tool_context import RunToolContext
 from penguiflow.planner.trajectory import Trajectory, extract_background_results
-from penguiflow.planner.visibility import visible
+from penguiflow.planner.visibility import VISIBLE, visible
 from penguiflow.registry import ModelRegistry
 from penguiflow.steering import SteeringCancelled
 
@@ -98,7 +98,10 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
     if given is None and record is not None:
         given = record.tool_context
     tool_context = dict(given or {})
-    specs = await visible(planner, site, tool_context, live.tool_visibility)
+    trajectory = _trajectory(request, record, tool_context)
+    specs = await visible(planner, site, tool_context, live.tool_visibility, trajectory.metadata.get(VISIBLE))
+    if specs is not planner.specs:
+        trajectory.metadata[VISIBLE] = list(specs)
     about = {
         "mode": settings.tool_call_mode,
         "model": planner.models.main.model,
@@ -114,7 +117,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         request=request,
         models=planner.models,
         specs=specs,
-        trajectory=_trajectory(request, record, tool_context),
+        trajectory=trajectory,
         budgets=Budgets(
             clock=settings.time_source,
             deadline_s=settings.deadline_s,

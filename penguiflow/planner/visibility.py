@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,16 +11,25 @@ if TYPE_CHECKING:
     from penguiflow.planner.config import ToolVisibilityPolicy
     from penguiflow.planner.react import ReactPlanner
 
-__all__ = ["visible"]
+__all__ = ["VISIBLE", "visible"]
+
+
+VISIBLE = "visible_tools"
+"""Under this name `trajectory.metadata` keeps what a policy left: for the run when it is resumed."""
 
 
 async def visible(
-    planner: ReactPlanner, site: CallSite, tool_context: Mapping[str, Any], policy: ToolVisibilityPolicy | None
+    planner: ReactPlanner,
+    site: CallSite,
+    tool_context: Mapping[str, Any],
+    policy: ToolVisibilityPolicy | None,
+    before: Collection[str] | None = None,
 ) -> Mapping[str, NodeSpec]:
     """The tools of a run, by the names that the model knows.
 
     What a policy leaves of them is written down: a replay, and whoever goes on with the run after a crash, has no
-    policy, and must not have more tools.
+    policy, and must not have more tools. Nor must a run that was paused, and had those of `before`, unless whoever
+    resumes it gives a policy.
     """
     chosen: dict[str, NodeSpec] = {}
 
@@ -29,6 +38,7 @@ async def visible(
         return list(chosen)
 
     told = await site.consult("tools", [], None if policy is None else ask, about=_about)
+    told = before if told is None else told
     if told is None:
         return planner.specs
     return chosen or {name: planner.specs[name] for name in told if name in planner.specs}

@@ -87,3 +87,22 @@ async def test_whoever_goes_on_after_a_crash_has_no_more_tools(kit: Any) -> None
             await flow.stop()
         assert office.deleted == 0
         assert result.metadata["steps"] == finish.metadata["steps"]
+
+
+async def test_a_paused_run_has_no_more_tools_when_it_is_resumed(kit: Any) -> None:
+    deleted: list[int] = []
+
+    async def delete(args: Number, ctx: Any) -> Number:
+        deleted.append(args.n)
+        return args
+
+    async def wait(args: Number, ctx: Any) -> Number:
+        await ctx.pause("approval_required")
+        return args
+
+    script = [kit.call("wait", n=1), kit.call("delete", n=1), kit.answer("done")]
+    for policy, expected in ((None, []), (OfRole(), [1])):
+        planner = kit.planner_of(delete, wait, script=script)
+        paused = await planner.run("x", tool_visibility=OfRole())
+        finish = await planner.resume(paused.resume_token, tool_context={"role": "admin"}, tool_visibility=policy)
+        assert (finish.reason, deleted) == ("answer_complete", expected)
