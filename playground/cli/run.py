@@ -93,24 +93,30 @@ class Runner:
         self.interrupted = asyncio.Event()
         self.result: Result | None = None
         """What the host said at the end."""
-        self.started = False
-        """True once there is a trace that has to be cancelled rather than dropped."""
+        self.asked = False
+        """True once the host was asked to run."""
+        self.started = asyncio.Event()
+        """Set once there is a trace that has to be cancelled rather than dropped."""
 
     async def run(self, request: Run, value: Any) -> int:
         """Load, run and report; Ctrl-C ends each of these phases."""
         with self._signals():
             work = asyncio.create_task(self._work(request, value))
             stop = asyncio.create_task(self.interrupted.wait())
+            started = asyncio.create_task(self.started.wait())
             ticking = asyncio.create_task(self._tick())
             try:
                 await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if not self.started:
+                if self.asked:
+                    # The trace may be there, and only the answer is still on its way.
+                    await asyncio.wait({work, started}, timeout=CANCEL_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not self.started.is_set():
                     work.cancel()
                 await asyncio.wait({work})
                 return ExitCode.INTERRUPTED if work.cancelled() else work.result()
             finally:
-                stop.cancel()
-                ticking.cancel()
+                for task in (stop, started, ticking):
+                    task.cancel()
                 self.progress.finish()
 
     @contextmanager
@@ -139,9 +145,10 @@ class Runner:
             request.target = flow.target
             if request.replay is None and request.restore is None:
                 request.input = _default_input(flow, self.options.target) if value is _MISSING else value
+            self.asked = True
             accepted = await host.run(request)
             trace_id = accepted.trace_id or ""
-            self.started = True
+            self.started.set()
             self.progress.follow(trace_id)
             output = RunOutput(
                 trace_id=trace_id, status="interrupted", output=None, error=None, version=accepted.version

@@ -19,7 +19,7 @@ from playground.project import project_at
 from playground.protocol import ModuleInfo, Result, Run
 from playground.sources import Inbox, Notice
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 """A command that takes longer than this hangs."""
 
 GREET = """

@@ -326,8 +326,7 @@ def test_a_deadline_of_the_flow_gives_its_answer(pf: Capture, target: str, tmp_p
 
 @pytest.mark.parametrize("do", ["wait", "block"])
 def test_an_interrupt(do: str, pf: Capture, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if do == "wait":
-        monkeypatch.setattr("playground.cli.run.CANCEL_GRACE_S", 60.0)
+    monkeypatch.setattr("playground.cli.run.CANCEL_GRACE_S", 60.0 if do == "wait" else 3.0)
     begun = tmp_path / "begun"
 
     def interrupt() -> None:
