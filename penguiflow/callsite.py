@@ -17,13 +17,18 @@ from penguiflow.calls import Scope, call_now, call_out, chance, has_answer, scop
 if TYPE_CHECKING:
     from penguiflow.context import Context
 
-__all__ = ["CallSite"]
+__all__ = ["CallSite", "node_part"]
+
+
+def node_part(context: Context) -> str:
+    """The first part of every path in an invocation: its node, and the message that it handles."""
+    return f"node:{context._port.name}[{context._item[4]}]"
 
 
 class CallSite:
     """Where calls are made from. `CallSite.of(ctx)` is the attempt under way; `CallSite()` is nowhere."""
 
-    __slots__ = ("_name", "_parent", "context", "kind", "scope")
+    __slots__ = ("_name", "_outer", "_parent", "context", "kind", "scope")
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class CallSite:
         kind: str = "",
         name: str = "",
         parent: str = "",
+        outer: CallSite | None = None,
     ) -> None:
         self.context = context
         """The invocation that it belongs to; None outside of a flow."""
@@ -42,6 +48,7 @@ class CallSite:
         """Of its span; empty for one that it did not open."""
         self._name = name
         self._parent = parent
+        self._outer = outer
 
     @classmethod
     def of(cls, context: Context | None) -> CallSite:
@@ -65,6 +72,13 @@ class CallSite:
         """The id of its span; empty when it is not recorded."""
         return "" if self.scope is None else self.scope.span
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The parts of the run that it stands in, as a `Checkpoint` has them; empty outside of a flow."""
+        if self._outer is not None and self._outer.scope is not None and self.scope is not None:
+            return (*self._outer.path, f"{self.kind or 'call'}:{self.scope.place[len(self._outer.scope.place) + 1 :]}")
+        return () if self.context is None else (node_part(self.context),)
+
     def open(
         self, kind: str, name: str, data: Mapping[str, Any] | None = None, *, ordinal: int | None = None
     ) -> CallSite:
@@ -77,7 +91,7 @@ class CallSite:
         number = self.scope.count(step) if ordinal is None else ordinal
         span = log.start(kind, name, self.scope.span, {"ordinal": number, **(data or {})})
         scope = self.scope.within(step, number, span)
-        return CallSite(self.context, scope, kind=kind, name=name, parent=self.scope.span)
+        return CallSite(self.context, scope, kind=kind, name=name, parent=self.scope.span, outer=self)
 
     def close(self, status: str = "ok", data: Mapping[str, Any] | None = None) -> None:
         """Close the span that `open` opened: ok, error, timeout, cancelled or interrupted."""
@@ -117,7 +131,7 @@ class CallSite:
         if inside is not None:
 
             def tell(scope: Scope) -> None:
-                inside(CallSite(context, scope))
+                inside(CallSite(context, scope, outer=self))
 
         return await call_out(context, kind, name, request, perform, *args, scope=self.scope, inside=tell, about=about)
 

@@ -52,6 +52,8 @@ class Checkpoint(NamedTuple):
     """The node or tool."""
     payload: Any
     """The live value."""
+    path: tuple[str, ...] = ()
+    """The parts of the run around it, as `kind:name[ordinal]`, the node first. What is inside begins with them."""
 
 
 class Decision:

@@ -139,6 +139,15 @@ class PenguiFlow(FlowCalls, FlowServices):
         """Tell one more listener of every event."""
         self._broadcast.middlewares.append(middleware)
 
+    def intercept(self, interceptor: Interceptor) -> None:
+        """Ask one more interceptor at the checkpoints to come, until `release` or the next `run`."""
+        self._interceptors.append(interceptor)
+
+    def release(self, interceptor: Interceptor) -> None:
+        """Do not ask an interceptor any more that `intercept` was given. It may still be waited for."""
+        own = self._own_interceptors
+        self._interceptors[own:] = [each for each in self._interceptors[own:] if each is not interceptor]
+
     # From start to stop
 
     def run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.callsite import node_part
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
 from penguiflow.endings import forget_timeout
 from penguiflow.failures import InterceptorFailed, NodeTimeout, text_of, timeout_error
@@ -68,7 +69,8 @@ class Interception:
     async def _consult(self, kind: CheckpointKind, worker: Worker, context: Context, payload: Any) -> Decision:
         """Ask the interceptors; what they decide is recorded."""
         trace = context._trace
-        checkpoint = Checkpoint(kind, context.trace_id, context._span, worker.port.name, payload)
+        path = (node_part(context),)
+        checkpoint = Checkpoint(kind, context.trace_id, context._span, worker.port.name, payload, path)
         try:
             decision = await decide(self._invoker.interceptors, checkpoint)
         except BaseException as error:

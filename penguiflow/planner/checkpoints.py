@@ -58,8 +58,9 @@ async def consult(
         if planned is not None:
             decision = planned.decide(kind, shown[0])
             return {"action": decision.action, "value": decision.value}
+        checkpoint = Checkpoint(kind, site.trace_id, site.span, name, deepcopy(shown[0]), site.path)
         try:
-            decision = await decide(interceptors, Checkpoint(kind, site.trace_id, site.span, name, deepcopy(shown[0])))
+            decision = await decide(interceptors, checkpoint)
         except Exception as error:  # whatever a program's interceptor raises
             raise InterceptorFailed(kind) from error
         return {"action": decision.action, "value": to_jsonable_python(decision.value, fallback=str)}

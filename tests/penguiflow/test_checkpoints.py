@@ -57,6 +57,28 @@ async def test_nothing_changes_when_all_proceed() -> None:
     before, hits = at("before_node", None)
     assert await outcome(Adder(), before) == 2
     assert [(hit.name, hit.payload, hit.trace_id) for hit in hits] == [("add", 1, "t")]
+    assert hits[0].path[0].startswith("node:add[")
+
+
+async def test_an_interceptor_comes_and_goes_while_the_flow_runs() -> None:
+    asked, hits = at("before_node", Decision.edit(10), times=9)
+    flow = create(Adder().node().to())
+    flow.run()
+    try:
+        assert await flow.call(1) == 2
+        flow.intercept(asked)
+        assert await flow.call(1) == 11
+        flow.release(asked)
+        assert await flow.call(1) == 2
+        flow.intercept(asked)
+    finally:
+        await flow.stop()
+    flow.run()
+    try:
+        assert await flow.call(1) == 2
+    finally:
+        await flow.stop()
+    assert len(hits) == 1
 
 
 async def test_the_input_can_be_edited_and_the_edit_is_on_record(event_log: Any, recorder: Any) -> None:

@@ -105,6 +105,25 @@ async def test_a_run_comes_by_all_of_them(kit: Any) -> None:
     assert json.loads(json.dumps([each.payload for each in look.seen]))
 
 
+async def test_they_tell_what_they_are_in(kit: Any) -> None:
+    look = Once("none", Decision.proceed)
+    await Bench(kit, look).run()
+
+    (node,) = {checkpoint.path[0] for checkpoint in look.seen}
+    assert node.startswith("node:")
+    inside = [(each.kind, *(part.partition(":")[0] for part in each.path[1:])) for each in look.seen]
+    assert inside[:4] == [
+        ("before_llm", "planner", "step"),
+        ("after_decision", "planner", "step"),
+        ("before_tool", "planner", "step"),
+        ("on_error", "planner", "step"),
+    ]
+    joined = next(each for each in look.seen if each.kind == "before_join")
+    assert joined.path[2:] == ("step:step[1]", "join:join.total[0]")
+    branches = {each.path[3] for each in look.seen if len(each.path) > 3 and each.kind == "before_tool"}
+    assert branches == {"branch:double[0]", "branch:double[1]"}
+
+
 def edited_request(payload: Any) -> Decision:
     payload["messages"][-1]["content"] += " (edited)"
     return Decision.edit(payload)
