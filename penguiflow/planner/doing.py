@@ -15,7 +15,7 @@ from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.arguments import ArgsRefused, prepare_args
 from penguiflow.planner.checkpoints import consult
 from penguiflow.planner.constraints import refusal
-from penguiflow.planner.execution import ToolOutcome, execute, tool_named
+from penguiflow.planner.execution import ToolOutcome, execute, name_of, tool_named
 from penguiflow.planner.finishing import finish
 from penguiflow.planner.legacy import action_of
 from penguiflow.planner.outcomes import FinalPayload, PlannerFinish, PlannerPause
@@ -136,11 +136,15 @@ def _alternate(run: PlannerRun, action: PlannerAction) -> tuple[PlannerAction, N
 
 
 async def _called(run: PlannerRun, site: CallSite, action: PlannerAction, outcome: ToolOutcome) -> Done:
+    called = outcome.called
+    if called is not None:
+        # The model is told of the call that was made: what it had asked for would not go with the observation.
+        action = action.model_copy(update={"next_node": name_of(run, called), "args": dict(called["args"])})
     step = TrajectoryStep(
         action, outcome.observation, outcome.llm_observation, outcome.error, outcome.failure, outcome.streams
     )
     if outcome.pause is not None:
-        return await _pause(run, site, step, outcome.pause, outcome.called or {})
+        return await _pause(run, site, step, outcome.pause, called or {})
     if outcome.error is not None:
         run.queued.clear()
         return Done("error", action, step)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from penguiflow.checkpoints import CheckpointKind, Decision
     from penguiflow.planner.run import PlannerRun
 
-__all__ = ["ToolFailed", "ToolOutcome", "apply_response", "execute", "tool_named"]
+__all__ = ["ToolFailed", "ToolOutcome", "apply_response", "execute", "name_of", "tool_named"]
 
 _NOT_A_FAILURE = (TraceCancelled, SteeringCancelled, LimitReached, PauseSignal)
 
@@ -46,7 +46,7 @@ class ToolOutcome:
     streams: Mapping[str, list[dict[str, Any]]] | None = None
     pause: PauseSignal | None = None
     called: Mapping[str, Any] | None = None
-    """Of a call that paused: `{tool, args, call_id}` as it was made, edits included."""
+    """Of a call that paused, goes on or was edited: `{tool, args, call_id}` as it was made; None: as was asked for."""
 
 
 class ToolFailed(Exception):
@@ -106,13 +106,13 @@ async def execute(
             call.edit(kind, decision)
     while True:
         outcome = await call.made(site)
-        if outcome.pause is not None:
+        again = outcome if not asked or outcome.pause is not None else await _decide_after(run, site, call, outcome)
+        if again is None and run.budgets.take_tool_calls():
+            continue
+        outcome = again or outcome
+        if call.edited or journal is not None or outcome.pause is not None:
             outcome.called = call.told()
-        if not asked or outcome.pause is not None:
-            return outcome
-        again = await _decide_after(run, site, call, outcome)
-        if again is not None:
-            return again
+        return outcome
 
 
 async def _decide_after(run: PlannerRun, site: CallSite, call: _Call, outcome: ToolOutcome) -> ToolOutcome | None:
@@ -132,6 +132,12 @@ async def _decide_after(run: PlannerRun, site: CallSite, call: _Call, outcome: T
     if decision.action in ("edit", "skip"):
         return ToolOutcome(decision.value, streams=outcome.streams)
     return None if decision.action == "retry" else outcome
+
+
+def name_of(run: PlannerRun, called: Mapping[str, Any]) -> str:
+    """How the model knows the tool of a call."""
+    own = called["tool"]
+    return next((name for name, spec in run.specs.items() if spec.name == own), own)
 
 
 def tool_named(run: PlannerRun, name: str) -> NodeSpec | None:
@@ -158,6 +164,7 @@ class _Call:
         self.extra_context = extra_context
         self.journal = journal
         self.site: CallSite | None = None
+        self.edited = False
         self.performed = False
         """Whether it was made now; else the recording has answered it."""
 
@@ -177,6 +184,7 @@ class _Call:
                 if found is None:
                     raise InterceptorFailed(f"what an interceptor gave at {kind} names no tool: {wanted!r}")
                 self.spec = found
+        self.edited = True
         try:
             self.args = self.spec.args_model.model_validate(args)
         except ValidationError as error:

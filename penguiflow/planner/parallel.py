@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from penguiflow.observer import Payload
 from penguiflow.planner.actions import PlannerAction
 from penguiflow.planner.bounds import end_tasks
-from penguiflow.planner.execution import ToolOutcome, execute, tool_named
+from penguiflow.planner.execution import ToolOutcome, execute, name_of, tool_named
 from penguiflow.planner.faults import faults_of
 from penguiflow.planner.signals import AskSignal, PauseSignal
 
@@ -94,7 +94,7 @@ async def run_plan(
     result = PlanOutcome()
     waiting: list[dict[str, Any]] = []
     for branch, outcome in zip(open_, outcomes, strict=True):
-        done[branch.number], shown[branch.number] = _entry(branch, outcome)
+        done[branch.number], shown[branch.number] = _entry(run, branch, outcome)
         for stream, pieces in (outcome.streams or {}).items():
             result.streams.setdefault(stream, []).extend(pieces)
         if outcome.pause is None:
@@ -240,9 +240,12 @@ def _call_id(run: PlannerRun, number: int) -> str:
     return f"call_{run.action_seq}_parallel_{'join' if number == JOIN else number}"
 
 
-def _entry(branch: _Branch, outcome: ToolOutcome) -> tuple[dict[str, Any], dict[str, Any]]:
+def _entry(run: PlannerRun, branch: _Branch, outcome: ToolOutcome) -> tuple[dict[str, Any], dict[str, Any]]:
     """A branch as the observation has it, and as the model is shown it."""
+    called = outcome.called
     entry: dict[str, Any] = {"node": branch.node, "args": branch.args.model_dump(mode="json")}
+    if called is not None:
+        entry = {"node": name_of(run, called), "args": called["args"]}
     if outcome.error is not None:
         entry["error"] = outcome.error
         if outcome.failure is not None:
@@ -305,7 +308,7 @@ async def _joined(
         raise
     finally:
         place.close(status, {"came": len(entries)})
-    about["args"] = args.model_dump(mode="json")
+    about["args"] = args.model_dump(mode="json") if outcome.called is None else outcome.called["args"]
     if outcome.error is not None:
         about["error"] = outcome.error
         if outcome.failure is not None:

@@ -17,7 +17,7 @@ from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.failures import InterceptorFailed
 from penguiflow.llm.errors import LLMAuthError
 from penguiflow.llm.scripted import ScriptedModel
-from penguiflow.planner import PlannerFinish, PlannerRequest, RunAborted
+from penguiflow.planner import PlannerFinish, PlannerRequest, RunAborted, UsageLimits
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import replay
 
@@ -162,6 +162,11 @@ async def test_edit(kit: Any, kind: str) -> None:
     finish = await bench.run()
 
     await check_edit(kind, bench, finish)
+    told = finish.metadata["steps"][0]
+    if kind in ("before_tool", "on_error"):
+        # The model is told of the call that was made.
+        made = ("double", {"n": 7}) if kind == "before_tool" else ("broken", {"n": 2})
+        assert (told["action"]["next_node"], told["action"]["args"]) == made
     [edit] = bench.events("edit")
     assert edit.data["checkpoint"] == kind
     assert edit.data["before"] != edit.data["after"]
@@ -210,6 +215,42 @@ async def test_retry(kit: Any, kind: str) -> None:
     asked, called = more.get(kind, (0, 0))
     assert len(bench.model.requests) == len(plain.model.requests) + asked
     assert len(bench.called) == len(plain.called) + called
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_calls_that_are_made_again_are_counted(kit: Any, recorded: bool) -> None:
+    called: list[int] = []
+
+    async def work(args: Number, ctx: Any) -> Number:
+        called.append(args.n)
+        return args
+
+    async def again(checkpoint: Checkpoint) -> Decision:
+        return Decision.retry if checkpoint.kind == "after_tool" else Decision.proceed
+
+    options: dict[str, Any] = {"recorder": kit.Log().recorder()} if recorded else {}
+    limits = UsageLimits(tool_calls=4)
+    script = [kit.call("work", n=1), kit.answer("x")]
+    finish = await kit.planner_of(work, script=script, interceptors=[again], usage_limits=limits, **options).run("x")
+
+    assert (called, finish.metadata["steps"][0]["observation"]) == ([1] * 4, {"n": 1})
+
+
+async def test_branches_are_told_as_they_were_called(kit: Any) -> None:
+    async def work(args: Number, ctx: Any) -> Number:
+        return args
+
+    async def edit(checkpoint: Checkpoint) -> Decision:
+        if checkpoint.kind == "before_tool" and checkpoint.payload["args"] == {"n": 2}:
+            return Decision.edit({"n": 20})
+        return Decision.proceed
+
+    script = [kit.plan(kit.call("work", n=1), kit.call("work", n=2)), kit.answer("x")]
+    finish = await kit.planner_of(work, script=script, interceptors=[edit]).run("x")
+
+    branches = finish.metadata["steps"][0]["observation"]["branches"]
+    assert [branch["args"] for branch in branches] == [{"n": 1}, {"n": 20}]
+    assert [branch["observation"] for branch in branches] == [{"n": 1}, {"n": 20}]
 
 
 @pytest.mark.parametrize("kind", KINDS)
