@@ -141,6 +141,9 @@ async def test_a_large_refund_is_approved_by_another_command(pf: Command) -> Non
     }
     done = await pf("run", SUPPORT, "--input", json.dumps(resume))
     assert done.data["payload"]["structured"]["refund"] == 240.0
+    replayed = await pf("replay", "last")
+    assert replayed.code == 0, replayed.err
+    assert replayed.data["payload"] == done.data["payload"]
 
 
 async def test_a_conversation_goes_on_from_command_to_command(pf: Command) -> None:
