@@ -158,15 +158,23 @@ def build_catalog(
 
     Raises:
         KeyError: for a node that is not registered.
+        TypeError: for a function that is not in a node.
         ValueError: for two nodes of one name.
     """
     fallback = ToolLoadingMode(default_loading_mode or ToolLoadingMode.ALWAYS)
     specs: dict[str, NodeSpec] = {}
     for node in nodes:
+        if not hasattr(node, "func"):
+            shown = getattr(node, "__name__", repr(node))
+            raise TypeError(f"{shown} is no node: make it one with Node({shown})")
         name = str(node.name)
         if name in specs:
             raise ValueError(f"Two tools are named '{name}'")
-        args_model, out_model = registry.models(name)
+        try:
+            args_model, out_model = registry.models(name)
+        except KeyError:
+            needed = f"its models are not known: registry.register({name!r}, <what it takes>, <what it gives>)"
+            raise KeyError(f"Node '{name}' not registered; {needed}") from None
         about: Mapping[str, Any] = getattr(node.func, _ATTRIBUTE, {})
         specs[name] = NodeSpec(
             node=node,

@@ -106,7 +106,8 @@ class Node:
 
     def __post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.func):
-            raise TypeError("Node function must be declared with async def")
+            shown = getattr(self.func, "__qualname__", repr(self.func))
+            raise TypeError(f"Node function must be declared with async def: {shown} is not")
         if self.name is None:
             self.name = _name_of(self.func)
         if _plainly_takes_two(self.func):

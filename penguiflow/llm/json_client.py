@@ -43,9 +43,14 @@ class JSONClientProvider(Provider):
         complete = getattr(client, "complete", None)
         if not callable(complete):
             raise TypeError(f"{type(client).__name__} is no model client: it has no method `complete(messages=…)`")
+        self._takes = _parameters(complete)
+        if "request" in self._takes and "messages" not in self._takes:
+            name = type(client).__name__
+            raise TypeError(
+                f"`complete` of {name} takes a request: make {name} a subclass of `penguiflow.llm.Provider`"
+            )
         self.client = client
         self._complete: Callable[..., Any] = complete
-        self._takes = _parameters(complete)
         self._with_tools: Callable[..., Any] | None = getattr(client, "complete_with_tools", None)
         takes_tools = callable(self._with_tools)
         self._takes_with_tools = _parameters(self._with_tools) if self._with_tools is not None else frozenset()

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from penguiflow.artifacts import ArtifactRef
 from penguiflow.failures import InterceptorFailed, NodeTimeout, text_of
+from penguiflow.planner.blocking import Unblocking
 from penguiflow.planner.bounds import OutOfTime, bounded
 from penguiflow.planner.checkpoints import consult
 from penguiflow.planner.faults import faults_of
@@ -348,6 +349,8 @@ def _each(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 
 async def _called(spec: NodeSpec, args: BaseModel, ctx: RunToolContext) -> Any:
     made: Any = spec.node.func(args, cast("Any", ctx))
+    if inspect.iscoroutine(made):
+        return await Unblocking(made, spec.name)
     return await made if inspect.isawaitable(made) else made
 
 

@@ -14,14 +14,14 @@ from penguiflow.state.bounded import Recent
 if TYPE_CHECKING:
     from penguiflow.planner.run import PlannerRun
 
-__all__ = ["PAUSE_TTL_S", "InvalidToken", "PauseStore", "record_of"]
+__all__ = ["PAUSE_TTL_S", "NoPausedRun", "PauseStore", "record_of"]
 
 PAUSE_TTL_S = 3600.0
 MAX_PAUSED = 10_000
 """Without a store; beyond it the oldest are forgotten."""
 
 
-class InvalidToken(KeyError):
+class NoPausedRun(KeyError):
     """There is no paused run under this token, or none any more."""
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class PauseStore:
         return token
 
     async def take(self, token: str) -> PauseRecord:
-        """Give it out, once: of those who ask at the same time, one gets it. Raises `InvalidToken`, a `KeyError`."""
+        """Give it out, once: of those who ask at the same time, one gets it. Raises `NoPausedRun`, a `KeyError`."""
         if self._store is None:
             data = self._kept.pop(token, None)
         else:
@@ -68,7 +68,7 @@ class PauseStore:
         return self._good(token, data)
 
     async def peek(self, token: str) -> PauseRecord:
-        """Look at it, and leave it where it is. Raises `InvalidToken`, and `TypeError` for a store that cannot."""
+        """Look at it, and leave it where it is. Raises `NoPausedRun`, and `TypeError` for a store that cannot."""
         if self._store is None:
             return self._good(token, self._kept.get(token))
         look = getattr(self._store, "peek_planner_state", None)
@@ -80,13 +80,14 @@ class PauseStore:
     def _good(self, token: str, data: Mapping[str, Any] | None) -> PauseRecord:
         shown = f"'{token[:8]}…'" if len(token) > 8 else repr(token)
         if data is None:
-            minutes = self._ttl_s / 60
-            about = f"it is unknown, was used already, or is older than {minutes:g} minutes"
-            raise InvalidToken(f"no run waits under the token {shown}: {about}")
+            about = f"it is unknown, was used already, or is older than {self._ttl_s / 60:g} minutes"
+            if self._store is None:
+                about += "; without a `state_store` paused runs end with the process that they were in"
+            raise NoPausedRun(f"no run waits under the token {shown}: {about}")
         if "trajectory" not in data:
-            raise InvalidToken(f"what is kept under the token {shown} is no paused run")
+            raise NoPausedRun(f"what is kept under the token {shown} is no paused run")
         if data.get("expires", self._clock()) < self._clock():
-            raise InvalidToken(
+            raise NoPausedRun(
                 f"the token {shown} has expired: the run waited for more than {self._ttl_s / 60:g} minutes"
             )
         return record_of(data)

@@ -57,8 +57,9 @@ async def with_recovery(
 ) -> PlannerAction:
     """What `decide` gives. When a request is too long, observations are made shorter and it is called again.
 
-    A request that is refused otherwise becomes an answer that says so, with `args["_recovery"]`. What another attempt
-    may mend (rate limits, failures of the server, time-outs) and what nobody knows is raised.
+    A request that is refused otherwise becomes an answer that says so, with `args["_recovery"]`. A model
+    that is not there, what another attempt may mend (rate limits, failures of the server, time-outs) and what nobody
+    knows are raised.
     """
     config = run.settings.error_recovery
     tries = 0
@@ -68,7 +69,8 @@ async def with_recovery(
         except LLMError as error:
             kind = classify_llm_error(error)
             known = kind in (LLMErrorType.CONTEXT_LENGTH_EXCEEDED, LLMErrorType.BAD_REQUEST_OTHER)
-            if not config.enabled or not known:
+            # Nothing is there under this name or address: that is for the program to mend, not for an answer.
+            if not config.enabled or not known or error.status_code == 404:
                 raise
             message = extract_clean_error_message(error)
             if kind is LLMErrorType.CONTEXT_LENGTH_EXCEEDED and tries < config.max_compress_retries:

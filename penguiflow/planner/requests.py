@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 __all__ = ["PlannerRequest", "Resumption"]
 
 
 class Resumption(BaseModel):
     """Go on with a run that is paused."""
+
+    model_config = ConfigDict(extra="forbid")
 
     pause: str
     """Its `resume_token`. Not called so here: it is needed again when the run goes on after a crash, and what is called
@@ -23,6 +26,8 @@ class Resumption(BaseModel):
 class PlannerRequest(BaseModel):
     """A query with all that the run is told; or the token of a run that is paused."""
 
+    model_config = ConfigDict(extra="forbid")
+
     query: str = ""
     llm_context: dict[str, Any] | None = None
     """Shown to the model."""
@@ -33,3 +38,9 @@ class PlannerRequest(BaseModel):
     input_parts: list[dict[str, Any]] = Field(default_factory=list)
     """As `penguiflow.llm.wire` writes parts."""
     resume: Resumption | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not self.model_fields_set & {"query", "resume", "input_parts"}:
+            raise PydanticCustomError("nothing_asked", "A planner needs a `query`, or `resume`")
+        return self

@@ -67,6 +67,11 @@ def test_only_async_functions_are_nodes(func: Any) -> None:
         Node(func, name="x")
 
 
+def test_a_function_that_is_no_node_is_named() -> None:
+    with pytest.raises(TypeError, match="async def: synchronous is not"):
+        Node(synchronous)
+
+
 def test_a_bound_method_is_a_node() -> None:
     assert Node(Callable().method).name == "method"
 

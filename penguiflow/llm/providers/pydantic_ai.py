@@ -137,7 +137,8 @@ class PydanticAIProvider(Provider):
             if isinstance(error, TimeoutError) and bound.expired():
                 message = f"{self.provider_name} ({self.model}) did not answer within {timeout:.3g} s"
                 raise LLMTimeoutError(message, provider=self.provider_name, raw=error) from error
-            raise error_of(error, provider=self.provider_name, model=self.model) from error
+            url = self._endpoint.base_url
+            raise error_of(error, provider=self.provider_name, model=self.model, url=url) from error
         response = replace(response, cost=self._cost(response))
         if listener is not None:
             listener.end(response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic_ai import exceptions as theirs
@@ -22,15 +23,23 @@ from penguiflow.llm.errors import (
 __all__ = ["error_of"]
 
 
-def error_of(error: Exception, *, provider: str, model: str) -> LLMError:
-    """The error of ours that tells the same."""
+_KEY_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*_API_KEY\b")
+
+
+def error_of(error: Exception, *, provider: str, model: str, url: str | None = None) -> LLMError:
+    """The error of ours that tells the same; `url` is said where nothing was found there."""
     status = getattr(error, "status_code", None)
     text = f"{provider} ({model}): {_said(error)}"
+    if url is not None and (status == 404 or isinstance(error, theirs.ModelConnectionError)):
+        text += f", at {url}"
     about: dict[str, Any] = {"provider": provider, "status_code": status if isinstance(status, int) else None}
     about["raw"] = error
     if isinstance(error, theirs.UserError):
-        kind = LLMAuthError if "API_KEY" in str(error) or "api_key" in str(error) else LLMInvalidRequestError
-        return kind(text, **about)
+        if "API_KEY" not in str(error) and "api_key" not in str(error):
+            return LLMInvalidRequestError(text, **about)
+        names = " or ".join(dict.fromkeys(_KEY_NAME.findall(str(error)))) or "its key"
+        how = f"set {names} in the environment, or give `api_key` beside `model`"
+        return LLMAuthError(f"{provider} ({model}): there is no key: {how}", **about)
     if isinstance(error, theirs.ModelContextWindowExceededError) or (
         isinstance(error, theirs.ModelHTTPError) and error.status_code in (400, 413) and is_context_length_error(text)
     ):

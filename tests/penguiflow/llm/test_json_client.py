@@ -253,3 +253,14 @@ def test_what_is_no_model() -> None:
             provider_of(nameless)
     with pytest.raises(ValueError, match="a fallback is for models that are given by name"):
         provider_of(Plain(), fallback=ModelFallbackConfig(["gpt-4o"]))
+
+
+def test_a_class_that_takes_requests_and_is_no_provider_is_told_so() -> None:
+    class Mine:
+        async def complete(self, request: LLMRequest) -> str:
+            return "hello"
+
+    with pytest.raises(
+        TypeError, match=r"`complete` of Mine takes a request: make Mine a subclass of `penguiflow\.llm\."
+    ):
+        JSONClientProvider(Mine())

@@ -21,6 +21,7 @@ from penguiflow.llm.errors import (
     LLMTimeoutError,
 )
 from penguiflow.llm.providers.base import Provider
+from penguiflow.llm.providers.pydantic_ai import PydanticAIProvider
 from penguiflow.llm.types import (
     AudioPart,
     CancelToken,
@@ -267,11 +268,33 @@ async def test_what_goes_wrong(
         assert caught.value.retry_after == 7.0
 
 
+async def test_a_model_that_there_is_not(
+    openai_server: ModelServer, local_model: MakeModel, request_of: MakeRequest
+) -> None:
+    openai_server.say(Said(status=404, error="The model `local-1` does not exist"))
+
+    with pytest.raises(LLMInvalidRequestError) as caught:
+        await local_model().complete(request_of())
+
+    told = f"openai (local-1): The model `local-1` does not exist (HTTP 404), at {openai_server.url}"
+    assert str(caught.value) == told
+
+
+async def test_there_is_no_key(request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    with pytest.raises(LLMAuthError) as caught:
+        await PydanticAIProvider("openai/gpt-4o-mini").complete(request_of())
+
+    how = "set OPENAI_API_KEY in the environment, or give `api_key` beside `model`"
+    assert str(caught.value) == f"openai (gpt-4o-mini): there is no key: {how}"
+
+
 async def test_nobody_is_there(local_model: MakeModel, request_of: MakeRequest, openai_server: ModelServer) -> None:
-    provider = local_model()
+    provider, url = local_model(), openai_server.url
     await openai_server.stop()
 
-    with pytest.raises(LLMServerError, match=r"Connection error"):
+    with pytest.raises(LLMServerError, match=rf"Connection error.*, at {url}"):
         await provider.complete(request_of())
 
 

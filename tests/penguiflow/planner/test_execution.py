@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -46,6 +47,27 @@ async def one_step(kit: Any, func: Any, **options: Any) -> Any:
     planner = kit.planner_of(func, script=[kit.call(func.__name__, n=1), kit.answer("x")], **options)
     finish = await planner.run("x", **run)
     return finish.metadata["steps"][0]
+
+
+async def test_a_tool_that_holds_up_the_event_loop_is_told_of(
+    kit: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penguiflow.planner.blocking.LONG_S", 0.05)
+
+    async def compute(args: Number, ctx: Any) -> Number:
+        await asyncio.sleep(0)
+        ended = time.perf_counter() + 0.06
+        while time.perf_counter() < ended:
+            pass
+        return args
+
+    step = await one_step(kit, compute, policies={"compute": NodePolicy(timeout_s=60.0)})
+
+    assert step["observation"] == {"n": 1}
+    (told,) = [record for record in caplog.records if "held up the event loop" in record.getMessage()]
+    assert told.levelname == "WARNING"
+    assert told.getMessage().startswith("tool 'compute' held up")
+    assert "asyncio.to_thread" in told.getMessage()
 
 
 async def test_a_policy_says_how_often_a_tool_is_tried(kit: Any) -> None:

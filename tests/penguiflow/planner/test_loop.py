@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from penguiflow import ModelRegistry, Node, build_catalog
 from penguiflow.catalog import NodeSpec, tool
-from penguiflow.llm.errors import LLMAuthError
+from penguiflow.llm.errors import LLMAuthError, LLMInvalidRequestError
 from penguiflow.llm.scripted import ScriptedModel
-from penguiflow.planner import PlannerFinish, ReactPlanner, ToolPolicy, extend_tool_catalog
+from penguiflow.planner import PlannerFinish, PlannerRequest, ReactPlanner, ToolPolicy, extend_tool_catalog
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import replay
 from penguiflow.state.models import SteeringEventType
@@ -153,6 +153,32 @@ def test_a_planner_says_what_it_lacks(kit: Any) -> None:
         kit.planner_of(double, planning_hints={"max_parallel": 0})
 
 
+def test_a_tool_without_models_is_named(kit: Any) -> None:
+    with pytest.raises(KeyError, match=r"Node 'double' not registered; .*registry\.register\('double'"):
+        ReactPlanner(ScriptedModel(), nodes=[Node(double)], registry=ModelRegistry())
+    with pytest.raises(TypeError, match=r"double is no node: make it one with Node\(double\)"):
+        ReactPlanner(ScriptedModel(), nodes=[double], registry=ModelRegistry())  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({}, "needs a `query`, or `resume`"),
+        ({"tool_context": {}}, "needs a `query`, or `resume`"),
+        ({"quer": "x"}, "Extra inputs are not permitted"),
+        ({"resume": {"pause": "x", "anwser": True}}, "Extra inputs are not permitted"),
+    ],
+)
+def test_a_request_that_asks_for_nothing(given: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        PlannerRequest.model_validate(given)
+
+
+@pytest.mark.parametrize("given", [{"query": ""}, {"resume": {"pause": "x"}}])
+def test_a_request_that_asks_for_something(given: dict[str, Any]) -> None:
+    assert PlannerRequest.model_validate(given).model_dump(exclude_unset=True) == given
+
+
 async def test_contexts_are_checked(kit: Any) -> None:
     planner = kit.planner_of(double, script=[kit.answer("x")])
 
@@ -207,6 +233,14 @@ async def test_a_model_that_fails_is_raised(kit: Any) -> None:
     with pytest.raises(LLMAuthError, match="no key"):
         await planner.run("x")
     assert heard[-1].event_type == "error"
+
+
+async def test_a_model_that_there_is_not_is_raised(kit: Any) -> None:
+    missing = LLMInvalidRequestError("openai (gpt-9): no such model (HTTP 404)", status_code=404)
+    planner = kit.planner_of(double, script=[missing])
+
+    with pytest.raises(LLMInvalidRequestError, match="no such model"):
+        await planner.run("x")
 
 
 async def test_further_actions_of_a_reply_are_done_in_turn(kit: Any) -> None:
@@ -424,8 +458,6 @@ async def test_runs_of_one_trace_id_follow_each_other_in_the_store(kit: Any, tmp
 
 async def test_a_planner_is_a_flow(kit: Any) -> None:
     planner = kit.planner_of(double, script=[kit.call("double", n=4), kit.answer("eight")], name="maths")
-    from penguiflow.planner import PlannerRequest
-
     flow, registry = planner.as_flow()
     flow.run(registry=registry)
     try:

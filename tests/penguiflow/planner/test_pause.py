@@ -16,7 +16,7 @@ import pytest
 
 from penguiflow.llm.types import ImagePart, LLMRequest
 from penguiflow.planner import PlannerFinish, PlannerPause
-from penguiflow.planner.pauses import InvalidToken, PauseStore
+from penguiflow.planner.pauses import NoPausedRun, PauseStore
 from penguiflow.planner.protocols import PauseRecord
 from penguiflow.state import InMemoryStateStore, SQLiteStateStore
 
@@ -138,12 +138,18 @@ async def test_a_token_is_good_for_an_hour(kit: Any, store: Any) -> None:
     assert (await pauses.peek(first)).reason == "await_input"
     assert (await pauses.take(first)).restored().query == "q"
     now[0] += 2.0
-    with pytest.raises(InvalidToken, match="expired: the run waited for more than 60 minutes"):
+    with pytest.raises(NoPausedRun, match="expired: the run waited for more than 60 minutes"):
         await pauses.peek(second)
-    with pytest.raises(InvalidToken, match="expired"):
+    with pytest.raises(NoPausedRun, match="expired"):
         await pauses.take(second)
-    with pytest.raises(InvalidToken, match="unknown"):
+    with pytest.raises(NoPausedRun, match="unknown"):
         await pauses.take(second)
+
+
+async def test_without_a_store_a_token_is_good_in_its_process_alone() -> None:
+    pauses = PauseStore()
+    with pytest.raises(NoPausedRun, match="without a `state_store` paused runs end with the process"):
+        await pauses.take("elsewhere")
 
 
 async def test_to_look_at_it_leaves_it_where_it_is(kit: Any, store: Any) -> None:
@@ -154,7 +160,7 @@ async def test_to_look_at_it_leaves_it_where_it_is(kit: Any, store: Any) -> None
         assert (record.reason, record.tool_context) == ("approval_required", {"session_id": "s"})
         assert record.restored().query == "what"
     finished(await planner.resume(pause.resume_token))
-    with pytest.raises(InvalidToken):
+    with pytest.raises(NoPausedRun):
         await planner.pauses().peek(pause.resume_token)
 
 
@@ -181,7 +187,7 @@ async def test_a_store_that_cannot_show_is_not_asked_to_give_out() -> None:
 async def test_what_is_kept_under_a_token_may_be_something_else() -> None:
     store = InMemoryStateStore()
     await store.save_planner_state("mine", {"other": 1})
-    with pytest.raises(InvalidToken, match="no paused run"):
+    with pytest.raises(NoPausedRun, match="no paused run"):
         await PauseStore(store).take("mine")
 
 
