@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import UNCHANGED, Floe, Item, whole
+from penguiflow.deadlines import deadline_of
 from penguiflow.leftovers import adopted, rests
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class EdgeQueue:
             item = adopted(item, port, port.runtime)  # without a flow that runs: `run` will do it
             if item[3] is not None:
                 rests(item[3], port.runtime)
+            if (deadline_s := deadline_of(message)) is not None:
+                port.runtime._table.deadlines.watch(deadline_s)
         self._floe.put(item)
 
     def _take(self) -> Item | None:

@@ -209,3 +209,13 @@ async def test_a_node_that_sets_the_deadline_in_the_past_ends_the_trace(
     answer = await flow.call(make_message(Question(text="?")))
     assert answer.payload == LATE
     assert seen == [f"n{index}" for index in range(at + 1)]
+
+
+async def test_a_message_that_is_put_on_an_edge_by_hand_is_answered_at_its_deadline(
+    busy: PenguiFlow, make_message: MakeMessage, until: Until
+) -> None:
+    entry = busy._open_sea.outgoing[0]
+    await until(lambda: not entry.size)
+    entry.queue.put_nowait(make_message("x", deadline_s=soon()))
+    async with asyncio.timeout(60.0):
+        assert (await busy.fetch()).payload == LATE
