@@ -13,8 +13,8 @@ Payloads are JSON, so that they can be shown, edited and kept; a decision's valu
 | `on_error` | `{where, name, error}` and `args` of a tool | again with other `args` | a result | once more |
 
 For `edit` of `after_tool` and `before_finish` the value is the observation, or the answer, itself. `inject` puts a
-message into the next prompt and proceeds. `abort` ends the run: it raises `RunAborted`. Steps tell of calls as they were
-made, edits included; a call that is made again counts as another one for `UsageLimits.tool_calls`.
+message into the next prompt and proceeds. `abort` ends the run: it raises `RunAborted`. Steps tell of calls as they
+were made, edits included; a call that is made again counts as another one for `UsageLimits.tool_calls`.
 """
 
 from __future__ import annotations

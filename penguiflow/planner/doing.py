@@ -246,6 +246,7 @@ async def _pause(
         pending=pending,
         trace_id=run.trace_id,
         created=site.now(),
+        counters=dict(run.counters),
     )
     if pending is None:
         run.trajectory.steps.pop()  # whoever asked for the step adds it

@@ -181,6 +181,7 @@ async def _prepare(planner: ReactPlanner, run: PlannerRun, request: PlannerReque
     if record is not None:
         run.budgets.restore(record.constraints)
         run.action_seq = record.action_seq
+        run.counters.update(record.counters)
         run.events.step = len(run.trajectory.steps)
         answer = None if request.resume is None else request.resume.user_input
         run.trajectory.resume_user_input = answer

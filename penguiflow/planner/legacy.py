@@ -80,11 +80,18 @@ def _plan(steps: Any, join: Any) -> dict[str, Any]:
     if not isinstance(steps, list):
         raise ValueError("'steps' of a parallel plan must be a list")
     plan: dict[str, Any] = {"steps": [_call(step, number) for number, step in enumerate(steps)]}
+    if isinstance(join, str) and join.strip():
+        join = {"node": join.strip()}
+    if not (join is None or join == "" or isinstance(join, Mapping)):
+        raise ValueError("'join' of a parallel plan must be an object with 'node' and 'args', or null")
     if isinstance(join, Mapping) and join.get("node"):
+        args = join.get("args")
+        if not (args is None or isinstance(args, Mapping)):
+            raise ValueError("'args' of the join must be an object")
         inject = join.get("inject")
         if isinstance(inject, Mapping) and isinstance(inject.get("mapping"), Mapping):
             inject = inject["mapping"]
-        plan["join"] = {"node": str(join["node"]), "args": dict(join.get("args") or {})}
+        plan["join"] = {"node": str(join["node"]), "args": dict(args or {})}
         if isinstance(inject, Mapping):
             plan["join"]["inject"] = dict(inject)
     return plan

@@ -80,6 +80,8 @@ class PauseRecord:
     """Where it began."""
     created: float = 0.0
     """Unix seconds."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """What `finish.metadata` counts: repairs, arguments that did not fit."""
 
     def restored(self) -> Trajectory:
         """The trajectory as an object."""

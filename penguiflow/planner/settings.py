@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["PlannerSettings"]
 
+_LEAST = {
+    "max_iters": 1,
+    "absolute_max_parallel": 1,
+    "multi_action_max_tools": 0,
+    "repair_attempts": 0,
+    "final_response_retries": 0,
+    "llm_max_retries": 0,
+    "llm_timeout_s": 0,
+    "hop_budget": 0,
+    "deadline_s": 0,
+}
+"""Of numbers; None is none of these."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerSettings:
@@ -93,3 +106,11 @@ class PlannerSettings:
     event_callback: PlannerEventCallback | None = None
     time_source: Callable[[], float] = time.monotonic
     """Seconds; for `PlannerEvent.ts` and for budgets."""
+
+    def __post_init__(self) -> None:
+        for name, smallest in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= smallest:
+                raise ValueError(f"{name} must be {smallest} or more; got {value!r}")
+        if self.event_callback is not None and not callable(self.event_callback):
+            raise TypeError(f"event_callback must be callable; got {type(self.event_callback).__name__}")

@@ -468,3 +468,17 @@ async def test_a_planner_is_a_flow(kit: Any) -> None:
     assert isinstance(finish, PlannerFinish)
     assert finish.payload["raw_answer"] == "eight"
     assert [str(node.name) for node in flow.nodes] == ["maths"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"max_iters": 0}, "max_iters must be 1 or more"),
+        ({"hop_budget": -1}, "hop_budget must be 0 or more"),
+        ({"deadline_s": float("nan")}, "deadline_s must be 0 or more"),
+        ({"event_callback": 3}, "event_callback must be callable"),
+    ],
+)
+def test_settings_that_make_no_sense(kit: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=says):
+        kit.planner_of(double, script=[], **options)

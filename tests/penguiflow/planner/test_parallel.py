@@ -218,3 +218,20 @@ async def test_cancelling_the_trace_cancels_all_branches(kit: Any) -> None:
     assert sorted(ended) == [1, 2]
     ends = {event.kind: event.data["status"] for event in log.events if event.kind.endswith(".end")}
     assert {ends[f"{family}.end"] for family in ("planner", "step", "branch", "tool")} == {"cancelled"}
+
+
+async def test_the_name_of_a_join_is_a_join(kit: Any) -> None:
+    plan = kit.plan(kit.call("double", n=1), kit.call("double", n=2))
+    plan["args"]["join"] = "total"
+    step, _, _ = await one_plan(kit, plan)
+    assert step["observation"]["join"]["observation"] == {"n": 6}
+
+
+@pytest.mark.parametrize("join", [["total"], 5, {"node": "total", "args": [1]}, {"node": "total", "args": "x"}])
+async def test_a_plan_does_not_go_without_a_join_that_cannot_be_read(kit: Any, join: Any) -> None:
+    plan = kit.plan(kit.call("double", n=1), kit.call("double", n=2))
+    plan["args"]["join"] = join
+    desk = Desk()
+    finish = await kit.planner_of(*desk.tools, script=[plan, kit.answer("x")]).run("x")
+    assert (finish.payload["raw_answer"], desk.called) == ("x", [])
+    assert finish.metadata["repair_attempts"] == 1

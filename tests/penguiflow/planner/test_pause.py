@@ -271,3 +271,11 @@ def test_it_goes_on_when_its_process_was_killed(tmp_path: Path) -> None:
     assert second.stdout.split() == ["done", "5"], second.stderr
     third = subprocess.run([sys.executable, program, path, token], capture_output=True, text=True, timeout=120)
     assert "was used already" in third.stderr
+
+
+async def test_what_was_counted_before_the_pause_counts(kit: Any, store: Any) -> None:
+    script = ["no action", kit.call("approve", n=1), "no action", kit.answer("done")]
+    planner = kit.planner_of(*tools(kit, []), script=script, state_store=store)
+    finish = finished(await planner.resume(paused(await planner.run("x")).resume_token, "yes"))
+
+    assert finish.metadata["repair_attempts"] == finish.metadata["validation_failures_count"] == 2

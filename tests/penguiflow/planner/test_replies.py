@@ -165,3 +165,47 @@ async def test_any_change_of_a_reply_comes_to_an_end(kit: Any, text: str, place:
     assert isinstance(finish, PlannerFinish)
     assert finish.reason == "answer_complete"
     json.dumps(finish.payload, ensure_ascii=False).encode()
+
+
+ACTION = '{"next_node":"search","args":{"query":"x"}}'
+HOSTILE = [
+    *(f"{ACTION}{tail}" for tail in ("}", "}}}}", ACTION, "\x00", "\ud83d", " // why", "</tool>")),
+    *(
+        f"{head}{ACTION}"
+        for head in ("{", "[", "{{", "\x00", "\u202e", "data: ", "<think>{</think>", "final_response: ")
+    ),
+    *(ACTION[:end] for end in range(1, len(ACTION), 3)),
+    *(ACTION.replace('"x"', value) for value in ("[1,2", '"a"b"', "undefined", "NaN", "-", '"\\u12"', '{"a":' * 60)),
+    *(
+        f'{{"next_node":{node},"args":{{}}}}'
+        for node in ("true", "1e999", "{}", "[[]]", '"\\u0000"', '{"name":"search"}')
+    ),
+    *(f'{{"next_node":"search","args":{args}}}' for args in ('"query=x"', "[[]]", "0", '{"query":{"a":1}}', '{"":""}')),
+    *(f'{{"next_node":"parallel","args":{args}}}' for args in ("null", "[]", '"x"', '{"steps":5}', '{"steps":[[]]}')),
+    *(
+        f'{{"next_node":"parallel","args":{{"steps":[{step}]}}}}'
+        for step in ("5", '{"node":5}', '{"node":"parallel","args":{"steps":[]}}', '{"node":"final_response"}', "{}")
+    ),
+    *(
+        f'{{"next_node":"parallel","args":{{"steps":[{{"node":"search","args":{{}}}}],"join":{join}}}}}'
+        for join in ("5", "[]", '"x"', '{"node":5}', '{"node":"search","args":[1]}', '{"node":"search","inject":[1]}')
+    ),
+    *(f'{{"plan":{plan}}}' for plan in ("[]", "5", "[[1]]", '{"a":1}')),
+    *(f'{{"tool_calls":{calls}}}' for calls in ("[{}]", "[null]", "5", '[{"function":null}]')),
+    *(f'{{"next_node":"final_response","args":{args}}}' for args in ('{"answer":[[]]}', '{"answer":{}}', "[{}]", "5")),
+    *(part * 50_000 for part in ("{", "[", '"', "\\", "a{", "'", "/*", "{'a':", '{"a":[', "\ud83d", "```\n", "{//\n")),
+]
+
+
+@pytest.mark.parametrize("mode", ["prompted", "native"])
+@pytest.mark.parametrize("always", [False, True])
+async def test_no_reply_comes_out_of_a_run(kit: Any, mode: str, always: bool) -> None:
+    """Each of them ends in an answer or with a reason, however often the model says it; and can be written down."""
+    assert len(HOSTILE) > 60
+    for reply in HOSTILE:
+        model = ScriptedModel([] if always else [reply, FALLBACK], rules=[(lambda _: True, [reply])])
+        options = {"multi_action_sequential": True, "stream_final_response": True}
+        finish = await kit.planner_of(search, fetch, model=model, tool_call_mode=mode, max_iters=3, **options).run("q")
+        assert isinstance(finish, PlannerFinish)
+        assert finish.reason != "answer_complete" or finish.payload["raw_answer"], reply[:80]
+        json.dumps(finish.model_dump(mode="json")).encode()
