@@ -10,6 +10,7 @@ from penguiflow.llm.types import CompletionResponse, ToolCallPart, ToolSpec
 from penguiflow.planner.actions import FINAL_RESPONSE, PARALLEL, PlannerAction
 from penguiflow.planner.extraction import read_reply
 from penguiflow.planner.kept import kept_for
+from penguiflow.planner.legacy import action_of
 
 if TYPE_CHECKING:
     from penguiflow.catalog import NodeSpec
@@ -117,10 +118,21 @@ def read_native(response: CompletionResponse, real_names: Mapping[str, str]) -> 
         return PlannerAction(next_node=FINAL_RESPONSE, args=args, raw_llm_response=_raw(text, calls)), ""
     if len(made) == 1:
         [(name, args)] = made
+        if name == PARALLEL:
+            return _read_plan(args, text, calls)
         return PlannerAction(next_node=name, args=args, thought=text, raw_llm_response=_raw(text, calls)), ""
     steps = [{"node": name, "args": args} for name, args in made]
     plan = PlannerAction(next_node=PARALLEL, args={"steps": steps}, thought=text, raw_llm_response=_raw(text, calls))
     return plan, ""
+
+
+def _read_plan(args: Mapping[str, Any], text: str, calls: Sequence[ToolCallPart]) -> tuple[PlannerAction | None, str]:
+    """The plan of a model that calls `parallel` as if it were a tool; it may be of any form."""
+    try:
+        plan = action_of({"next_node": PARALLEL, "args": args, "thought": text})
+    except ValueError as error:
+        return None, str(error)
+    return plan.model_copy(update={"raw_llm_response": _raw(text, calls)}), ""
 
 
 def _arguments(call: ToolCallPart) -> dict[str, Any] | None:

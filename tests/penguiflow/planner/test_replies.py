@@ -8,6 +8,7 @@ how a run ends whose model says nothing else.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,54 @@ async def test_no_reply_comes_out_of_a_run(kit: Any, mode: str, always: bool) ->
         assert isinstance(finish, PlannerFinish)
         assert finish.reason != "answer_complete" or finish.payload["raw_answer"], reply[:80]
         json.dumps(finish.model_dump(mode="json")).encode()
+
+
+PLAN = {
+    "steps": [{"node": "search", "args": {"query": "a"}}, {"node": "fetch", "args": {"url": "b"}}],
+    "join": {"node": "search", "args": {"query": "c"}, "inject": {"query": "$results"}},
+}
+ODD: list[Any] = [
+    None,
+    5,
+    True,
+    "",
+    "x",
+    [],
+    [1],
+    ["x"],
+    [[]],
+    [{}],
+    {},
+    {"a": 1},
+    {"node": "search"},
+    '{"query": "x"}',
+]
+
+
+def places(data: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something stands in data."""
+    yield place
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from places(value, (*place, key))
+
+
+def changed(data: Any, place: tuple[Any, ...], value: Any) -> Any:
+    """The data with another value in one place."""
+    if not place:
+        return value
+    copied = dict(data) if isinstance(data, dict) else list(data)
+    copied[place[0]] = changed(data[place[0]], place[1:], value)
+    return copied
+
+
+@pytest.mark.parametrize("mode", ["prompted", "native"])
+async def test_a_plan_of_any_form_comes_to_an_end(kit: Any, mode: str) -> None:
+    for place in places(PLAN):
+        for value in ODD:
+            args = changed(PLAN, place, value)
+            reply = ScriptedReply(text=json.dumps({"next_node": "parallel", "args": args}))
+            if mode == "native":
+                reply = ScriptedReply(tool_calls=[ToolCallPart("parallel", json.dumps(args), "c")])
+            model = ScriptedModel([reply, FALLBACK])
+            finish = await kit.planner_of(search, fetch, model=model, tool_call_mode=mode, max_iters=3).run("q")
+            assert finish.payload["raw_answer"] == "asked again", args
