@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 __all__ = ["PlannerRequest", "Resumption"]
@@ -44,3 +44,11 @@ class PlannerRequest(BaseModel):
         if not self.model_fields_set & {"query", "resume", "input_parts"}:
             raise PydanticCustomError("nothing_asked", "A planner needs a `query`, or `resume`")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what says nothing: a record of it is read by people."""
+        told: dict[str, Any] = dump(self)
+        if not self.query and "query" not in self.model_fields_set:
+            told.pop("query", None)
+        return {name: value for name, value in told.items() if value is not None and value != []}

@@ -44,12 +44,12 @@ class Span:
 
     __slots__ = (
         "attempt", "children", "crowds", "end_ns", "end_seq", "epoch", "error", "input_id", "kind", "name",
-        "output_ids", "parent_id", "span_id", "start_ns", "start_seq", "started", "status",
+        "output_ids", "parent_id", "span_id", "start_ns", "start_seq", "started", "status", "step",
     )  # fmt: skip
 
     def __init__(self, event: TraceEvent) -> None:
         data = event.data
-        attempt, message_id = data.get("attempt"), data.get("message_id")
+        attempt, message_id, step = data.get("attempt"), data.get("message_id"), data.get("step")
         self.span_id = event.span_id
         self.parent_id = event.parent_id
         self.kind = event.kind.removesuffix(".start")
@@ -66,6 +66,8 @@ class Span:
         self.end_seq: int | None = None
         self.attempt: int | None = attempt if isinstance(attempt, int) else None
         """From 0, for attempts."""
+        self.step = step if self.kind == "step" and isinstance(step, int) else None
+        """From 0, for steps of a planner."""
         self.error: dict[str, Any] | None = None
         """What its end says of the failure."""
         self.input_id: str | None = message_id if isinstance(message_id, str) else None

@@ -132,7 +132,11 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     """A span: how it went, what went in, what came out."""
     if span.kind == "trace":
         return _trace_details(trace, span)
-    name = f"attempt {(span.attempt or 0) + 1} of {span.name}" if span.kind == "attempt" else f"{span.kind} {span.name}"
+    name = f"{span.kind} {span.name}"
+    if span.kind == "attempt":
+        name = f"attempt {(span.attempt or 0) + 1} of {span.name}"
+    elif span.step is not None:
+        name = f"step {span.step}"
     heading: Row = [(one_line(name), "accent")]
     nodes = [_state(trace, span)]
     around = trace.parent(span)

@@ -177,8 +177,10 @@ def _around(span: Span) -> Span:
 def _title(span: Span) -> str:
     if span.kind == "attempt":
         return f"attempt {span.attempt + 1}" if span.attempt is not None else "attempt"
+    if span.step is not None:
+        return f"step {span.step}"
     name = one_line(span.name)
-    return name if span.kind in ("trace", "node") else f"{span.kind} {name}"
+    return name if span.kind in ("trace", "node", name) else f"{span.kind} {name}"
 
 
 def _problem(span: Span | None) -> str:

@@ -311,7 +311,7 @@ class TreeView(View):
                 again = f" ↻ after {duration(again_s)}" if again_s is not None else ""
                 return name, one_line(error_line(span) or span.status) + again, "error"
             return name, "", ""
-        name = one_line(span.name)
+        name = one_line(span.name) if span.step is None else f"step {span.step}"
         if span.kind == "trace" and self.trace is not None and (node := self.trace.waiting_for()):
             return name, f"waiting for {one_line(node)}", "warn"
         attempts = sum(child.kind == "attempt" for child in span.children[:50]) if span.kind == "node" else 0

@@ -179,6 +179,21 @@ def test_a_request_that_asks_for_something(given: dict[str, Any]) -> None:
     assert PlannerRequest.model_validate(given).model_dump(exclude_unset=True) == given
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"query": ""},
+        {"query": "x", "llm_context": {}, "memory_key": "a:b:c"},
+        {"resume": {"pause": "x", "user_input": None, "answer": False}},
+    ],
+)
+def test_a_request_is_written_without_what_says_nothing(given: dict[str, Any]) -> None:
+    request = PlannerRequest.model_validate(given)
+
+    assert request.model_dump(mode="json") == given
+    assert PlannerRequest.model_validate_json(request.model_dump_json()) == request
+
+
 async def test_contexts_are_checked(kit: Any) -> None:
     planner = kit.planner_of(double, script=[kit.answer("x")])
 

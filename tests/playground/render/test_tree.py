@@ -70,6 +70,24 @@ def test_attempts_that_failed_are_shown_with_their_place_and_errors_are_told_onc
     ]
 
 
+def test_the_steps_of_a_planner_are_counted() -> None:
+    story = Story()
+    planner = story.start("planner", "planner", 0)
+    for number in range(2):
+        step = story.start("step", "step", number * 100, planner, step=number)
+        story.end(story.start("tool", "look", number * 100, step), number * 100 + 50)
+        story.end(step, number * 100 + 100)
+    story.end(planner, 200)
+
+    assert list(tree_lines(story.roots)) == [
+        "✔ planner            0.20 s",
+        "├─ ✔ step 0          0.10 s",
+        "│  └─ ✔ tool look     50 ms",
+        "└─ ✔ step 1          0.10 s",
+        "   └─ ✔ tool look     50 ms",
+    ]
+
+
 def test_bars_on_a_terminal_fit_its_width() -> None:
     lines = list(tree_lines(retried().roots, width=80))
 
