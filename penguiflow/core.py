@@ -142,11 +142,17 @@ class PenguiFlow(FlowCalls, FlowServices):
     def intercept(self, interceptor: Interceptor) -> None:
         """Ask one more interceptor at the checkpoints to come, until `release` or the next `run`."""
         self._interceptors.append(interceptor)
+        self._notice_interceptors()
 
     def release(self, interceptor: Interceptor) -> None:
         """Do not ask an interceptor any more that `intercept` was given. It may still be waited for."""
         own = self._own_interceptors
         self._interceptors[own:] = [each for each in self._interceptors[own:] if each is not interceptor]
+        self._notice_interceptors()
+
+    def _notice_interceptors(self) -> None:
+        if self._engine is not None:
+            self._engine.invoker.refresh()
 
     # From start to stop
 

@@ -17,6 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from penguiflow.checkpoints import CheckpointKind
+from playground.breakpoints import Breakpoint
+
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """A larger frame from a client is refused and its connection closed."""
@@ -198,6 +201,8 @@ class Run(BaseFrame):
     """Run a recorded trace again: its inputs, headers, meta and deadline then take the place of those above."""
     restore: RestoreOrder | None = None
     """Fork or resume a recorded trace; `trace_id` is then the fork's, or the trace's own."""
+    stop_first: bool = False
+    """Stop at the first checkpoint, for a client that decides upon stopped runs."""
 
 
 class Accepted(BaseFrame):
@@ -275,6 +280,79 @@ class Logs(BaseFrame):
     dropped: int = 0
 
 
+class Breakpoints(BaseFrame):
+    """Client: ask for the breakpoints, and change them. From then on it is one that decides upon stopped runs.
+
+    Host: all of them, as the answer and whenever that changes. After the answer comes a `stopped` for each such run.
+    """
+
+    type: Literal["breakpoints"] = "breakpoints"
+    put: list[Breakpoint] = Field(default_factory=list)
+    """To be added, or to take the place of those with their ids."""
+    remove: list[str] = Field(default_factory=list)
+    """Ids."""
+    breakpoints: list[Breakpoint] = Field(default_factory=list)
+    problem: str | None = None
+    """Why the project's file could not be read, or written."""
+    unfit: dict[str, str] = Field(default_factory=dict)
+    """Why a condition did not fit the last payload that it was tried on, by id."""
+
+
+class Stopped(BaseFrame):
+    """A run has stopped at a checkpoint; others of its branches may go on. Sent to every client."""
+
+    type: Literal["stopped"] = "stopped"
+    stop: str
+    """What `decide` names."""
+    trace_id: str
+    span_id: str
+    path: list[str]
+    """As `penguiflow.checkpoints.Checkpoint` has it."""
+    kind: CheckpointKind
+    name: str
+    payload: Any = None
+    """As JSON, without secrets; None, and `bytes`, where it is too large to be shown."""
+    bytes: int | None = None
+    breakpoint: str | None = None
+    """Id; None for a step."""
+    since: float
+    """Unix seconds."""
+
+
+class Resumed(BaseFrame):
+    """A stopped run goes on, or is gone. Sent to every client."""
+
+    type: Literal["resumed"] = "resumed"
+    stop: str
+    trace_id: str
+    action: Literal["proceed", "edit", "skip", "inject", "retry", "abort", "gone"]
+    by: str | None = None
+    """Name of the client; None when nobody decided."""
+
+
+class Decide(BaseFrame):
+    """What becomes of a stopped run. Answered by `accepted`, or by `error` (`not_found`, `invalid_input`)."""
+
+    type: Literal["decide"] = "decide"
+    stop: str
+    action: Literal["proceed", "edit", "skip", "inject", "retry", "abort"] = "proceed"
+    value: Any = None
+    """The new payload, the result, the message, or why it is aborted. Secrets may stay hidden as they were shown."""
+    edits: dict[str, Any] = Field(default_factory=dict)
+    """For `edit`, in place of `value`: new values by JSON Pointer into the payload."""
+    then: Literal["continue", "into", "over", "out"] = "continue"
+    """Where it stops next, besides at breakpoints: see `playground.host.stepping`."""
+    to: Breakpoint | None = None
+    """Run to here: a breakpoint for this run alone, which stops it once."""
+
+
+class Halt(BaseFrame):
+    """Stop a run at the next checkpoint that it comes to. Answered by `accepted` or `error` (`not_found`)."""
+
+    type: Literal["halt"] = "halt"
+    trace_id: str
+
+
 class Reload(BaseFrame):
     """Load (or load again) the project's code. Answered by `flows`."""
 
@@ -320,6 +398,11 @@ Frame = Annotated[
     | Events
     | Stream
     | Logs
+    | Breakpoints
+    | Stopped
+    | Resumed
+    | Decide
+    | Halt
     | Reload
     | Stats
     | Error

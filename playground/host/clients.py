@@ -49,6 +49,8 @@ class Client:
         self.tasks: set[asyncio.Task[None]] = set()
         """What is being done for it."""
         self.gone = False
+        self.decides = False
+        """Whether it decides upon stopped runs."""
         self._transport = transport
         self._outbox = Outbox()
         self._follows_all = False

@@ -37,6 +37,8 @@ class Load(BaseModel):
     record: bool = True
     offline: bool = False
     """For a replay: nothing may connect, from the first import on."""
+    hold_s: float = 60.0
+    """How long stopped runs wait for a client when the last one that decides upon them is gone."""
     timeout_s: float = LOAD_TIMEOUT_S
     """How long one module may take to import, or one factory to return."""
 

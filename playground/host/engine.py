@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,8 @@ from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from playground.host.clients import Client, Hub
 from playground.host.control import Imported, Load, Loaded
+from playground.host.debugger import Debugger
+from playground.host.outbox import FRAME
 from playground.host.records import Records
 from playground.host.replays import perform_replay
 from playground.host.restores import perform_restore
@@ -25,7 +28,20 @@ from playground.host.wire import Wire, stall_data
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
-from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
+from playground.protocol import (
+    Accepted,
+    BaseFrame,
+    Breakpoints,
+    Cancel,
+    Decide,
+    Error,
+    Halt,
+    LogLine,
+    ModuleInfo,
+    Result,
+    Run,
+    encode,
+)
 
 MAX_RUNS = 1000
 """Runs at once; more are refused."""
@@ -60,6 +76,16 @@ class Engine:
         self._not_recorded: str | None = None
         """What clients were told of a store that cannot be written."""
         self._stopping = asyncio.Event()
+        self._debugger = Debugger(
+            Path(order.home),
+            tell=lambda frame: wire.post(lambda hub: hub.broadcast(frame), urgent=True),
+            changed=self._ask_debugger,
+            target_of=self._debugged_target,
+            masker=wire.hub.masker,
+            hold_s=order.hold_s,
+        )
+        self._debugged = False
+        """Whether the flows ask it."""
 
     async def serve(self, loaded_ms: Callable[[], float]) -> None:
         """Build the flows, report, and run them until told to stop."""
@@ -114,6 +140,36 @@ class Engine:
     def start_cancel(self, request: Cancel, client: Client) -> None:
         """Cancel a run."""
         self._begin(self._cancel(request, client))
+
+    def attend(self, request: Breakpoints, client: Client) -> None:
+        """A client decides upon stopped runs from now on, and may change the breakpoints."""
+        told, stopped = self._debugger.attend(request)
+        self._reply(client, request, told)
+        for frame in stopped:
+            self._wire.post(functools.partial(_send, client, encode(frame)), urgent=True)
+
+    def unattended(self) -> None:
+        """The last client that decides upon stopped runs is gone."""
+        self._debugger.unattended()
+
+    def decide(self, request: Decide, client: Client) -> None:
+        """Let a stopped run go on."""
+        answer: BaseFrame = Accepted()
+        try:
+            if not self._debugger.decide(request, client.name):
+                answer = Error(code="not_found", message=f"{request.stop} does not wait any more")
+        except InputRefused as error:
+            answer = Error(code="invalid_input", message=str(error), details=error.details)
+        self._reply(client, request, answer)
+
+    def halt(self, request: Halt, client: Client) -> None:
+        """Stop a run at its next checkpoint."""
+        answer: BaseFrame = Accepted(trace_id=request.trace_id)
+        if self._debugged_target(request.trace_id) is None:
+            answer = Error(code="not_found", message=f"trace {request.trace_id} is not running, or a replay")
+        else:
+            self._debugger.halt(request.trace_id)
+        self._reply(client, request, answer)
 
     def note_stall(self, stall: Stall) -> None:
         """Write a stall that is over into the log of the trace that caused it, if that is known and open."""
@@ -181,11 +237,32 @@ class Engine:
         recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
         runnable.flow.run(registry=runnable.registry, recorder=recorder)
         self._recorders[id(runnable)] = recorder
+        if self._debugged:
+            runnable.flow.intercept(self._debugger)
+
+    def _ask_debugger(self) -> None:
+        """Have the flows ask the debugger, or not any more: without one they are as quick as they are."""
+        if self._debugged == self._debugger.wanted:
+            return
+        self._debugged = not self._debugged
+        for runnable in self._runnables.values():
+            if id(runnable) in self._recorders:
+                if self._debugged:
+                    runnable.flow.intercept(self._debugger)
+                else:
+                    runnable.flow.release(self._debugger)
+
+    def _debugged_target(self, trace_id: str) -> str | None:
+        """The flow of a trace; None where there is nothing to decide: a replay has its decisions from its recording."""
+        runnable = self._traces.get(trace_id)
+        return None if runnable is None or trace_id == self._replayed else runnable.info.target
 
     async def _run(self, runnable: Runnable, message: Any, request: Run, trace_id: str, client: Client) -> None:
         recorder = self._recorders[id(runnable)]
         accepted = Accepted(trace_id=trace_id, version=self._loader.version(runnable))
         self._accept(client, request, accepted, trace_id)
+        if request.stop_first and request.replay is None:
+            self._debugger.halt(trace_id)
         if request.session is not None:
             recorder.annotate(trace_id, {"session": request.session})
         try:
@@ -203,6 +280,7 @@ class Engine:
         except asyncio.CancelledError:
             result = cancelled(trace_id)
         del self._performing[trace_id]
+        self._debugger.forget(trace_id)
         result.version = self._loader.version(runnable)
         if result.version != runnable.info.version:
             self._tell_imports()
@@ -293,3 +371,7 @@ class Engine:
             except StoreError as error:
                 self._warn(error)
         self._wire.finish()
+
+
+def _send(client: Client, data: bytes, hub: Hub) -> None:
+    client.put(FRAME, data)

@@ -24,11 +24,14 @@ from playground.protocol import (
     PROTOCOL_VERSION,
     Accepted,
     BaseFrame,
+    Breakpoints,
     Bye,
     Cancel,
+    Decide,
     Error,
     Flows,
     FrameError,
+    Halt,
     Hello,
     LogLine,
     Reload,
@@ -67,6 +70,14 @@ class Host(Protocol):
 
     def cancel(self, client: Client, request: Cancel) -> None:
         """Cancel a run."""
+        ...
+
+    def debug(self, client: Client, request: Breakpoints | Decide | Halt) -> None:
+        """Do what concerns breakpoints and stopped runs; the answers go to the client."""
+        ...
+
+    def left(self, client: Client) -> None:
+        """A client is gone."""
         ...
 
     def reload(self) -> None:
@@ -136,6 +147,7 @@ class WebSocketServer:
             connection.transport.abort()
         finally:
             self._hub.remove(client)
+            self._host.left(client)
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
                 await sending
@@ -159,6 +171,8 @@ class WebSocketServer:
                 self._host.run(client, frame)
             case Cancel():
                 self._host.cancel(client, frame)
+            case Breakpoints() | Decide() | Halt():
+                self._host.debug(client, frame)
             case Subscribe():
                 self._subscribe(client, frame)
             case Reload():

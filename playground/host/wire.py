@@ -39,7 +39,21 @@ from playground.host.control import (
 from playground.host.server import WebSocketServer
 from playground.host.watchdog import Stall, Watchdog
 from playground.loader.usercode import blocking_frame
-from playground.protocol import Bye, Cancel, Error, Flows, Hello, LogLine, Logs, ModuleInfo, Run, Stats
+from playground.protocol import (
+    Breakpoints,
+    Bye,
+    Cancel,
+    Decide,
+    Error,
+    Flows,
+    Halt,
+    Hello,
+    LogLine,
+    Logs,
+    ModuleInfo,
+    Run,
+    Stats,
+)
 
 THREAD_NAME = "penguiflow-wire"
 FLUSH_EVERY_S = 0.015
@@ -72,6 +86,22 @@ class Engine(Protocol):
 
     def start_cancel(self, request: Cancel, client: Client) -> None:
         """Cancel a run."""
+        ...
+
+    def attend(self, request: Breakpoints, client: Client) -> None:
+        """A client decides upon stopped runs."""
+        ...
+
+    def unattended(self) -> None:
+        """No client does any more."""
+        ...
+
+    def decide(self, request: Decide, client: Client) -> None:
+        """Let a stopped run go on."""
+        ...
+
+    def halt(self, request: Halt, client: Client) -> None:
+        """Stop a run."""
         ...
 
     def note_stall(self, stall: Stall) -> None:
@@ -333,11 +363,29 @@ class Wire:
         """Pass a run on to the user's loop."""
         if self._engine is None:
             client.reply(request, Error(code="busy", message="the code is not loaded yet"))
+        client.decides = client.decides or request.stop_first
         self._ask(lambda engine: engine.start_run(request, client))
 
     def cancel(self, client: Client, request: Cancel) -> None:
         """Pass a cancellation on to the user's loop."""
         self._ask(lambda engine: engine.start_cancel(request, client))
+
+    def debug(self, client: Client, request: Breakpoints | Decide | Halt) -> None:
+        """Pass on what concerns breakpoints and stopped runs. Who asks for that is one who decides."""
+        if self._engine is None:
+            client.reply(request, Error(code="busy", message="the code is not loaded yet"))
+        client.decides = True
+        if isinstance(request, Breakpoints):
+            self._ask(lambda engine: engine.attend(request, client))
+        elif isinstance(request, Decide):
+            self._ask(lambda engine: engine.decide(request, client))
+        else:
+            self._ask(lambda engine: engine.halt(request, client))
+
+    def left(self, client: Client) -> None:
+        """A client is gone."""
+        if client.decides and not any(other.decides for other in self.hub.clients):
+            self._ask(lambda engine: engine.unattended())
 
     def reload(self) -> None:
         """Pass the wish on to the supervisor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,9 @@ class Served:
         return Peer(socket)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    root: Path = tmp_path_factory.mktemp("served")
-    (root / "flow.py").write_text(FLOW)
+@asynccontextmanager
+async def serve(root: Path, **options: Any) -> AsyncIterator[Served]:
+    """A worker for the project in a folder; `options` go into its `Load`."""
     loaded, serving = asyncio.Event(), asyncio.Event()
 
     def hear(worker: Worker, message: FromWorker) -> None:
@@ -104,17 +104,33 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
     listening = listen()
     worker = Worker.start(listening, on_message=hear, on_death=bury, on_lines=lambda _, logs: None)
-    home = str(root / "state")
-    worker.send(Load(generation=7, token=TOKEN, root=str(root), home=home, cwd=str(root), targets=[str(root)]))
+    where = {"root": str(root), "home": str(root / "state"), "cwd": str(root), "targets": [str(root)]}
+    worker.send(Load.model_validate({"generation": 7, "token": TOKEN, **where, **options}))
     async with asyncio.timeout(LIMIT_S):
         await loaded.wait()
         worker.send(Serve())
         await serving.wait()
-    yield Served(f"ws://127.0.0.1:{listening.getsockname()[1]}/", worker)
-    died = worker.death
-    await worker.stop()
-    listening.close()
+    try:
+        yield Served(f"ws://127.0.0.1:{listening.getsockname()[1]}/", worker)
+        died = worker.death
+    finally:
+        await worker.stop()
+        listening.close()
     assert died is None, died
+
+
+@pytest.fixture
+def serving() -> Any:
+    """Makes workers for other projects."""
+    return serve
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    root: Path = tmp_path_factory.mktemp("served")
+    (root / "flow.py").write_text(FLOW)
+    async with serve(root) as served:
+        yield served
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -1,0 +1,239 @@
+"""The one interceptor of a host: it stops runs at breakpoints and steps, and waits for what a client decides.
+
+It is asked only while a client is there that decides, and there is a breakpoint or a step to stop for. When the last
+such client is gone, stopped runs wait for another one for a while, and then go on as if they had not been stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from penguiflow.checkpoints import Checkpoint, Decision
+from penguiflow.recording.masking import Masker
+from playground.breakpoints import Breakpoint, BreakpointsProblem, BreakpointStore
+from playground.conditions import ConditionError
+from playground.host.stepping import Ends, step_from
+from playground.host.stopped_values import decision_of, shown
+from playground.protocol import BaseFrame, Breakpoints, Decide, Resumed, Stopped
+
+MAX_SHOWN_BYTES = 4 * 1024 * 1024
+HOLD_S = 60.0
+"""How long stopped runs wait for a client when the last one that decides is gone."""
+
+
+class _Stop(NamedTuple):
+    """One run that waits."""
+
+    checkpoint: Checkpoint
+    plain: Any
+    masked: Any
+    frame: Stopped
+    answer: asyncio.Future[Decision]
+
+
+class Debugger:
+    """Stops runs and lets them go. Everything is called on the loop of the runs."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        tell: Callable[[BaseFrame], None],
+        changed: Callable[[], None],
+        target_of: Callable[[str], str | None],
+        masker: Masker | None = None,
+        hold_s: float = HOLD_S,
+    ) -> None:
+        """`tell` sends a frame to every client; `changed` is called when `wanted` may be another.
+
+        `target_of` gives the flow of a trace, None for one that is not to be stopped.
+        """
+        self._store = BreakpointStore(home)
+        self._tell = tell
+        self._changed = changed
+        self._target_of = target_of
+        self._masker = masker
+        self._hold_s = hold_s
+        self._attended = False
+        """Whether somebody decides, or did a moment ago."""
+        self._leaving: asyncio.TimerHandle | None = None
+        self._breakpoints: list[Breakpoint] = []
+        self._problem: str | None = None
+        self._unfit: dict[str, str] = {}
+        self._steps: dict[str, list[Ends]] = {}
+        """What stops a trace once, besides the breakpoints; the first that does ends them all."""
+        self._stops: dict[str, _Stop] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it has to be asked at checkpoints."""
+        return self._attended and (bool(self._steps) or any(each.enabled for each in self._breakpoints))
+
+    @property
+    def stopped(self) -> Collection[str]:
+        """The traces that have stopped."""
+        return {stop.frame.trace_id for stop in self._stops.values()}
+
+    # -- what clients ask for -----------------------------------------------------------------------------------------
+
+    def attend(self, request: Breakpoints) -> tuple[Breakpoints, list[Stopped]]:
+        """A client decides from now on, and may change the breakpoints. Gives these, and the runs that have stopped."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        self._attended = True
+        changes = bool(request.put or request.remove)
+        self._keep(lambda: self._store.change(request.put, request.remove) if changes else self._store.load())
+        self._changed()
+        told = self._all()
+        if changes:
+            self._tell(told)
+        return told.model_copy(), [stop.frame for stop in self._stops.values()]
+
+    def unattended(self) -> None:
+        """The last client that decides is gone."""
+        if self._attended and self._leaving is None:
+            self._leaving = asyncio.get_running_loop().call_later(self._hold_s, self._give_up)
+
+    def halt(self, trace_id: str) -> None:
+        """Stop a trace at its next checkpoint."""
+        self._attended = True
+        self._plan(trace_id, [lambda checkpoint: True])
+
+    def decide(self, request: Decide, by: str | None) -> bool:
+        """Let a stopped run go on; False when it does not wait any more. Raises `InputRefused`, and it waits on."""
+        stop = self._stops.get(request.stop)
+        if stop is None:
+            return False
+        decision = decision_of(request, stop.checkpoint, stop.plain, stop.masked)
+        ends = [] if (step := step_from(request.then, stop.checkpoint.path)) is None else [step]
+        if (to := request.to) is not None:
+            ends.append(lambda checkpoint: self._matches(to, checkpoint, _Lazy(checkpoint)))
+        if ends:
+            self._plan(stop.frame.trace_id, ends)
+        self._resume(stop, decision, by)
+        return True
+
+    def forget(self, trace_id: str) -> None:
+        """A trace is over."""
+        if self._steps.pop(trace_id, None) is not None:
+            self._changed()
+
+    # -- the interceptor ----------------------------------------------------------------------------------------------
+
+    async def __call__(self, checkpoint: Checkpoint) -> Decision | None:
+        """Wait here if a client wants that; None to go on."""
+        trace_id = checkpoint.trace_id
+        if trace_id is None or not self._attended:
+            return None
+        payload = _Lazy(checkpoint)
+        found = next((each for each in self._breakpoints if self._matches(each, checkpoint, payload)), None)
+        if found is None and not any(ends(checkpoint) for ends in self._steps.get(trace_id, ())):
+            return None
+        self._steps.pop(trace_id, None)
+        stop = self._stop(checkpoint, payload.plain, found)
+        if found is not None:
+            self._count(found)
+        self._changed()
+        try:
+            return await stop.answer
+        finally:
+            if self._stops.pop(stop.frame.stop, None) is not None:
+                self._tell(Resumed(stop=stop.frame.stop, trace_id=trace_id, action="gone"))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _stop(self, checkpoint: Checkpoint, plain: Any, found: Breakpoint | None) -> _Stop:
+        masked = plain if self._masker is None else self._masker.value(plain)
+        size = len(to_json(masked, inf_nan_mode="strings"))
+        frame = Stopped(
+            stop=f"stop-{next(self._numbers)}",
+            trace_id=checkpoint.trace_id or "",
+            span_id=checkpoint.span_id,
+            path=list(checkpoint.path),
+            kind=checkpoint.kind,
+            name=checkpoint.name,
+            payload=masked if size <= MAX_SHOWN_BYTES else None,
+            bytes=None if size <= MAX_SHOWN_BYTES else size,
+            breakpoint=None if found is None else found.id,
+            since=time.time(),
+        )
+        stop = _Stop(checkpoint, plain, masked, frame, asyncio.get_running_loop().create_future())
+        self._stops[frame.stop] = stop
+        self._tell(frame)
+        return stop
+
+    def _resume(self, stop: _Stop, decision: Decision, by: str | None) -> None:
+        del self._stops[stop.frame.stop]
+        if not stop.answer.done():
+            stop.answer.set_result(decision)
+        frame = stop.frame
+        self._tell(Resumed(stop=frame.stop, trace_id=frame.trace_id, action=decision.action, by=by))
+
+    def _matches(self, found: Breakpoint, checkpoint: Checkpoint, payload: _Lazy) -> bool:
+        target = self._target_of(checkpoint.trace_id or "")
+        if target is None or not found.fits(checkpoint.kind, checkpoint.name, target):
+            return False
+        if found.condition is None:
+            return True
+        try:
+            return found.holds(payload.plain)
+        except ConditionError as error:
+            if self._unfit.get(found.id) != str(error):
+                self._unfit[found.id] = str(error)
+                self._tell(self._all())
+            return False
+
+    def _count(self, found: Breakpoint) -> None:
+        self._keep(lambda: self._store.count({found.id: 1}))
+        if self._problem is not None:  # it holds all the same, for as long as this process lives
+            found.hits += 1
+            found.enabled = found.enabled and not found.once
+        self._tell(self._all())
+
+    def _keep(self, work: Callable[[], list[Breakpoint]]) -> None:
+        """Do something with the file; a file that cannot be read or written is told, and those known stay."""
+        try:
+            self._breakpoints = work()
+            self._problem = None
+        except BreakpointsProblem as problem:
+            self._problem = str(problem)
+        self._unfit = {each.id: self._unfit[each.id] for each in self._breakpoints if each.id in self._unfit}
+
+    def _all(self) -> Breakpoints:
+        known = [each.model_copy() for each in self._breakpoints]
+        return Breakpoints(breakpoints=known, problem=self._problem, unfit=dict(self._unfit))
+
+    def _plan(self, trace_id: str, ends: list[Ends]) -> None:
+        self._steps[trace_id] = ends
+        self._changed()
+
+    def _give_up(self) -> None:
+        self._leaving = None
+        self._attended = False
+        self._steps.clear()
+        for stop in list(self._stops.values()):
+            self._resume(stop, Decision.proceed, None)
+        self._changed()
+
+
+class _Lazy:
+    """A payload that becomes JSON when somebody looks, once."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._made: tuple[Any] | None = None
+
+    @property
+    def plain(self) -> Any:
+        if self._made is None:
+            self._made = (shown(self._checkpoint.payload),)
+        return self._made[0]
