@@ -17,6 +17,7 @@ from playground.protocol import CodeError, CodeFrame, Flows, Logs, ModuleInfo, e
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 SEND_TIMEOUT_S = 5.0
+HOLD_S = 60.0
 
 
 class Load(BaseModel):
@@ -37,7 +38,7 @@ class Load(BaseModel):
     record: bool = True
     offline: bool = False
     """For a replay: nothing may connect, from the first import on."""
-    hold_s: float = 60.0
+    hold_s: float = HOLD_S
     """How long stopped runs wait for a client when the last one that decides upon them is gone."""
     timeout_s: float = LOAD_TIMEOUT_S
     """How long one module may take to import, or one factory to return."""

@@ -13,19 +13,15 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
-
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.recording.masking import Masker
 from playground.breakpoints import Breakpoint, BreakpointsProblem, BreakpointStore
 from playground.conditions import ConditionError
 from playground.host.stepping import Ends, step_from
 from playground.host.stopped_values import decision_of, shown
-from playground.protocol import BaseFrame, Breakpoints, Decide, Resumed, Stopped
+from playground.protocol import BaseFrame, Breakpoints, Decide, Resumed, Stopped, encode
 
 MAX_SHOWN_BYTES = 4 * 1024 * 1024
-HOLD_S = 60.0
-"""How long stopped runs wait for a client when the last one that decides is gone."""
 
 
 class _Stop(NamedTuple):
@@ -49,11 +45,12 @@ class Debugger:
         changed: Callable[[], None],
         target_of: Callable[[str], str | None],
         masker: Masker | None = None,
-        hold_s: float = HOLD_S,
+        hold_s: float,
     ) -> None:
         """`tell` sends a frame to every client; `changed` is called when `wanted` may be another.
 
-        `target_of` gives the flow of a trace, None for one that is not to be stopped.
+        `target_of` gives the flow of a trace, None for one that is not to be stopped. `hold_s` is how long stopped runs
+        wait for a client when the last one that decides is gone.
         """
         self._store = BreakpointStore(home)
         self._tell = tell
@@ -153,7 +150,6 @@ class Debugger:
 
     def _stop(self, checkpoint: Checkpoint, plain: Any, found: Breakpoint | None) -> _Stop:
         masked = plain if self._masker is None else self._masker.value(plain)
-        size = len(to_json(masked, inf_nan_mode="strings"))
         frame = Stopped(
             stop=f"stop-{next(self._numbers)}",
             trace_id=checkpoint.trace_id or "",
@@ -161,11 +157,13 @@ class Debugger:
             path=list(checkpoint.path),
             kind=checkpoint.kind,
             name=checkpoint.name,
-            payload=masked if size <= MAX_SHOWN_BYTES else None,
-            bytes=None if size <= MAX_SHOWN_BYTES else size,
+            payload=masked,
             breakpoint=None if found is None else found.id,
             since=time.time(),
         )
+        size = len(encode(frame))
+        if size > MAX_SHOWN_BYTES:
+            frame.payload, frame.bytes = None, size
         stop = _Stop(checkpoint, plain, masked, frame, asyncio.get_running_loop().create_future())
         self._stops[frame.stop] = stop
         self._tell(frame)

@@ -64,6 +64,8 @@ async def mark(value: Text, ctx) -> Text:
 
 
 async def bare(message, ctx):
+    if message.payload == "odd":
+        return message.model_copy(update={"payload": "\\udcff"})
     return message
 
 
@@ -199,6 +201,21 @@ async def test_a_message_is_edited_with_its_headers(client: Peer) -> None:
     )
     await decide(client, after)
     assert (await client.until(Result)).output == {"a": 2}
+
+
+async def test_what_is_no_text_and_what_is_too_large(client: Peer) -> None:
+    await client.send(put("1", on="kind", kind="after_node"))
+    await client.send(Run(id=2, target=MESSAGES, input="odd"))
+    stopped = await client.until(Stopped)
+    assert stopped.payload["payload"] == "\\udcff"
+    await decide(client, stopped)
+    await client.until(Result)
+    await client.send(Run(id=2, target=MESSAGES, input="x" * 5_000_000))
+    stopped = await client.until(Stopped)
+    assert stopped.payload is None
+    assert stopped.bytes > 5_000_000
+    await decide(client, stopped, "edit", edits={"/payload": "short"})
+    assert (await client.until(Result)).output == "short"
 
 
 async def test_conditions_narrow_and_tell_what_does_not_fit(client: Peer) -> None:
