@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -74,7 +75,12 @@ class Breakpoint(BaseModel):
 
     def holds(self, payload: Any) -> bool:
         """Whether its condition is true of a payload of plain JSON. Raises `ConditionError` where it does not fit."""
-        return self.condition is None or Condition(self.condition).holds(payload)
+        return self.condition is None or _condition(self.condition).holds(payload)
+
+
+@lru_cache(maxsize=MAX_BREAKPOINTS)
+def _condition(text: str) -> Condition:
+    return Condition(text)
 
 
 class BreakpointsProblem(Exception):
