@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
-from penguiflow.failures import InterceptorFailed
+from penguiflow.failures import InterceptorFailed, text_of
 from penguiflow.observer import Payload
 from penguiflow.planner.signals import RunAborted
 
@@ -63,7 +63,8 @@ async def consult(
         try:
             decision = await decide(interceptors, checkpoint)
         except Exception as error:  # whatever a program's interceptor raises
-            raise InterceptorFailed(kind) from error
+            about = f"an interceptor failed at {kind}: {type(error).__name__}: {text_of(error, str)}"
+            raise InterceptorFailed(about) from error
         return {"action": decision.action, "value": to_jsonable_python(decision.value, fallback=str)}
 
     def about(told: dict[str, Any]) -> dict[str, Any]:

@@ -325,7 +325,7 @@ async def test_an_interceptor_that_fails_ends_the_run(kit: Any) -> None:
     async def fails(checkpoint: Checkpoint) -> Decision:
         raise ZeroDivisionError("oops")
 
-    with pytest.raises(InterceptorFailed, match="before_llm"):
+    with pytest.raises(InterceptorFailed, match="failed at before_llm: ZeroDivisionError: oops"):
         await Bench(kit, fails).run()
     for kind, value in (
         ("before_llm", {"model": "m"}),
