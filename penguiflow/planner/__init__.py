@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UsageLimits,
     )
     from penguiflow.planner.context import AnyContext, ToolContext
+    from penguiflow.planner.dspy_client import DSPyLLMClient
     from penguiflow.planner.events import PlannerEvent, PlannerEventCallback
     from penguiflow.planner.hooks import LLMContextHook, LLMContextHookInput
     from penguiflow.planner.iteration import PlannerIteration
@@ -44,6 +45,7 @@ _MODULES = {
     ),
     "catalog_extension": ("extend_tool_catalog",),
     "context": ("AnyContext", "ToolContext"),
+    "dspy_client": ("DSPyLLMClient",),
     "events": ("PlannerEvent", "PlannerEventCallback"),
     "hooks": ("LLMContextHook", "LLMContextHookInput"),
     "outcomes": ("PlannerFinish", "PlannerPause"),
@@ -60,6 +62,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AnyContext",
     "BackgroundTaskResult",
+    "DSPyLLMClient",
     "ErrorRecoveryConfig",
     "JoinInjection",
     "LLMContextHook",
