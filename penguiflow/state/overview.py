@@ -25,8 +25,8 @@ MAX_FAILED = 20
 _OK = b'{"status":"ok"'
 _START, _END, _CALL = 1, 2, 3
 _RECORD = "record"
-_UNSEEN = frozenset({"ctx.now", "ctx.random"})
-"""Recorded calls that a reader of the tree has nothing from."""
+_UNSEEN = frozenset({"ctx.now", "ctx.random", "planner.limit", "planner.constraints"})
+"""Recorded calls that a reader of the tree has nothing from: clock and chance, and what a planner asks them for."""
 _TOOK = re.compile(rb'"latency_ms":([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?:,"[a-z]+":(?:true|false))*\}\Z')
 _TOLD = b'"latency_ms":'
 _LONGEST_MS = 1e12

@@ -212,7 +212,8 @@ def called(*, good: int, bad: int = 0, **more: Any) -> list[EventRecord]:
         log.event(
             "record", "model", attempt, {"ordinal": number, "request": [], **answer, **({"latency_ms": 2.0} | more)}
         )
-        log.event("record", "ctx.now", attempt, {"ordinal": number, "request": [], "response": 1, "latency_ms": 0.1})
+        for own in ("ctx.now", "planner.limit"):
+            log.event("record", own, attempt, {"ordinal": number, "request": [], "response": 1, "latency_ms": 0.1})
     log.end("attempt", "work", attempt, node, "ok")
     log.end("node", "work", node, log.root, "ok")
     log.close("ok")
