@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
@@ -11,6 +12,7 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 
 from playground.dashboard import keys
+from playground.dashboard.areas import AREAS, Area
 from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
@@ -58,7 +60,7 @@ class DashboardApp(App[int]):
     CSS = "Screen { layout: vertical; overflow: hidden; }"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     ALLOW_SELECT = False
-    BINDINGS: ClassVar[list[BindingType]] = keys.BINDINGS
+    BINDINGS: ClassVar[list[BindingType]] = keys.ALL_BINDINGS
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class DashboardApp(App[int]):
         self.control = Control(self.workspace, spawn=self._spawn, notify=self.say, show=self.show_trace)
         self.launcher = Launcher(self)
         self.control.refused = self.launcher.refused
+        self.areas: dict[str, Area] = {area.name: area(self) for area in AREAS}
 
     # -- what is on the screen ------------------------------------------------------------------------------------
 
@@ -111,6 +114,9 @@ class DashboardApp(App[int]):
             INSPECT: ("INSPECT", [self.detail, self.event_rows]),
             OUTPUT: ("OUTPUT", [self.stream, self.logs]),
         }
+        for area in self.areas.values():
+            for name, more in area.views().items():
+                views[name][1].extend(more)
         self.panes = {name: Pane(heading, shown, self.palette, id=name) for name, (heading, shown) in views.items()}
         yield Desk(list(self.panes.values()), self._boxes)
         yield KeyBar(self.palette, id="keys")
@@ -196,6 +202,8 @@ class DashboardApp(App[int]):
             self.spans.follow = trace is not None and (trace.live or not trace.over)
             self.event_rows.show(trace)
             self.stream.show(trace)
+            for area in self.areas.values():
+                area.show(trace)
         if trace is None:
             return
         if trace.root is not None and self.pane.id != FLOWS:
@@ -261,6 +269,12 @@ class DashboardApp(App[int]):
         self.frames.refresh_bars()
 
     # -- actions --------------------------------------------------------------------------------------------------
+
+    async def action_do(self, area: str, method: str, *args: object) -> None:
+        """A key or a command of an area."""
+        done = getattr(self.areas[area], method)(*args)
+        if inspect.isawaitable(done):
+            await done
 
     def action_focus_pane(self, name: str) -> None:
         """Give a pane the focus."""
@@ -386,7 +400,7 @@ class DashboardApp(App[int]):
         """Explain the pane."""
         from playground.dashboard.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.pane.id or FLOWS))
+        self.push_screen(HelpScreen(self.pane.id or FLOWS, self.pane.view))
 
     # -- searching ------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from playground.dashboard.bars import Key
 from playground.dashboard.text import Row, one_line
 
 
@@ -19,6 +20,10 @@ class View:
     """False where moving scrolls and no row is picked."""
     empty = ""
     """What to say when there are no rows."""
+    keys: Sequence[Key] = ()
+    """What the footer shows while this view is in front, in place of its pane's keys; at most four."""
+    help: tuple[str, list[tuple[str, str]]] | None = None
+    """What `?` says of this view, in place of its pane's text: what it shows, and its keys with what they do."""
 
     def __init__(self) -> None:
         self.revision = 0
