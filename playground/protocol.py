@@ -1,8 +1,9 @@
 """What a host and its clients say to each other: JSON frames over a WebSocket, version 1.
 
 A client opens `ws://127.0.0.1:PORT/` with the header `Authorization: Bearer TOKEN`; a wrong token or a foreign
-`Origin` is refused before the upgrade. Both sides then send `hello`. A client's request carries an `id`; exactly one
-frame with the same number in `reply_to` answers it (`accepted`, `flows`, `run`'s `result`, or `error`).
+`Origin` is refused before the upgrade. There are two tokens: one for full control, and one for those who only look on;
+whatever else they ask for is answered by the error `forbidden`. Both sides then send `hello`. A client's request has an
+`id`; exactly one frame with the same number in `reply_to` answers it (`accepted`, `flows`, `run`'s `result`, `error`).
 
 `events` and `stream` frames carry events in the JSON shape of `penguiflow.recording.events.TraceEvent`, in order.
 Stream chunks (`stream.chunk` and the messages that carry them) travel in `stream` frames, which a host may drop for a
@@ -18,13 +19,30 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from penguiflow.checkpoints import CheckpointKind
+from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.again import ReplayOrder, ReplayReport, RestoreOrder, RestoreReport
 from playground.breakpoints import Breakpoint
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """A larger frame from a client is refused and its connection closed."""
+MAX_PAGE_EVENTS = 2000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""Of events in one page; one that is larger comes alone."""
 HOST_TRACE = "host"
 """Trace id of events that belong to no run."""
+
+ErrorCode = Literal[
+    "malformed",
+    "unknown_frame",
+    "forbidden",
+    "not_found",
+    "invalid_input",
+    "load_error",
+    "busy",
+    "store",
+    "internal",
+]
 
 
 class CodeFrame(BaseModel):
@@ -120,6 +138,8 @@ class Hello(BaseFrame):
     project: str | None = None
     version: str | None = None
     """penguiflow's version."""
+    control: bool | None = None
+    """From a host: False for a client whose token only lets it look on."""
 
 
 class Flows(BaseFrame):
@@ -127,62 +147,6 @@ class Flows(BaseFrame):
 
     type: Literal["flows"] = "flows"
     modules: list[ModuleInfo] = Field(default_factory=list)
-
-
-class ReplayOrder(BaseModel):
-    """Which trace of the project's store is to be run again, answered from its recording."""
-
-    trace_id: str
-    live_after: str | None = None
-    """A span, by its id or path: what is called after its end is called in earnest."""
-    file: str | None = None
-    """Read the recording from this cassette, and not from the store."""
-
-
-class ReplayReport(BaseModel):
-    """How a replay went, beside its result."""
-
-    origin: str
-    """The trace that was replayed."""
-    answered: int = 0
-    """Calls that were answered from the recording."""
-    made: int = 0
-    """Calls that were made."""
-    diverged: dict[str, Any] | None = None
-    """The first call that is not as recorded: `path, seq, why, recorded, got, diff`."""
-    difference: str = ""
-    """What came out against what was recorded, as a diff; empty when that is the same."""
-    blocked: list[dict[str, Any]] = Field(default_factory=list)
-    """Connections that were tried and not let through: `to, file, line`."""
-    started: list[dict[str, Any]] = Field(default_factory=list)
-    """Processes that were started, which nobody watched: `command, file, line`."""
-    refused: str | None = None
-    """Why the trace cannot be replayed; then nothing has run."""
-
-
-class RestoreOrder(BaseModel):
-    """Which trace of the project's store is to go on, from where, and as what."""
-
-    trace_id: str
-    at: int | None = None
-    """After which event a fork begins; None resumes the trace itself, after its last one."""
-    edits: dict[str, Any] = Field(default_factory=dict)
-    """New values by JSON Pointer into the message that stopped there; another message's id may stand in front."""
-
-
-class RestoreReport(BaseModel):
-    """What came of it, beside its result."""
-
-    origin: str
-    """The trace that was forked or resumed."""
-    seq: int | None = None
-    """After which event it went on."""
-    repeated: int = 0
-    """Invocations that had begun and were run again."""
-    refused: list[str] = Field(default_factory=list)
-    """Why the trace cannot go on; then nothing has run."""
-    missing: list[str] = Field(default_factory=list)
-    """Places of secrets that the log does not have: they have to be given as edits."""
 
 
 class Run(BaseFrame):
@@ -287,6 +251,8 @@ class Breakpoints(BaseFrame):
     """
 
     type: Literal["breakpoints"] = "breakpoints"
+    look: bool = False
+    """The client only looks: it does not decide, or not any more. One that may only look always does that."""
     put: list[Breakpoint] = Field(default_factory=list)
     """To be added, or to take the place of those with their ids."""
     remove: list[str] = Field(default_factory=list)
@@ -353,6 +319,50 @@ class Halt(BaseFrame):
     trace_id: str
 
 
+class HostStatus(BaseFrame):
+    """How the host is, from one that has a supervisor: after `hello`, and whenever that changes."""
+
+    type: Literal["host"] = "host"
+    state: str
+    """As in `playground.sources.HostState`."""
+    text: str = ""
+    generation: int = 0
+
+
+class Told(BaseFrame):
+    """Something that people should be told once."""
+
+    type: Literal["told"] = "told"
+    text: str
+    severity: Literal["information", "warning", "error"] = "information"
+
+
+class Traces(BaseFrame):
+    """Client: which runs of this and earlier days. Host: they, newest first."""
+
+    type: Literal["traces"] = "traces"
+    query: TraceQuery | None = None
+    traces: list[TraceSummary] = Field(default_factory=list)
+
+
+class LoadEvents(BaseFrame):
+    """Client: committed events of a trace with `seq > after`. Answered by a `page`, or `error` (`store`)."""
+
+    type: Literal["load"] = "load"
+    trace_id: str
+    after: int = -1
+    limit: int = Field(default=MAX_PAGE_EVENTS, ge=1)
+
+
+class Page(BaseFrame):
+    """Events that were asked for. There may be fewer than that: with `more`, the others come with the next page."""
+
+    type: Literal["page"] = "page"
+    trace_id: str
+    events: list[dict[str, Any]] = Field(default_factory=list)
+    more: bool = False
+
+
 class Reload(BaseFrame):
     """Load (or load again) the project's code. Answered by `flows`."""
 
@@ -374,7 +384,7 @@ class Error(BaseFrame):
     """A request was refused, or a frame was not understood. The connection stays."""
 
     type: Literal["error"] = "error"
-    code: Literal["malformed", "unknown_frame", "not_found", "invalid_input", "load_error", "busy", "internal"]
+    code: ErrorCode
     message: str
     details: list[dict[str, Any]] = Field(default_factory=list)
     """For `invalid_input`: `{path, message}` for each field."""
@@ -403,6 +413,11 @@ Frame = Annotated[
     | Resumed
     | Decide
     | Halt
+    | HostStatus
+    | Told
+    | Traces
+    | LoadEvents
+    | Page
     | Reload
     | Stats
     | Error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from penguiflow.ids import new_id
 from penguiflow.state.traces import TraceSummary
+from playground.again import RestoreOrder, RestoreReport
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import RestoreOutput, RunOutput
@@ -17,7 +18,7 @@ from playground.cli.run import Runner, RunOptions
 from playground.cli.stores import open_trace, refuse_file
 from playground.cli.targets import check_target
 from playground.dashboard.text import one_line
-from playground.protocol import RestoreOrder, RestoreReport, Run
+from playground.protocol import Run
 
 __all__ = ["RestoreOptions", "fork_trace", "read_edits", "resume_trace"]
 

@@ -9,9 +9,10 @@ from penguiflow.recording import CannotRestore, read_frontier
 from penguiflow.restore import go_on, prepare
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from playground.again import RestoreOrder, RestoreReport
 from playground.host.runs import listen
 from playground.loader.runnable import Runnable
-from playground.protocol import RestoreOrder, RestoreReport, Result
+from playground.protocol import Result
 
 
 async def perform_restore(
