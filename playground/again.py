@@ -45,7 +45,11 @@ class RestoreOrder(BaseModel):
     at: int | None = None
     """After which event a fork begins; None resumes the trace itself, after its last one."""
     edits: dict[str, Any] = Field(default_factory=dict)
-    """New values by JSON Pointer into the message that stopped there; another message's id may stand in front."""
+    """New values by JSON Pointer into the message that stopped there; another message's id may stand in front.
+
+    Where `at` is in a step of a planner: into its decision (`/args/url`), or into what is shown at another of its
+    checkpoints, named in front (`before_llm:/messages/0/content`). What that step did before is not done again.
+    """
 
 
 class RestoreReport(BaseModel):

@@ -1,5 +1,7 @@
 """What a host and its clients say to each other: JSON frames over a WebSocket, version 1.
 
+The frames of debugging are written down in `playground.debug_frames`; this module has all of them.
+
 A client opens `ws://127.0.0.1:PORT/` with the header `Authorization: Bearer TOKEN`; a wrong token or a foreign
 `Origin` is refused before the upgrade. There are two tokens: one for full control, and one for those who only look on;
 whatever else they ask for is answered by the error `forbidden`. Both sides then send `hello`. A client's request has an
@@ -18,10 +20,86 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
-from penguiflow.checkpoints import CheckpointKind
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.again import ReplayOrder, ReplayReport, RestoreOrder, RestoreReport
-from playground.breakpoints import Breakpoint
+from playground.debug_frames import (
+    Answer,
+    BaseFrame,
+    Breakpoints,
+    Context,
+    ContextEdit,
+    ContextGet,
+    ContextPart,
+    Decide,
+    Halt,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    MemoryShown,
+    Question,
+    Questions,
+    Resumed,
+    Steer,
+    Stopped,
+    Why,
+)
+
+__all__ = [
+    "Accepted",
+    "Answer",
+    "BaseFrame",
+    "Breakpoints",
+    "Bye",
+    "Cancel",
+    "CodeError",
+    "CodeFrame",
+    "Context",
+    "ContextEdit",
+    "ContextGet",
+    "ContextPart",
+    "Decide",
+    "Error",
+    "ErrorCode",
+    "Events",
+    "FlowInfo",
+    "Flows",
+    "Frame",
+    "FrameError",
+    "HOST_TRACE",
+    "Halt",
+    "Hello",
+    "HostStatus",
+    "LoadEvents",
+    "LogLine",
+    "Logs",
+    "MAX_FRAME_BYTES",
+    "MAX_PAGE_BYTES",
+    "MAX_PAGE_EVENTS",
+    "Memory",
+    "MemoryEdit",
+    "MemoryGet",
+    "MemoryShown",
+    "ModuleInfo",
+    "NodeInfo",
+    "PROTOCOL_VERSION",
+    "Page",
+    "Question",
+    "Questions",
+    "Reload",
+    "Result",
+    "Resumed",
+    "Run",
+    "Stats",
+    "Steer",
+    "Stopped",
+    "Stream",
+    "Subscribe",
+    "Told",
+    "Traces",
+    "Why",
+    "decode",
+    "encode",
+]
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -40,9 +118,11 @@ ErrorCode = Literal[
     "invalid_input",
     "load_error",
     "busy",
+    "conflict",
     "store",
     "internal",
 ]
+"""`conflict`: what was to be changed is another by now."""
 
 
 class CodeFrame(BaseModel):
@@ -114,15 +194,6 @@ class ModuleInfo(BaseModel):
     loaded_at: float | None = None
     """Unix seconds."""
     load_ms: float | None = None
-
-
-class BaseFrame(BaseModel):
-    """What every frame has."""
-
-    id: int | None = None
-    """Set on a request that wants an answer."""
-    reply_to: int | None = None
-    """Set on the answer."""
 
 
 class Hello(BaseFrame):
@@ -244,81 +315,6 @@ class Logs(BaseFrame):
     dropped: int = 0
 
 
-class Breakpoints(BaseFrame):
-    """Client: ask for the breakpoints, and change them. From then on it is one that decides upon stopped runs.
-
-    Host: all of them, as the answer and whenever that changes. After the answer comes a `stopped` for each such run.
-    """
-
-    type: Literal["breakpoints"] = "breakpoints"
-    look: bool = False
-    """The client only looks: it does not decide, or not any more. One that may only look always does that."""
-    put: list[Breakpoint] = Field(default_factory=list)
-    """To be added, or to take the place of those with their ids."""
-    remove: list[str] = Field(default_factory=list)
-    """Ids."""
-    breakpoints: list[Breakpoint] = Field(default_factory=list)
-    problem: str | None = None
-    """Why the project's file could not be read, or written."""
-    unfit: dict[str, str] = Field(default_factory=dict)
-    """Why a condition did not fit the last payload that it was tried on, by id."""
-
-
-class Stopped(BaseFrame):
-    """A run has stopped at a checkpoint; others of its branches may go on. Sent to every client."""
-
-    type: Literal["stopped"] = "stopped"
-    stop: str
-    """What `decide` names."""
-    trace_id: str
-    span_id: str
-    path: list[str]
-    """As `penguiflow.checkpoints.Checkpoint` has it."""
-    kind: CheckpointKind
-    name: str
-    payload: Any = None
-    """As JSON, without secrets; None, and `bytes`, where it is too large to be shown."""
-    bytes: int | None = None
-    breakpoint: str | None = None
-    """Id; None for a step."""
-    since: float
-    """Unix seconds."""
-
-
-class Resumed(BaseFrame):
-    """A stopped run goes on, or is gone. Sent to every client."""
-
-    type: Literal["resumed"] = "resumed"
-    stop: str
-    trace_id: str
-    action: Literal["proceed", "edit", "skip", "inject", "retry", "abort", "gone"]
-    by: str | None = None
-    """Name of the client; None when nobody decided."""
-
-
-class Decide(BaseFrame):
-    """What becomes of a stopped run. Answered by `accepted`, or by `error` (`not_found`, `invalid_input`)."""
-
-    type: Literal["decide"] = "decide"
-    stop: str
-    action: Literal["proceed", "edit", "skip", "inject", "retry", "abort"] = "proceed"
-    value: Any = None
-    """The new payload, the result, the message, or why it is aborted. Secrets may stay hidden as they were shown."""
-    edits: dict[str, Any] = Field(default_factory=dict)
-    """For `edit`, in place of `value`: new values by JSON Pointer into the payload."""
-    then: Literal["continue", "into", "over", "out"] = "continue"
-    """Where it stops next, besides at breakpoints: see `playground.host.stepping`."""
-    to: Breakpoint | None = None
-    """Run to here: a breakpoint for this run alone, which stops it once."""
-
-
-class Halt(BaseFrame):
-    """Stop a run at the next checkpoint that it comes to. Answered by `accepted` or `error` (`not_found`)."""
-
-    type: Literal["halt"] = "halt"
-    trace_id: str
-
-
 class HostStatus(BaseFrame):
     """How the host is, from one that has a supervisor: after `hello`, and whenever that changes."""
 
@@ -413,6 +409,15 @@ Frame = Annotated[
     | Resumed
     | Decide
     | Halt
+    | ContextGet
+    | ContextEdit
+    | Context
+    | MemoryGet
+    | MemoryEdit
+    | Memory
+    | Steer
+    | Questions
+    | Answer
     | HostStatus
     | Told
     | Traces
