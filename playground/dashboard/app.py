@@ -12,12 +12,13 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 
 from playground.dashboard import keys
-from playground.dashboard.areas import AREAS, Area
+from playground.dashboard.areas import Area
 from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
 from playground.dashboard.frames import Frames
+from playground.dashboard.gathered import AREAS
 from playground.dashboard.inspector import Inspector
 from playground.dashboard.launcher import Launcher
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
@@ -371,9 +372,7 @@ class DashboardApp(App[int]):
 
     def action_fold(self) -> None:
         """Fold or unfold; a page down where nothing folds."""
-        if self.pane.view is self.spans:
-            self.spans.toggle()
-        elif not self.pane.view.activate():
+        if not self.pane.view.toggle():
             self.pane.action_page(1.0)
 
     def action_expand(self) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's areas: each brings its own views, keys, commands and help, and the app only gathers them."""
+"""What an area of the dashboard is: it brings its own views, keys, commands and help; `gathered` has all of them."""
 
 from __future__ import annotations
 
@@ -59,6 +59,3 @@ def key(keys: str, area: str, method: str, description: str, *args: object) -> B
     """A key that calls a method of an area."""
     given = "".join(f", {arg!r}" for arg in args)
     return Binding(keys, f"do({area!r}, {method!r}{given})", description, show=False)
-
-
-AREAS: tuple[type[Area], ...] = ()

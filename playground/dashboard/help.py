@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from playground.dashboard.areas import AREAS
+from playground.dashboard.gathered import AREAS
 from playground.dashboard.keys import GENERAL, HELP_TEXTS
 from playground.dashboard.views.base import View
 

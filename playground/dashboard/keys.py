@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from textual.binding import Binding, BindingType
 
-from playground.dashboard.areas import AREAS
 from playground.dashboard.bars import Key
+from playground.dashboard.gathered import AREAS
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE
 
 BINDINGS: list[BindingType] = [

@@ -88,15 +88,19 @@ class Pane(Widget, can_focus=True):
         """Lay the view out for the size of the moment."""
         width, height = self.size
         if width and height:
-            self.view.resize(max(width - 4, 1), max(height - 2, 1))
+            self._resize_view()
         self.refresh()
+
+    def _resize_view(self) -> None:
+        width, height = self.size
+        self.view.resize(max(width - 4, 1), max(height - 2 - self.view.head_rows, 1))
 
     def redraw_if_changed(self) -> None:
         """Called once per frame: draw again only when the view says that something changed."""
         if not self.display or self.size.width == 0:
             return
         if self._state() != self._drawn:
-            self.view.resize(max(self.size.width - 4, 1), max(self.size.height - 2, 1))
+            self._resize_view()
             self._drawn = self._state()
             self.refresh()
 
@@ -126,8 +130,8 @@ class Pane(Widget, can_focus=True):
     def _inside(self, line: int, width: int, height: int, lines: str) -> Strip:
         palette, view = self._palette(), self.view
         inner = width - 4
-        index = view.top + line
-        picked = view.has_cursor and index == view.cursor and index < len(view)
+        index = view.top + line - view.head_rows
+        picked = view.has_cursor and line >= view.head_rows and index == view.cursor and index < len(view)
         base = palette.plain
         if picked:
             base += palette.cursor_focus if self.has_focus else palette.cursor
@@ -142,10 +146,13 @@ class Pane(Widget, can_focus=True):
 
     def _row(self, index: int, width: int, line: int) -> Row:
         view = self.view
+        if line < view.head_rows:
+            return view.safe_row(line, width, head=True) if len(view) else []
         if index < len(view):
             return view.safe_row(index, width)
         if not len(view) and view.empty:
             texts = [piece for text in view.empty.split("\n") for piece in wrap(text, width)]
+            line -= view.head_rows
             return [(texts[line], "dim")] if line < len(texts) else []
         return []
 
@@ -273,8 +280,8 @@ class Pane(Widget, can_focus=True):
                     self.fit()
                     self._moved()
             return
-        index = self.view.top + y - 1
-        if not (0 < y < self.size.height - 1 and index < len(self.view)):
+        index = self.view.top + y - 1 - self.view.head_rows
+        if not (self.view.head_rows < y < self.size.height - 1 and index < len(self.view)):
             return
         if x == self.size.width - 1:
             return

@@ -77,6 +77,8 @@ class TraceModel:
         self.epoch = 0
         self.retry_after: dict[str, float] = {}
         """Seconds between an attempt (by span id) and the one after it."""
+        self.retried: dict[str, list[tuple[int, float]]] = {}
+        """By span that tried again: when it had failed (nanoseconds since the beginning), and seconds it waited."""
         self.streams: dict[str, StreamText] = {}
         self.retries = 0
         self.bad = 0
@@ -199,8 +201,10 @@ class TraceModel:
     def _retry(self, head: Head, data: dict[str, Any]) -> None:
         self.retries += 1
         span, sleep = self.spans.get(head.span_id), data.get("sleep_s")
+        waited = float(sleep) if isinstance(sleep, int | float) else 0.0
+        self.retried.setdefault(head.span_id, []).append((head.offset_ns, waited))
         if span is not None and span.children:
-            self.retry_after[span.children[-1].span_id] = float(sleep) if isinstance(sleep, int | float) else 0.0
+            self.retry_after[span.children[-1].span_id] = waited
 
     def _chunk(self, head: Head, data: dict[str, Any]) -> None:
         stream_id = str(data.get("stream_id", head.name))

@@ -24,6 +24,8 @@ class View:
     """What the footer shows while this view is in front, in place of its pane's keys; at most four."""
     help: tuple[str, list[tuple[str, str]]] | None = None
     """What `?` says of this view, in place of its pane's text: what it shows, and its keys with what they do."""
+    head_rows = 0
+    """Rows above the others that do not scroll."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -40,11 +42,15 @@ class View:
         """The row at `index`, at most `width` cells of it are drawn."""
         raise NotImplementedError
 
-    def safe_row(self, index: int, width: int) -> Row:
-        """The row at `index`, or one that says why there is none."""
+    def head(self, line: int, width: int) -> Row:
+        """One of the rows that do not scroll."""
+        return []
+
+    def safe_row(self, index: int, width: int, *, head: bool = False) -> Row:
+        """The row at `index` (of the head, when that is asked for), or one that says why there is none."""
         # Boundary: rows are made from whatever user code produced; one that cannot be made costs its own line only.
         try:
-            return self.row(index, width)
+            return self.head(index, width) if head else self.row(index, width)
         except Exception as error:
             return [("⚠ cannot be shown: ", "error"), (one_line(f"{type(error).__name__}: {error}"), "dim")]
 
@@ -70,6 +76,10 @@ class View:
     def activate(self) -> bool:
         """Enter on the cursor's row; True when the view itself handled it (folded something)."""
         return False
+
+    def toggle(self) -> bool:
+        """Space on the cursor's row; True when the view handled it."""
+        return self.activate()
 
     def side(self, direction: int) -> None:
         """Left (-1) or right (1) on the cursor's row: fold, unfold, or nothing."""

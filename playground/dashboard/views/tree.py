@@ -193,11 +193,12 @@ class TreeView(View):
         """Enter shows the span; it does not fold."""
         return False
 
-    def toggle(self) -> None:
+    def toggle(self) -> bool:
         """Fold or unfold the cursor's span."""
         span = self.span
         if span is not None and shown_children(span):
             self.fold(span, not self.is_open(span))
+        return True
 
     def side(self, direction: int) -> None:
         """Left folds, or goes to the parent; right unfolds, or goes to the first child."""
@@ -273,7 +274,7 @@ class TreeView(View):
         axis = 0 if width < 40 else min(width // 4 if width < 70 else width * 2 // 5, 64)
         label_width = width - axis - TIME_CELLS - (2 if axis else 1)
         now = trace.now_ns()
-        row = self._label(span, min(depth, MAX_DEPTH), label_width)
+        row = self.label_row(span, depth, label_width)
         unknown = trace.loading and span.end_ns is None
         time_text = "" if unknown else duration(seconds(span, now))
         row.append(
@@ -286,7 +287,9 @@ class TreeView(View):
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
 
-    def _label(self, span: Span, depth: int, width: int) -> Row:
+    def label_row(self, span: Span, depth: int, width: int) -> Row:
+        """Fold mark, status, name and what is special about a span, in exactly `width` cells."""
+        depth = min(depth, MAX_DEPTH)
         children = shown_children(span)
         mark = ("▾" if self.is_open(span) else "▸") if children else " "
         glyph, role = GLYPHS.get(span.status, "?"), ROLES.get(span.status, "")
