@@ -14,10 +14,30 @@ from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.breakpoints import Breakpoint
+from playground.deciding import Deciding
 from playground.host.control import StoreProblem
 from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project
-from playground.protocol import HOST_TRACE, Accepted, Cancel, Logs, ModuleInfo, Result, Run, decode
+from playground.protocol import (
+    HOST_TRACE,
+    Accepted,
+    Breakpoints,
+    Cancel,
+    Context,
+    ContextEdit,
+    ContextGet,
+    Decide,
+    Halt,
+    Logs,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    ModuleInfo,
+    Result,
+    Run,
+    decode,
+)
 from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
 from playground.supervisor.batches import read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost
@@ -40,6 +60,7 @@ class LiveSource:
     """A project's host, watched and reloaded (this is a `playground.sources.Source`)."""
 
     can_run = True
+    can_decide = True
 
     def __init__(
         self,
@@ -63,6 +84,7 @@ class LiveSource:
             project, targets, self, cwd=Path.cwd(), grace_s=grace_s, load_timeout_s=load_timeout_s
         )
         self._connections: dict[int, Connection] = {}
+        self._deciding = Deciding(self.inbox, self._connections)
         self._running: dict[str, int] = {}
         """Runs under way, and which generation has them."""
         self._newest: dict[str, int] = {}
@@ -141,6 +163,27 @@ class LiveSource:
         except ConnectionLost:
             return False
 
+    async def set_breakpoints(self, put: list[Breakpoint], remove: list[str]) -> Breakpoints:
+        """Add or replace breakpoints, and remove others by id; returns all. Raises `RunRefused`."""
+        return await self._deciding.set_breakpoints(put, remove)
+
+    async def decide(self, request: Decide) -> None:
+        """Let a stopped run go on. Raises `RunRefused`; it waits on."""
+        await self._deciding.decide(request)
+
+    async def halt(self, trace_id: str) -> bool:
+        """Stop a run at its next checkpoint; False when it was over."""
+        connection = self._connections.get(self._running.get(trace_id, -1))
+        return await self._deciding.halt(connection, Halt(trace_id=trace_id))
+
+    async def context(self, request: ContextGet | ContextEdit) -> Context:
+        """What is around a stopped run; with an edit, after it. Raises `RunRefused`."""
+        return await self._deciding.context(request)
+
+    async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
+        """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
+        return await self._deciding.memory(request, stop=stop)
+
     async def reload(self) -> None:
         """Load the project's code again."""
         self._supervisor.reload()
@@ -175,6 +218,8 @@ class LiveSource:
             else:
                 if connection.hello is not None and connection.hello.generation == number:
                     self._connections[number] = connection
+                    # Asked before any run that is started from here, without waiting for code that blocks its loop.
+                    self._begin(self._deciding.attend(number))
                     return
                 # The worker before this one was quicker to accept: it will not be again.
                 await connection.close()
@@ -223,6 +268,7 @@ class LiveSource:
             self.inbox.notices.append(Notice(f"the host died: {death.text}", "error"))
             if last_words and death.signal is not None:
                 self.inbox.notices.append(Notice(last_words[0][:200], "error"))
+        self._deciding.worker_gone(worker.generation)
         lost = [trace_id for trace_id, number in self._running.items() if number == worker.generation]
         if lost or (connection is not None and not death.expected):
             await recover(self._project, death)
@@ -253,9 +299,12 @@ class LiveSource:
             self._running.pop(frame.trace_id, None)
             if self._supervisor.records:
                 self.inbox.not_recorded = frame.not_recorded or ""
+            self._deciding.trace_over(frame.trace_id)
             self.inbox.results.append(frame)
         elif isinstance(frame, Logs):
             self.inbox.logs.extend(line for line in frame.lines if line.source not in PRINTED)
+        else:
+            self._deciding.take(frame, generation)
 
     def _note(self, events: Iterable[bytes], generation: int) -> Iterable[bytes]:
         """Remember how far each trace has come, and give the host's own events one sequence."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from playground.dashboard.debugging.model import BreakpointList, Stops
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head
 from playground.dashboard.runs import RunList
 from playground.dashboard.text import duration
@@ -40,6 +41,8 @@ class Workspace:
         self.modules: list[ModuleInfo] = []
         self.host: HostState | None = None
         self.runs = RunList()
+        self.stops = Stops()
+        self.breakpoints = BreakpointList()
         self.traces: dict[str, TraceModel] = {}
         self.loading: dict[str, list[bytes]] = {}
         """Traces that are being read from the store, with what arrives of them meanwhile."""
@@ -74,6 +77,7 @@ class Workspace:
             inbox.modules, moved = None, True
         if inbox.logs or inbox.notices:
             moved = True
+        moved = self._debugging(inbox) or moved
         while inbox.logs:
             self.logs.append(inbox.logs.popleft())
         while inbox.notices:
@@ -98,6 +102,16 @@ class Workspace:
                 self._over(result.trace_id, result.status)
                 moved = True
         return moved or taken > 0
+
+    def _debugging(self, inbox: Inbox) -> bool:
+        """Take what stopped and went on, and where runs stop."""
+        moved = bool(inbox.stops) or inbox.breakpoints is not None
+        while inbox.stops:
+            self.stops.take(inbox.stops.popleft())
+        if inbox.breakpoints is not None:
+            self.breakpoints.take(inbox.breakpoints)
+            inbox.breakpoints = None
+        return moved
 
     def events_per_second(self) -> float:
         """Over the last second."""
