@@ -65,3 +65,5 @@ class RestoreReport(BaseModel):
     """Why the trace cannot go on; then nothing has run."""
     missing: list[str] = Field(default_factory=list)
     """Places of secrets that the log does not have: they have to be given as edits."""
+    missed: list[str] = Field(default_factory=list)
+    """Checkpoints of a planner's step that had an edit and were not reached again."""
