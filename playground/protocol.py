@@ -174,6 +174,8 @@ class FlowInfo(BaseModel):
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Default headers, meta and deadline, from the module's `__flow__`."""
     nodes: list[NodeInfo] = Field(default_factory=list)
+    tools: list[str] = Field(default_factory=list)
+    """A planner's."""
     edges: list[tuple[str, str]] = Field(default_factory=list)
     """Includes the edges from `OpenSea` and to `Rookery`."""
     version: str = ""

@@ -35,7 +35,8 @@ def test_a_stop_that_is_told_again_did_not_arrive_again() -> None:
     stops.take(stopped("1:stop-1", payload={"new": True}))
     assert stops.arrived() == []
     again = stops.get("1:stop-1")
-    assert again is not None and again.payload == {"new": True}
+    assert again is not None
+    assert again.payload == {"new": True}
 
 
 def test_a_stop_that_went_on_at_once_never_arrived() -> None:
