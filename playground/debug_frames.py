@@ -32,6 +32,8 @@ class Breakpoints(BaseFrame):
     """
 
     type: Literal["breakpoints"] = "breakpoints"
+    look: bool = False
+    """The client only looks: it does not decide, or not any more. One that may only look always does that."""
     put: list[Breakpoint] = Field(default_factory=list)
     """To be added, or to take the place of those with their ids."""
     remove: list[str] = Field(default_factory=list)
@@ -287,3 +289,9 @@ class Answer(BaseFrame):
     type: Literal["answer"] = "answer"
     question: str
     value: Any = None
+
+
+DebugRequest = (
+    Breakpoints | Decide | Halt | ContextGet | ContextEdit | MemoryGet | MemoryEdit | Steer | Questions | Answer
+)
+"""What a client may ask for here."""

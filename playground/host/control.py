@@ -57,7 +57,10 @@ class Yield(BaseModel):
 
 
 class Retire(BaseModel):
-    """Accept neither clients nor runs; end when the runs are over or the grace has passed."""
+    """Accept neither clients nor runs; end when the runs are over or the grace has passed.
+
+    The grace begins when no run is stopped any more.
+    """
 
     type: Literal["retire"] = "retire"
     grace_s: float
@@ -140,6 +143,13 @@ class Blocked(BaseModel):
     """Path of the module that is being loaded."""
 
 
+class Held(BaseModel):
+    """These runs have stopped, and wait for somebody to decide; told whenever that changes. Nobody ends them now."""
+
+    type: Literal["held"] = "held"
+    traces: list[str]
+
+
 class ReloadAsked(BaseModel):
     """A client wants the code loaded again."""
 
@@ -147,7 +157,7 @@ class ReloadAsked(BaseModel):
 
 
 ToWorker = Load | Serve | Yield | Retire | Stop | Flows | Logs
-FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | ReloadAsked
+FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | Held | ReloadAsked
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])
