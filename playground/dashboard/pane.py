@@ -25,6 +25,8 @@ HEAVY = "┏━┓┃┗━┛"
 THUMB = {"│": "▐", "┃": "█"}
 WHEEL_ROWS = 3
 CURSOR = "▎"
+HEAD_CELLS = 30
+"""Of heading and title that the names of the tabs leave in sight; where there is less, those are shortened."""
 
 
 class Pane(Widget, can_focus=True):
@@ -35,7 +37,7 @@ class Pane(Widget, can_focus=True):
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup,ctrl+b", "page(-1.0)", "Page up", show=False),
-        Binding("pagedown,ctrl+f,space", "page(1.0)", "Page down", show=False),
+        Binding("pagedown,ctrl+f", "page(1.0)", "Page down", show=False),
         Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False),
         Binding("ctrl+d", "page(0.5)", "Half a page down", show=False),
         Binding("home,g", "first", "First", show=False),
@@ -167,15 +169,13 @@ class Pane(Widget, can_focus=True):
     def _top_edge(self, width: int, lines: str) -> Strip:
         palette = self._palette()
         edge = palette.plain + palette.style("frame-focus" if self.has_focus else "frame")
-        tabs: Row = []
-        if len(self.views) > 1:
-            for number, view in enumerate(self.views):
-                front = number == self.current
-                tabs.append((f"[{view.label}]" if front else f" {view.label} ", "strong" if front else "dim"))
-        taken = row_cells(tabs) + (2 if tabs else 0)
         head: Row = [(self.heading, "heading" if self.has_focus else "strong")]
         if extra := self._title():
             head += [(" ", ""), *extra]
+        tabs = self._tabs()
+        if row_cells(tabs) + 2 + min(row_cells(head), HEAD_CELLS) > width - 6:
+            tabs = self._tabs(initials=True)
+        taken = row_cells(tabs) + (2 if tabs else 0)
         room = width - 6 - taken
         if room < len(self.heading):
             tabs, taken, room = [], 0, width - 6
@@ -192,6 +192,15 @@ class Pane(Widget, can_focus=True):
             segments += [*self._segments(tabs, palette.plain), Segment(" " + lines[1], edge)]
         segments.append(Segment(lines[2], edge))
         return Strip(segments).adjust_cell_length(width, edge)
+
+    def _tabs(self, *, initials: bool = False) -> Row:
+        """The names of the views, the one in front in brackets; `initials` shortens the others."""
+        tabs: Row = []
+        for number, view in enumerate(self.views if len(self.views) > 1 else ()):
+            front = number == self.current
+            label = view.label[:1] if initials else view.label
+            tabs.append((f"[{view.label}]", "strong") if front else (f" {label} ", "dim"))
+        return tabs
 
     def _title(self) -> Row:
         # A title may quote user data too.

@@ -69,8 +69,12 @@ def pieces(trace: TraceModel, span: Span, queued_at: int | None = None) -> list[
     attempts = [child for child in span.children[-MAX_ATTEMPTS:] if child.kind == "attempt"]
     if span.kind == "node" and attempts:
         found += _of_attempts(span, attempts, now)
-        if (last := found[-1].end_ns) < end:
-            found.append(Piece(last, end, WAITING if failed(attempts[-1]) and not failed(span) else _state(span)))
+        last = found[-1]
+        if last.end_ns < end:
+            state = WAITING if failed(attempts[-1]) and not failed(span) else _state(span)
+            if state == last.state:
+                found.pop()
+            found.append(Piece(last.start_ns if state == last.state else last.end_ns, end, state))
     elif span.span_id in trace.retried:
         found += _of_retries(span, trace.retried[span.span_id][-MAX_ATTEMPTS:], end)
     else:

@@ -191,7 +191,7 @@ The lower edge adds up the span under the cursor.""",
 
     def _columns(self, width: int) -> tuple[int, int]:
         """Cells of the label and of the axis."""
-        label = max(min(width // 3, 44), min(24, width // 2))
+        label = max(min(width * 3 // 8, 48), min(24, width // 2))
         return label, max(width - label - TIME_CELLS - 2, 4)
 
     def head(self, line: int, width: int) -> Row:
