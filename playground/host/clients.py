@@ -183,7 +183,7 @@ class Hub:
 
     def add_record(self, record: EventRecord) -> None:
         """Pass an event on to everyone who follows its trace."""
-        self._spread(Sent(record.trace_id, record.seq, record.to_json(), is_chunk(record)))
+        self.add_sent(Sent(record.trace_id, record.seq, record.to_json(), is_chunk(record)))
 
     def add_host_event(self, kind: str, name: str, data: dict[str, Any]) -> None:
         """Tell everyone about the host itself."""
@@ -226,7 +226,8 @@ class Hub:
         client.tasks.add(task)
         task.add_done_callback(client.tasks.discard)
 
-    def _spread(self, event: Sent) -> None:
+    def add_sent(self, event: Sent) -> None:
+        """Pass on an event that is JSON already."""
         self.events += 1
         self.tail.add(event)
         for client in self.clients:

@@ -83,6 +83,10 @@ class Host(Protocol):
         """Do what concerns debugging; the answers go to the client."""
         ...
 
+    def joined(self, client: Client) -> None:
+        """A client is there, and was greeted."""
+        ...
+
     def left(self, client: Client) -> None:
         """A client is gone."""
         ...
@@ -123,6 +127,12 @@ class WebSocketServer:
         if self._server is not None:
             self._server.close(close_connections=False)
 
+    async def close(self) -> None:
+        """Hang up on everybody; returns when they are gone."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self._origins:
@@ -140,6 +150,7 @@ class WebSocketServer:
         assert connection.request is not None
         client.controls = self._tokens.role(connection.request.headers.get("Authorization", "")) == "control"
         client.put(FRAME, encode(self._host.hello().model_copy(update={"control": client.controls})))
+        self._host.joined(client)
         for line in self._hub.lines:
             client.put(LINE, line)
         self._hub.clients.add(client)

@@ -376,6 +376,9 @@ class Wire:
             client.decides = client.decides or isinstance(request, Breakpoints | Decide | Halt)
         self._ask(lambda engine: engine.debug(request, client))
 
+    def joined(self, client: Client) -> None:
+        """Who is there asks for what it wants to know."""
+
     def left(self, client: Client) -> None:
         """A client is gone, or does not decide any more."""
         if not any(other.decides for other in self.hub.clients if other is not client):
