@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from playground.cli.break_app import break_app
 from playground.cli.console import Console
 from playground.cli.help import PlainCommand
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(break_app, name="break", short_help="List, add and remove breakpoints.")
 command = partial(app.command, cls=PlainCommand)
 
 _JSON = "JSON|@FILE|-"
@@ -347,7 +349,8 @@ def invoke(arguments: list[str]) -> int:
 
 
 def _names() -> set[str]:
-    return {str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
+    groups = {str(group.name) for group in app.registered_groups}
+    return groups | {str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
 
 
 def _message(error: BaseException) -> str:

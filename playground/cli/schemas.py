@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from penguiflow.recording.schema import events_schema
 from playground import protocol
+from playground.cli.breakpoints import BreakpointsOutput
 from playground.cli.outputs import (
     DiffOutput,
     EventOutput,
@@ -40,6 +41,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "import": ImportOutput,
     "graph": GraphOutput,
     "prune": PruneOutput,
+    "break": BreakpointsOutput,
     "trace_event": EventOutput,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
