@@ -33,8 +33,12 @@ __all__ = ["Deciding"]
 class Deciding:
     """Names stops, keeps which there are, and asks the worker that has one."""
 
-    def __init__(self, inbox: Inbox, connections: Mapping[int, Connection]) -> None:
-        """`connections` has a connection for each generation that serves; whoever owns it changes it."""
+    def __init__(self, inbox: Inbox, connections: Mapping[int, Connection], *, attends: bool = True) -> None:
+        """`connections` has a connection for each generation that serves; whoever owns it changes it.
+
+        Runs stop only while it `attends`.
+        """
+        self.attends = attends
         self._inbox = inbox
         self._connections = connections
         self._stops: dict[str, Stopped] = {}
@@ -42,12 +46,12 @@ class Deciding:
     # -- what workers tell --------------------------------------------------------------------------------------------
 
     async def attend(self, generation: int) -> None:
-        """Ask a worker for its breakpoints; it stops runs from then on."""
+        """Ask a worker for its breakpoints; while this attends, it stops runs from then on."""
         connection = self._connections.get(generation)
         if connection is None:
             return
         try:
-            answer = await connection.request(Breakpoints())
+            answer = await connection.request(Breakpoints(look=not self.attends))
         except ConnectionLost:
             return
         if isinstance(answer, Breakpoints):
@@ -79,6 +83,12 @@ class Deciding:
             del self._stops[stop.stop]
             self._inbox.stops.append(Resumed(stop=stop.stop, trace_id=stop.trace_id, action="gone"))
 
+    async def attend_all(self, attends: bool) -> None:
+        """Have runs stop from now on, or not any more."""
+        self.attends = attends
+        for number in sorted(self._connections):
+            await self.attend(number)
+
     # -- what a dashboard asks ----------------------------------------------------------------------------------------
 
     async def set_breakpoints(self, put: list[Breakpoint], remove: list[str]) -> Breakpoints:
@@ -87,7 +97,8 @@ class Deciding:
         if not generations:
             raise RunRefused("no host is there to stop at breakpoints")
         first, *others = generations
-        answer = await self._request(self._connections[first], Breakpoints(put=put, remove=remove))
+        request = Breakpoints(put=put, remove=remove, look=not (self.attends or put or remove))
+        answer = await self._request(self._connections[first], request)
         if not isinstance(answer, Breakpoints):
             raise RunRefused("the host did not say which breakpoints there are")
         self._inbox.breakpoints = answer
@@ -116,6 +127,21 @@ class Deciding:
             raise RunRefused("no host is there whose memory could be read")
         answer = await self._request(connection, request)
         assert isinstance(answer, Memory)
+        return answer
+
+    async def relay(self, request: BaseFrame, generation: int | None) -> BaseFrame:
+        """Any request, with what answers it: asked of the worker that has its stop, else of this one, or the newest.
+
+        Raises `RunRefused`.
+        """
+        stop = getattr(request, "stop", None)
+        number, name = _parts(stop) if stop is not None else (generation, None)
+        connection = self._connections.get(max(self._connections, default=0) if number is None else number)
+        if connection is None:
+            raise RunRefused("the host of this run is gone", code="not_found")
+        answer: BaseFrame = await self._request(connection, request.model_copy(update={"stop": name} if name else {}))
+        if name is not None and hasattr(answer, "stop"):
+            answer = answer.model_copy(update={"stop": stop})
         return answer
 
     async def halt(self, connection: Connection | None, request: BaseFrame) -> bool:

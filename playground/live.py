@@ -22,6 +22,7 @@ from playground.project import Project
 from playground.protocol import (
     HOST_TRACE,
     Accepted,
+    BaseFrame,
     Breakpoints,
     Cancel,
     Context,
@@ -71,10 +72,12 @@ class LiveSource:
         prestarted: Prestarted | None = None,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         grace_s: float = GRACE_S,
+        attends: bool = True,
     ) -> None:
         """`prestarted` is a first worker that was started before this module was imported.
 
-        `grace_s` is how long runs may go on in a worker that was superseded.
+        `grace_s` is how long runs may go on in a worker that was superseded. Without `attends` no run stops before
+        `attend` is called.
         """
         self.inbox = Inbox()
         self._project = project
@@ -84,7 +87,7 @@ class LiveSource:
             project, targets, self, cwd=Path.cwd(), grace_s=grace_s, load_timeout_s=load_timeout_s
         )
         self._connections: dict[int, Connection] = {}
-        self._deciding = Deciding(self.inbox, self._connections)
+        self._deciding = Deciding(self.inbox, self._connections, attends=attends)
         self._running: dict[str, int] = {}
         """Runs under way, and which generation has them."""
         self._newest: dict[str, int] = {}
@@ -117,6 +120,11 @@ class LiveSource:
         return self._supervisor.spare_pid
 
     @property
+    def running(self) -> int:
+        """How many runs are under way."""
+        return len(self._running)
+
+    @property
     def worker_pids(self) -> list[int]:
         """Every process there is: those that serve, those that end, and the spare."""
         return self._supervisor.worker_pids
@@ -125,6 +133,10 @@ class LiveSource:
 
     async def run(self, request: Run) -> str:
         """Start a run; returns its trace id. Raises `RunRefused`."""
+        return str((await self.start_run(request)).trace_id)
+
+    async def start_run(self, request: Run) -> Accepted:
+        """As `run`, with all that the host says of it."""
         if self._supervisor.generations.find(request.target) is None:
             # A save or a restart may be under way that brings it.
             with contextlib.suppress(TimeoutError):
@@ -146,8 +158,8 @@ class LiveSource:
                     break
             else:
                 if isinstance(answer, Accepted) and answer.trace_id is not None:
-                    return answer.trace_id
-                refused = RunRefused(answer.message, answer.details)
+                    return answer
+                refused = RunRefused(answer.message, answer.details, code=answer.code)
                 if answer.code != "busy":
                     break
             # That worker was being replaced just then: the one in its place takes the run.
@@ -183,6 +195,14 @@ class LiveSource:
     async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.memory(request, stop=stop)
+
+    async def attend(self, attends: bool) -> None:
+        """Have runs stop at breakpoints from now on, or not any more."""
+        await self._deciding.attend_all(attends)
+
+    async def relay(self, request: BaseFrame) -> BaseFrame:
+        """Pass a request of debugging on to the worker that it concerns; gives its answer. Raises `RunRefused`."""
+        return await self._deciding.relay(request, self._running.get(getattr(request, "trace_id", "")))
 
     async def reload(self) -> None:
         """Load the project's code again."""
