@@ -40,6 +40,8 @@ class Load(BaseModel):
     """For a replay: nothing may connect, from the first import on."""
     hold_s: float = HOLD_S
     """How long stopped runs wait for a client when the last one that decides upon them is gone."""
+    breakpoints: str | None = None
+    """The folder whose breakpoints hold; the project's home by default."""
     timeout_s: float = LOAD_TIMEOUT_S
     """How long one module may take to import, or one factory to return."""
 

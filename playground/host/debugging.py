@@ -32,7 +32,7 @@ class Debugging:
         self._wire = wire
         self._target_of = target_of
         self.debugger = Debugger(
-            Path(order.home),
+            Path(order.breakpoints or order.home),
             tell=lambda frame: wire.post(lambda hub: hub.broadcast(frame), urgent=True),
             changed=changed,
             stops_changed=stops_changed,
