@@ -302,6 +302,31 @@ def tui(
     return lambda: open_dashboard(options)
 
 
+@command(short_help="Serve flows to dashboards elsewhere.")
+def serve(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[TARGETS]...", help="Files, folders or modules; flows/ by default.")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Runs stop at breakpoints while somebody with full control is there.")
+    ] = False,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(metavar="N", help="Port; a free one by default.")] = None,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let --host be an address that others can reach.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is as one object, on one line.")] = False,
+) -> Command:
+    """Serve flows without a screen, loaded anew on every save: `pf tui --attach URL` joins, from here or elsewhere."""
+    from playground.cli.serve import ServeOptions
+    from playground.cli.serve import serve as serve_flows
+
+    options = ServeOptions(
+        targets=targets or [], debug=debug, host=host, port=port, allow_remote=allow_remote, json=json
+    )
+    return lambda: serve_flows(options)
+
+
 @command(short_help="Print the JSON Schema of an output or of the events.")
 def schema(
     name: Annotated[

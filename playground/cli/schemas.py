@@ -22,6 +22,7 @@ from playground.cli.outputs import (
     ReplayOutput,
     RestoreOutput,
     RunOutput,
+    ServeOutput,
     TracesOutput,
 )
 from playground.cli.prune import PruneOutput
@@ -42,6 +43,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "graph": GraphOutput,
     "prune": PruneOutput,
     "break": BreakpointsOutput,
+    "serve": ServeOutput,
     "trace_event": EventOutput,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

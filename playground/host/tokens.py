@@ -91,6 +91,8 @@ def _write(path: Path, token: str) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.parent.name == FOLDER:  # a project's own, which may be kept in a repository
+            (path.parent / ".gitignore").write_text("*\n", encoding="ascii")
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
