@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_DECODE = 4_000_000
 """A larger event is decoded only when it is asked for: that may take seconds."""
 MAX_MESSAGES = 20
-SCANNED = 200_000
+SCANNED = 50_000
 ENDS = 3000
 
 
@@ -189,8 +189,8 @@ def _message_nodes(key: str, data: dict[str, Any]) -> list[Node]:
 
 def _sent(trace: TraceModel, span: Span) -> list[tuple[Head, dict[str, Any]]]:
     sent: list[tuple[Head, dict[str, Any]]] = []
-    for count, (index, raw) in enumerate(trace.events_of(span)):
-        if count > SCANNED or len(sent) >= MAX_MESSAGES:
+    for index, raw in trace.events_of(span, most=SCANNED):
+        if len(sent) >= MAX_MESSAGES:
             break
         if b'"message.enqueued"' in raw and len(raw) <= MAX_DECODE and b'"stream_id"' not in raw:
             head, data = read_head(raw), read_data(raw)
@@ -210,6 +210,10 @@ def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
         nodes.append(field("target", trace.target, "accent"))
     if trace.version:
         nodes.append(field("version", f"v{trace.version[:12]}"))
+    if trace.origin is not None:
+        nodes.append(field("origin", f"{trace.origin} (⌫ goes there)", "accent"))
+    if trace.session:
+        nodes.append(field("session", trace.session))
     if trace.started is not None:
         nodes.append(field("began", when(trace.started)))
     if trace.error:

@@ -14,7 +14,7 @@ from playground.dashboard.text import duration
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
-    from playground.protocol import ModuleInfo
+    from playground.protocol import ModuleInfo, Result
     from playground.sources import HostState, Inbox, Notice
 
 HOST_TRACE = "host"
@@ -52,6 +52,8 @@ class Workspace:
         self.logs: deque[object] = deque(maxlen=20_000)
         """Log lines not yet taken by their view."""
         self.notices: deque[Notice] = deque(maxlen=20)
+        self.reports: deque[Result] = deque(maxlen=100)
+        """How forks and replays went, not yet taken."""
         self.not_recorded: str | None = None
         """As in the inbox, until it is taken."""
         self.broke: list[ModuleInfo] = []
@@ -100,6 +102,8 @@ class Workspace:
             while inbox.results:
                 result = inbox.results.popleft()
                 self._over(result.trace_id, result.status)
+                if result.replay is not None or result.restore is not None:
+                    self.reports.append(result)
                 moved = True
         return moved or taken > 0
 
@@ -190,7 +194,7 @@ class Workspace:
 
     def _new_trace(self, trace_id: str) -> TraceModel:
         trace = self.traces[trace_id] = TraceModel(trace_id)
-        if len(self.traces) > MAX_TRACES or sum(kept.bytes for kept in self.traces.values()) > MAX_BYTES:
+        if len(self.traces) > MAX_TRACES or sum(kept.events.bytes for kept in self.traces.values()) > MAX_BYTES:
             for other in list(self.traces.values()):
                 if other is not trace and other is not self.current and other.over:
                     del self.traces[other.trace_id]

@@ -7,7 +7,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from playground.dashboard.event_log import EventLog
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head, seq_of
+from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.streams import StreamText
 from playground.dashboard.text import NS
 
@@ -69,10 +71,12 @@ class TraceModel:
         self.flow: str | None = None
         self.target: str | None = None
         self.version: str | None = None
+        self.session: str | None = None
+        self.origin: Origin | None = None
         self.status = "running"
         self.error: dict[str, Any] | None = None
         self.started: float | None = None
-        self.events: list[bytes] = []
+        self.events = EventLog()
         self.last_seq = -1
         self.epoch = 0
         self.retry_after: dict[str, float] = {}
@@ -82,7 +86,6 @@ class TraceModel:
         self.streams: dict[str, StreamText] = {}
         self.retries = 0
         self.bad = 0
-        self.bytes = 0
         self.began: list[Span] = []
         self.reshaped: dict[str, Span] = {}
         self._queued: dict[str, int] = {}
@@ -134,7 +137,6 @@ class TraceModel:
             self.revision += 1
             return False
         self.events.append(raw)
-        self.bytes += len(raw)
         self.last_seq = head.seq
         self.epoch = max(self.epoch, head.epoch)
         self.revision += 1
@@ -195,6 +197,8 @@ class TraceModel:
         if head.kind == "trace.start":
             self.flow = data.get("flow") or head.name
             self.target = data.get("target") or self.target
+            self.session = data.get("session") or self.session
+            self.origin = origin_of(data.get("origin"), data.get("mode")) or self.origin
             if self.started is None:
                 self.started = head.ts - head.offset_ns / NS
 
@@ -249,12 +253,12 @@ class TraceModel:
             return guess
         return bisect_left(self.events, seq, key=seq_of)
 
-    def events_of(self, span: Span) -> Iterator[tuple[int, bytes]]:
-        """Events that belong to a span, with their indexes."""
+    def events_of(self, span: Span, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Events that belong to a span, with their indexes; looks at `most` events since it began."""
         needle = f'"{span.span_id}"'.encode()
         first = self.position(span.start_seq)
         last = len(self.events) if span.end_seq is None else self.position(span.end_seq) + 1
-        for index in range(first, last):
+        for index in range(first, last if most is None else min(last, first + most)):
             raw = self.events[index]
             if raw.find(needle, 0, 400) >= 0 and read_head(raw).span_id == span.span_id:
                 yield index, raw
@@ -262,9 +266,8 @@ class TraceModel:
     def find_message(self, message_id: str, *, before: int) -> tuple[Head, dict[str, Any]] | None:
         """The event that enqueued a message, and its data with the payload of `same_as` filled in; looks backwards."""
         needle = f'"{message_id}"'.encode()
-        for index in range(min(before, len(self.events)) - 1, -1, -1):
-            raw = self.events[index]
-            if needle not in raw or b'"message.enqueued"' not in raw:
+        for index, raw in self.events.holding(needle, 0, min(before, len(self.events)), backwards=True):
+            if b'"message.enqueued"' not in raw:
                 continue
             head, data = read_head(raw), read_data(raw)
             if head.kind != "message.enqueued" or data.get("message_id") != message_id:
