@@ -12,6 +12,7 @@ from playground.dashboard.heads import BadEvent, Head, read_data, read_head, seq
 from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.streams import StreamText
 from playground.dashboard.text import NS
+from playground.dashboard.traffic import Traffic
 
 if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
@@ -84,6 +85,7 @@ class TraceModel:
         self.retried: dict[str, list[tuple[int, float]]] = {}
         """By span that tried again: when it had failed (nanoseconds since the beginning), and seconds it waited."""
         self.streams: dict[str, StreamText] = {}
+        self.traffic = Traffic()
         self.retries = 0
         self.bad = 0
         self.began: list[Span] = []
@@ -158,8 +160,10 @@ class TraceModel:
             if span is None:
                 return
             if kind.endswith(".start"):
+                self.traffic.began(span, data, self.parent)
                 self._began(span)
             else:
+                self.traffic.ended(span, self.parent)
                 self._reshape(span)
             if span.kind == "node":
                 self._nodes_open += 1 if kind == "node.start" else -1
@@ -167,6 +171,7 @@ class TraceModel:
                 self._own_span(head, data, span)
 
     def _move(self, head: Head) -> None:
+        self.traffic.move(head.name, _MOVES[head.kind])
         node = head.name.rpartition("->")[2]
         self._queued[node] = self._queued.get(node, 0) + _MOVES[head.kind]
         if self._queued[node] <= 0:
@@ -206,6 +211,7 @@ class TraceModel:
         self.retries += 1
         span, sleep = self.spans.get(head.span_id), data.get("sleep_s")
         waited = float(sleep) if isinstance(sleep, int | float) else 0.0
+        self.traffic.retried(span, self.parent)
         self.retried.setdefault(head.span_id, []).append((head.offset_ns, waited))
         if span is not None and span.children:
             self.retry_after[span.children[-1].span_id] = waited
@@ -241,6 +247,7 @@ class TraceModel:
                 span.status = "interrupted"
                 span.end_ns = self._last_offset
                 self._reshape(span)
+        self.traffic.interrupt()
         self.status = "interrupted"
         self.revision += 1
 
