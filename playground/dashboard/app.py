@@ -223,6 +223,8 @@ class DashboardApp(App[int]):
 
     def inspect(self, pane: Pane) -> None:
         trace = self.workspace.current
+        if any(area.inspect(pane.view) for area in self.areas.values()):
+            return
         if pane.id == FLOWS:
             self.inspector.show_flow(self.flows.module, self.flows.flow)
         elif pane.id == RUNS and self.run_rows.line is not None:

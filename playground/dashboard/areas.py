@@ -40,6 +40,10 @@ class Area:
     def show(self, trace: TraceModel | None) -> None:
         """Another trace is shown, or none."""
 
+    def inspect(self, view: View) -> bool:
+        """The cursor moved in `view`: show what it is on. True when `view` is of this area and that was done."""
+        return False
+
     def frame(self) -> None:
         """Once per frame, after what arrived was taken and before the panes are drawn."""
 

@@ -294,6 +294,11 @@ class Pane(Widget, can_focus=True):
             return
         if x == self.size.width - 1:
             return
+        if self.view.point(index, x - 2):
+            self._moved()
+            if event.chain == 2:
+                self.action_choose()
+            return
         again = self.view.has_cursor and index == self.view.cursor
         self.view.go(index)
         if event.chain == 2:

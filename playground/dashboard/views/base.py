@@ -81,6 +81,10 @@ class View:
         """Space on the cursor's row; True when the view handled it."""
         return self.activate()
 
+    def point(self, index: int, column: int) -> bool:
+        """A click on a cell of a row; True when the view has put its cursor there itself."""
+        return False
+
     def side(self, direction: int) -> None:
         """Left (-1) or right (1) on the cursor's row: fold, unfold, or nothing."""
 

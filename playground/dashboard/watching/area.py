@@ -11,11 +11,13 @@ from textual.binding import Binding
 from playground.dashboard.areas import Area, Command, key
 from playground.dashboard.layout import TRACE
 from playground.dashboard.views.base import View
+from playground.dashboard.watching.graph import GraphView
 from playground.dashboard.watching.waterfall import WaterfallView
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.trace import TraceModel
+    from playground.protocol import FlowInfo
 
 
 class WatchingArea(Area):
@@ -34,14 +36,45 @@ class WatchingArea(Area):
     def __init__(self, app: DashboardApp) -> None:
         super().__init__(app)
         self.waterfall = WaterfallView(app.spans)
+        self.graph = GraphView(self._flow_of, app.workspace.stops.of)
 
     def views(self) -> dict[str, list[View]]:
         """Tabs of the trace pane."""
-        return {TRACE: [self.waterfall]}
+        return {TRACE: [self.waterfall, self.graph]}
 
     def show(self, trace: TraceModel | None) -> None:
         """Another trace."""
         self.waterfall.show()
+        self.graph.show(trace)
+
+    def frame(self) -> None:
+        """Only what is in sight is kept up to date."""
+        if self.app.panes[TRACE].view is self.graph:
+            self.graph.sync()
+
+    def inspect(self, view: View) -> bool:
+        """A node or a tool of the graph: what it does now, what failed, or what it did last."""
+        if view is not self.graph:
+            return False
+        item, trace = self.graph.item, self.graph.trace
+        if item is None or trace is None:
+            return True
+        planner = trace.traffic.planners.get(item.node)
+        works = trace.traffic.nodes if item.kind == "node" else planner.tools if planner is not None else {}
+        work = works.get(item.name)
+        span = trace.spans.get(work.span_id or "") if work is not None else None
+        if item.kind == "end":
+            span = trace.root
+        if span is not None:
+            self.app.spans.pick(span.span_id)
+            self.app.inspector.show_span(trace, span)
+        return True
+
+    def _flow_of(self, trace: TraceModel) -> FlowInfo | None:
+        """The flow that a trace is of, as it is loaded now."""
+        flows = [flow for module in self.app.workspace.modules for flow in module.flows]
+        exact = (flow for flow in flows if flow.target == trace.target)
+        return next(exact, None) or next((flow for flow in flows if flow.name == trace.flow), None)
 
     # -- waterfall ------------------------------------------------------------------------------------------------
 
@@ -70,4 +103,9 @@ class WatchingArea(Area):
         """What can be looked at now."""
         if self.app.workspace.current is not None:
             yield "view: waterfall", "the run on an axis of time", partial(self._front, self.waterfall, TRACE)
+            yield (
+                "view: graph",
+                "which node works, waits, is stopped or failed",
+                partial(self._front, self.graph, TRACE),
+            )
             yield "view: waterfall of this span", "it fills the axis; again: all", self.zoom_span
