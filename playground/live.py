@@ -39,7 +39,7 @@ from playground.protocol import (
     Run,
     decode,
 )
-from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
+from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
 from playground.supervisor.batches import read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost
 from playground.supervisor.generations import Generation
@@ -354,13 +354,7 @@ class LiveSource:
         self._put([pydantic_core.to_json(event.to_dict())])
 
     def _put(self, events: Iterable[bytes]) -> None:
-        inbox = self.inbox.events
-        inbox.extend(events)
-        if len(inbox) > MAX_INBOX:
-            kept = [event for event in inbox if b'"kind":"stream.chunk"' not in event[:300]]
-            self.inbox.dropped += len(inbox) - len(kept)
-            inbox.clear()
-            inbox.extend(kept)
+        put_events(self.inbox, events)
 
     def _why_not(self, target: str) -> str:
         for module in self._supervisor.generations.modules():

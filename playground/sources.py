@@ -7,6 +7,7 @@ into a widget. What it is asked for, it answers by awaiting.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -72,6 +73,16 @@ class Inbox:
         """News of the store: why the last run is not in it; empty when it is in it again."""
         self.dropped = 0
         """Stream chunks and log lines that did not fit, since the start."""
+
+
+def put_events(inbox: Inbox, events: Iterable[bytes]) -> None:
+    """Add events; of far too many the stream chunks go, counted."""
+    inbox.events.extend(events)
+    if len(inbox.events) > MAX_INBOX:
+        kept = [event for event in inbox.events if b'"kind":"stream.chunk"' not in event[:300]]
+        inbox.dropped += len(inbox.events) - len(kept)
+        inbox.events.clear()
+        inbox.events.extend(kept)
 
 
 class RunRefused(Exception):
