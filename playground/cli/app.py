@@ -285,6 +285,16 @@ def tui(
     ] = "",
     run: Annotated[str | None, typer.Option(metavar="TARGET", help="A flow to run before the screenshot.")] = None,
     sample: Annotated[int, typer.Option(metavar="N", help="Which of its samples to run it with, from 0.")] = 0,
+    attach: Annotated[
+        str | None, typer.Option(metavar="URL", help="Join a host that is there already: `pf serve` prints its URL.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --attach: the file with its token.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="With --attach: look on, and change nothing.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="With --attach: send the token to another machine without TLS.")
+    ] = False,
 ) -> Command:
     """Open the dashboard: run, watch, change and run again."""
     from playground.cli.tui import TuiOptions, open_dashboard
@@ -298,6 +308,10 @@ def tui(
         keys=keys,
         run=run,
         sample=sample,
+        attach=attach,
+        token_file=token_file,
+        read_only=read_only,
+        insecure=insecure,
     )
     return lambda: open_dashboard(options)
 
