@@ -11,7 +11,7 @@ from textual.binding import Binding
 from playground.dashboard.areas import Area, Command, key
 from playground.dashboard.layout import TRACE
 from playground.dashboard.views.base import View
-from playground.dashboard.watching.graph import GraphView
+from playground.dashboard.watching.graph import GraphView, idle_details
 from playground.dashboard.watching.waterfall import WaterfallView
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class WatchingArea(Area):
         if span is not None:
             self.app.spans.pick(span.span_id)
             self.app.inspector.show_span(trace, span)
+        else:
+            self.app.inspector.show_document(("idle", item.name), partial(idle_details, item, self._flow_of(trace)))
         return True
 
     def _flow_of(self, trace: TraceModel) -> FlowInfo | None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from playground.dashboard.bars import Key
+from playground.dashboard.details import field
 from playground.dashboard.text import Row, cells, count, one_line
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.traffic import ENDS, Planner, Work
 from playground.dashboard.views.base import View
+from playground.dashboard.views.detail import Node
 from playground.dashboard.watching.topology import Edge, Item, Picture, draw
 
 if TYPE_CHECKING:
@@ -59,8 +61,9 @@ class GraphView(View):
         self._seen: tuple[object, ...] = ()
         self._overlays: dict[int, list[Overlay]] = {}
         self._width = 60
+        self._widest = 0
         self.left = 0
-        """Columns that are scrolled out of sight."""
+        """Columns that are scrolled out of sight; negative where the picture stands in the middle."""
         self.number = 0
         """Which item the cursor is on."""
 
@@ -93,6 +96,7 @@ class GraphView(View):
         self._seen = state
         self._lay_out(trace)
         self._write(trace, {stop.name for stop in stops})
+        self._in_sight()
         self.touch()
 
     def _lay_out(self, trace: TraceModel) -> None:
@@ -106,6 +110,7 @@ class GraphView(View):
         picked = self.item
         names, edges = _topology(trace, flow)
         self._picture = draw(names, edges, tools)
+        self._widest = max(map(cells, self._picture.lines), default=0)
         if picked is not None:
             same = (i for i, item in enumerate(self._picture.items) if item[:3] == picked[:3])
             self.number = next(same, 0)
@@ -247,6 +252,11 @@ class GraphView(View):
             return
         self.top = min(max(self.top, item.row + item.height - self.height), item.row)
         self.top = max(self.top, 0)
+        spare = self._width - self._widest
+        if spare >= 0:
+            # What fits stands in the middle.
+            self.left = -(spare // 2) if self._picture.drawn else 0
+            return
         widest = item.column + item.width + MARGIN
         self.left = max(min(max(self.left, widest - self._width), item.column - MARGIN), 0)
 
@@ -274,7 +284,8 @@ class GraphView(View):
         if item is None or trace is None:
             return ""
         nodes = sum(item.kind == "node" for item in self._picture.items)
-        return f"{item.kind} {one_line(item.name)} · {nodes} nodes"
+        kind = "" if item.kind == "end" else f"{item.kind} "
+        return f"{kind}{one_line(item.name)} · {nodes} node{'s' if nodes != 1 else ''}"
 
     def copy_text(self) -> str:
         """The name under the cursor."""
@@ -291,7 +302,7 @@ class GraphView(View):
         picked = self.item
         if picked is not None and not _rows_apart(picked, index):
             row = self._marked(row, picked, index)
-        return _cut(row, self.left, width)
+        return _cut([(" " * max(-self.left, 0), ""), *row], max(self.left, 0), width)
 
     def _marked(self, row: Row, item: Item, index: int) -> Row:
         """The cursor: heavy lines around a node, a mark before a tool."""
@@ -304,6 +315,18 @@ class GraphView(View):
         if edge and len(text) == cells(text):
             return _over(row, start, text[start : end + 1].translate(heavy), "accent")
         return _over(_over(row, start, "┃", "accent"), end, "┃", "accent")
+
+
+def idle_details(item: Item, flow: FlowInfo | None) -> tuple[Row, list[Node]]:
+    """What there is to say of a node or a tool that has not worked yet."""
+    nodes = [field("state", "has not worked in this run", "dim")]
+    node = next((node for node in flow.nodes if node.name == item.name), None) if flow is not None else None
+    if node is not None:
+        nodes.append(field("takes", node.input_type or "anything"))
+        nodes.append(field("gives", node.output_type or "anything"))
+        if node.policy:
+            nodes.append(Node("policy", node.policy))
+    return [(f"{item.kind} {one_line(item.name)}", "accent")], nodes
 
 
 def _topology(trace: TraceModel, flow: FlowInfo | None) -> tuple[list[str], list[Edge]]:
