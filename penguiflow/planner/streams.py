@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from penguiflow.callsite import CallSite, node_part
+from penguiflow.callsite import CallSite
 from penguiflow.pieces import PartStreams
 from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
 
@@ -53,11 +53,11 @@ class RunStreams:
         """What begins the names of streams from there: where it is in the run, the same whenever it is run again."""
         if site.scope is None or site.context is None:
             return self._name
-        _, attempt, *inside = site.scope.place.split("/")
+        message_id, attempt, *inside = site.scope.place.split("/")
         if attempt != "0":
             inside.insert(0, f"attempt[{attempt}]")
         if not self._alone:
-            inside.insert(0, node_part(site.context).removeprefix("node:"))
+            inside.insert(0, f"{site.context.owner.name}[{message_id}]")
         return "/".join(inside)
 
     def next_name(self, base: str, *, live: bool) -> str:
