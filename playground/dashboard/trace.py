@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from playground.dashboard.event_log import EventLog
-from playground.dashboard.heads import BadEvent, Head, read_data, read_head, seq_of
+from playground.dashboard.heads import BadEvent, Head, peek_data, read_data, read_head, seq_of
 from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.streams import StreamText
 from playground.dashboard.text import NS
@@ -113,7 +113,7 @@ class TraceModel:
     @property
     def over(self) -> bool:
         """True when the trace has ended."""
-        return self.status not in {"running", "paused"}
+        return self.status != "running"
 
     def now_ns(self) -> int:
         """Offset of this moment: the last event's once the trace is over."""
@@ -133,7 +133,7 @@ class TraceModel:
                 self._rewind(head.seq)
             if head.seq <= self.last_seq:
                 return False
-            data = read_data(raw) if head.kind in _DECODED or head.kind.endswith((".start", ".end")) else {}
+            data = peek_data(raw) if head.kind in _DECODED or head.kind.endswith((".start", ".end")) else {}
         except BadEvent:
             self.bad += 1
             self.revision += 1
