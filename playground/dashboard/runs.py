@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class RunLine:
         "error",
         "flow",
         "input",
+        "origin",
+        "session",
         "started",
         "status",
         "target",
@@ -40,6 +43,10 @@ class RunLine:
         self.error: str | None = None
         self.input: str | None = None
         self.waits_for = ""
+        self.origin: Origin | None = None
+        self.session: str | None = None
+        self.stopped = ""
+        """Where it has stopped, while it has."""
         """The node that all of it waits for, while it does."""
 
     def state(self) -> tuple[object, ...]:
@@ -86,6 +93,8 @@ class RunList:
         line.version = trace.version or line.version
         self._trim()
 
+        line.origin = trace.origin or line.origin
+        line.session = trace.session or line.session
     def ended(self, trace: TraceModel) -> None:
         """A trace ended before our eyes."""
         line = self._line(trace.trace_id, trace.started or 0.0)
@@ -112,6 +121,8 @@ class RunList:
             line.input = summary.input or line.input
             changed = changed or new or line.state() != before
         self.revision = revision + 1 if changed else revision
+            line.origin = origin_of(summary.origin) or line.origin
+            line.session = summary.session or line.session
         self._trim()
 
     def interrupt(self, trace_id: str, status: str) -> None:

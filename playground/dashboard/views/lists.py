@@ -216,4 +216,7 @@ class RunsView(View):
             row += [(" ", ""), (pad(flow, room - len(stamp) - 1), "strong"), (" " + stamp, "dim")]
         else:
             row += [(" ", ""), (clip(flow, room), "strong")]
+        if line.origin is not None and room > 8:
+            row += [(" ", ""), (line.origin.short, "accent")]
+            room -= cells(line.origin.short) + 1
         return row

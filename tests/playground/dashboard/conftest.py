@@ -46,12 +46,14 @@ WAIT_S = 60.0
 class Script:
     """Writes the events of one trace, as a recorder would."""
 
-    def __init__(self, trace_id: str, flow: str = "triage", target: str = "flows/triage.py", ts: float = START) -> None:
+    def __init__(
+        self, trace_id: str, flow: str = "triage", target: str = "flows/triage.py", ts: float = START, **start: Any
+    ) -> None:
         self.trace_id = trace_id
         self.events: list[bytes] = []
         self.ms = 0.0
         self.ts = ts
-        self.root = self.start("trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8})
+        self.root = self.start("trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8, **start})
         self._names: dict[str, tuple[str, str, str | None]] = {self.root: ("trace", flow, None)}
 
     def event(self, kind: str, name: str, span: str, parent: str | None, data: dict[str, Any]) -> None:
@@ -274,7 +276,7 @@ class ScriptedSource:
             raise self.refusal
         events = self.answer(request)
         self.inbox.events.extend(events)
-        return str(json.loads(events[0])["trace_id"])
+        return str(json.loads(events[0])["trace_id"] if events else request.trace_id)
 
     async def cancel(self, trace_id: str) -> bool:
         self.cancelled.append(trace_id)
