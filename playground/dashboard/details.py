@@ -130,6 +130,8 @@ def _json(value: object) -> str:
 
 def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     """A span: how it went, what went in, what came out."""
+    from playground.dashboard.watching.calls import span_nodes
+
     if span.kind == "trace":
         return _trace_details(trace, span)
     name = f"{span.kind} {span.name}"
@@ -148,6 +150,7 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     if span.span_id in trace.retry_after:
         nodes.append(field("again", f"after {duration(trace.retry_after[span.span_id])}", "warn"))
     nodes += _errors(span)
+    nodes += span_nodes(trace, span)
     if message is not None:
         nodes += _message_nodes(f"input {message[0].name}", message[1])
     for out_head, data in _sent(trace, holder) if span.kind != "attempt" or span is holder.children[-1] else []:

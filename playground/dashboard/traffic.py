@@ -77,6 +77,8 @@ class Traffic:
         self.nodes: dict[str, Work] = {}
         self.planners: dict[str, Planner] = {}
         """By name of the node that they are in, or their own where there is none."""
+        self.calls: list[Span] = []
+        """Every call of a model, in order."""
         self._planner_of: dict[str, str] = {}
         """By span id of each planner's run, the name in `planners`."""
 
@@ -94,6 +96,8 @@ class Traffic:
 
     def began(self, span: Span, data: dict[str, Any], parent: Callable[[Span], Span | None]) -> None:
         """A span began."""
+        if span.kind == "llm":
+            self.calls.append(span)
         if span.kind == "node":
             self._open(self.nodes, span)
         elif span.kind == "planner":

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 from playground.dashboard.areas import Area, Command, key
-from playground.dashboard.layout import TRACE
+from playground.dashboard.layout import INSPECT, TRACE
 from playground.dashboard.views.base import View
 from playground.dashboard.watching.graph import GraphView, idle_details
+from playground.dashboard.watching.llm import ModelCallView
 from playground.dashboard.watching.waterfall import WaterfallView
 
 if TYPE_CHECKING:
@@ -27,33 +28,43 @@ class WatchingArea(Area):
     BINDINGS: ClassVar[list[Binding]] = [
         key("i", "watching", "zoom_time", "Closer in the waterfall", 1),
         key("U", "watching", "zoom_time", "Farther in the waterfall", -1),
+        key("L", "watching", "go_call", "Go to the model's call"),
+        key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
+        key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
         key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
+        ("L  (  )", "the call of a model at the cursor, the one before, the one after"),
     ]
 
     def __init__(self, app: DashboardApp) -> None:
         super().__init__(app)
         self.waterfall = WaterfallView(app.spans)
+        self.llm = ModelCallView()
         self.graph = GraphView(self._flow_of, app.workspace.stops.of)
 
     def views(self) -> dict[str, list[View]]:
         """Tabs of the trace pane."""
-        return {TRACE: [self.waterfall, self.graph]}
+        return {TRACE: [self.waterfall, self.graph], INSPECT: [self.llm]}
 
     def show(self, trace: TraceModel | None) -> None:
         """Another trace."""
         self.waterfall.show()
         self.graph.show(trace)
+        self.llm.show_trace(trace)
 
     def frame(self) -> None:
         """Only what is in sight is kept up to date."""
         if self.app.panes[TRACE].view is self.graph:
             self.graph.sync()
+        if self.app.panes[INSPECT].view is self.llm:
+            self.llm.sync()
 
     def inspect(self, view: View) -> bool:
         """A node or a tool of the graph: what it does now, what failed, or what it did last."""
+        if view is self.app.spans or view is self.waterfall:
+            self._follow_call()
         if view is not self.graph:
             return False
         item, trace = self.graph.item, self.graph.trace
@@ -99,6 +110,38 @@ class WatchingArea(Area):
         self.waterfall.zoom_span()
         self.app.panes[TRACE].redraw_if_changed()
 
+    # -- calls of models ------------------------------------------------------------------------------------------
+
+    def _follow_call(self) -> None:
+        """The cursor of the tree came to a call while calls are in sight."""
+        span = self.app.spans.span
+        if span is not None and span.kind == "llm" and self.app.panes[INSPECT].view is self.llm:
+            self.llm.pick(span)
+
+    def go_call(self) -> None:
+        """To the call of a model at the cursor, or the next one."""
+        if not self.llm.pick(self.app.spans.span):
+            self.app.say("no model was called in this run", "warning")
+            return
+        self._front(self.llm, INSPECT)
+        self._tree_to_call()
+
+    def walk_calls(self, direction: int) -> None:
+        """The call after or before; the tree goes along."""
+        if not self.llm.calls:
+            self.app.say("no model was called in this run", "warning")
+            return
+        if self.app.panes[INSPECT].view is not self.llm:
+            self.go_call()
+        else:
+            self.llm.walk(direction)
+            self._tree_to_call()
+        self.app.panes[INSPECT].redraw_if_changed()
+
+    def _tree_to_call(self) -> None:
+        if self.llm.span is not None:
+            self.app.spans.pick(self.llm.span.span_id)
+
     # -- palette --------------------------------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:
@@ -110,4 +153,6 @@ class WatchingArea(Area):
                 "which node works, waits, is stopped or failed",
                 partial(self._front, self.graph, TRACE),
             )
+            if self.llm.calls:
+                yield "view: LLM calls", "messages, reply and decision of each call", self.go_call
             yield "view: waterfall of this span", "it fills the axis; again: all", self.zoom_span

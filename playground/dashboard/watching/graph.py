@@ -82,6 +82,11 @@ class GraphView(View):
         items = self._picture.items
         return items[self.number] if 0 <= self.number < len(items) else None
 
+    def place(self) -> tuple[str, str] | None:
+        """What a breakpoint on it would be on."""
+        item = self.item
+        return None if item is None or item.kind == "end" else (item.kind, item.name)
+
     # -- keeping up -----------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
@@ -103,6 +108,9 @@ class GraphView(View):
         traffic = trace.traffic
         flow = self._flow_of(trace)
         tools = {name: list(planner.tools) for name, planner in traffic.planners.items()}
+        if flow is not None and flow.tools and not tools:
+            # Before its planner begins, what it can call.
+            tools = {flow.nodes[0].name if flow.nodes else flow.name: list(flow.tools)}
         shape = (id(flow), len(traffic.edges), len(traffic.nodes), tuple((name, len(t)) for name, t in tools.items()))
         if shape == self._shape:
             return

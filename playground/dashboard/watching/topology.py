@@ -100,7 +100,9 @@ def _listing(names: Sequence[str], edges: Sequence[Edge], tools: dict[str, list[
         shown = clip(one_line(name), width)
         targets = ", ".join(one_line(target) for target in following.get(name, [])[:20])
         items.append(Item("end" if name in ENDS else "node", name, name, len(lines), 2, width + STATE_CELLS + 2, 1))
-        lines.append("  " + shown + " " * (width - cells(shown) + STATE_CELLS + 4) + (f"▶ {targets}" if targets else ""))
+        lines.append(
+            "  " + shown + " " * (width - cells(shown) + STATE_CELLS + 4) + (f"▶ {targets}" if targets else "")
+        )
         for tool in tools.get(name, []):
             items.append(Item("tool", tool, name, len(lines), 4, width + STATE_CELLS, 1))
             lines.append("    " + INDENT + clip(one_line(tool), NAME_CELLS))
