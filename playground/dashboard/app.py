@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 
@@ -85,6 +87,8 @@ class DashboardApp(App[int]):
         self._live = live
         self._palettes: dict[str, Palette] = {}
         self._last_pane = FLOWS
+        self.pressed_at = 0.0
+        """When a key was pressed last (monotonic)."""
         self.frames = Frames(self, collect=live)
         if state.theme is not None and state.theme in self.available_themes:
             self.theme = state.theme
@@ -178,6 +182,12 @@ class DashboardApp(App[int]):
         source, self.control.source = self.control.source, None
         if source is not None:
             await source.stop()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Note when somebody is at work here."""
+        if isinstance(event, events.Key):
+            self.pressed_at = time.monotonic()
+        await super().on_event(event)
 
     def _spawn(self, work: Work, group: str) -> object:
         worker: Worker[None] = self.run_worker(work, group=group, exit_on_error=False)
@@ -354,6 +364,8 @@ class DashboardApp(App[int]):
     def action_cancel_run(self) -> None:
         """Cancel the run that is shown."""
         trace = self.workspace.current
+        if any(area.cancel() for area in self.areas.values()):
+            return
         if trace is None or trace.over:
             self.say("this run is over" if trace else "no run is shown", "warning")
         else:

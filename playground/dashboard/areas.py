@@ -47,6 +47,10 @@ class Area:
     def frame(self) -> None:
         """Once per frame, after what arrived was taken and before the panes are drawn."""
 
+    def cancel(self) -> bool:
+        """`x`: True when there was something of its own to cancel."""
+        return False
+
     def clock(self) -> None:
         """A few times a second, for what only time changes."""
 

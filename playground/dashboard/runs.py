@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ class RunLine:
         "error",
         "flow",
         "input",
-        "origin",
-        "session",
         "started",
         "status",
+        "stopped",
         "target",
         "trace_id",
         "version",
@@ -42,11 +40,9 @@ class RunLine:
         self.version: str | None = None
         self.error: str | None = None
         self.input: str | None = None
-        self.waits_for = ""
-        self.origin: Origin | None = None
-        self.session: str | None = None
         self.stopped = ""
         """Where it has stopped, while it has."""
+        self.waits_for = ""
         """The node that all of it waits for, while it does."""
 
     def state(self) -> tuple[object, ...]:
@@ -56,6 +52,7 @@ class RunLine:
     def matches(self, words: list[str]) -> bool:
         """All words are found; `!word` must not be; `flow:`, `status:` and `error:` look at one field."""
         everything = (
+            f"{'stopped ' if self.stopped else ''}"
             f"{self.trace_id} {self.flow} {self.target} {self.status} {self.error} {self.input} v{self.version}".lower()
         )
         for word in words:
@@ -93,8 +90,6 @@ class RunList:
         line.version = trace.version or line.version
         self._trim()
 
-        line.origin = trace.origin or line.origin
-        line.session = trace.session or line.session
     def ended(self, trace: TraceModel) -> None:
         """A trace ended before our eyes."""
         line = self._line(trace.trace_id, trace.started or 0.0)
@@ -121,8 +116,6 @@ class RunList:
             line.input = summary.input or line.input
             changed = changed or new or line.state() != before
         self.revision = revision + 1 if changed else revision
-            line.origin = origin_of(summary.origin) or line.origin
-            line.session = summary.session or line.session
         self._trim()
 
     def interrupt(self, trace_id: str, status: str) -> None:

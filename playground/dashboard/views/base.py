@@ -81,6 +81,10 @@ class View:
         """Space on the cursor's row; True when the view handled it."""
         return self.activate()
 
+    def place(self) -> tuple[str, str | None, str | None] | None:
+        """What the cursor is on, as a breakpoint's `on`, `name` and `kind`; None where no run can stop."""
+        return None
+
     def point(self, index: int, column: int) -> bool:
         """A click on a cell of a row; True when the view has put its cursor there itself."""
         return False
