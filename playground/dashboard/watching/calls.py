@@ -99,12 +99,12 @@ def model_call(trace: TraceModel, span: Span, *, number: int, total: int) -> tup
         nodes.append(field("request", f"{size(asked['too large'])}: see its event, D decodes it", "warn"))
     if span.error is not None:
         nodes += error_nodes(span.error)
-    nodes += _reply(value_of(answered, "response"))
     parent_id = step.span_id if step is not None else None
-    for decision in events_after(trace, span.end_seq, "planner.decision", parent_id):
-        nodes.append(decision_node(decision))
     for repair in events_after(trace, span.end_seq, "planner.repair", parent_id):
         nodes.append(field("repair", f"attempt {repair.get('attempt', '?')}: {repair.get('problem', '')}", "warn"))
+    for decision in events_after(trace, span.end_seq, "planner.decision", parent_id):
+        nodes.append(decision_node(decision))
+    nodes += _reply(value_of(answered, "response"))
     nodes += _messages(request.get("messages"))
     return heading, nodes
 
@@ -136,7 +136,7 @@ def _parameters(request: dict[str, Any]) -> list[Node]:
     plain = {key: value for key, value in rest.items() if not isinstance(value, dict | list)}
     nodes: list[Node] = []
     if plain:
-        nodes.append(field("parameters", " · ".join(f"{key} {value}" for key, value in plain.items())))
+        nodes.append(field("settings", " · ".join(f"{key} {value}" for key, value in plain.items())))
     nodes += [Node(key, value) for key, value in rest.items() if key not in plain]
     if request.get("structured_output"):
         nodes.append(Node("structured output", request["structured_output"]))

@@ -82,10 +82,10 @@ class GraphView(View):
         items = self._picture.items
         return items[self.number] if 0 <= self.number < len(items) else None
 
-    def place(self) -> tuple[str, str] | None:
+    def place(self) -> tuple[str, str | None, str | None] | None:
         """What a breakpoint on it would be on."""
         item = self.item
-        return None if item is None or item.kind == "end" else (item.kind, item.name)
+        return None if item is None or item.kind == "end" else (item.kind, item.name, None)
 
     # -- keeping up -----------------------------------------------------------------------------------------------
 

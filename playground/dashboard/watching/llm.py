@@ -30,8 +30,8 @@ class ModelCallView(DetailView):
         Key("y", "copy", "copy"),
     )
     help = (
-        """A call of a model: what it was asked for, its parameters, tokens, cost and time; the raw reply, the decision that
-was read from it and what had to be repaired; then every message exactly as it was sent.""",
+        """A call of a model: what it was asked for, its parameters, tokens, cost and time; the raw reply, the decision
+that was read from it and what had to be repaired; then every message exactly as it was sent.""",
         [
             ("(  )", "the call before, the call after"),
             ("L", "from a row of the tree: the call at it or after it"),
