@@ -130,7 +130,7 @@ def _json(value: object) -> str:
 
 def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     """A span: how it went, what went in, what came out."""
-    from playground.dashboard.watching.calls import span_nodes
+    from playground.dashboard.watching.calls import changes_nodes, span_nodes
 
     if span.kind == "trace":
         return _trace_details(trace, span)
@@ -153,8 +153,11 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     nodes += span_nodes(trace, span)
     if message is not None:
         nodes += _message_nodes(f"input {message[0].name}", message[1])
-    for out_head, data in _sent(trace, holder) if span.kind != "attempt" or span is holder.children[-1] else []:
+    sent = _sent(trace, holder) if span.kind != "attempt" or span is holder.children[-1] else []
+    for out_head, data in sent:
         nodes += _message_nodes(f"output {out_head.name}", data)
+    if message is not None and sent and span.end_ns is not None:
+        nodes += changes_nodes(message[1], sent[-1][1])
     return heading, nodes
 
 
@@ -221,9 +224,9 @@ def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
         nodes.append(field("began", when(trace.started)))
     if trace.error:
         nodes += error_nodes(trace.error)
-    if (entered := _edge_message(trace, "OpenSea")) is not None:
+    if (entered := edge_message(trace, "OpenSea")) is not None:
         nodes += _message_nodes("input", entered)
-    if (left := _edge_message(trace, "Rookery")) is not None:
+    if (left := edge_message(trace, "Rookery")) is not None:
         nodes += _message_nodes("output", left)
     for stall in _of_kind(trace, "stall"):
         where = f"{stall.get('file', '?')}:{stall.get('line', '?')} in {stall.get('function', '?')}"
@@ -231,7 +234,7 @@ def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     return heading, nodes
 
 
-def _edge_message(trace: TraceModel, end: str) -> dict[str, Any] | None:
+def edge_message(trace: TraceModel, end: str) -> dict[str, Any] | None:
     """The first message that entered, or the last one (no chunk) that left: looked for where it must be."""
     events = trace.events[:ENDS] if end == "OpenSea" else reversed(trace.events[-ENDS:])
     needle = f'"{end}"'.encode()

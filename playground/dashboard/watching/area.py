@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 from playground.dashboard.areas import Area, Command, key
-from playground.dashboard.layout import INSPECT, TRACE
+from playground.dashboard.layout import FLOWS, INSPECT, RUNS, TRACE
 from playground.dashboard.views.base import View
+from playground.dashboard.views.detail import DetailView
+from playground.dashboard.watching import copies
+from playground.dashboard.watching.calls import raw_document
 from playground.dashboard.watching.graph import GraphView, idle_details
 from playground.dashboard.watching.llm import ModelCallView
 from playground.dashboard.watching.waterfall import WaterfallView
@@ -28,6 +31,8 @@ class WatchingArea(Area):
     BINDINGS: ClassVar[list[Binding]] = [
         key("i", "watching", "zoom_time", "Closer in the waterfall", 1),
         key("U", "watching", "zoom_time", "Farther in the waterfall", -1),
+        key("J", "watching", "raw_json", "Raw JSON, or as a tree"),
+        key("Y", "watching", "copy_as", "Copy as JSON, Python or a command"),
         key("L", "watching", "go_call", "Go to the model's call"),
         key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
         key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
@@ -35,6 +40,8 @@ class WatchingArea(Area):
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
+        ("J", "what the inspector shows as raw JSON, and back"),
+        ("Y", "copy as JSON, as Python, as a pf command"),
         ("L  (  )", "the call of a model at the cursor, the one before, the one after"),
     ]
 
@@ -142,6 +149,79 @@ class WatchingArea(Area):
         if self.llm.span is not None:
             self.app.spans.pick(self.llm.span.span_id)
 
+    # -- JSON and copies ------------------------------------------------------------------------------------------
+
+    def raw_json(self) -> None:
+        """The event or the span in the inspector as JSON text, or as a tree again."""
+        app, trace = self.app, self.app.workspace.current
+        pane = app.panes[INSPECT]
+        if trace is None:
+            app.say("no run is shown", "warning")
+            return
+        if pane.view is app.event_rows:
+            app.open_event()
+        subject = app.detail.subject
+        if not isinstance(subject, tuple) or len(subject) != 3 or subject[0] not in {"event", "span", "raw"}:
+            app.say("move to a span or an event first", "warning")
+            return
+        kind, about = subject[0], subject[2]
+        if kind == "raw":
+            if isinstance(about, int):
+                app.inspector.show_event(trace, about)
+            elif about in trace.spans:
+                app.inspector.show_span(trace, trace.spans[about])
+        else:
+            was_event = kind == "event"
+            app.inspector.show_document(("raw", trace.trace_id, about), partial(raw_document, trace, about))
+            app.inspector.event_shown = was_event
+        pane.show_view(app.detail)
+        app.frames.refresh_bars()
+
+    def copy_as(self) -> None:
+        """Ask in which form to copy what the cursor is on."""
+        from playground.dashboard.watching.menu import CopyMenu
+
+        heading, choices = self._choices()
+        if choices:
+            self.app.push_screen(CopyMenu(heading, choices), self._copy)
+        else:
+            self.app.say("there is nothing to copy here", "warning")
+
+    def _choices(self) -> tuple[str, list[copies.Choice]]:
+        app, trace, pane = self.app, self.app.workspace.current, self.app.pane
+        if pane.id == FLOWS:
+            flow = app.flows.flow
+            recent = app.state.inputs.get(flow.target, []) if flow is not None else []
+            if flow is None:
+                return "", []
+            return flow.name, copies.of_flow(flow, next(iter([*recent, *flow.samples]), {}))
+        if trace is None:
+            return "", []
+        choices: list[copies.Choice] = []
+        if isinstance(pane.view, DetailView) and pane.view.node is not None:
+            choices = copies.of_value(pane.view.node.json_value())
+        subject = app.detail.subject
+        if pane.view is app.event_rows and app.event_rows.event_index is not None:
+            return "event", copies.of_event(trace, app.event_rows.event_index)
+        if pane.view is app.detail and isinstance(subject, tuple) and isinstance(subject[-1], int):
+            return "event", [*choices, *copies.of_event(trace, subject[-1])]
+        span = self.llm.span if pane.view is self.llm else app.spans.span
+        if span is None or pane.id == RUNS:
+            span = trace.root
+        return (span.name, [*choices, *copies.of_span(trace, span)]) if span is not None else ("", choices)
+
+    def _copy(self, choice: copies.Choice | None) -> None:
+        if choice is None:
+            return
+        # Boundary: what was recorded may be anything; what cannot be put into words is told.
+        try:
+            text = choice.make()
+        except Exception as error:
+            self.app.say(f"cannot be copied: {type(error).__name__}: {error}", "error")
+            return
+        self.app.copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+        self.app.say(f"copied {len(text):,} characters: {text[:80]}")
+
     # -- palette --------------------------------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:
@@ -153,6 +233,8 @@ class WatchingArea(Area):
                 "which node works, waits, is stopped or failed",
                 partial(self._front, self.graph, TRACE),
             )
+            yield "copy: as …", "JSON, Python, a pf command", self.copy_as
+            yield "view: raw JSON", "of the event or span in the inspector, and back", self.raw_json
             if self.llm.calls:
                 yield "view: LLM calls", "messages, reply and decision of each call", self.go_call
             yield "view: waterfall of this span", "it fills the axis; again: all", self.zoom_span

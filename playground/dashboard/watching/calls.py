@@ -225,6 +225,24 @@ def span_nodes(trace: TraceModel, span: Span) -> list[Node]:
     return []
 
 
+def changes_nodes(taken: dict[str, Any], given: dict[str, Any]) -> list[Node]:
+    """How the payload that a node gave differs from the one that it took: a line for each place."""
+    from penguiflow.recording.evidence import changes
+
+    before, after = value_of(taken, "payload"), value_of(given, "payload")
+    if not isinstance(before, dict | list) or type(before) is not type(after):
+        return []
+    lines: list[str] = []
+    for change in changes(before, after):
+        if change.only != "b":
+            lines.append(f"- {change.pointer}  {json.dumps(change.a, ensure_ascii=False)}")
+        if change.only != "a":
+            lines.append(f"+ {change.pointer}  {json.dumps(change.b, ensure_ascii=False)}")
+    if not lines:
+        return [field("changes", "none: what came in went out", "dim")]
+    return [text("input → output", "\n".join(lines), is_open=False)]
+
+
 def _tool(asked: dict[str, Any], answered: dict[str, Any]) -> list[Node]:
     request, response = value_of(asked, "request"), value_of(answered, "response")
     nodes: list[Node] = []
@@ -262,6 +280,26 @@ def _decisions(trace: TraceModel, span: Span) -> Iterator[dict[str, Any]]:
     for _, raw in trace.events_of(span, most=NEAR):
         if b'"planner.decision"' in raw[:400]:
             yield read_data(raw)
+
+
+def raw_document(trace: TraceModel, about: int | str) -> tuple[Row, list[Node]]:
+    """An event (by index), or the events of a span (by id), as JSON text."""
+    if isinstance(about, int):
+        return [(f"event {about} as JSON", "accent")], [text("JSON", _indented(trace.events[about]))]
+    span = trace.spans[about]
+    nodes: list[Node] = []
+    for seq in (span.start_seq, span.end_seq):
+        index = len(trace.events) if seq is None else trace.position(seq)
+        if index < len(trace.events):
+            nodes.append(text(f"event {seq}", _indented(trace.events[index])))
+    return [(f"{span.kind} {one_line(span.name)} as JSON", "accent")], nodes
+
+
+def _indented(raw: bytes) -> str:
+    if len(raw) > MAX_DECODE:
+        # Taking it apart would take seconds.
+        return raw.decode("utf-8", "replace")
+    return json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
 
 
 def as_json(trace: TraceModel, span: Span) -> str:
