@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, get_args
 from penguiflow.checkpoints import CheckpointKind
 from playground.breakpoints import Breakpoint
 
-__all__ = ["KINDS", "Place", "PlaceError", "free_id", "read_place", "written"]
+__all__ = ["KINDS", "MAX_ID", "Place", "PlaceError", "free_id", "read_place", "written"]
 
 KINDS: tuple[CheckpointKind, ...] = get_args(CheckpointKind)
 _SORTS = ("node", "tool", "kind", "error", "any")

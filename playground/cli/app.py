@@ -30,6 +30,10 @@ app.add_typer(break_app, name="break", short_help="List, add and remove breakpoi
 command = partial(app.command, cls=PlainCommand)
 
 _JSON = "JSON|@FILE|-"
+_BREAK = typer.Option("--break", metavar="SPEC", help="Stop there and ask: tool:NAME, node:NAME, error. Repeatable.")
+_IF = typer.Option("--if", metavar="EXPR", help="With --break: only when this is true of the payload.")
+_STOP_FIRST = typer.Option("--stop-first", help="Stop before the first thing that happens.")
+_SAVED = typer.Option("--breakpoints", help="Stop at the project's breakpoints too: see `pf break`.")
 
 
 @app.callback(invoke_without_command=True)
@@ -61,8 +65,13 @@ def run(
     trace_id: Annotated[str | None, typer.Option(metavar="ID", help="The id of the trace; made up by default.")] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Run without recording a trace.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+    stops: Annotated[list[str] | None, _BREAK] = None,
+    condition: Annotated[str | None, _IF] = None,
+    stop_first: Annotated[bool, _STOP_FIRST] = False,
+    breakpoints: Annotated[bool, _SAVED] = False,
 ) -> Command:
     """Run a flow once: what it streams goes to stderr, its result to stdout."""
+    from playground.cli.debug import DebugOptions
     from playground.cli.run import RunOptions, run_flow
 
     options = RunOptions(
@@ -76,6 +85,7 @@ def run(
         trace_id=trace_id,
         record=not no_store,
         quiet=quiet,
+        debug=DebugOptions(stops or (), condition, stop_first, breakpoints),
     )
     return lambda: run_flow(options)
 
@@ -211,11 +221,16 @@ def fork(
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+    stops: Annotated[list[str] | None, _BREAK] = None,
+    stop_first: Annotated[bool, _STOP_FIRST] = False,
+    breakpoints: Annotated[bool, _SAVED] = False,
 ) -> Command:
     """Begin a new trace where another one stood after an event, with the code as it is now. The other one stays."""
+    from playground.cli.debug import DebugOptions
     from playground.cli.restore import RestoreOptions, fork_trace
 
-    options = RestoreOptions(trace=trace, at=at, edits=edits or (), target=target, json=json, quiet=quiet)
+    debug = DebugOptions(stops or (), None, stop_first, breakpoints)
+    options = RestoreOptions(trace, at, edits or (), target=target, json=json, quiet=quiet, debug=debug)
     return lambda: fork_trace(options)
 
 
@@ -229,11 +244,16 @@ def resume(
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+    stops: Annotated[list[str] | None, _BREAK] = None,
+    stop_first: Annotated[bool, _STOP_FIRST] = False,
+    breakpoints: Annotated[bool, _SAVED] = False,
 ) -> Command:
     """Go on with a trace whose process died, with the code as it is now: what had been under way is run again."""
+    from playground.cli.debug import DebugOptions
     from playground.cli.restore import RestoreOptions, resume_trace
 
-    options = RestoreOptions(trace=trace, edits=edits or (), target=target, json=json, quiet=quiet)
+    debug = DebugOptions(stops or (), None, stop_first, breakpoints)
+    options = RestoreOptions(trace, edits=edits or (), target=target, json=json, quiet=quiet, debug=debug)
     return lambda: resume_trace(options)
 
 

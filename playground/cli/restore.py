@@ -12,6 +12,7 @@ from penguiflow.ids import new_id
 from penguiflow.state.traces import TraceSummary
 from playground.again import RestoreOrder, RestoreReport
 from playground.cli.console import Console
+from playground.cli.debug import DebugOptions, debugging
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import RestoreOutput, RunOutput
 from playground.cli.run import Runner, RunOptions
@@ -34,6 +35,7 @@ class RestoreOptions(NamedTuple):
     target: str | None = None
     json: bool = False
     quiet: bool = False
+    debug: DebugOptions = DebugOptions()
 
 
 def fork_trace(options: RestoreOptions) -> int:
@@ -97,7 +99,9 @@ def _go_on(trace: TraceSummary, options: RestoreOptions, order: RestoreOrder, tr
         told = f"trace {one_line(trace.trace_id)} does not say what it ran"
         raise Failure(told, hint="name it with --target")
     check_target(target)
-    runner = _Restorer(RunOptions(target=target, json=options.json, quiet=options.quiet), Console())
+    console = Console()
+    stops = debugging(options.debug, console, json=options.json, reads_stdin=False)
+    runner = _Restorer(RunOptions(target=target, json=options.json, quiet=options.quiet), console, stops)
     return asyncio.run(runner.run(Run(target=target, trace_id=trace_id, restore=order), None))
 
 

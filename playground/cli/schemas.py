@@ -27,11 +27,14 @@ from playground.cli.outputs import (
 )
 from playground.cli.prune import PruneOutput
 from playground.cli.share import ExportOutput, ImportOutput
+from playground.cli.stop_lines import Decision, StopLine
 
 __all__ = ["main", "schemas"]
 
 _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
+    "run_stop": StopLine,
+    "run_decision": Decision,
     "replay": ReplayOutput,
     "restore": RestoreOutput,
     "test": MadeTestOutput,
