@@ -36,8 +36,9 @@ from typing import Any
 from penguiflow.recording import TraceEvent
 from penguiflow.recording.frontier import frontier
 from penguiflow.state.sqlite import SQLiteStateStore
+from playground.again import RestoreOrder
 from playground.project import Project, find_project
-from playground.protocol import RestoreOrder, Result, Run
+from playground.protocol import Result, Run
 from playground.session import HostDied, HostSession
 
 FLOWS = ("fan", "loop", "stream", "everything")

@@ -12,6 +12,7 @@ import pydantic_core
 
 from penguiflow.channels import UNCHANGED
 from penguiflow.core import PenguiFlow
+from penguiflow.pieces import PartChunk
 from penguiflow.results import ResultQueue
 from penguiflow.types import Message, StreamChunk
 
@@ -57,9 +58,11 @@ def format_sse_event(chunk: StreamChunk, *, event_name: str | None = None, retry
     with line feeds, whatever they ended with). The meta, if there is any, comes first as an event of its own: named
     `meta`, without an id, its data one line of JSON. Clients that do not listen to it never see it.
 
+    The end of a planner's thoughts, of what a tool put out, or of an answer that was taken back, is a `chunk`, too.
+
     Raises `ValueError` for an event name of several lines and for a negative `retry_ms`.
     """
-    name = event_name if event_name is not None else "done" if chunk.done else "chunk"
+    name = event_name if event_name is not None else "done" if _ends(chunk) else "chunk"
     if _LINE_END.search(name):
         raise ValueError(f"event_name must be one line; got {name!r}")
     if retry_ms is not None and retry_ms < 0:
@@ -85,6 +88,12 @@ def chunk_to_ws_json(chunk: StreamChunk, *, extra: dict[str, Any] | None = None)
     return _json(fields)
 
 
+def _ends(chunk: StreamChunk) -> bool:
+    """Whether nothing follows: a planner's answer has streams beside it, and attempts that it takes back."""
+    aside = chunk.meta.get("channel", "answer") != "answer" or bool(chunk.meta.get("superseded"))
+    return chunk.done and not (aside and isinstance(chunk, PartChunk))
+
+
 def _json(value: Any) -> str:
     """One line of JSON that every client can read; what JSON cannot say becomes text, or null for infinities."""
     try:
@@ -105,7 +114,7 @@ async def stream_flow(
     """Send a message in and give the chunks of its trace as they come, then a final result if there is one.
 
     Ends with the chunk that is `done` (with `include_final`: with the result after it), with the first result that is
-    no chunk, or with the trace. Results that come after that are there for `flow.fetch()`. Raises `TimeoutError` when
+    no chunk, or with the trace. Of a planner it is the chunk that ends its answer: it may take back others before. Results that come after that are there for `flow.fetch()`. Raises `TimeoutError` when
     nothing came for `timeout` seconds, and the trace's `FlowError`. Leaving early cancels the trace.
 
     An object that only looks like a flow is asked for its next result, whatever trace that belongs to.
@@ -123,7 +132,7 @@ async def stream_flow(
             except StopAsyncIteration:
                 return
             payload = result.payload if isinstance(result, Message) else result
-            if not isinstance(payload, StreamChunk) or (payload.done and not include_final):
+            if not isinstance(payload, StreamChunk) or (_ends(payload) and not include_final):
                 await source.release()
                 yield payload
                 return

@@ -49,6 +49,11 @@ Evaluate = Callable[[Any], Any]
 class ConditionError(ValueError):
     """A condition that cannot be read, or does not fit the payload; the text says what and where."""
 
+    def __init__(self, message: str, at: int | None = None) -> None:
+        super().__init__(message if at is None else f"column {at + 1}: {message}")
+        self.at = at
+        """Which character of the condition it is about, from 0; None where it is about no one."""
+
 
 class Condition:
     """A condition that was read. `Condition(text)` raises `ConditionError` for what is none."""
@@ -188,7 +193,7 @@ class _Parser:
         if token.kind != "word" or token.text in _WORDS:
             raise _unexpected(token)
         if token.text.startswith("_"):
-            raise ConditionError(f"column {token.at + 1}: names that begin with an underscore cannot be reached")
+            raise ConditionError("names that begin with an underscore cannot be reached", token.at)
         self._next += 1
         return token
 
@@ -200,7 +205,7 @@ class _Parser:
 
     def _expect(self, text: str) -> None:
         if not self._take(text):
-            raise ConditionError(f"column {self._tokens[self._next].at + 1}: {text!r} is missing")
+            raise ConditionError(f"{text!r} is missing", self._tokens[self._next].at)
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -211,7 +216,7 @@ def _tokens(text: str) -> list[_Token]:
         if match is None or match.lastgroup is None:
             rest = text[position:].lstrip()
             at = len(text) - len(rest)
-            raise ConditionError(f"column {at + 1}: {rest[:1]!r} is not understood (there is no arithmetic)")
+            raise ConditionError(f"{rest[:1]!r} is not understood (there is no arithmetic)", at)
         tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         position = match.end()
     return tokens
@@ -220,7 +225,7 @@ def _tokens(text: str) -> list[_Token]:
 def _unexpected(token: _Token) -> ConditionError:
     if token.kind == "end":
         return ConditionError("the condition is not complete" if token.at else "the condition is empty")
-    return ConditionError(f"column {token.at + 1}: {token.text[:30]!r} is not expected here (there are no calls)")
+    return ConditionError(f"{token.text[:30]!r} is not expected here (there are no calls)", token.at)
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -14,11 +14,32 @@ from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.breakpoints import Breakpoint
+from playground.deciding import Deciding
 from playground.host.control import StoreProblem
 from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project
-from playground.protocol import HOST_TRACE, Accepted, Cancel, Logs, ModuleInfo, Result, Run, decode
-from playground.sources import MAX_INBOX, HostState, Inbox, Notice, RunRefused
+from playground.protocol import (
+    HOST_TRACE,
+    Accepted,
+    BaseFrame,
+    Breakpoints,
+    Cancel,
+    Context,
+    ContextEdit,
+    ContextGet,
+    Decide,
+    Halt,
+    Logs,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    ModuleInfo,
+    Result,
+    Run,
+    decode,
+)
+from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
 from playground.supervisor.batches import read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost
 from playground.supervisor.generations import Generation
@@ -40,6 +61,7 @@ class LiveSource:
     """A project's host, watched and reloaded (this is a `playground.sources.Source`)."""
 
     can_run = True
+    can_decide = True
 
     def __init__(
         self,
@@ -50,10 +72,12 @@ class LiveSource:
         prestarted: Prestarted | None = None,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         grace_s: float = GRACE_S,
+        attends: bool = True,
     ) -> None:
         """`prestarted` is a first worker that was started before this module was imported.
 
-        `grace_s` is how long runs may go on in a worker that was superseded.
+        `grace_s` is how long runs may go on in a worker that was superseded. Without `attends` no run stops before
+        `attend` is called.
         """
         self.inbox = Inbox()
         self._project = project
@@ -63,6 +87,7 @@ class LiveSource:
             project, targets, self, cwd=Path.cwd(), grace_s=grace_s, load_timeout_s=load_timeout_s
         )
         self._connections: dict[int, Connection] = {}
+        self._deciding = Deciding(self.inbox, self._connections, attends=attends)
         self._running: dict[str, int] = {}
         """Runs under way, and which generation has them."""
         self._newest: dict[str, int] = {}
@@ -95,6 +120,11 @@ class LiveSource:
         return self._supervisor.spare_pid
 
     @property
+    def running(self) -> int:
+        """How many runs are under way."""
+        return len(self._running)
+
+    @property
     def worker_pids(self) -> list[int]:
         """Every process there is: those that serve, those that end, and the spare."""
         return self._supervisor.worker_pids
@@ -103,6 +133,10 @@ class LiveSource:
 
     async def run(self, request: Run) -> str:
         """Start a run; returns its trace id. Raises `RunRefused`."""
+        return str((await self.start_run(request)).trace_id)
+
+    async def start_run(self, request: Run) -> Accepted:
+        """As `run`, with all that the host says of it."""
         if self._supervisor.generations.find(request.target) is None:
             # A save or a restart may be under way that brings it.
             with contextlib.suppress(TimeoutError):
@@ -124,8 +158,8 @@ class LiveSource:
                     break
             else:
                 if isinstance(answer, Accepted) and answer.trace_id is not None:
-                    return answer.trace_id
-                refused = RunRefused(answer.message, answer.details)
+                    return answer
+                refused = RunRefused(answer.message, answer.details, code=answer.code)
                 if answer.code != "busy":
                     break
             # That worker was being replaced just then: the one in its place takes the run.
@@ -140,6 +174,35 @@ class LiveSource:
             return isinstance(await connection.request(Cancel(trace_id=trace_id)), Accepted)
         except ConnectionLost:
             return False
+
+    async def set_breakpoints(self, put: list[Breakpoint], remove: list[str]) -> Breakpoints:
+        """Add or replace breakpoints, and remove others by id; returns all. Raises `RunRefused`."""
+        return await self._deciding.set_breakpoints(put, remove)
+
+    async def decide(self, request: Decide) -> None:
+        """Let a stopped run go on. Raises `RunRefused`; it waits on."""
+        await self._deciding.decide(request)
+
+    async def halt(self, trace_id: str) -> bool:
+        """Stop a run at its next checkpoint; False when it was over."""
+        connection = self._connections.get(self._running.get(trace_id, -1))
+        return await self._deciding.halt(connection, Halt(trace_id=trace_id))
+
+    async def context(self, request: ContextGet | ContextEdit) -> Context:
+        """What is around a stopped run; with an edit, after it. Raises `RunRefused`."""
+        return await self._deciding.context(request)
+
+    async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
+        """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
+        return await self._deciding.memory(request, stop=stop)
+
+    async def attend(self, attends: bool) -> None:
+        """Have runs stop at breakpoints from now on, or not any more."""
+        await self._deciding.attend_all(attends)
+
+    async def relay(self, request: BaseFrame) -> BaseFrame:
+        """Pass a request of debugging on to the worker that it concerns; gives its answer. Raises `RunRefused`."""
+        return await self._deciding.relay(request, self._running.get(getattr(request, "trace_id", "")))
 
     async def reload(self) -> None:
         """Load the project's code again."""
@@ -175,6 +238,8 @@ class LiveSource:
             else:
                 if connection.hello is not None and connection.hello.generation == number:
                     self._connections[number] = connection
+                    # Asked before any run that is started from here, without waiting for code that blocks its loop.
+                    self._begin(self._deciding.attend(number))
                     return
                 # The worker before this one was quicker to accept: it will not be again.
                 await connection.close()
@@ -223,6 +288,7 @@ class LiveSource:
             self.inbox.notices.append(Notice(f"the host died: {death.text}", "error"))
             if last_words and death.signal is not None:
                 self.inbox.notices.append(Notice(last_words[0][:200], "error"))
+        self._deciding.worker_gone(worker.generation)
         lost = [trace_id for trace_id, number in self._running.items() if number == worker.generation]
         if lost or (connection is not None and not death.expected):
             await recover(self._project, death)
@@ -253,9 +319,12 @@ class LiveSource:
             self._running.pop(frame.trace_id, None)
             if self._supervisor.records:
                 self.inbox.not_recorded = frame.not_recorded or ""
+            self._deciding.trace_over(frame.trace_id)
             self.inbox.results.append(frame)
         elif isinstance(frame, Logs):
             self.inbox.logs.extend(line for line in frame.lines if line.source not in PRINTED)
+        else:
+            self._deciding.take(frame, generation)
 
     def _note(self, events: Iterable[bytes], generation: int) -> Iterable[bytes]:
         """Remember how far each trace has come, and give the host's own events one sequence."""
@@ -285,13 +354,7 @@ class LiveSource:
         self._put([pydantic_core.to_json(event.to_dict())])
 
     def _put(self, events: Iterable[bytes]) -> None:
-        inbox = self.inbox.events
-        inbox.extend(events)
-        if len(inbox) > MAX_INBOX:
-            kept = [event for event in inbox if b'"kind":"stream.chunk"' not in event[:300]]
-            self.inbox.dropped += len(inbox) - len(kept)
-            inbox.clear()
-            inbox.extend(kept)
+        put_events(self.inbox, events)
 
     def _why_not(self, target: str) -> str:
         for module in self._supervisor.generations.modules():

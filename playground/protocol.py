@@ -1,8 +1,11 @@
 """What a host and its clients say to each other: JSON frames over a WebSocket, version 1.
 
+The frames of debugging are written down in `playground.debug_frames`; this module has all of them.
+
 A client opens `ws://127.0.0.1:PORT/` with the header `Authorization: Bearer TOKEN`; a wrong token or a foreign
-`Origin` is refused before the upgrade. Both sides then send `hello`. A client's request carries an `id`; exactly one
-frame with the same number in `reply_to` answers it (`accepted`, `flows`, `run`'s `result`, or `error`).
+`Origin` is refused before the upgrade. There are two tokens: one for full control, and one for those who only look on;
+whatever else they ask for is answered by the error `forbidden`. Both sides then send `hello`. A client's request has an
+`id`; exactly one frame with the same number in `reply_to` answers it (`accepted`, `flows`, `run`'s `result`, `error`).
 
 `events` and `stream` frames carry events in the JSON shape of `penguiflow.recording.events.TraceEvent`, in order.
 Stream chunks (`stream.chunk` and the messages that carry them) travel in `stream` frames, which a host may drop for a
@@ -17,14 +20,109 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
-from penguiflow.checkpoints import CheckpointKind
-from playground.breakpoints import Breakpoint
+from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.again import ReplayOrder, ReplayReport, RestoreOrder, RestoreReport
+from playground.debug_frames import (
+    Answer,
+    BaseFrame,
+    Breakpoints,
+    Context,
+    ContextEdit,
+    ContextGet,
+    ContextPart,
+    Decide,
+    Halt,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    MemoryShown,
+    Question,
+    Questions,
+    Resumed,
+    Steer,
+    Stopped,
+    Why,
+)
+
+__all__ = [
+    "Accepted",
+    "Answer",
+    "BaseFrame",
+    "Breakpoints",
+    "Bye",
+    "Cancel",
+    "CodeError",
+    "CodeFrame",
+    "Context",
+    "ContextEdit",
+    "ContextGet",
+    "ContextPart",
+    "Decide",
+    "Error",
+    "ErrorCode",
+    "Events",
+    "FlowInfo",
+    "Flows",
+    "Frame",
+    "FrameError",
+    "HOST_TRACE",
+    "Halt",
+    "Hello",
+    "HostStatus",
+    "LoadEvents",
+    "LogLine",
+    "Logs",
+    "MAX_FRAME_BYTES",
+    "MAX_PAGE_BYTES",
+    "MAX_PAGE_EVENTS",
+    "Memory",
+    "MemoryEdit",
+    "MemoryGet",
+    "MemoryShown",
+    "ModuleInfo",
+    "NodeInfo",
+    "PROTOCOL_VERSION",
+    "Page",
+    "Question",
+    "Questions",
+    "Reload",
+    "Result",
+    "Resumed",
+    "Run",
+    "Stats",
+    "Steer",
+    "Stopped",
+    "Stream",
+    "Subscribe",
+    "Told",
+    "Traces",
+    "Why",
+    "decode",
+    "encode",
+]
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """A larger frame from a client is refused and its connection closed."""
+MAX_PAGE_EVENTS = 2000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""Of events in one page; one that is larger comes alone."""
 HOST_TRACE = "host"
 """Trace id of events that belong to no run."""
+
+ErrorCode = Literal[
+    "malformed",
+    "unknown_frame",
+    "forbidden",
+    "not_found",
+    "invalid_input",
+    "load_error",
+    "busy",
+    "conflict",
+    "store",
+    "internal",
+]
+"""`conflict`: what was to be changed is another by now."""
 
 
 class CodeFrame(BaseModel):
@@ -76,6 +174,8 @@ class FlowInfo(BaseModel):
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Default headers, meta and deadline, from the module's `__flow__`."""
     nodes: list[NodeInfo] = Field(default_factory=list)
+    tools: list[str] = Field(default_factory=list)
+    """A planner's."""
     edges: list[tuple[str, str]] = Field(default_factory=list)
     """Includes the edges from `OpenSea` and to `Rookery`."""
     version: str = ""
@@ -98,15 +198,6 @@ class ModuleInfo(BaseModel):
     load_ms: float | None = None
 
 
-class BaseFrame(BaseModel):
-    """What every frame has."""
-
-    id: int | None = None
-    """Set on a request that wants an answer."""
-    reply_to: int | None = None
-    """Set on the answer."""
-
-
 class Hello(BaseFrame):
     """First frame of both sides."""
 
@@ -120,6 +211,8 @@ class Hello(BaseFrame):
     project: str | None = None
     version: str | None = None
     """penguiflow's version."""
+    control: bool | None = None
+    """From a host: False for a client whose token only lets it look on."""
 
 
 class Flows(BaseFrame):
@@ -127,62 +220,6 @@ class Flows(BaseFrame):
 
     type: Literal["flows"] = "flows"
     modules: list[ModuleInfo] = Field(default_factory=list)
-
-
-class ReplayOrder(BaseModel):
-    """Which trace of the project's store is to be run again, answered from its recording."""
-
-    trace_id: str
-    live_after: str | None = None
-    """A span, by its id or path: what is called after its end is called in earnest."""
-    file: str | None = None
-    """Read the recording from this cassette, and not from the store."""
-
-
-class ReplayReport(BaseModel):
-    """How a replay went, beside its result."""
-
-    origin: str
-    """The trace that was replayed."""
-    answered: int = 0
-    """Calls that were answered from the recording."""
-    made: int = 0
-    """Calls that were made."""
-    diverged: dict[str, Any] | None = None
-    """The first call that is not as recorded: `path, seq, why, recorded, got, diff`."""
-    difference: str = ""
-    """What came out against what was recorded, as a diff; empty when that is the same."""
-    blocked: list[dict[str, Any]] = Field(default_factory=list)
-    """Connections that were tried and not let through: `to, file, line`."""
-    started: list[dict[str, Any]] = Field(default_factory=list)
-    """Processes that were started, which nobody watched: `command, file, line`."""
-    refused: str | None = None
-    """Why the trace cannot be replayed; then nothing has run."""
-
-
-class RestoreOrder(BaseModel):
-    """Which trace of the project's store is to go on, from where, and as what."""
-
-    trace_id: str
-    at: int | None = None
-    """After which event a fork begins; None resumes the trace itself, after its last one."""
-    edits: dict[str, Any] = Field(default_factory=dict)
-    """New values by JSON Pointer into the message that stopped there; another message's id may stand in front."""
-
-
-class RestoreReport(BaseModel):
-    """What came of it, beside its result."""
-
-    origin: str
-    """The trace that was forked or resumed."""
-    seq: int | None = None
-    """After which event it went on."""
-    repeated: int = 0
-    """Invocations that had begun and were run again."""
-    refused: list[str] = Field(default_factory=list)
-    """Why the trace cannot go on; then nothing has run."""
-    missing: list[str] = Field(default_factory=list)
-    """Places of secrets that the log does not have: they have to be given as edits."""
 
 
 class Run(BaseFrame):
@@ -280,77 +317,48 @@ class Logs(BaseFrame):
     dropped: int = 0
 
 
-class Breakpoints(BaseFrame):
-    """Client: ask for the breakpoints, and change them. From then on it is one that decides upon stopped runs.
+class HostStatus(BaseFrame):
+    """How the host is, from one that has a supervisor: after `hello`, and whenever that changes."""
 
-    Host: all of them, as the answer and whenever that changes. After the answer comes a `stopped` for each such run.
-    """
-
-    type: Literal["breakpoints"] = "breakpoints"
-    put: list[Breakpoint] = Field(default_factory=list)
-    """To be added, or to take the place of those with their ids."""
-    remove: list[str] = Field(default_factory=list)
-    """Ids."""
-    breakpoints: list[Breakpoint] = Field(default_factory=list)
-    problem: str | None = None
-    """Why the project's file could not be read, or written."""
-    unfit: dict[str, str] = Field(default_factory=dict)
-    """Why a condition did not fit the last payload that it was tried on, by id."""
+    type: Literal["host"] = "host"
+    state: str
+    """As in `playground.sources.HostState`."""
+    text: str = ""
+    generation: int = 0
 
 
-class Stopped(BaseFrame):
-    """A run has stopped at a checkpoint; others of its branches may go on. Sent to every client."""
+class Told(BaseFrame):
+    """Something that people should be told once."""
 
-    type: Literal["stopped"] = "stopped"
-    stop: str
-    """What `decide` names."""
+    type: Literal["told"] = "told"
+    text: str
+    severity: Literal["information", "warning", "error"] = "information"
+
+
+class Traces(BaseFrame):
+    """Client: which runs of this and earlier days. Host: they, newest first."""
+
+    type: Literal["traces"] = "traces"
+    query: TraceQuery | None = None
+    traces: list[TraceSummary] = Field(default_factory=list)
+
+
+class LoadEvents(BaseFrame):
+    """Client: committed events of a trace with `seq > after`. Answered by a `page`, or `error` (`store`)."""
+
+    type: Literal["load"] = "load"
     trace_id: str
-    span_id: str
-    path: list[str]
-    """As `penguiflow.checkpoints.Checkpoint` has it."""
-    kind: CheckpointKind
-    name: str
-    payload: Any = None
-    """As JSON, without secrets; None, and `bytes`, where it is too large to be shown."""
-    bytes: int | None = None
-    breakpoint: str | None = None
-    """Id; None for a step."""
-    since: float
-    """Unix seconds."""
+    after: int = -1
+    limit: int = Field(default=MAX_PAGE_EVENTS, ge=1)
 
 
-class Resumed(BaseFrame):
-    """A stopped run goes on, or is gone. Sent to every client."""
+class Page(BaseFrame):
+    """Events that were asked for. There may be fewer than that: with `more`, the others come with the next page."""
 
-    type: Literal["resumed"] = "resumed"
-    stop: str
+    type: Literal["page"] = "page"
     trace_id: str
-    action: Literal["proceed", "edit", "skip", "inject", "retry", "abort", "gone"]
-    by: str | None = None
-    """Name of the client; None when nobody decided."""
-
-
-class Decide(BaseFrame):
-    """What becomes of a stopped run. Answered by `accepted`, or by `error` (`not_found`, `invalid_input`)."""
-
-    type: Literal["decide"] = "decide"
-    stop: str
-    action: Literal["proceed", "edit", "skip", "inject", "retry", "abort"] = "proceed"
-    value: Any = None
-    """The new payload, the result, the message, or why it is aborted. Secrets may stay hidden as they were shown."""
-    edits: dict[str, Any] = Field(default_factory=dict)
-    """For `edit`, in place of `value`: new values by JSON Pointer into the payload."""
-    then: Literal["continue", "into", "over", "out"] = "continue"
-    """Where it stops next, besides at breakpoints: see `playground.host.stepping`."""
-    to: Breakpoint | None = None
-    """Run to here: a breakpoint for this run alone, which stops it once."""
-
-
-class Halt(BaseFrame):
-    """Stop a run at the next checkpoint that it comes to. Answered by `accepted` or `error` (`not_found`)."""
-
-    type: Literal["halt"] = "halt"
-    trace_id: str
+    events: list[dict[str, Any]] = Field(default_factory=list)
+    more: bool = False
 
 
 class Reload(BaseFrame):
@@ -374,7 +382,7 @@ class Error(BaseFrame):
     """A request was refused, or a frame was not understood. The connection stays."""
 
     type: Literal["error"] = "error"
-    code: Literal["malformed", "unknown_frame", "not_found", "invalid_input", "load_error", "busy", "internal"]
+    code: ErrorCode
     message: str
     details: list[dict[str, Any]] = Field(default_factory=list)
     """For `invalid_input`: `{path, message}` for each field."""
@@ -403,6 +411,20 @@ Frame = Annotated[
     | Resumed
     | Decide
     | Halt
+    | ContextGet
+    | ContextEdit
+    | Context
+    | MemoryGet
+    | MemoryEdit
+    | Memory
+    | Steer
+    | Questions
+    | Answer
+    | HostStatus
+    | Told
+    | Traces
+    | LoadEvents
+    | Page
     | Reload
     | Stats
     | Error

@@ -21,11 +21,14 @@ from pathlib import Path
 
 from penguiflow.state import errors as store_errors
 from penguiflow.state.errors import StoreError, StoreTooNew
+from playground.debug_frames import DebugRequest
 from playground.host.control import FromWorker, Load, Loaded, Serve, Serving, StoreProblem
 from playground.loader.limits import LOAD_TIMEOUT_S
 from playground.project import Project, split_attribute
 from playground.protocol import (
     Accepted,
+    BaseFrame,
+    Breakpoints,
     Cancel,
     CodeError,
     Error,
@@ -33,8 +36,11 @@ from playground.protocol import (
     FlowInfo,
     Logs,
     ModuleInfo,
+    Questions,
     Result,
+    Resumed,
     Run,
+    Stopped,
     Stream,
     decode,
 )
@@ -50,6 +56,8 @@ MAX_PRINTED_BYTES = 4 * 1024 * 1024
 """Of printed lines that wait for a reader; then the flow waits too."""
 DYING_S = 10.0
 """How long a worker whose connection is lost may take to die."""
+Said = Events | Stream | Logs | Result | Stopped | Resumed | Breakpoints | Questions
+"""What `HostSession.frames` gives."""
 MAX_LOADS = 20
 """Workers that may die of an import before loading is given up."""
 
@@ -108,16 +116,19 @@ class HostSession:
         *,
         record: bool = True,
         offline: bool = False,
+        breakpoints: Path | None = None,
         load_timeout_s: float = LOAD_TIMEOUT_S,
     ) -> None:
         """`targets` default to the project's own; `record=False` runs without the store.
 
-        `offline`, for a replay: the project's code cannot connect to anything, from the first import on.
+        `offline`, for a replay: the project's code cannot connect to anything, from the first import on. `breakpoints`
+        is the folder whose breakpoints hold, the project's own by default; none holds before `debug` was called.
         """
         self.project = project
         self._targets = list(targets)
         self._record = record
         self._offline = offline
+        self._breakpoints = breakpoints
         self._cwd = Path.cwd()
         self._modules: list[ModuleInfo] = []
         self._frames: asyncio.Queue[bytes | Logs | None] = asyncio.Queue()
@@ -218,13 +229,24 @@ class HostSession:
         answer = await self._request(request)
         if isinstance(answer, Accepted):
             return answer
+        assert isinstance(answer, Error)
         raise RunRefused(answer.message, answer.details)
 
     async def cancel(self, trace_id: str) -> bool:
         """Cancel a run; False when it was over. Its `Result` still arrives."""
         return isinstance(await self._request(Cancel(trace_id=trace_id)), Accepted)
 
-    async def frames(self) -> AsyncIterator[Events | Stream | Logs | Result]:
+    async def debug(self, request: DebugRequest) -> BaseFrame:
+        """Ask for something about stopped runs; returns the answer. With `Breakpoints` runs begin to stop.
+
+        Raises `playground.sources.RunRefused` (its `details` name the fields) or `HostDied`.
+        """
+        answer = await self._request(request)
+        if isinstance(answer, Error):
+            raise RunRefused(answer.message, answer.details, code=answer.code)
+        return answer
+
+    async def frames(self) -> AsyncIterator[Said]:
         """What the host says from the start of the session on, in order. Raises `HostDied`; ends with the session."""
         self._read = True
         while (item := await self._frames.get()) is not None:
@@ -238,7 +260,7 @@ class HostSession:
                 self._printed_bytes -= _size(item)
                 if self._printed_bytes < MAX_PRINTED_BYTES // 2:
                     self._hold_output(False)
-            if isinstance(item, Events | Stream | Result) or (isinstance(item, Logs) and item.lines):
+            if isinstance(item, Said) and not (isinstance(item, Logs) and not item.lines):
                 yield item
         self._frames.put_nowait(None)
         if self._died is not None:
@@ -266,6 +288,7 @@ class HostSession:
                     skip=self._guard.skip,
                     record=self._record,
                     offline=self._offline,
+                    breakpoints=None if self._breakpoints is None else str(self._breakpoints),
                     timeout_s=self._guard.timeout_s,
                 )
             )
@@ -340,13 +363,13 @@ class HostSession:
             self._connection.closed.set()
             raise await self._why(error) from None
 
-    async def _request(self, frame: Run | Cancel) -> Accepted | Error:
+    async def _request(self, frame: BaseFrame) -> BaseFrame:
         if self._died is not None:
             raise self._died
         if self._connection is None:
             raise RuntimeError("the session is not open")
         try:
-            answer: Accepted | Error = await self._connection.request(frame)
+            answer: BaseFrame = await self._connection.request(frame)
         except ConnectionLost as error:
             raise await self._why(error) from None
         return answer

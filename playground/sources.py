@@ -7,12 +7,29 @@ into a widget. What it is asked for, it answers by awaiting.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from penguiflow.recording.events import TraceEvent
     from penguiflow.state.traces import TraceQuery, TraceSummary
-    from playground.protocol import LogLine, ModuleInfo, Result, Run
+    from playground.breakpoints import Breakpoint
+    from playground.protocol import (
+        Breakpoints,
+        Context,
+        ContextEdit,
+        ContextGet,
+        Decide,
+        LogLine,
+        Memory,
+        MemoryEdit,
+        MemoryGet,
+        ModuleInfo,
+        Result,
+        Resumed,
+        Run,
+        Stopped,
+    )
 
 MAX_INBOX = 200_000
 """Items kept for a dashboard that does not draw; beyond it the oldest stream chunks go first, counted."""
@@ -47,6 +64,10 @@ class Inbox:
         self.host: HostState | None = None
         self.results: deque[Result] = deque()
         self.logs: deque[LogLine] = deque()
+        self.stops: deque[Stopped | Resumed] = deque()
+        """Runs that stopped or went on, in order. A stop that is told again takes the place of what was told."""
+        self.breakpoints: Breakpoints | None = None
+        """The newest, or None when they did not change."""
         self.notices: deque[Notice] = deque()
         self.not_recorded: str | None = None
         """News of the store: why the last run is not in it; empty when it is in it again."""
@@ -54,12 +75,24 @@ class Inbox:
         """Stream chunks and log lines that did not fit, since the start."""
 
 
-class RunRefused(Exception):
-    """The host would not start the run; the text says why, `details` names the fields."""
+def put_events(inbox: Inbox, events: Iterable[bytes]) -> None:
+    """Add events; of far too many the stream chunks go, counted."""
+    inbox.events.extend(events)
+    if len(inbox.events) > MAX_INBOX:
+        kept = [event for event in inbox.events if b'"kind":"stream.chunk"' not in event[:300]]
+        inbox.dropped += len(inbox.events) - len(kept)
+        inbox.events.clear()
+        inbox.events.extend(kept)
 
-    def __init__(self, message: str, details: list[dict[str, Any]] | None = None) -> None:
+
+class RunRefused(Exception):
+    """The host would not start the run, or do with it what was asked; `details` names the fields."""
+
+    def __init__(self, message: str, details: list[dict[str, Any]] | None = None, *, code: str = "") -> None:
         super().__init__(message)
         self.details = details or []
+        self.code = code
+        """As an `error` frame has it: `not_found` for what is over, `conflict` for what changed meanwhile."""
 
 
 class Source(Protocol):
@@ -68,6 +101,8 @@ class Source(Protocol):
     inbox: Inbox
     can_run: bool
     """False for a recorded trace."""
+    can_decide: bool
+    """Whether runs stop for it: False for a recorded trace, and for one who only looks on."""
 
     async def start(self) -> None:
         """Begin to fill the inbox. Returns at once; failures arrive as `HostState`."""
@@ -83,6 +118,26 @@ class Source(Protocol):
 
     async def cancel(self, trace_id: str) -> bool:
         """Cancel a run; False when it was over."""
+        ...
+
+    async def set_breakpoints(self, put: list[Breakpoint], remove: list[str]) -> Breakpoints:
+        """Add or replace breakpoints, and remove others by id; returns all. Raises `RunRefused`."""
+        ...
+
+    async def decide(self, request: Decide) -> None:
+        """Let a stopped run go on. Raises `RunRefused`; it waits on."""
+        ...
+
+    async def halt(self, trace_id: str) -> bool:
+        """Stop a run at its next checkpoint; False when it was over."""
+        ...
+
+    async def context(self, request: ContextGet | ContextEdit) -> Context:
+        """What is around a stopped run; with an edit, after it. Raises `RunRefused`."""
+        ...
+
+    async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
+        """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         ...
 
     async def reload(self) -> None:

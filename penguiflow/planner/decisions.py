@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.llm.types import CompletionResponse, LLMMessage, LLMRequest, StructuredOutputSpec
 from penguiflow.planner.actions import FINAL_RESPONSE, PlannerAction
-from penguiflow.planner.answer_stream import AnswerStream
+from penguiflow.planner.answer_stream import answer_stream
 from penguiflow.planner.migration import ReadAction, parse_debug, read_action
 from penguiflow.planner.model_calls import ask_model
 from penguiflow.planner.native import build_native_tools, mode_of, read_native
@@ -66,7 +66,7 @@ async def _decided(run: PlannerRun, site: CallSite, seen: _Seen) -> PlannerActio
     messages = build_messages(run)
     seen.notes = len(run.notes)
     messages = await fit(run, site, messages)
-    stream = AnswerStream(run, mode) if run.settings.stream_final_response and run.events.listening else None
+    stream = answer_stream(run, site, mode)
     replies: list[ReadAction | str] = []
     repair: LLMMessage | None = None
     for attempt in range(max(1, run.settings.repair_attempts)):
@@ -87,7 +87,7 @@ async def _decided(run: PlannerRun, site: CallSite, seen: _Seen) -> PlannerActio
             if read is not None and read.how in ("mended", "closed"):
                 run.count("salvage_used")
             if stream is not None:
-                stream.end(action)
+                stream.end(action, response)
             return action
         replies.append(response.message.text if read is None else read)
         run.count("validation_failures_count")

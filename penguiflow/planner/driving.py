@@ -26,6 +26,7 @@ from penguiflow.planner.protocols import PauseRecord
 from penguiflow.planner.requests import PlannerRequest
 from penguiflow.planner.run import PlannerRun, RunStep
 from penguiflow.planner.signals import RunAborted
+from penguiflow.planner.streams import streams_of
 from penguiflow.planner.tool_context import RunToolContext
 from penguiflow.planner.trajectory import Trajectory, extract_background_results
 from penguiflow.planner.visibility import VISIBLE, visible
@@ -61,6 +62,8 @@ class LiveParts:
     """Awaited before each step."""
     on_step: Callable[[RunStep], Awaitable[None]] | None = None
     """Awaited after each step."""
+    alone: bool = False
+    """Whether the trace is this run and nothing else: then whoever waits for its results gets its streams, too."""
     ended: RunAborted | SteeringCancelled | None = None
     """Set when somebody outside ended it: a flow would only tell that its trace was cancelled."""
 
@@ -142,6 +145,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         artifact_store=planner.kept_artifacts,
         planned=None if site.trace_id is None else planned_edits.get(site.trace_id),
     )
+    run.streams = streams_of(run.site, settings.name, deliver=live.alone)
     run.artifacts = ArtifactRegistry.from_snapshot(run.trajectory.metadata.get("artifact_registry"))
     run.artifacts.ingest_llm_context(run.trajectory.llm_context)
     run.artifacts.ingest_background_results(run.trajectory.background_results)
@@ -257,6 +261,7 @@ def flow_of(planner: ReactPlanner, live: LiveParts | None = None) -> PenguiFlow:
 
     async def plan(request: PlannerRequest, ctx: Context) -> Any:
         parts = live or LiveParts()
+        parts.alone = True
         try:
             return await drive(planner, request, parts, ctx)
         except SteeringCancelled as stop:

@@ -245,6 +245,8 @@ class _Call:
             if isinstance(signal, AskSignal):
                 pause["journal"] = signal.journal
             return {"pause": pause, **ctx.made()}
+        finally:
+            ctx.close()
         response: dict[str, Any] = {"observation": observed.observation}
         if observed.for_llm is not None:
             response["llm_observation"] = observed.for_llm

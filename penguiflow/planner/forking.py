@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from penguiflow.planner.react import ReactPlanner
     from penguiflow.recording.events import TraceEvent
 
-__all__ = ["fork_at"]
+__all__ = ["fork_at", "plan_edits"]
 
 _CALLS = ("llm", "tool", "remote")
 _EDITED = ("before_llm", "after_decision", "before_tool", "after_tool", "before_join", "before_finish")
 """Kinds of checkpoints at which a fork can change something."""
+_OF_DECISIONS = ("next_node", "args", "thought")
+"""Where pointers into a decision begin; those into a message begin otherwise."""
 
 
 async def fork_at(
@@ -93,6 +95,43 @@ async def fork_at(
     if isinstance(outcome, PlannerFinish):
         outcome.metadata["trace_id"] = fork_id
     return cast("PlannerFinish | PlannerPause", outcome)
+
+
+class Planned(NamedTuple):
+    """What becomes of the edits of a fork."""
+
+    seq: int
+    """After which event it begins."""
+    edits: PlannedEdits | None
+    """What is decided at the checkpoints of a planner's step; None for a fork that changes no such thing."""
+    rest: dict[str, Any]
+    """Edits of messages."""
+
+
+async def plan_edits(store: Any, trace_id: str, seq: int, edits: Mapping[str, Any]) -> Planned:
+    """Sort the edits of a fork after event `seq`: those of a planner's step are made at its checkpoints.
+
+    They are spelled as those of `fork_at`; the step is the one that the event is in. Raises `CannotRestore`.
+    """
+    ours = {path: value for path, value in edits.items() if _of_step(path)}
+    if not ours:
+        return Planned(seq, None, dict(edits))
+    wanted = _read_edits(ours)
+    found = _Steps("", at=seq)
+    async for event in stored(store, trace_id):
+        found.take(event)
+    step = found.at_step
+    if step is None:
+        raise CannotRestore([f"event {seq} is in no step of a planner: {', '.join(ours)} cannot be changed there"])
+    begin = min(step.before(kind, pointers) for kind, pointers in wanted.items())
+    rest = {path: value for path, value in edits.items() if path not in ours}
+    return Planned(begin, PlannedEdits(step.place, wanted), rest)
+
+
+def _of_step(path: str) -> bool:
+    if path.startswith("/"):
+        return path[1:].split("/", 1)[0] in _OF_DECISIONS
+    return path.split(":", 1)[0] in _EDITED
 
 
 async def _last(flow: PenguiFlow, frontier: Any, fork_id: str, *, unwrap: bool) -> Any:
@@ -218,6 +257,10 @@ class _Steps:
     """The steps of a planner's runs in a trace; those of a trace that was resumed as they were done last."""
 
     name: str
+    """Of the planner; empty for all that there are."""
+    at: int = -1
+    at_step: _Step | None = None
+    """The step that the event `at` is in."""
     steps: list[_Step] = field(default_factory=list)
     planners: set[str] = field(default_factory=set)
     _places: dict[str, str] = field(default_factory=dict)
@@ -233,8 +276,12 @@ class _Steps:
     def take(self, event: TraceEvent) -> None:
         """Look at the next event of the log."""
         family, _, what = event.kind.partition(".")
+        if event.seq == self.at:
+            self.at_step = self._around(event.span_id) or self._around(event.parent_id or "")
         if what == "start" and family != "trace":
             self._begun(event, family)
+            if event.seq == self.at:
+                self.at_step = self._around(event.span_id) or self.at_step
         elif what == "end":
             step = self._within.pop(event.span_id, None) or self._calls.pop(event.span_id, None)
             if step is not None:
@@ -245,6 +292,9 @@ class _Steps:
             step = self._within.get(event.span_id)
             if step is not None:
                 step.note(event)
+
+    def _around(self, span: str) -> _Step | None:
+        return self._within.get(span) or self._calls.get(span)
 
     def _begun(self, event: TraceEvent, family: str) -> None:
         span, parent, data = event.span_id, event.parent_id or "", event.data
@@ -262,7 +312,7 @@ class _Steps:
         step = self._within.get(parent)
         if family == "planner":
             self.planners.add(event.name)
-            if event.name == self.name:
+            if self.name in ("", event.name):
                 self._own.add(span)
         elif family == "step" and parent in self._own:
             self._within[span] = self._open_step(place, event)

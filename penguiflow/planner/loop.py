@@ -68,7 +68,9 @@ async def steps(run: PlannerRun) -> AsyncGenerator[RunStep, None]:
 
 
 async def _conclude(run: PlannerRun) -> None:
-    """The run has its result: what is remembered of it is written before anybody gets it."""
+    """The run has its result: what is said and remembered of it is out before anybody gets it."""
+    if run.streams is not None and run.result is not None:
+        await run.streams.conclude(run.result, wanted=run.settings.stream_final_response)
     if run.memory is not None and isinstance(run.result, PlannerFinish):
         payload = run.result.payload
         answer = payload.get("raw_answer") if isinstance(payload, Mapping) else None
@@ -80,6 +82,8 @@ async def _conclude(run: PlannerRun) -> None:
 
 
 def _close(run: PlannerRun, status: str, number: int) -> None:
+    if run.streams is not None:
+        run.streams.close()
     usage, result = run.budgets.usage, run.result
     about: dict[str, Any] = {
         "steps": number,

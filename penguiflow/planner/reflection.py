@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from penguiflow.llm.errors import LLMError
 from penguiflow.llm.types import LLMMessage, LLMRequest, StructuredOutputSpec
 from penguiflow.planner.actions import FINAL_RESPONSE, PlannerAction
-from penguiflow.planner.answer_stream import AnswerStream
+from penguiflow.planner.answer_stream import answer_stream
 from penguiflow.planner.config import ClarificationResponse, ReflectionCriteria, ReflectionCritique
 from penguiflow.planner.decisions import decision_request, read_decision
 from penguiflow.planner.extraction import read_reply
@@ -127,9 +127,7 @@ async def _revised(
     run.events.step = len(run.trajectory.steps)
     messages = await fit(run, site, build_messages(run))
     messages.append(LLMMessage.of("system", build_revision_prompt("", critique)))
-    stream: AnswerStream | None = None
-    if run.settings.stream_final_response and run.events.listening:
-        stream = AnswerStream(run, mode, phase="revision", revision=revision)
+    stream = answer_stream(run, site, mode, phase="revision", revision=revision)
     response = await ask_model(
         run,
         site,
@@ -140,7 +138,7 @@ async def _revised(
     )
     action, _, _ = read_decision(run, mode, response)
     if action is not None and stream is not None:
-        stream.end(action)
+        stream.end(action, response)
     answer = None if action is None else action.get_answer()
     if action is None or not answer or not answer.strip():
         payload.warnings.append("the answer was not revised: the reply is no answer")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penguiflow.planner.protocols import MemorySession, PauseRecord, Pauses
     from penguiflow.planner.requests import PlannerRequest
     from penguiflow.planner.settings import PlannerSettings
+    from penguiflow.planner.streams import RunStreams
     from penguiflow.steering import SteeringInbox
 
 __all__ = ["Models", "PlannerRun", "RunStep", "StepKind"]
@@ -111,6 +112,8 @@ class PlannerRun:
     """What a fork changes at its checkpoints."""
     cancelled: str | None = None
     """Why it is to end, as somebody outside said."""
+    streams: RunStreams | None = None
+    """What it says while it goes on, in its trace."""
     today: str | None = None
     """The date that its prompts tell; asked for with the first of them."""
     told: list[ToldStep] = field(default_factory=list)

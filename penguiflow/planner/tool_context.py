@@ -16,6 +16,7 @@ from penguiflow.callsite import CallSite
 from penguiflow.planner.asking import Journal, ask_human
 from penguiflow.planner.outcomes import PlannerPauseReason
 from penguiflow.planner.signals import PauseSignal
+from penguiflow.planner.streams import ToolStreams
 
 if TYPE_CHECKING:
     from penguiflow.planner.budgets import Budgets
@@ -49,6 +50,7 @@ class RunToolContext:
         "_stored",
         "_told",
         "_tool_context",
+        "_trace_streams",
         "site",
         "streams",
     )
@@ -72,6 +74,7 @@ class RunToolContext:
         self._journal: Journal | None = None
         self.streams: dict[str, list[dict[str, Any]]] = {}
         """What was emitted, by stream."""
+        self._trace_streams = None if run.streams is None else ToolStreams(run.streams, site, name, call_id)
         self._stored: list[ArtifactRef] = []
         self._meta: dict[str, Any] | None = None
         self._artifacts: ScopedArtifacts | None = None
@@ -106,6 +109,13 @@ class RunToolContext:
         """The tool is tried once more."""
         if self._journal is not None:
             self._journal.try_again()
+        if self._trace_streams is not None:
+            self._trace_streams.void()
+
+    def close(self) -> None:
+        """The call is over."""
+        if self._trace_streams is not None:
+            self._trace_streams.close()
 
     @property
     def llm_context(self) -> Mapping[str, Any]:
@@ -149,6 +159,9 @@ class RunToolContext:
         """Give a piece of a stream to whoever listens."""
         about = {"channel": "thinking", **_plain(meta or {})}
         self.streams.setdefault(stream_id, []).append({"seq": seq, "text": text, "done": done, "meta": about})
+        if self._trace_streams is not None:
+            self._trace_streams.put(stream_id, text, done=done, meta=about)
+            await self._trace_streams.settle()
         self._run.events.emit(
             "stream_chunk",
             node_name=self._name,

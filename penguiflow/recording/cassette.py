@@ -233,6 +233,8 @@ class _Reader:
 
     def _chunk(self, event: TraceEvent) -> None:
         data, stream = event.data, str(event.data.get("stream_id"))
+        if "of" in data:
+            return
         if event.span_id == self.root and "node" not in data:
             own = give_back(data, lambda earlier: self.sent_in.get((stream, earlier)))
             if own is not None:

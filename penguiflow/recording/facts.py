@@ -195,7 +195,7 @@ class FactReader:
             return None if early else ended
         span = self._open.get(event.span_id, self._own)
         if early and kind in _SENT:
-            if "stream_id" in event.data:
+            if "stream_id" in event.data and "of" not in event.data:
                 span.untold = event if kind == "stream.chunk" else None
             return None
         handler = self._handlers.get(kind) or self._handler(kind)
@@ -350,6 +350,8 @@ class FactReader:
     def _chunk(self, event: TraceEvent, span: _Open) -> None:
         """Texts are compared as a whole: how they were cut into chunks is a matter of time."""
         data = event.data
+        if "of" in data:
+            return  # what a model or a tool says is compared with its call
         rest = data.get("rest") is True
         self.tally.chunks += not rest
         text, name = str(data.get("text")), str(data.get("stream_id"))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState, Pending
 from penguiflow.recording.streams import give_back
+from penguiflow.reruns import SentPart
 
 __all__ = ["EXIT", "Frontier", "frontier", "read_frontier"]
 
@@ -333,6 +334,9 @@ class Frontier:
 
     def _chunk(self, event: TraceEvent) -> None:
         sender = self._spans.get(event.span_id, self._outside)
+        if "of" in event.data:
+            self._part(sender, event.data)
+            return
         node = event.data.get("node") or (OUTSIDE if sender.held is None else sender.held.target)
         data = self._own(sender, node, event.data)
         if data is None:
@@ -353,6 +357,12 @@ class Frontier:
             sender.chunks.append((stream, number))
             sender.untold = (stream, number)
             self.subject = sender.message_id
+
+    def _part(self, sender: Invocation, data: Mapping[str, Any]) -> None:
+        """A piece of a stream of something within the invocation: no message, and no state of the node's."""
+        over, void = bool(data.get("done")), bool((data.get("meta") or {}).get("superseded"))
+        sent = SentPart(int(data.get("chunk_seq") or 0) + 1, int(data.get("chars") or 0), over, void)
+        sender.parts[str(data.get("stream_id"))] = sent
 
     def _own(self, sender: Invocation, node: str, data: dict[str, Any]) -> dict[str, Any] | None:
         """A chunk's own data; those before it get what is theirs. None where there is nothing else in it."""

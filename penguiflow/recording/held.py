@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.reruns import SentPart
 
 __all__ = ["MAX_RECENT", "Content", "Held", "Invocation", "NodeState", "Pending"]
 
@@ -56,7 +57,19 @@ class Held:
 class Invocation:
     """A message that was taken from its edge and is not done with."""
 
-    __slots__ = ("calls", "changes", "chunks", "contents", "fetched", "held", "message_id", "recent", "sent", "untold")
+    __slots__ = (
+        "calls",
+        "changes",
+        "chunks",
+        "contents",
+        "fetched",
+        "held",
+        "message_id",
+        "parts",
+        "recent",
+        "sent",
+        "untold",
+    )
 
     def __init__(self, message_id: str, held: Held | None) -> None:
         self.message_id = message_id
@@ -66,6 +79,8 @@ class Invocation:
         """Ids of what it has sent."""
         self.chunks: list[tuple[str, int]] = []
         """Stream and number of the pieces it has sent, in order."""
+        self.parts: dict[str, SentPart] = {}
+        """What its parts have sent, by stream."""
         self.untold: tuple[str, int] | None = None
         """The last of them, as long as the log does not say that it was sent by any edge."""
         self.fetched: list[Held] = []

@@ -157,7 +157,9 @@ class _Planner:
                 stream, number = chunks.pop()
                 plan.streams[invocation.held.target, stream] = number
                 untold.add((invocation.held.target, stream, number))
-            self._add(invocation.held, plan.messages, Again(invocation.sent, chunks))
+            # Who follows a fork has heard nothing yet.
+            parts = None if plan.is_fork else invocation.parts
+            self._add(invocation.held, plan.messages, Again(invocation.sent, chunks, parts))
             for fetched in invocation.fetched:
                 self._add(fetched, plan.messages)
         for held in frontier.waiting.values():

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from penguiflow.errors import FlowError
 from penguiflow.ids import new_id
+from penguiflow.pieces import PartChunk
 from penguiflow.recording.cassette import Cassette, RecordedInput
 from penguiflow.recording.divergence import ReplayDiverged, difference
 from penguiflow.recording.events import EventRecord
@@ -263,6 +264,8 @@ async def _perform(
         while True:
             item = await sink.get()
             value = _payload(item)
+            if isinstance(value, PartChunk):
+                continue  # how far a model got before it was asked again is not part of what came out
             if isinstance(value, StreamChunk):
                 streams[value.stream_id] = streams.get(value.stream_id, "") + value.text
             else:

@@ -152,6 +152,10 @@ class Chunk(_Data):
     held: HeldText | None = None
     node: str | None = None
     """Who sent it, where that is not told by the span: of a `rest`, and at the beginning of a fork."""
+    of: str | None = None
+    """The span of the call within the node that it comes from (a model's, a tool's): such a chunk is no message."""
+    chars: int | None = None
+    """With `of`: characters of the stream up to the end of this chunk."""
     lacks: tuple[str, int, int] | None = None
     """At the beginning of a fork: a text, and from where how many of its characters the chunk lacks at its end."""
     skips: int = 0
@@ -359,6 +363,8 @@ class Edit(_Data):
     by: str
     checkpoint: str | None = None
     """Of a planner's: which one."""
+    of: str | None = None
+    """What is around a stopped run: `headers`, `meta`, `llm_context` or `tool_context`."""
 
 
 class LogRecord(_Data):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
@@ -72,10 +72,12 @@ class Span:
         """What its end says of the failure."""
         self.input_id: str | None = message_id if isinstance(message_id, str) else None
         """Message id of what it works on."""
-        self.output_ids: list[str] = []
+        # Most spans have none of these: hundreds of thousands of empty lists would be as large as the spans.
+        self.output_ids: Sequence[str] = ()
         """Message ids of what it sent, chunks of streams left out."""
-        self.children: list[Span] = []
-        self.crowds: list[Crowd] = []
+        self.children: Sequence[Span] = ()
+        """In order of their start; `adopt` adds one."""
+        self.crowds: Sequence[Crowd] = ()
         """Children that were counted and not kept."""
 
     @property
@@ -83,9 +85,25 @@ class Span:
         """None while it is running."""
         return None if self.end_ns is None else max(0, self.end_ns - self.start_ns)
 
+    def adopt(self, child: Span) -> None:
+        """Add a child."""
+        if isinstance(self.children, list):
+            self.children.append(child)
+        else:
+            self.children = [child]
+
+    def sent(self, message_id: str) -> None:
+        """Add a message that it sent."""
+        if isinstance(self.output_ids, list):
+            self.output_ids.append(message_id)
+        else:
+            self.output_ids = [message_id]
+
     def finish(self, event: TraceEvent) -> None:
         """Take in its end."""
         self.status = str(event.data.get("status", "ok"))
+        if event.data.get("paused") is not None and self.status in ("ok", "interrupted"):
+            self.status = "paused"  # it waits for somebody
         self.end_ns = event.offset_ns
         self.end_seq = event.seq
         error = event.data.get("error")
@@ -116,14 +134,17 @@ class SpanTree:
         if kind == "message.enqueued":
             message_id = event.data.get("message_id")
             if isinstance(message_id, str) and "stream_id" not in event.data:
-                span.output_ids.append(message_id)
+                span.sent(message_id)
                 return span
         return None
 
     def _start(self, event: TraceEvent) -> Span:
         span = Span(event)
         parent = None if event.parent_id is None else self.spans.get(event.parent_id)
-        (self.roots if parent is None else parent.children).append(span)
+        if parent is None:
+            self.roots.append(span)
+        else:
+            parent.adopt(span)
         self.spans[span.span_id] = span
         return span
 

@@ -167,7 +167,7 @@ def _span(root: _Entry, trace_id: str) -> Span:
             span.crowds = [crowd for *_, crowd in entry[_CROWDS].values() if crowd is not None]
         for child in sorted(entry[_CHILDREN] or (), key=_seq_of):
             below = _alone(child, trace_id)
-            span.children.append(below)
+            span.adopt(below)
             stack.append((child, below))
     return made
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
     from penguiflow.state.artifacts import SQLiteArtifactStore
     from penguiflow.state.importing import Imported
+    from penguiflow.state.statistics import FlowStatistics, Progress, StatisticsQuery
 
 __all__ = ["SQLiteStateStore"]
 
@@ -252,6 +253,18 @@ class SQLiteStateStore(KeepsState):
         """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""
         nothing: list[Span] = []
         return await self._reader.ask(lambda connection: reader.load_spans(connection, trace_id, fold), nothing)
+
+    async def statistics(
+        self, query: StatisticsQuery | None = None, *, progress: Progress | None = None
+    ) -> list[FlowStatistics]:
+        """Numbers over runs, by flow, the one that ran last first: see `penguiflow.state.statistics`.
+
+        The first question takes as long as reading the traces takes; `progress` is called with how many were read, and
+        how many there are to be read.
+        """
+        from penguiflow.state import statistics
+
+        return await statistics.statistics(self._reader, self.path, query or statistics.StatisticsQuery(), progress)
 
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
         """What `save_event` kept and what was recorded, ascending in time; empty for an unknown trace."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from playground.cli.break_app import break_app
 from playground.cli.console import Console
 from playground.cli.help import PlainCommand
 
@@ -25,9 +26,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(break_app, name="break", short_help="List, add and remove breakpoints.")
 command = partial(app.command, cls=PlainCommand)
 
 _JSON = "JSON|@FILE|-"
+_BREAK = typer.Option("--break", metavar="SPEC", help="Stop there and ask: tool:NAME, node:NAME, error. Repeatable.")
+_IF = typer.Option("--if", metavar="EXPR", help="With --break: only when this is true of the payload.")
+_STOP_FIRST = typer.Option("--stop-first", help="Stop before the first thing that happens.")
+_SAVED = typer.Option("--breakpoints", help="Stop at the project's breakpoints too: see `pf break`.")
 
 
 @app.callback(invoke_without_command=True)
@@ -59,8 +65,13 @@ def run(
     trace_id: Annotated[str | None, typer.Option(metavar="ID", help="The id of the trace; made up by default.")] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Run without recording a trace.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+    stops: Annotated[list[str] | None, _BREAK] = None,
+    condition: Annotated[str | None, _IF] = None,
+    stop_first: Annotated[bool, _STOP_FIRST] = False,
+    breakpoints: Annotated[bool, _SAVED] = False,
 ) -> Command:
     """Run a flow once: what it streams goes to stderr, its result to stdout."""
+    from playground.cli.debug import DebugOptions
     from playground.cli.run import RunOptions, run_flow
 
     options = RunOptions(
@@ -74,6 +85,7 @@ def run(
         trace_id=trace_id,
         record=not no_store,
         quiet=quiet,
+        debug=DebugOptions(stops or (), condition, stop_first, breakpoints),
     )
     return lambda: run_flow(options)
 
@@ -209,11 +221,16 @@ def fork(
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+    stops: Annotated[list[str] | None, _BREAK] = None,
+    stop_first: Annotated[bool, _STOP_FIRST] = False,
+    breakpoints: Annotated[bool, _SAVED] = False,
 ) -> Command:
     """Begin a new trace where another one stood after an event, with the code as it is now. The other one stays."""
+    from playground.cli.debug import DebugOptions
     from playground.cli.restore import RestoreOptions, fork_trace
 
-    options = RestoreOptions(trace=trace, at=at, edits=edits or (), target=target, json=json, quiet=quiet)
+    debug = DebugOptions(stops or (), None, stop_first, breakpoints)
+    options = RestoreOptions(trace, at, edits or (), target=target, json=json, quiet=quiet, debug=debug)
     return lambda: fork_trace(options)
 
 
@@ -227,11 +244,16 @@ def resume(
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors, nothing else.")] = False,
+    stops: Annotated[list[str] | None, _BREAK] = None,
+    stop_first: Annotated[bool, _STOP_FIRST] = False,
+    breakpoints: Annotated[bool, _SAVED] = False,
 ) -> Command:
     """Go on with a trace whose process died, with the code as it is now: what had been under way is run again."""
+    from playground.cli.debug import DebugOptions
     from playground.cli.restore import RestoreOptions, resume_trace
 
-    options = RestoreOptions(trace=trace, edits=edits or (), target=target, json=json, quiet=quiet)
+    debug = DebugOptions(stops or (), None, stop_first, breakpoints)
+    options = RestoreOptions(trace, edits=edits or (), target=target, json=json, quiet=quiet, debug=debug)
     return lambda: resume_trace(options)
 
 
@@ -283,6 +305,16 @@ def tui(
     ] = "",
     run: Annotated[str | None, typer.Option(metavar="TARGET", help="A flow to run before the screenshot.")] = None,
     sample: Annotated[int, typer.Option(metavar="N", help="Which of its samples to run it with, from 0.")] = 0,
+    attach: Annotated[
+        str | None, typer.Option(metavar="URL", help="Join a host that is there already: `pf serve` prints its URL.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --attach: the file with its token.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="With --attach: look on, and change nothing.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="With --attach: send the token to another machine without TLS.")
+    ] = False,
 ) -> Command:
     """Open the dashboard: run, watch, change and run again."""
     from playground.cli.tui import TuiOptions, open_dashboard
@@ -296,8 +328,37 @@ def tui(
         keys=keys,
         run=run,
         sample=sample,
+        attach=attach,
+        token_file=token_file,
+        read_only=read_only,
+        insecure=insecure,
     )
     return lambda: open_dashboard(options)
+
+
+@command(short_help="Serve flows to dashboards elsewhere.")
+def serve(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[TARGETS]...", help="Files, folders or modules; flows/ by default.")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Runs stop at breakpoints while somebody with full control is there.")
+    ] = False,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(metavar="N", help="Port; a free one by default.")] = None,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let --host be an address that others can reach.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say where it is as one object, on one line.")] = False,
+) -> Command:
+    """Serve flows without a screen, loaded anew on every save: `pf tui --attach URL` joins, from here or elsewhere."""
+    from playground.cli.serve import ServeOptions
+    from playground.cli.serve import serve as serve_flows
+
+    options = ServeOptions(
+        targets=targets or [], debug=debug, host=host, port=port, allow_remote=allow_remote, json=json
+    )
+    return lambda: serve_flows(options)
 
 
 @command(short_help="Print the JSON Schema of an output or of the events.")
@@ -347,7 +408,8 @@ def invoke(arguments: list[str]) -> int:
 
 
 def _names() -> set[str]:
-    return {str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
+    groups = {str(group.name) for group in app.registered_groups}
+    return groups | {str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
 
 
 def _message(error: BaseException) -> str:

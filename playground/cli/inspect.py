@@ -139,5 +139,5 @@ def _span_output(span: Span) -> SpanOutput:
         start_seq=span.start_seq,
         end_seq=span.end_seq,
         input_id=span.input_id,
-        output_ids=span.output_ids,
+        output_ids=list(span.output_ids),
     )

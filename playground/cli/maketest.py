@@ -17,6 +17,7 @@ from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.paths import SpanPaths
 from penguiflow.recording.replay import comparable
 from penguiflow.recording.tape import blur, rename
+from playground.again import ReplayOrder, ReplayReport
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import MadeTestOutput
@@ -25,7 +26,7 @@ from playground.cli.stores import reading
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines
 from playground.project import Project, find_project
-from playground.protocol import Events, ReplayOrder, ReplayReport, Result, Run
+from playground.protocol import Events, Result, Run
 from playground.session import HostSession
 
 __all__ = ["MakeOptions", "make_test"]

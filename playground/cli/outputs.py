@@ -18,6 +18,7 @@ __all__ = [
     "InspectOutput",
     "RestoreOutput",
     "RunOutput",
+    "ServeOutput",
     "SpanOutput",
     "TracesOutput",
     "ReplayOutput",
@@ -177,3 +178,17 @@ class DiffOutput(TraceDiff):
     schema_: Literal[1] = Field(1, alias="schema")
     a: TraceSummary
     b: TraceSummary
+
+
+class ServeOutput(BaseModel):
+    """Where a host is reached, and what opens it."""
+
+    url: str
+    pid: int
+    project: str
+    debug: bool
+    """Whether runs can be stopped and changed."""
+    control_token: str
+    """File with the token for full control."""
+    view_token: str
+    """File with the token for looking on."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from playground.cli.console import Console
 from playground.dashboard.text import clip, duration, many_lines, one_line
-from playground.protocol import HOST_TRACE, Events, Logs, Result, Stream
+from playground.protocol import HOST_TRACE, BaseFrame, Events, Logs, Stream
 from playground.render.failure import describe_error, short_path
 
 __all__ = ["Progress"]
@@ -39,6 +39,8 @@ class Progress:
         self._line_shown = False
         self._ticks = 0
         self._stalled_at: str | None = None
+        self._held: list[BaseFrame] | None = None
+        """What is to be shown later."""
         self.streamed = False
         """True once text of the flow was shown."""
         self.failures: dict[str, Mapping[str, Any]] = {}
@@ -59,9 +61,23 @@ class Progress:
         """Seconds since the run began, before that since the command did."""
         return time.monotonic() - self._begun
 
-    def show(self, frame: Events | Stream | Logs | Result) -> None:
-        """Take one frame of the host."""
-        if isinstance(frame, Logs):
+    def hold(self) -> None:
+        """Show nothing for now: somebody is asked."""
+        self.finish()
+        self._held = []
+
+    def release(self) -> None:
+        """Show what has come meanwhile, and go on."""
+        held, self._held = self._held or [], None
+        self._last_text = time.monotonic()
+        for frame in held:
+            self.show(frame)
+
+    def show(self, frame: BaseFrame) -> None:
+        """Take one frame of the host; those that say nothing of a run's progress are passed over."""
+        if self._held is not None:
+            self._held.append(frame)
+        elif isinstance(frame, Logs):
             for line in frame.lines:
                 if line.source != "log" or not line.text.startswith(_TOLD_BETTER):
                     self._tell(many_lines(line.text.rstrip("\n")))
@@ -104,12 +120,20 @@ class Progress:
 
     def _show_chunk(self, data: Mapping[str, Any]) -> None:
         text = str(data.get("text") or "")
-        if self._quiet or not text:
-            return
         stream = str(data.get("stream_id") or "")
-        if self._stream is not None and stream != self._stream:
+        meta = data.get("meta")
+        about: Mapping[str, Any] = meta if isinstance(meta, Mapping) and data.get("of") is not None else {}
+        if text and not self._quiet:
+            self._show_text(stream, text, about)
+        if stream == self._stream and about.get("superseded"):
+            self._tell("── taken back ──", role="dim")
+
+    def _show_text(self, stream: str, text: str, about: Mapping[str, Any]) -> None:
+        channel = about.get("channel")
+        if stream != self._stream and (self._stream is not None or channel in ("thinking", "tool")):
+            title = {"answer": "answer", "thinking": "thinking", "tool": f"{about.get('tool')}: {about.get('stream')}"}
             self._end_line()
-            self._console.tell(self._console.err_paint("dim", f"── {one_line(stream)} ──"))
+            self._console.tell(self._console.err_paint("dim", f"── {one_line(title.get(str(channel), stream))} ──"))
         self._stream = stream
         self.streamed = True
         self._clear()
@@ -129,9 +153,17 @@ class Progress:
 
     def tick(self) -> None:
         """Draw or move the progress line; called a few times a second."""
+        if self._held is not None:
+            return
         now = time.monotonic()
         quiet_for = now - max(self._last_text, self._begun)
-        if self._quiet or self._mid_line or not self._console.err_terminal or quiet_for < SILENT_S:
+        if (
+            self._quiet
+            or self._held is not None
+            or self._mid_line
+            or not self._console.err_terminal
+            or quiet_for < SILENT_S
+        ):
             return
         names = ", ".join(dict.fromkeys(one_line(name) for name in self._running.values()))
         names = names or ("loading" if self._trace_id is None else "waiting")

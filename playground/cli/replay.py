@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from penguiflow.recording.cassette import KINDS, Cassette
 from penguiflow.recording.replay import SpanNotFound, after_span
+from playground.again import ReplayOrder, ReplayReport
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import ReplayOutput, RunOutput
@@ -17,7 +18,7 @@ from playground.cli.stores import reading, refuse_file
 from playground.cli.targets import check_target
 from playground.dashboard.text import many_lines, one_line
 from playground.project import find_project, split_attribute
-from playground.protocol import ReplayOrder, ReplayReport, Run
+from playground.protocol import Run
 
 __all__ = ["ReplayOptions", "count_calls", "deviation", "read_cassette", "recorded_target", "replay_trace", "unwatched"]
 

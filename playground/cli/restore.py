@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 from penguiflow.ids import new_id
 from penguiflow.state.traces import TraceSummary
+from playground.again import RestoreOrder, RestoreReport
 from playground.cli.console import Console
+from playground.cli.debug import DebugOptions, debugging
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.outputs import RestoreOutput, RunOutput
 from playground.cli.run import Runner, RunOptions
 from playground.cli.stores import open_trace, refuse_file
 from playground.cli.targets import check_target
 from playground.dashboard.text import one_line
-from playground.protocol import RestoreOrder, RestoreReport, Run
+from playground.protocol import Run
 
 __all__ = ["RestoreOptions", "fork_trace", "read_edits", "resume_trace"]
 
@@ -33,6 +35,7 @@ class RestoreOptions(NamedTuple):
     target: str | None = None
     json: bool = False
     quiet: bool = False
+    debug: DebugOptions = DebugOptions()
 
 
 def fork_trace(options: RestoreOptions) -> int:
@@ -96,7 +99,9 @@ def _go_on(trace: TraceSummary, options: RestoreOptions, order: RestoreOrder, tr
         told = f"trace {one_line(trace.trace_id)} does not say what it ran"
         raise Failure(told, hint="name it with --target")
     check_target(target)
-    runner = _Restorer(RunOptions(target=target, json=options.json, quiet=options.quiet), Console())
+    console = Console()
+    stops = debugging(options.debug, console, json=options.json, reads_stdin=False)
+    runner = _Restorer(RunOptions(target=target, json=options.json, quiet=options.quiet), console, stops)
     return asyncio.run(runner.run(Run(target=target, trace_id=trace_id, restore=order), None))
 
 

@@ -6,12 +6,13 @@ import asyncio
 import re
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from penguiflow.types import Headers
 from playground.cli.console import Console, json_text
+from playground.cli.debug import Debugging, DebugOptions, debugging
 from playground.cli.failures import ExitCode, Failure, explain
 from playground.cli.inputs import read_json, read_json_object
 from playground.cli.outputs import RunOutput
@@ -54,6 +55,7 @@ class RunOptions(NamedTuple):
     trace_id: str | None = None
     record: bool = True
     quiet: bool = False
+    debug: DebugOptions = DebugOptions()
 
 
 def run_flow(options: RunOptions) -> int:
@@ -63,8 +65,11 @@ def run_flow(options: RunOptions) -> int:
     if options.trace_id is not None and not (options.trace_id.isprintable() and options.trace_id.strip()):
         raise Failure("--trace-id must be printable text")
     check_target(options.target)
-    if [options.input, options.headers, options.meta].count("-") > 1:
+    from_stdin = [options.input, options.headers, options.meta].count("-")
+    if from_stdin > 1:
         raise Failure("stdin can be read once: only one of --input, --headers and --meta may be `-`")
+    console = Console()
+    stops = debugging(options.debug, console, json=options.json, reads_stdin=from_stdin > 0)
     value = _MISSING if options.input is None else read_json(options.input, "--input")
     headers = read_json_object(options.headers, "--headers")
     unknown = [name for name in headers if name not in Headers.model_fields]
@@ -80,21 +85,25 @@ def run_flow(options: RunOptions) -> int:
         session=options.session,
         deadline_s=options.timeout,
     )
-    return asyncio.run(Runner(options, Console()).run(request, value))
+    return asyncio.run(Runner(options, console, stops).run(request, value))
 
 
 class Runner:
     """One run, from loading its target to the last line about it."""
 
-    def __init__(self, options: RunOptions, console: Console) -> None:
+    def __init__(self, options: RunOptions, console: Console, stops: Debugging | None = None) -> None:
         self.options = options
         self.console = console
+        self.stops = stops
+        """Who decides where the run stops."""
         self.progress = Progress(console, quiet=options.quiet)
         self.interrupted = asyncio.Event()
         self.result: Result | None = None
         """What the host said at the end."""
         self.asked = False
         """True once the host was asked to run."""
+        self.overdue = False
+        """True once the run was cancelled because `--timeout` was over."""
         self.started = asyncio.Event()
         """Set once there is a trace that has to be cancelled rather than dropped."""
 
@@ -115,6 +124,7 @@ class Runner:
                 await asyncio.wait({work})
                 return ExitCode.INTERRUPTED if work.cancelled() else work.result()
             finally:
+                self._forget_stops()
                 for task in (stop, started, ticking):
                     task.cancel()
                 self.progress.finish()
@@ -138,11 +148,20 @@ class Runner:
 
     async def _work(self, request: Run, value: Any) -> int:
         project = find_project([self.options.target])
+        if self.stops is not None:
+            self.stops.prepare(project)
         async with HostSession(
-            project, [self.options.target], record=self.options.record, offline=_is_offline(request)
+            project,
+            [self.options.target],
+            record=self.options.record,
+            offline=_is_offline(request),
+            breakpoints=None if self.stops is None else self.stops.folder,
         ) as host:
             flow = host.find_flow(self.options.target)
             request.target = flow.target
+            if self.stops is not None:
+                await self.stops.attend(host)
+                request.stop_first = self.stops.stop_first
             if request.replay is None and request.restore is None:
                 request.input = _default_input(flow, self.options.target) if value is _MISSING else value
             self.asked = True
@@ -171,6 +190,8 @@ class Runner:
                 version=result.version or accepted.version,
                 not_recorded=result.not_recorded,
             )
+            if self.overdue and output.status == "cancelled":
+                output.status, output.error = "timeout", None
             if output.status == "timeout" and output.error is None and self.options.timeout is not None:
                 # The answer that stands for a deadline is the flow's only when the deadline is.
                 output.output, output.error = None, self._late("")
@@ -204,26 +225,39 @@ class Runner:
         reader = asyncio.create_task(self._read(host, trace_id))
         stop = asyncio.create_task(self.interrupted.wait())
         tasks: list[asyncio.Task[Any]] = [reader, stop]
+        deciding = None if self.stops is None else asyncio.create_task(self.stops.work(host, self.progress))
         timeout = self.options.timeout
         try:
             limit = None if timeout is None else timeout + DEADLINE_GRACE_S
             await asyncio.wait({reader, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if deciding is not None:
+                await _end(deciding)
             if not reader.done():
+                self.overdue = not stop.done()
                 self.progress.note("cancelling …", role="dim")
                 tasks.append(asyncio.create_task(host.cancel(trace_id)))
                 await asyncio.wait({reader}, timeout=CANCEL_GRACE_S)
             return reader.result() if reader.done() else None
         finally:
-            for task in tasks:
+            for task in tasks if deciding is None else [*tasks, deciding]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, host: HostSession, trace_id: str) -> Result | None:
         async for frame in host.frames():
+            if self.stops is not None:
+                self.stops.take(frame, self.progress)
             self.progress.show(frame)
             if isinstance(frame, Result) and frame.trace_id == trace_id:
                 return frame
         return None
+
+    def _forget_stops(self) -> None:
+        if self.stops is None:
+            return
+        idle = self.stops.close(find_project([self.options.target]))
+        if idle and self.started.is_set() and not self.options.json:
+            self.progress.note(f"the run did not come to {', '.join(map(one_line, idle))}", role="dim")
 
     def _report(self, output: RunOutput, failure: Failure | None = None) -> int:
         """Write the result and the last line; returns the exit code."""
@@ -276,7 +310,8 @@ class Runner:
         node = error.get("node_name") or (", ".join(self.progress.unfinished) if output.status == "timeout" else None)
         where = f" in {node}" if node else ""
         if output.status == "cancelled":
-            return Failure(f"the run was cancelled{where}", ExitCode.FLOW_FAILED)
+            _, aborted, why = str(error.get("message") or "").partition("trace cancelled: aborted ")
+            return Failure(f"the run was {f'aborted {why}' if aborted else 'cancelled'}{where}", ExitCode.FLOW_FAILED)
         if output.status == "interrupted":
             return Failure(str(error.get("message") or "the run was interrupted"), ExitCode.HOST_DIED)
         raised = self.progress.failures.get(str(node), {})
@@ -303,6 +338,25 @@ class Runner:
             short = output.trace_id[:12] if _MADE_UP.fullmatch(output.trace_id) else output.trace_id
             parts.append(f"pf inspect {shlex.quote(one_line(short))}")
         self.progress.note(" · ".join(parts))
+        if output.status == "paused" and isinstance(output.output, Mapping):
+            self._tell_how_to_go_on(output.output)
+
+    def _tell_how_to_go_on(self, pause: Mapping[str, Any]) -> None:
+        payload = pause.get("payload")
+        prompt = payload.get("prompt") if isinstance(payload, Mapping) else None
+        self.progress.note(f"it waits for an answer: {one_line(str(prompt or pause.get('reason')))}")
+        if not (self.progress.pause or {}).get("lasting", True):
+            self.progress.note("nobody can give it: the run was not recorded, and its planner has no store", "warn")
+            return
+        given = json_text({"resume": {"pause": pause.get("resume_token"), "user_input": "…"}})
+        self.progress.note(f"go on: pf run {shlex.quote(self.options.target)} --input {shlex.quote(given)}")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel it, and wait for its end; what it could not do does not matter any more, unless it is a defect."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _is_offline(request: Run) -> bool:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from penguiflow.recording.schema import events_schema
 from playground import protocol
+from playground.cli.breakpoints import BreakpointsOutput
 from playground.cli.outputs import (
     DiffOutput,
     EventOutput,
@@ -21,15 +22,19 @@ from playground.cli.outputs import (
     ReplayOutput,
     RestoreOutput,
     RunOutput,
+    ServeOutput,
     TracesOutput,
 )
 from playground.cli.prune import PruneOutput
 from playground.cli.share import ExportOutput, ImportOutput
+from playground.cli.stop_lines import Decision, StopLine
 
 __all__ = ["main", "schemas"]
 
 _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
+    "run_stop": StopLine,
+    "run_decision": Decision,
     "replay": ReplayOutput,
     "restore": RestoreOutput,
     "test": MadeTestOutput,
@@ -40,6 +45,8 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "import": ImportOutput,
     "graph": GraphOutput,
     "prune": PruneOutput,
+    "break": BreakpointsOutput,
+    "serve": ServeOutput,
     "trace_event": EventOutput,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -30,6 +30,10 @@ class TuiOptions(NamedTuple):
     keys: str = ""
     run: str | None = None
     sample: int = 0
+    attach: str | None = None
+    token_file: Path | None = None
+    read_only: bool = False
+    insecure: bool = False
 
 
 def open_dashboard(options: TuiOptions) -> int:
@@ -45,6 +49,11 @@ def open_dashboard(options: TuiOptions) -> int:
     keys = [key.strip() for key in options.keys.split(",") if key.strip()]
     _check_names(options.theme, keys)
     port = _port(options.port)
+    if options.attach is not None:
+        return _attach(options, options.attach, size, keys)
+    for flag, given in (("--token-file", options.token_file), ("--read-only", options.read_only)):
+        if given:
+            raise Failure(f"{flag} goes with --attach URL")
     for path in options.paths:
         check_target(path)
     if options.screenshot is None:
@@ -76,7 +85,41 @@ def open_dashboard(options: TuiOptions) -> int:
     )
 
 
+def _attach(options: TuiOptions, url: str, size: tuple[int, int], keys: list[str]) -> int:
+    """The dashboard of a host that is there already."""
+    from playground.cli.attach import attach
+    from playground.project import find_project
+
+    if options.paths or options.port is not None:
+        raise Failure("--attach: the host there has its own flows and port; leave out the paths, and --port")
+    if options.screenshot is None:
+        _need_terminal()
+    project = find_project()
+    attached = attach(
+        url,
+        token_file=options.token_file,
+        read_only=options.read_only,
+        insecure=options.insecure,
+        project=project,
+    )
+    from playground.dashboard import run_dashboard
+
+    return run_dashboard(
+        attached.source,
+        project=project,
+        title=attached.title,
+        theme=options.theme,
+        screenshot=options.screenshot,
+        size=size,
+        keys=keys,
+        run=options.run,
+        sample=options.sample,
+    )
+
+
 def _need_terminal() -> None:
+    if os.environ.get("TEXTUAL_DRIVER"):  # a browser shows it
+        return
     missing = [name for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout)) if not stream.isatty()]
     if missing or os.environ.get("TERM") == "dumb":
         why = f"{' and '.join(missing)} is no terminal" if missing else "TERM is dumb"

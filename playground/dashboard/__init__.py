@@ -20,6 +20,7 @@ def run_dashboard(
     source: Source | Callable[[], Source],
     *,
     project: Project,
+    title: str | None = None,
     theme: str | None = None,
     screenshot: Path | None = None,
     size: tuple[int, int] = (120, 40),
@@ -33,6 +34,7 @@ def run_dashboard(
         source: Where flows, runs and events come from. A callable is called after the first paint, so that what it
             imports does not delay it.
         project: Names the title; its home keeps the remembered layout.
+        title: Stands in the project's place, for a host elsewhere.
         theme: Name of a Textual theme; otherwise the remembered one.
         screenshot: Write an SVG to this file instead of using the terminal: when the flows are listed, and when the
             run of `run` (if any) is over.
@@ -43,5 +45,5 @@ def run_dashboard(
     """
     from playground.dashboard.start import Options, start
 
-    options = Options(project, theme, screenshot, size, tuple(keys), run, sample)
+    options = Options(project, theme, screenshot, size, tuple(keys), run, sample, title)
     return start(source, options)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 
 from playground.dashboard import keys
+from playground.dashboard.areas import Area
 from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
 from playground.dashboard.frames import Frames
+from playground.dashboard.gathered import AREAS
 from playground.dashboard.inspector import Inspector
 from playground.dashboard.launcher import Launcher
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
@@ -58,7 +63,7 @@ class DashboardApp(App[int]):
     CSS = "Screen { layout: vertical; overflow: hidden; }"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     ALLOW_SELECT = False
-    BINDINGS: ClassVar[list[BindingType]] = keys.BINDINGS
+    BINDINGS: ClassVar[list[BindingType]] = keys.ALL_BINDINGS
 
     def __init__(
         self,
@@ -82,6 +87,8 @@ class DashboardApp(App[int]):
         self._live = live
         self._palettes: dict[str, Palette] = {}
         self._last_pane = FLOWS
+        self.pressed_at = 0.0
+        """When a key was pressed last (monotonic)."""
         self.frames = Frames(self, collect=live)
         if state.theme is not None and state.theme in self.available_themes:
             self.theme = state.theme
@@ -98,6 +105,7 @@ class DashboardApp(App[int]):
         self.control = Control(self.workspace, spawn=self._spawn, notify=self.say, show=self.show_trace)
         self.launcher = Launcher(self)
         self.control.refused = self.launcher.refused
+        self.areas: dict[str, Area] = {area.name: area(self) for area in AREAS}
 
     # -- what is on the screen ------------------------------------------------------------------------------------
 
@@ -111,6 +119,9 @@ class DashboardApp(App[int]):
             INSPECT: ("INSPECT", [self.detail, self.event_rows]),
             OUTPUT: ("OUTPUT", [self.stream, self.logs]),
         }
+        for area in self.areas.values():
+            for name, more in area.views().items():
+                views[name][1].extend(more)
         self.panes = {name: Pane(heading, shown, self.palette, id=name) for name, (heading, shown) in views.items()}
         yield Desk(list(self.panes.values()), self._boxes)
         yield KeyBar(self.palette, id="keys")
@@ -172,6 +183,12 @@ class DashboardApp(App[int]):
         if source is not None:
             await source.stop()
 
+    async def on_event(self, event: events.Event) -> None:
+        """Note when somebody is at work here."""
+        if isinstance(event, events.Key):
+            self.pressed_at = time.monotonic()
+        await super().on_event(event)
+
     def _spawn(self, work: Work, group: str) -> object:
         worker: Worker[None] = self.run_worker(work, group=group, exit_on_error=False)
         return worker
@@ -196,6 +213,8 @@ class DashboardApp(App[int]):
             self.spans.follow = trace is not None and (trace.live or not trace.over)
             self.event_rows.show(trace)
             self.stream.show(trace)
+            for area in self.areas.values():
+                area.show(trace)
         if trace is None:
             return
         if trace.root is not None and self.pane.id != FLOWS:
@@ -214,6 +233,8 @@ class DashboardApp(App[int]):
 
     def inspect(self, pane: Pane) -> None:
         trace = self.workspace.current
+        if any(area.inspect(pane.view) for area in self.areas.values()):
+            return
         if pane.id == FLOWS:
             self.inspector.show_flow(self.flows.module, self.flows.flow)
         elif pane.id == RUNS and self.run_rows.line is not None:
@@ -261,6 +282,12 @@ class DashboardApp(App[int]):
         self.frames.refresh_bars()
 
     # -- actions --------------------------------------------------------------------------------------------------
+
+    async def action_do(self, area: str, method: str, *args: object) -> None:
+        """A key or a command of an area."""
+        done = getattr(self.areas[area], method)(*args)
+        if inspect.isawaitable(done):
+            await done
 
     def action_focus_pane(self, name: str) -> None:
         """Give a pane the focus."""
@@ -337,6 +364,8 @@ class DashboardApp(App[int]):
     def action_cancel_run(self) -> None:
         """Cancel the run that is shown."""
         trace = self.workspace.current
+        if any(area.cancel() for area in self.areas.values()):
+            return
         if trace is None or trace.over:
             self.say("this run is over" if trace else "no run is shown", "warning")
         else:
@@ -357,9 +386,7 @@ class DashboardApp(App[int]):
 
     def action_fold(self) -> None:
         """Fold or unfold; a page down where nothing folds."""
-        if self.pane.view is self.spans:
-            self.spans.toggle()
-        elif not self.pane.view.activate():
+        if not self.pane.view.toggle():
             self.pane.action_page(1.0)
 
     def action_expand(self) -> None:
@@ -386,7 +413,7 @@ class DashboardApp(App[int]):
         """Explain the pane."""
         from playground.dashboard.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.pane.id or FLOWS))
+        self.push_screen(HelpScreen(self.pane.id or FLOWS, self.pane.view))
 
     # -- searching ------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from playground.dashboard.areas import Command
 from playground.dashboard.layout import FLOWS, INSPECT, PANES, TRACE
 from playground.dashboard.text import duration, one_line, when
 from playground.dashboard.trace import seconds
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 MAX_RUNS = 200
 MAX_NODES = 500
 RUN_HELP = "with its last input, its sample, or its defaults"
-Command = tuple[str, str, Callable[[], object]]
 
 
 class DashboardCommands(Provider):
@@ -56,6 +56,8 @@ class DashboardCommands(Provider):
         yield f"view: {'stop following' if following else 'follow'} the newest run", "", self._act("follow")
         yield "view: copy", "what the cursor is on", self._act("copy")
         yield "view: events", "every event of the run", partial(go_events, app)
+        for area in app.areas.values():
+            yield from area.commands()
         for name in PANES:
             yield f"go: {name}", f"focus the pane {name}", self._act(f"focus_pane('{name}')")
         for theme in sorted(app.available_themes):

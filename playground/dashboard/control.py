@@ -46,6 +46,10 @@ class Control:
         self.refused: Callable[[FlowInfo, Any, str, list[dict[str, Any]]], None] = lambda *_: None
         """Called when the host would not start a run: flow, input, message, details by field."""
 
+    def start(self, work: Work, group: str) -> None:
+        """Begin something that waits; what goes wrong with it becomes a notice."""
+        self._start(work, group)
+
     def _start(self, work: Work, group: str) -> None:
         # An app that ends just then does not begin it, and nobody may miss that.
         self._spawn(partial(self._guarded, work, group), group)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_DECODE = 4_000_000
 """A larger event is decoded only when it is asked for: that may take seconds."""
 MAX_MESSAGES = 20
-SCANNED = 200_000
+SCANNED = 50_000
 ENDS = 3000
 
 
@@ -130,6 +130,8 @@ def _json(value: object) -> str:
 
 def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     """A span: how it went, what went in, what came out."""
+    from playground.dashboard.watching.calls import changes_nodes, span_nodes
+
     if span.kind == "trace":
         return _trace_details(trace, span)
     name = f"{span.kind} {span.name}"
@@ -148,10 +150,14 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     if span.span_id in trace.retry_after:
         nodes.append(field("again", f"after {duration(trace.retry_after[span.span_id])}", "warn"))
     nodes += _errors(span)
+    nodes += span_nodes(trace, span)
     if message is not None:
         nodes += _message_nodes(f"input {message[0].name}", message[1])
-    for out_head, data in _sent(trace, holder) if span.kind != "attempt" or span is holder.children[-1] else []:
+    sent = _sent(trace, holder) if span.kind != "attempt" or span is holder.children[-1] else []
+    for out_head, data in sent:
         nodes += _message_nodes(f"output {out_head.name}", data)
+    if message is not None and sent and span.end_ns is not None:
+        nodes += changes_nodes(message[1], sent[-1][1])
     return heading, nodes
 
 
@@ -189,8 +195,8 @@ def _message_nodes(key: str, data: dict[str, Any]) -> list[Node]:
 
 def _sent(trace: TraceModel, span: Span) -> list[tuple[Head, dict[str, Any]]]:
     sent: list[tuple[Head, dict[str, Any]]] = []
-    for count, (index, raw) in enumerate(trace.events_of(span)):
-        if count > SCANNED or len(sent) >= MAX_MESSAGES:
+    for index, raw in trace.events_of(span, most=SCANNED):
+        if len(sent) >= MAX_MESSAGES:
             break
         if b'"message.enqueued"' in raw and len(raw) <= MAX_DECODE and b'"stream_id"' not in raw:
             head, data = read_head(raw), read_data(raw)
@@ -210,13 +216,17 @@ def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
         nodes.append(field("target", trace.target, "accent"))
     if trace.version:
         nodes.append(field("version", f"v{trace.version[:12]}"))
+    if trace.origin is not None:
+        nodes.append(field("origin", f"{trace.origin} (⌫ goes there)", "accent"))
+    if trace.session:
+        nodes.append(field("session", trace.session))
     if trace.started is not None:
         nodes.append(field("began", when(trace.started)))
     if trace.error:
         nodes += error_nodes(trace.error)
-    if (entered := _edge_message(trace, "OpenSea")) is not None:
+    if (entered := edge_message(trace, "OpenSea")) is not None:
         nodes += _message_nodes("input", entered)
-    if (left := _edge_message(trace, "Rookery")) is not None:
+    if (left := edge_message(trace, "Rookery")) is not None:
         nodes += _message_nodes("output", left)
     for stall in _of_kind(trace, "stall"):
         where = f"{stall.get('file', '?')}:{stall.get('line', '?')} in {stall.get('function', '?')}"
@@ -224,7 +234,7 @@ def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     return heading, nodes
 
 
-def _edge_message(trace: TraceModel, end: str) -> dict[str, Any] | None:
+def edge_message(trace: TraceModel, end: str) -> dict[str, Any] | None:
     """The first message that entered, or the last one (no chunk) that left: looked for where it must be."""
     events = trace.events[:ENDS] if end == "OpenSea" else reversed(trace.events[-ENDS:])
     needle = f'"{end}"'.encode()

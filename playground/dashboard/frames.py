@@ -102,6 +102,8 @@ class Frames:
         app.spans.sync()
         app.event_rows.sync()
         app.stream.sync()
+        for area in app.areas.values():
+            area.frame()
         host, modules = app.workspace.host, app.workspace.modules
         if host is not self._told[0] or modules is not self._told[1]:
             self._told = host, modules
@@ -115,6 +117,8 @@ class Frames:
             trace = app.workspace.current
             if trace is not None and not trace.over:
                 app.spans.touch()
+            for area in app.areas.values():
+                area.clock()
             self.refresh_bars()
         app.inspector.sync()
         # Behind a form a few times a second will do: the keys belong to the form.
@@ -128,9 +132,11 @@ class Frames:
         status, footer = app.query_one("#status", StatusBar), app.query_one("#keys", KeyBar)
         status.set_rows(*status_rows(app.project_name, app.workspace, app.flows, app.size.width))
         pane, trace = app.pane, app.workspace.current
+        of_area = next((found for area in app.areas.values() if (found := area.footer()) is not None), None)
         footer.set_keys(
             keys.footer(
                 pane.id or FLOWS,
+                own=of_area if of_area is not None else pane.view.keys,
                 running=trace is not None and not trace.over,
                 tab=pane.current,
                 zoomed=app.zoomed,

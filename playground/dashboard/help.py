@@ -11,11 +11,13 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from playground.dashboard.gathered import AREAS
 from playground.dashboard.keys import GENERAL, HELP_TEXTS
+from playground.dashboard.views.base import View
 
 
 class HelpScreen(ModalScreen[None]):
-    """Help for one pane."""
+    """Help for one pane, or for the view in front of it."""
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; background: $background 60%; }
@@ -31,20 +33,23 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, pane: str) -> None:
+    def __init__(self, pane: str, view: View | None = None) -> None:
         super().__init__()
         self._pane = pane
+        self._view = view
 
     def compose(self) -> ComposeResult:
         """The text."""
-        about, keys = HELP_TEXTS[self._pane]
+        own = self._view.help if self._view is not None else None
+        about, keys = own if own is not None else HELP_TEXTS[self._pane]
+        name = self._view.label if own is not None and self._view is not None else self._pane
         with VerticalScroll() as box:
-            box.border_title = f"{self._pane.upper()} · keys"
+            box.border_title = f"{name.upper()} · keys"
             box.border_subtitle = "esc closes"
             yield Static(Text(about + "\n"))
             yield Static(_table(keys))
             yield Static(Text("\nEverywhere", style="bold"))
-            yield Static(_table(GENERAL))
+            yield Static(_table([*GENERAL, *(line for area in AREAS for line in area.GENERAL)]))
 
     def action_scroll(self, delta: int) -> None:
         """Scroll by a line."""

@@ -62,6 +62,11 @@ class Inspector:
         self.event_shown = True
         self._show(("event", trace.trace_id, index), lambda: event_details(trace, index, whole=whole))
 
+    def show_document(self, subject: object, make: Callable[[], Document]) -> None:
+        """Any other document."""
+        self._live, self.event_shown = None, False
+        self._show(subject, make)
+
     def show_flow(self, module: ModuleInfo | None, flow: FlowInfo | None) -> None:
         """A flow, or why its module is broken."""
         if module is None:

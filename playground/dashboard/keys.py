@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.binding import Binding, BindingType
 
 from playground.dashboard.bars import Key
+from playground.dashboard.gathered import AREAS
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE
 
 BINDINGS: list[BindingType] = [
@@ -31,7 +34,8 @@ BINDINGS: list[BindingType] = [
     Binding("plus", "resize_lower(1)", "Higher lower panes", show=False),
     Binding("minus", "resize_lower(-1)", "Lower lower panes", show=False),
 ]
-"""Keys that work in every pane; those of the lists are with `Pane`."""
+"""Keys that work in every pane; those of the lists are with `Pane`, those of the areas with their areas."""
+ALL_BINDINGS: list[BindingType] = [*BINDINGS, *(binding for area in AREAS for binding in area.BINDINGS)]
 
 PALETTE = Key("ctrl+p", "commands", "command_palette")
 HELP = Key("?", "help", "help")
@@ -111,8 +115,13 @@ Logs: what the code printed and logged, and what the host has to say.""",
 }
 
 
-def footer(pane: str, *, running: bool, tab: int, zoomed: bool, can_run: bool, broken: bool) -> list[Key]:
-    """At most seven keys that fit the moment."""
+def footer(
+    pane: str, *, own: Sequence[Key], running: bool, tab: int, zoomed: bool, can_run: bool, broken: bool
+) -> list[Key]:
+    """At most seven keys that fit the moment; `own` are those of the view in front, or of what is to be done now."""
+    if own:
+        last = [Key("esc", "unzoom", "back")] if zoomed else []
+        return [*own[: 4 - len(last)], *last, Key("tab", "pane", "next_pane(1)"), PALETTE, HELP]
     keys = [key for key in _FOOTERS[pane] if can_run or key.action not in {"run_now", "reload", "cancel_run"}]
     if pane in {INSPECT, OUTPUT} and tab == 1:
         other = "detail" if pane == INSPECT else "stream"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from playground.dashboard.control import run_options
 from playground.dashboard.text import one_line
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
-    from playground.dashboard.run_form import Draft
+    from playground.dashboard.run_form import Answer, Draft
     from playground.protocol import FlowInfo, ModuleInfo
 
 
@@ -27,7 +28,7 @@ class Launcher:
         else:
             self._drafts[target] = draft
 
-    def run_now(self, module: ModuleInfo | None, flow: FlowInfo | None) -> None:
+    def run_now(self, module: ModuleInfo | None, flow: FlowInfo | None, *, stop_first: bool = False) -> None:
         """Run with the last input, the sample or the defaults; ask when there is none of these."""
         from playground.dashboard.form import ready_input
 
@@ -36,12 +37,16 @@ class Launcher:
             return
         ready = ready_input(flow.input_schema, flow.samples, self._app.state.inputs.get(flow.target, []))
         if ready is None:
-            self.open_form(flow)
+            self.open_form(flow, stop_first=stop_first)
         else:
-            self.run(flow, ready[0])
+            self.run(flow, ready[0], stop_first=stop_first)
 
-    def run(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
-        """Run, remember the input, and follow the run."""
+    def run(
+        self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None, *, stop_first: bool = False
+    ) -> None:
+        """Run, remember the input, and follow the run; `stop_first`: until it has stopped at its first checkpoint."""
+        if stop_first:
+            extra = {**(run_options(flow) if extra is None else extra), "stop_first": True}
         self._app.state.remember_input(flow.target, value)
         self._app.run_rows.follow_newest = True
         self._app.control.run(flow, value, extra)
@@ -54,7 +59,13 @@ class Launcher:
             self._app.say(one_line(message), "error")
 
     def open_form(
-        self, flow: FlowInfo, *, value: Any = None, message: str = "", details: Iterable[dict[str, Any]] = ()
+        self,
+        flow: FlowInfo,
+        *,
+        value: Any = None,
+        message: str = "",
+        details: Iterable[dict[str, Any]] = (),
+        stop_first: bool = False,
     ) -> None:
         """Ask for the input; with `details`, say what was wrong with the last one."""
         from playground.dashboard.run_form import RunForm
@@ -70,6 +81,11 @@ class Launcher:
             draft=self._drafts.get(flow.target),
             keep=lambda draft: self._keep(flow.target, draft),
         )
-        app.push_screen(form, lambda answer: self.run(flow, *answer) if answer is not None else None)
+
+        def answered(answer: Answer | None) -> None:
+            if answer is not None:
+                self.run(flow, *answer, stop_first=stop_first)
+
+        app.push_screen(form, answered)
         if message or details:
             app.call_after_refresh(form.refuse, message, list(details))

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from playground.dashboard.debugging.model import BreakpointList, Stops
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head
 from playground.dashboard.runs import RunList
 from playground.dashboard.text import duration
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
-    from playground.protocol import ModuleInfo
+    from playground.protocol import ModuleInfo, Result
     from playground.sources import HostState, Inbox, Notice
 
 HOST_TRACE = "host"
@@ -40,6 +41,8 @@ class Workspace:
         self.modules: list[ModuleInfo] = []
         self.host: HostState | None = None
         self.runs = RunList()
+        self.stops = Stops()
+        self.breakpoints = BreakpointList()
         self.traces: dict[str, TraceModel] = {}
         self.loading: dict[str, list[bytes]] = {}
         """Traces that are being read from the store, with what arrives of them meanwhile."""
@@ -49,6 +52,8 @@ class Workspace:
         self.logs: deque[object] = deque(maxlen=20_000)
         """Log lines not yet taken by their view."""
         self.notices: deque[Notice] = deque(maxlen=20)
+        self.reports: deque[Result] = deque(maxlen=100)
+        """How forks and replays went, not yet taken."""
         self.not_recorded: str | None = None
         """As in the inbox, until it is taken."""
         self.broke: list[ModuleInfo] = []
@@ -74,6 +79,7 @@ class Workspace:
             inbox.modules, moved = None, True
         if inbox.logs or inbox.notices:
             moved = True
+        moved = self._debugging(inbox) or moved
         while inbox.logs:
             self.logs.append(inbox.logs.popleft())
         while inbox.notices:
@@ -96,8 +102,20 @@ class Workspace:
             while inbox.results:
                 result = inbox.results.popleft()
                 self._over(result.trace_id, result.status)
+                if result.replay is not None or result.restore is not None:
+                    self.reports.append(result)
                 moved = True
         return moved or taken > 0
+
+    def _debugging(self, inbox: Inbox) -> bool:
+        """Take what stopped and went on, and where runs stop."""
+        moved = bool(inbox.stops) or inbox.breakpoints is not None
+        while inbox.stops:
+            self.stops.take(inbox.stops.popleft())
+        if inbox.breakpoints is not None:
+            self.breakpoints.take(inbox.breakpoints)
+            inbox.breakpoints = None
+        return moved
 
     def events_per_second(self) -> float:
         """Over the last second."""
@@ -176,7 +194,7 @@ class Workspace:
 
     def _new_trace(self, trace_id: str) -> TraceModel:
         trace = self.traces[trace_id] = TraceModel(trace_id)
-        if len(self.traces) > MAX_TRACES or sum(kept.bytes for kept in self.traces.values()) > MAX_BYTES:
+        if len(self.traces) > MAX_TRACES or sum(kept.events.bytes for kept in self.traces.values()) > MAX_BYTES:
             for other in list(self.traces.values()):
                 if other is not trace and other is not self.current and other.over:
                     del self.traces[other.trace_id]

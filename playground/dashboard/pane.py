@@ -25,6 +25,8 @@ HEAVY = "┏━┓┃┗━┛"
 THUMB = {"│": "▐", "┃": "█"}
 WHEEL_ROWS = 3
 CURSOR = "▎"
+HEAD_CELLS = 30
+"""Of heading and title that the names of the tabs leave in sight; where there is less, those are shortened."""
 
 
 class Pane(Widget, can_focus=True):
@@ -35,7 +37,7 @@ class Pane(Widget, can_focus=True):
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup,ctrl+b", "page(-1.0)", "Page up", show=False),
-        Binding("pagedown,ctrl+f,space", "page(1.0)", "Page down", show=False),
+        Binding("pagedown,ctrl+f", "page(1.0)", "Page down", show=False),
         Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False),
         Binding("ctrl+d", "page(0.5)", "Half a page down", show=False),
         Binding("home,g", "first", "First", show=False),
@@ -88,15 +90,19 @@ class Pane(Widget, can_focus=True):
         """Lay the view out for the size of the moment."""
         width, height = self.size
         if width and height:
-            self.view.resize(max(width - 4, 1), max(height - 2, 1))
+            self._resize_view()
         self.refresh()
+
+    def _resize_view(self) -> None:
+        width, height = self.size
+        self.view.resize(max(width - 4, 1), max(height - 2 - self.view.head_rows, 1))
 
     def redraw_if_changed(self) -> None:
         """Called once per frame: draw again only when the view says that something changed."""
         if not self.display or self.size.width == 0:
             return
         if self._state() != self._drawn:
-            self.view.resize(max(self.size.width - 4, 1), max(self.size.height - 2, 1))
+            self._resize_view()
             self._drawn = self._state()
             self.refresh()
 
@@ -126,8 +132,8 @@ class Pane(Widget, can_focus=True):
     def _inside(self, line: int, width: int, height: int, lines: str) -> Strip:
         palette, view = self._palette(), self.view
         inner = width - 4
-        index = view.top + line
-        picked = view.has_cursor and index == view.cursor and index < len(view)
+        index = view.top + line - view.head_rows
+        picked = view.has_cursor and line >= view.head_rows and index == view.cursor and index < len(view)
         base = palette.plain
         if picked:
             base += palette.cursor_focus if self.has_focus else palette.cursor
@@ -142,10 +148,13 @@ class Pane(Widget, can_focus=True):
 
     def _row(self, index: int, width: int, line: int) -> Row:
         view = self.view
+        if line < view.head_rows:
+            return view.safe_row(line, width, head=True) if len(view) else []
         if index < len(view):
             return view.safe_row(index, width)
         if not len(view) and view.empty:
             texts = [piece for text in view.empty.split("\n") for piece in wrap(text, width)]
+            line -= view.head_rows
             return [(texts[line], "dim")] if line < len(texts) else []
         return []
 
@@ -160,15 +169,13 @@ class Pane(Widget, can_focus=True):
     def _top_edge(self, width: int, lines: str) -> Strip:
         palette = self._palette()
         edge = palette.plain + palette.style("frame-focus" if self.has_focus else "frame")
-        tabs: Row = []
-        if len(self.views) > 1:
-            for number, view in enumerate(self.views):
-                front = number == self.current
-                tabs.append((f"[{view.label}]" if front else f" {view.label} ", "strong" if front else "dim"))
-        taken = row_cells(tabs) + (2 if tabs else 0)
         head: Row = [(self.heading, "heading" if self.has_focus else "strong")]
         if extra := self._title():
             head += [(" ", ""), *extra]
+        tabs = self._tabs()
+        if row_cells(tabs) + 2 + min(row_cells(head), HEAD_CELLS) > width - 6:
+            tabs = self._tabs(initials=True)
+        taken = row_cells(tabs) + (2 if tabs else 0)
         room = width - 6 - taken
         if room < len(self.heading):
             tabs, taken, room = [], 0, width - 6
@@ -185,6 +192,15 @@ class Pane(Widget, can_focus=True):
             segments += [*self._segments(tabs, palette.plain), Segment(" " + lines[1], edge)]
         segments.append(Segment(lines[2], edge))
         return Strip(segments).adjust_cell_length(width, edge)
+
+    def _tabs(self, *, initials: bool = False) -> Row:
+        """The names of the views, the one in front in brackets; `initials` shortens the others."""
+        tabs: Row = []
+        for number, view in enumerate(self.views if len(self.views) > 1 else ()):
+            front = number == self.current
+            label = view.label[:1] if initials else view.label
+            tabs.append((f"[{view.label}]", "strong") if front else (f" {label} ", "dim"))
+        return tabs
 
     def _title(self) -> Row:
         # A title may quote user data too.
@@ -273,10 +289,15 @@ class Pane(Widget, can_focus=True):
                     self.fit()
                     self._moved()
             return
-        index = self.view.top + y - 1
-        if not (0 < y < self.size.height - 1 and index < len(self.view)):
+        index = self.view.top + y - 1 - self.view.head_rows
+        if not (self.view.head_rows < y < self.size.height - 1 and index < len(self.view)):
             return
         if x == self.size.width - 1:
+            return
+        if self.view.point(index, x - 2):
+            self._moved()
+            if event.chain == 2:
+                self.action_choose()
             return
         again = self.view.has_cursor and index == self.view.cursor
         self.view.go(index)

@@ -23,6 +23,7 @@ class RunLine:
         "input",
         "started",
         "status",
+        "stopped",
         "target",
         "trace_id",
         "version",
@@ -39,6 +40,8 @@ class RunLine:
         self.version: str | None = None
         self.error: str | None = None
         self.input: str | None = None
+        self.stopped = ""
+        """Where it has stopped, while it has."""
         self.waits_for = ""
         """The node that all of it waits for, while it does."""
 
@@ -49,6 +52,7 @@ class RunLine:
     def matches(self, words: list[str]) -> bool:
         """All words are found; `!word` must not be; `flow:`, `status:` and `error:` look at one field."""
         everything = (
+            f"{'stopped ' if self.stopped else ''}"
             f"{self.trace_id} {self.flow} {self.target} {self.status} {self.error} {self.input} v{self.version}".lower()
         )
         for word in words:

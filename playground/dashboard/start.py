@@ -37,6 +37,7 @@ class Options(NamedTuple):
     keys: tuple[str, ...]
     run: str | None
     sample: int
+    title: str | None = None
 
 
 def start(source: Source | Callable[[], Source], options: Options) -> int:
@@ -48,7 +49,7 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
     live = options.screenshot is None
     app = DashboardApp(
         source,
-        project=options.project.root.name or "/",
+        project=options.title or options.project.root.name or "/",
         root=str(options.project.root),
         state=state,
         save=(lambda state: save_state(path, state)) if live else (lambda _: None),

@@ -35,6 +35,8 @@ def status_rows(project: str, workspace: Workspace, flows: FlowsView, width: int
         rate = workspace.events_per_second()
         if rate:
             right.append((f"{count(rate)} ev/s  ", "dim"))
+    if len(workspace.stops):
+        right.append((f"⏸ {len(workspace.stops)} stopped  ", "warn"))
     right.append((f"{running} running  ", "busy" if running else "dim"))
     if not troubled:
         state = host.state if host is not None else "starting"

@@ -7,9 +7,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from playground.dashboard.heads import BadEvent, Head, read_data, read_head, seq_of
+from playground.dashboard.event_log import EventLog
+from playground.dashboard.heads import BadEvent, Head, peek_data, read_data, read_head, seq_of
+from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.streams import StreamText
 from playground.dashboard.text import NS
+from playground.dashboard.traffic import Traffic
 
 if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
@@ -69,18 +72,22 @@ class TraceModel:
         self.flow: str | None = None
         self.target: str | None = None
         self.version: str | None = None
+        self.session: str | None = None
+        self.origin: Origin | None = None
         self.status = "running"
         self.error: dict[str, Any] | None = None
         self.started: float | None = None
-        self.events: list[bytes] = []
+        self.events = EventLog()
         self.last_seq = -1
         self.epoch = 0
         self.retry_after: dict[str, float] = {}
         """Seconds between an attempt (by span id) and the one after it."""
+        self.retried: dict[str, list[tuple[int, float]]] = {}
+        """By span that tried again: when it had failed (nanoseconds since the beginning), and seconds it waited."""
         self.streams: dict[str, StreamText] = {}
+        self.traffic = Traffic()
         self.retries = 0
         self.bad = 0
-        self.bytes = 0
         self.began: list[Span] = []
         self.reshaped: dict[str, Span] = {}
         self._queued: dict[str, int] = {}
@@ -106,7 +113,7 @@ class TraceModel:
     @property
     def over(self) -> bool:
         """True when the trace has ended."""
-        return self.status not in {"running", "paused"}
+        return self.status != "running"
 
     def now_ns(self) -> int:
         """Offset of this moment: the last event's once the trace is over."""
@@ -126,13 +133,12 @@ class TraceModel:
                 self._rewind(head.seq)
             if head.seq <= self.last_seq:
                 return False
-            data = read_data(raw) if head.kind in _DECODED or head.kind.endswith((".start", ".end")) else {}
+            data = peek_data(raw) if head.kind in _DECODED or head.kind.endswith((".start", ".end")) else {}
         except BadEvent:
             self.bad += 1
             self.revision += 1
             return False
         self.events.append(raw)
-        self.bytes += len(raw)
         self.last_seq = head.seq
         self.epoch = max(self.epoch, head.epoch)
         self.revision += 1
@@ -154,8 +160,10 @@ class TraceModel:
             if span is None:
                 return
             if kind.endswith(".start"):
+                self.traffic.began(span, data, self.parent)
                 self._began(span)
             else:
+                self.traffic.ended(span, self.parent)
                 self._reshape(span)
             if span.kind == "node":
                 self._nodes_open += 1 if kind == "node.start" else -1
@@ -163,6 +171,7 @@ class TraceModel:
                 self._own_span(head, data, span)
 
     def _move(self, head: Head) -> None:
+        self.traffic.move(head.name, _MOVES[head.kind])
         node = head.name.rpartition("->")[2]
         self._queued[node] = self._queued.get(node, 0) + _MOVES[head.kind]
         if self._queued[node] <= 0:
@@ -193,14 +202,19 @@ class TraceModel:
         if head.kind == "trace.start":
             self.flow = data.get("flow") or head.name
             self.target = data.get("target") or self.target
+            self.session = data.get("session") or self.session
+            self.origin = origin_of(data.get("origin"), data.get("mode")) or self.origin
             if self.started is None:
                 self.started = head.ts - head.offset_ns / NS
 
     def _retry(self, head: Head, data: dict[str, Any]) -> None:
         self.retries += 1
         span, sleep = self.spans.get(head.span_id), data.get("sleep_s")
+        waited = float(sleep) if isinstance(sleep, int | float) else 0.0
+        self.traffic.retried(span, self.parent)
+        self.retried.setdefault(head.span_id, []).append((head.offset_ns, waited))
         if span is not None and span.children:
-            self.retry_after[span.children[-1].span_id] = float(sleep) if isinstance(sleep, int | float) else 0.0
+            self.retry_after[span.children[-1].span_id] = waited
 
     def _chunk(self, head: Head, data: dict[str, Any]) -> None:
         stream_id = str(data.get("stream_id", head.name))
@@ -233,6 +247,7 @@ class TraceModel:
                 span.status = "interrupted"
                 span.end_ns = self._last_offset
                 self._reshape(span)
+        self.traffic.interrupt()
         self.status = "interrupted"
         self.revision += 1
 
@@ -245,12 +260,12 @@ class TraceModel:
             return guess
         return bisect_left(self.events, seq, key=seq_of)
 
-    def events_of(self, span: Span) -> Iterator[tuple[int, bytes]]:
-        """Events that belong to a span, with their indexes."""
+    def events_of(self, span: Span, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Events that belong to a span, with their indexes; looks at `most` events since it began."""
         needle = f'"{span.span_id}"'.encode()
         first = self.position(span.start_seq)
         last = len(self.events) if span.end_seq is None else self.position(span.end_seq) + 1
-        for index in range(first, last):
+        for index in range(first, last if most is None else min(last, first + most)):
             raw = self.events[index]
             if raw.find(needle, 0, 400) >= 0 and read_head(raw).span_id == span.span_id:
                 yield index, raw
@@ -258,9 +273,8 @@ class TraceModel:
     def find_message(self, message_id: str, *, before: int) -> tuple[Head, dict[str, Any]] | None:
         """The event that enqueued a message, and its data with the payload of `same_as` filled in; looks backwards."""
         needle = f'"{message_id}"'.encode()
-        for index in range(min(before, len(self.events)) - 1, -1, -1):
-            raw = self.events[index]
-            if needle not in raw or b'"message.enqueued"' not in raw:
+        for index, raw in self.events.holding(needle, 0, min(before, len(self.events)), backwards=True):
+            if b'"message.enqueued"' not in raw:
                 continue
             head, data = read_head(raw), read_data(raw)
             if head.kind != "message.enqueued" or data.get("message_id") != message_id:

@@ -13,6 +13,7 @@ import pydantic_core
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.masking import Masker
 from penguiflow.state.errors import StoreError
+from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.host.outbox import CHUNK, EVENT, FRAME, LINE, Outbox, Overflow
 from playground.host.tail import Sent, Tail
 from playground.protocol import HOST_TRACE, BaseFrame, LogLine, Result, encode
@@ -27,6 +28,8 @@ MAX_RETRIES = 100
 
 Reader = Callable[[str, int, int], Awaitable[list[bytes]]]
 """`(trace_id, after, limit)` gives committed events as JSON."""
+Finder = Callable[[TraceQuery], Awaitable[list[TraceSummary]]]
+"""Gives the runs of the store that match. Raises `StoreError`."""
 
 
 class Transport(Protocol):
@@ -49,6 +52,8 @@ class Client:
         self.tasks: set[asyncio.Task[None]] = set()
         """What is being done for it."""
         self.gone = False
+        self.controls = True
+        """False when it may only look on."""
         self.decides = False
         """Whether it decides upon stopped runs."""
         self._transport = transport
@@ -66,6 +71,10 @@ class Client:
     async def drained(self) -> None:
         """Return once everything is sent."""
         await self._outbox.wait_empty()
+
+    async def wait_room(self) -> None:
+        """Return once there is room for something large."""
+        await self._outbox.wait_room()
 
     def reply(self, request: BaseFrame, frame: BaseFrame) -> None:
         """Answer a request, if it wanted an answer."""
@@ -155,6 +164,7 @@ class Hub:
         self.clients: set[Client] = set()
         self.tail = Tail()
         self.read: Reader | None = None
+        self.find: Finder | None = None
         self.masker: Masker | None = None
         """Hides secrets in what is no event; events come without."""
         self.events = 0
@@ -173,7 +183,7 @@ class Hub:
 
     def add_record(self, record: EventRecord) -> None:
         """Pass an event on to everyone who follows its trace."""
-        self._spread(Sent(record.trace_id, record.seq, record.to_json(), is_chunk(record)))
+        self.add_sent(Sent(record.trace_id, record.seq, record.to_json(), is_chunk(record)))
 
     def add_host_event(self, kind: str, name: str, data: dict[str, Any]) -> None:
         """Tell everyone about the host itself."""
@@ -216,7 +226,8 @@ class Hub:
         client.tasks.add(task)
         task.add_done_callback(client.tasks.discard)
 
-    def _spread(self, event: Sent) -> None:
+    def add_sent(self, event: Sent) -> None:
+        """Pass on an event that is JSON already."""
         self.events += 1
         self.tail.add(event)
         for client in self.clients:

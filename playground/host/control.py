@@ -40,6 +40,8 @@ class Load(BaseModel):
     """For a replay: nothing may connect, from the first import on."""
     hold_s: float = HOLD_S
     """How long stopped runs wait for a client when the last one that decides upon them is gone."""
+    breakpoints: str | None = None
+    """The folder whose breakpoints hold; the project's home by default."""
     timeout_s: float = LOAD_TIMEOUT_S
     """How long one module may take to import, or one factory to return."""
 
@@ -57,7 +59,10 @@ class Yield(BaseModel):
 
 
 class Retire(BaseModel):
-    """Accept neither clients nor runs; end when the runs are over or the grace has passed."""
+    """Accept neither clients nor runs; end when the runs are over or the grace has passed.
+
+    The grace begins when no run is stopped any more.
+    """
 
     type: Literal["retire"] = "retire"
     grace_s: float
@@ -140,6 +145,13 @@ class Blocked(BaseModel):
     """Path of the module that is being loaded."""
 
 
+class Held(BaseModel):
+    """These runs have stopped, and wait for somebody to decide; told whenever that changes. Nobody ends them now."""
+
+    type: Literal["held"] = "held"
+    traces: list[str]
+
+
 class ReloadAsked(BaseModel):
     """A client wants the code loaded again."""
 
@@ -147,7 +159,7 @@ class ReloadAsked(BaseModel):
 
 
 ToWorker = Load | Serve | Yield | Retire | Stop | Flows | Logs
-FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | ReloadAsked
+FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | Held | ReloadAsked
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

@@ -43,11 +43,13 @@ class Debugger:
         *,
         tell: Callable[[BaseFrame], None],
         changed: Callable[[], None],
+        stops_changed: Callable[[], None] = lambda: None,
         target_of: Callable[[str], str | None],
         masker: Masker | None = None,
         hold_s: float,
     ) -> None:
-        """`tell` sends a frame to every client; `changed` is called when `wanted` may be another.
+        """`tell` sends a frame to every client; `changed` is called when `wanted` may be another, `stops_changed` when
+        `stopped` is.
 
         `target_of` gives the flow of a trace, None for one that is not to be stopped. `hold_s` is how long stopped runs
         wait for a client when the last one that decides is gone.
@@ -55,6 +57,7 @@ class Debugger:
         self._store = BreakpointStore(home)
         self._tell = tell
         self._changed = changed
+        self._stops_changed = stops_changed
         self._target_of = target_of
         self._masker = masker
         self._hold_s = hold_s
@@ -94,6 +97,11 @@ class Debugger:
         if changes:
             self._tell(told)
         return told.model_copy(), [stop.frame for stop in self._stops.values()]
+
+    def look(self) -> tuple[Breakpoints, list[Stopped]]:
+        """The breakpoints, and the runs that have stopped, for somebody who only looks."""
+        self._keep(self._store.load)
+        return self._all(), [stop.frame for stop in self._stops.values()]
 
     def unattended(self) -> None:
         """The last client that decides is gone."""
@@ -145,6 +153,7 @@ class Debugger:
         finally:
             if self._stops.pop(stop.frame.stop, None) is not None:
                 self._tell(Resumed(stop=stop.frame.stop, trace_id=trace_id, action="gone"))
+                self._stops_changed()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -167,6 +176,7 @@ class Debugger:
         stop = _Stop(checkpoint, plain, masked, frame, asyncio.get_running_loop().create_future())
         self._stops[frame.stop] = stop
         self._tell(frame)
+        self._stops_changed()
         return stop
 
     def _resume(self, stop: _Stop, decision: Decision, by: str | None) -> None:
@@ -175,6 +185,7 @@ class Debugger:
             stop.answer.set_result(decision)
         frame = stop.frame
         self._tell(Resumed(stop=frame.stop, trace_id=frame.trace_id, action=decision.action, by=by))
+        self._stops_changed()
 
     def _matches(self, found: Breakpoint, checkpoint: Checkpoint, payload: _Lazy) -> bool:
         target = self._target_of(checkpoint.trace_id or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -15,10 +14,10 @@ from penguiflow.ids import new_id
 from penguiflow.recording.offline import Offline
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
+from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
-from playground.host.control import Imported, Load, Loaded
-from playground.host.debugger import Debugger
-from playground.host.outbox import FRAME
+from playground.host.control import Held, Imported, Load, Loaded
+from playground.host.debugging import Debugging
 from playground.host.records import Records
 from playground.host.replays import perform_replay
 from playground.host.restores import perform_restore
@@ -28,20 +27,7 @@ from playground.host.wire import Wire, stall_data
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
-from playground.protocol import (
-    Accepted,
-    BaseFrame,
-    Breakpoints,
-    Cancel,
-    Decide,
-    Error,
-    Halt,
-    LogLine,
-    ModuleInfo,
-    Result,
-    Run,
-    encode,
-)
+from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
 
 MAX_RUNS = 1000
 """Runs at once; more are refused."""
@@ -76,16 +62,15 @@ class Engine:
         self._not_recorded: str | None = None
         """What clients were told of a store that cannot be written."""
         self._stopping = asyncio.Event()
-        self._debugger = Debugger(
-            Path(order.home),
-            tell=lambda frame: wire.post(lambda hub: hub.broadcast(frame), urgent=True),
-            changed=self._ask_debugger,
-            target_of=self._debugged_target,
-            masker=wire.hub.masker,
-            hold_s=order.hold_s,
+        self._debugging = Debugging(
+            order, wire, changed=self._ask_debugger, stops_changed=self._tell_held, target_of=self._debugged_target
         )
+        self._debugger = self._debugging.debugger
         self._debugged = False
         """Whether the flows ask it."""
+        self._grace_s: float | None = None
+        """How long runs may go on when it is to end."""
+        self._grace: asyncio.TimerHandle | None = None
 
     async def serve(self, loaded_ms: Callable[[], float]) -> None:
         """Build the flows, report, and run them until told to stop."""
@@ -102,6 +87,7 @@ class Engine:
         problem = self._records.complete() if self._runnables else None
         if self._records.store is not None:
             self._wire.hub.read = self._records.read
+            self._wire.hub.find = self._records.find
         self._wire.attach(self, Path(self._order.root))
         self._wire.post(self._announce)
         files, helpers = self._loader.sources.files, self._loader.helpers
@@ -141,35 +127,13 @@ class Engine:
         """Cancel a run."""
         self._begin(self._cancel(request, client))
 
-    def attend(self, request: Breakpoints, client: Client) -> None:
-        """A client decides upon stopped runs from now on, and may change the breakpoints."""
-        told, stopped = self._debugger.attend(request)
-        self._reply(client, request, told)
-        for frame in stopped:
-            self._wire.post(functools.partial(_send, client, encode(frame)), urgent=True)
+    def debug(self, request: DebugRequest, client: Client) -> None:
+        """Do what concerns breakpoints, stopped runs, and what is around runs."""
+        self._debugging.do(request, client)
 
     def unattended(self) -> None:
         """The last client that decides upon stopped runs is gone."""
         self._debugger.unattended()
-
-    def decide(self, request: Decide, client: Client) -> None:
-        """Let a stopped run go on."""
-        answer: BaseFrame = Accepted()
-        try:
-            if not self._debugger.decide(request, client.name):
-                answer = Error(code="not_found", message=f"{request.stop} does not wait any more")
-        except InputRefused as error:
-            answer = Error(code="invalid_input", message=str(error), details=error.details)
-        self._reply(client, request, answer)
-
-    def halt(self, request: Halt, client: Client) -> None:
-        """Stop a run at its next checkpoint."""
-        answer: BaseFrame = Accepted(trace_id=request.trace_id)
-        if self._debugged_target(request.trace_id) is None:
-            answer = Error(code="not_found", message=f"trace {request.trace_id} is not running, or a replay")
-        else:
-            self._debugger.halt(request.trace_id)
-        self._reply(client, request, answer)
 
     def note_stall(self, stall: Stall) -> None:
         """Write a stall that is over into the log of the trace that caused it, if that is known and open."""
@@ -181,9 +145,10 @@ class Engine:
                 log.event("stall", stall.frame.function if stall.frame else "", log.root, stall_data(stall))
 
     def retire(self, grace_s: float) -> None:
-        """Take no more runs, and end after those there are, or after the grace."""
+        """Take no more runs, and end after those there are, or after the grace. It begins when no run is stopped."""
         self._retired = True
-        self.loop.call_later(grace_s, self.stop)
+        self._grace_s = grace_s
+        self._begin_grace()
         self._end_if_retired()
 
     def stop(self) -> None:
@@ -251,6 +216,18 @@ class Engine:
                     runnable.flow.intercept(self._debugger)
                 else:
                     runnable.flow.release(self._debugger)
+
+    def _tell_held(self) -> None:
+        """The runs that have stopped are others."""
+        self._wire.control.send(Held(traces=sorted(self._debugger.stopped)))
+        self._begin_grace()
+
+    def _begin_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self._grace_s is not None and not self._debugger.stopped:
+            self._grace = self.loop.call_later(self._grace_s, self.stop)
 
     def _debugged_target(self, trace_id: str) -> str | None:
         """The flow of a trace; None where there is nothing to decide: a replay has its decisions from its recording."""
@@ -371,7 +348,3 @@ class Engine:
             except StoreError as error:
                 self._warn(error)
         self._wire.finish()
-
-
-def _send(client: Client, data: bytes, hub: Hub) -> None:
-    client.put(FRAME, data)

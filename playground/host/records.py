@@ -7,6 +7,7 @@ from pathlib import Path
 
 from penguiflow.state.errors import StoreError, StoreTooNew
 from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.host.control import StoreProblem
 
 
@@ -36,6 +37,10 @@ class Records:
     async def read(self, trace_id: str, after: int, limit: int) -> list[bytes]:
         """Committed events of a trace, as JSON. Raises `StoreError`."""
         return [] if self.store is None else await self.store.load_event_bytes(trace_id, after=after, limit=limit)
+
+    async def find(self, query: TraceQuery) -> list[TraceSummary]:
+        """Runs of this and earlier days. Raises `StoreError`."""
+        return [] if self.store is None else await self.store.find_traces(query)
 
     def _open(self, database: Path) -> StoreProblem | None:
         try:

@@ -11,9 +11,10 @@ from penguiflow.recording.offline import Offline
 from penguiflow.recording.replay import NotReplayable, Replay, SpanNotFound, replay_running
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from playground.again import ReplayOrder, ReplayReport
 from playground.host.runs import STATUSES, jsonable
 from playground.loader.runnable import Runnable
-from playground.protocol import ReplayOrder, ReplayReport, Result
+from playground.protocol import Result
 
 
 async def perform_replay(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from penguiflow.recording import CannotRestore, read_frontier
 from penguiflow.restore import go_on, prepare
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from playground.again import RestoreOrder, RestoreReport
 from playground.host.runs import listen
 from playground.loader.runnable import Runnable
-from playground.protocol import RestoreOrder, RestoreReport, Result
+from playground.protocol import Result
+
+if TYPE_CHECKING:
+    from penguiflow.planner.planned import PlannedEdits
 
 
 async def perform_restore(
@@ -29,8 +34,13 @@ async def perform_restore(
         if store is None:
             raise CannotRestore(["this host has no store"])
         summary = await store.get_trace(order.trace_id)
-        frontier = await read_frontier(store, order.trace_id, order.at, results=not resumes)
-        planned = prepare(runnable.flow, frontier, trace_id=trace_id, edits=order.edits)
+        at, edits, decided = order.at, order.edits, None
+        if at is not None and edits:
+            from penguiflow.planner.forking import plan_edits
+
+            at, decided, edits = await plan_edits(store, order.trace_id, at, edits)
+        frontier = await read_frontier(store, order.trace_id, at, results=not resumes)
+        planned = prepare(runnable.flow, frontier, trace_id=trace_id, edits=edits)
         if resumes and not await store.claim(trace_id, frontier.seq + 1):
             raise CannotRestore(["somebody else goes on with this trace"])
     except CannotRestore as refusal:
@@ -46,6 +56,24 @@ async def perform_restore(
         annotate(trace_id, {"session": summary.session})
     report.seq = frontier.seq
     report.repeated = sum(message.again is not None for message in planned.messages)
-    result = await listen(lambda: go_on(runnable.flow, planned), trace_id, output=planned.output)
+    with _deciding(trace_id, decided):
+        result = await listen(lambda: go_on(runnable.flow, planned), trace_id, output=planned.output)
+    if decided is not None:
+        report.missed = decided.missed
     result.restore = report
     return result
+
+
+@contextmanager
+def _deciding(trace_id: str, decided: PlannedEdits | None) -> Iterator[None]:
+    """While the body runs, the checkpoints of a fork get what was decided for them."""
+    if decided is None:
+        yield
+        return
+    from penguiflow.planner.planned import planned_edits
+
+    planned_edits[trace_id] = decided
+    try:
+        yield
+    finally:
+        del planned_edits[trace_id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import socket
 import time
@@ -16,8 +15,11 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.http11 import Request, Response
 
+from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
+from playground.host.history import answer
 from playground.host.outbox import FRAME, LINE
+from playground.host.tokens import Tokens
 from playground.protocol import (
     HOST_TRACE,
     MAX_FRAME_BYTES,
@@ -27,17 +29,20 @@ from playground.protocol import (
     Breakpoints,
     Bye,
     Cancel,
-    Decide,
+    ContextGet,
     Error,
     Flows,
     FrameError,
-    Halt,
     Hello,
+    LoadEvents,
     LogLine,
+    MemoryGet,
+    Questions,
     Reload,
     Run,
     Stats,
     Subscribe,
+    Traces,
     decode,
     encode,
 )
@@ -45,6 +50,8 @@ from playground.protocol import (
 MAX_CLIENTS = 64
 OPEN_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 0.5
+LOOKING = (Hello, Flows, Stats, Subscribe, Traces, LoadEvents, ContextGet, MemoryGet, Questions)
+"""What a client may ask for that only looks on, besides the breakpoints; everything else would change something."""
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """How a connection may end: the library asserts states that a transport which breaks just then does not keep to."""
 
@@ -72,8 +79,12 @@ class Host(Protocol):
         """Cancel a run."""
         ...
 
-    def debug(self, client: Client, request: Breakpoints | Decide | Halt) -> None:
-        """Do what concerns breakpoints and stopped runs; the answers go to the client."""
+    def debug(self, client: Client, request: DebugRequest) -> None:
+        """Do what concerns debugging; the answers go to the client."""
+        ...
+
+    def joined(self, client: Client) -> None:
+        """A client is there, and was greeted."""
         ...
 
     def left(self, client: Client) -> None:
@@ -88,9 +99,9 @@ class Host(Protocol):
 class WebSocketServer:
     """Accepts clients on a listening socket until told to yield."""
 
-    def __init__(self, listening: socket.socket, token: str, hub: Hub, host: Host) -> None:
+    def __init__(self, listening: socket.socket, tokens: Tokens, hub: Hub, host: Host) -> None:
         self._listening = listening
-        self._authorization = f"Bearer {token}"
+        self._tokens = tokens
         self._hub = hub
         self._host = host
         self._server: Server | None = None
@@ -116,13 +127,18 @@ class WebSocketServer:
         if self._server is not None:
             self._server.close(close_connections=False)
 
+    async def close(self) -> None:
+        """Hang up on everybody; returns when they are gone."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self._origins:
             self._log(f"refused a connection from the foreign origin {origin[:100]!r}")
             return connection.respond(HTTPStatus.FORBIDDEN, "foreign origin\n")
-        shown = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(shown.encode(errors="replace"), self._authorization.encode()):
+        if self._tokens.role(request.headers.get("Authorization", "")) is None:
             self._log("refused a connection with a wrong token")
             return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong token\n")
         if len(self._hub.clients) >= MAX_CLIENTS:
@@ -131,7 +147,10 @@ class WebSocketServer:
 
     async def _talk(self, connection: ServerConnection) -> None:
         client = Client(_Connection(connection))
-        client.put(FRAME, encode(self._host.hello()))
+        assert connection.request is not None
+        client.controls = self._tokens.role(connection.request.headers.get("Authorization", "")) == "control"
+        client.put(FRAME, encode(self._host.hello().model_copy(update={"control": client.controls})))
+        self._host.joined(client)
         for line in self._hub.lines:
             client.put(LINE, line)
         self._hub.clients.add(client)
@@ -160,6 +179,11 @@ class WebSocketServer:
             self._log(f"did not understand a frame: {error}")
             client.put(FRAME, encode(Error(code=error.code, message=str(error))))
             return True
+        if not client.controls and not _only_looks(frame):
+            name = getattr(frame, "type", "?")
+            message = f"this token is for looking on: {name!r} needs the one for full control"
+            client.reply(frame, Error(code="forbidden", message=message))
+            return True
         match frame:
             case Hello():
                 return self._greet(client, frame)
@@ -171,10 +195,12 @@ class WebSocketServer:
                 self._host.run(client, frame)
             case Cancel():
                 self._host.cancel(client, frame)
-            case Breakpoints() | Decide() | Halt():
+            case _ if isinstance(frame, DebugRequest):
                 self._host.debug(client, frame)
             case Subscribe():
                 self._subscribe(client, frame)
+            case Traces() | LoadEvents():
+                answer(self._hub, client, frame)
             case Reload():
                 self._host.reload()
                 client.reply(frame, self._host.flows())
@@ -203,6 +229,12 @@ class WebSocketServer:
 
     def _log(self, text: str) -> None:
         self._hub.add_line(LogLine(ts=time.time(), source="log", text=text, level="WARNING"))
+
+
+def _only_looks(frame: BaseFrame) -> bool:
+    if isinstance(frame, Breakpoints):
+        return not frame.put and not frame.remove
+    return isinstance(frame, LOOKING)
 
 
 class _Connection:

@@ -20,6 +20,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from penguiflow.recording.events import EventRecord
+from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.control import (
     MAX_LINE_BYTES,
@@ -37,6 +38,7 @@ from playground.host.control import (
     decode_for_worker,
 )
 from playground.host.server import WebSocketServer
+from playground.host.tokens import Tokens
 from playground.host.watchdog import Stall, Watchdog
 from playground.loader.usercode import blocking_frame
 from playground.protocol import (
@@ -88,20 +90,12 @@ class Engine(Protocol):
         """Cancel a run."""
         ...
 
-    def attend(self, request: Breakpoints, client: Client) -> None:
-        """A client decides upon stopped runs."""
+    def debug(self, request: DebugRequest, client: Client) -> None:
+        """Do what concerns breakpoints, stopped runs, and what is around runs."""
         ...
 
     def unattended(self) -> None:
-        """No client does any more."""
-        ...
-
-    def decide(self, request: Decide, client: Client) -> None:
-        """Let a stopped run go on."""
-        ...
-
-    def halt(self, request: Halt, client: Client) -> None:
-        """Stop a run."""
+        """No client decides upon stopped runs any more."""
         ...
 
     def note_stall(self, stall: Stall) -> None:
@@ -263,7 +257,7 @@ class Wire:
         match order:
             case Load():
                 self._order = order
-                self._server = WebSocketServer(self._listening, order.token, self.hub, self)
+                self._server = WebSocketServer(self._listening, Tokens(order.token), self.hub, self)
                 self.load.put(order)
             case Serve() if self._server is not None:
                 await self._server.start()
@@ -370,21 +364,24 @@ class Wire:
         """Pass a cancellation on to the user's loop."""
         self._ask(lambda engine: engine.start_cancel(request, client))
 
-    def debug(self, client: Client, request: Breakpoints | Decide | Halt) -> None:
-        """Pass on what concerns breakpoints and stopped runs. Who asks for that is one who decides."""
+    def debug(self, client: Client, request: DebugRequest) -> None:
+        """Pass on what concerns debugging. Who asks for breakpoints, or decides, is one who decides from then on."""
         if self._engine is None:
             client.reply(request, Error(code="busy", message="the code is not loaded yet"))
-        client.decides = True
-        if isinstance(request, Breakpoints):
-            self._ask(lambda engine: engine.attend(request, client))
-        elif isinstance(request, Decide):
-            self._ask(lambda engine: engine.decide(request, client))
+        if isinstance(request, Breakpoints) and (request.look or not client.controls):
+            request.look = True
+            client.decides = False
+            self.left(client)
         else:
-            self._ask(lambda engine: engine.halt(request, client))
+            client.decides = client.decides or isinstance(request, Breakpoints | Decide | Halt)
+        self._ask(lambda engine: engine.debug(request, client))
+
+    def joined(self, client: Client) -> None:
+        """Who is there asks for what it wants to know."""
 
     def left(self, client: Client) -> None:
-        """A client is gone."""
-        if client.decides and not any(other.decides for other in self.hub.clients):
+        """A client is gone, or does not decide any more."""
+        if not any(other.decides for other in self.hub.clients if other is not client):
             self._ask(lambda engine: engine.unattended())
 
     def reload(self) -> None:

@@ -45,6 +45,7 @@ async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnab
         takes = flow_input(flow, registry)
     elif is_planner(value):
         info.kind = "planner"
+        info.tools = [str(name) for name in value.specs]
         flow, registry = value.as_flow()
         takes = flow_input(flow, registry)
     else:

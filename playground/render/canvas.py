@@ -61,14 +61,16 @@ class Canvas:
                 self._text[row, column + covered] = ""
             column += max(width, 1)
 
-    def box(self, row: int, column: int, text: str) -> None:
-        """A box of three rows around a text; its top left corner is given."""
-        width = cells(text) + 4
-        for edge in (row, row + 2):
+    def box(self, row: int, column: int, *texts: str) -> None:
+        """A box around some lines of text; its top left corner is given."""
+        width = max(map(cells, texts)) + 4
+        bottom = row + len(texts) + 1
+        for edge in (row, bottom):
             self.horizontal(edge, column, column + width - 1)
         for side in (column, column + width - 1):
-            self.vertical(side, row, row + 2)
-        self.write(row + 1, column + 1, f" {text} ")
+            self.vertical(side, row, bottom)
+        for line, text in enumerate(texts, row + 1):
+            self.write(line, column + 1, f" {text} ")
 
     def lines(self) -> list[str]:
         """The rows as text, without blanks at their ends."""

@@ -39,3 +39,11 @@ def read_head(event: bytes) -> tuple[str, int] | None:
     if b"\\" in trace_id:
         return str(pydantic_core.from_json(b'"' + trace_id + b'"')), int(head[1])
     return trace_id.decode(), int(head[1])
+
+
+def is_chunk(event: bytes) -> bool:
+    """As `playground.host.clients.is_chunk`, for an event that is JSON."""
+    head = event[:600]
+    if b'"kind":"stream.chunk"' in head:
+        return True
+    return b'"kind":"message.enqueued"' in head and b'"chunk_seq":' in event and b'"payload":' not in event

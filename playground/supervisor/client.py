@@ -9,9 +9,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from playground.protocol import MAX_FRAME_BYTES, BaseFrame, Error, Hello, Subscribe, decode, encode
+from playground.protocol import (
+    MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
+    BaseFrame,
+    Error,
+    FrameError,
+    Hello,
+    Subscribe,
+    decode,
+    encode,
+)
 
 CONNECT_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 60.0
@@ -28,16 +38,31 @@ class ConnectionLost(Exception):
     """The worker is gone, or does not talk to us."""
 
 
+class NotAdmitted(ConnectionLost):
+    """Somebody is there, and does not let us in; trying again will not help by itself."""
+
+
 class Connection:
     """Requests with their answers, and everything else as it comes.
 
     Frames of `events` and `stream` are handed over undecoded: whoever keeps events keeps bytes.
     """
 
-    def __init__(self, url: str, token: str, *, on_data: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        on_data: Callable[[bytes], Awaitable[None]],
+        name: str = CLIENT_NAME,
+        ping_s: float | None = None,
+    ) -> None:
+        """`ping_s`: how often to ask whether the other side is there, which need not tell when it is not."""
         self._url = url
         self._token = token
         self._on_data = on_data
+        self._name = name
+        self._ping_s = ping_s
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._socket: ClientConnection | None = None
@@ -54,15 +79,17 @@ class Connection:
                     additional_headers={"Authorization": f"Bearer {self._token}"},
                     compression=None,
                     max_size=None,
-                    ping_interval=None,
+                    ping_interval=self._ping_s,
+                    ping_timeout=self._ping_s,
                     proxy=None,
                     close_timeout=0.5,
                 )
-                self.hello = decode(await self._socket.recv())
-                await self._send(encode(Hello(client=CLIENT_NAME)))
+                self.hello = await self._greet(self._socket)
                 await self._send(encode(Subscribe(since=since or {})))
+        except InvalidStatus as error:
+            raise NotAdmitted(_refusal(error)) from None
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
-            raise ConnectionLost(f"cannot connect to the host: {error}") from error
+            raise ConnectionLost(f"cannot connect to the host: {_reason(error)}") from error
         self._reading = asyncio.create_task(self._read(self._socket))
 
     async def request(self, frame: BaseFrame) -> Any:
@@ -106,6 +133,21 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
 
+    async def _greet(self, socket: ClientConnection) -> Hello:
+        try:
+            hello = decode(await socket.recv())
+        except FrameError:
+            hello = None
+        if not isinstance(hello, Hello):
+            await socket.close()
+            raise NotAdmitted("what answers there is no host of penguiflow")
+        if hello.protocol != PROTOCOL_VERSION:
+            await socket.close()
+            its = f"it has protocol {hello.protocol} (penguiflow {hello.version or '?'})"
+            raise NotAdmitted(f"the host is of another version: {its}, this is protocol {PROTOCOL_VERSION}")
+        await self._send(encode(Hello(client=self._name)))
+        return hello
+
     async def _send(self, data: bytes) -> None:
         assert self._socket is not None
         try:
@@ -131,3 +173,21 @@ class Connection:
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionLost("the connection to the host is closed"))
+
+
+def _refusal(error: InvalidStatus) -> str:
+    status = error.response.status_code
+    why = {
+        401: "the host does not know this token",
+        403: "the host does not let this origin in",
+        503: "the host has too many clients",
+    }
+    return why.get(status, f"what answers there is no host of penguiflow (HTTP {status})")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 BACKLOG = 128
+LOOPBACK = "127.0.0.1"
 PYTHON_PATH = "PYTHONPATH"
 PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
 """Where `playground` and, in a checkout, `penguiflow` are imported from."""
@@ -45,17 +46,22 @@ def prestart(port: int = 0) -> Prestarted:
         raise
 
 
-def listen(port: int = 0) -> socket.socket:
-    """A listening socket on the loopback interface; port 0 takes a free one. Raises `PortInUse`."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def listen(port: int = 0, host: str = LOOPBACK) -> socket.socket:
+    """A listening socket, on the loopback interface unless told otherwise; port 0 takes a free one.
+
+    Raises `PortInUse`.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Not SO_REUSEPORT: two supervisors must not share one port.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
+        listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise PortInUse(f"cannot listen on 127.0.0.1:{port}: {os.strerror(error.errno or 0)}") from None
+        # A name that nobody knows has an error number of its own kind.
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise PortInUse(f"cannot listen on {host}:{port}: {why}") from None
     listening.setblocking(False)
     return listening
 

@@ -20,6 +20,7 @@ from typing import Protocol
 from playground.host.control import (
     Blocked,
     FromWorker,
+    Held,
     Imported,
     Load,
     Loaded,
@@ -112,6 +113,10 @@ class Supervisor:
         self._loading: tuple[Worker, asyncio.Future[Loaded | None]] | None = None
         self._signals: dict[tuple[Worker, type], asyncio.Event] = {}
         self._helpers: set[str] = set()
+        self._retiring: dict[Worker, asyncio.TimerHandle | None] = {}
+        """Workers that were superseded, and when they are killed; None: not while runs of theirs are stopped."""
+        self._held: dict[Worker, int] = {}
+        """How many stopped runs a worker has, of those that have any."""
         self._wanted = asyncio.Event()
         self.settled = asyncio.Event()
         """Set while nothing is being loaded, and nothing is about to be."""
@@ -216,6 +221,8 @@ class Supervisor:
             self._announce()
         elif isinstance(message, ReloadAsked):
             self.reload()
+        elif isinstance(message, Held):
+            self._hold(worker, message.traces)
         elif isinstance(message, Blocked) and message.loading is None and self.generations.serves(worker):
             self._blocked(message)
 
@@ -232,6 +239,10 @@ class Supervisor:
 
     def _bury(self, worker: Worker, death: Death) -> None:
         self._workers.discard(worker)
+        self._held.pop(worker, None)
+        timer = self._retiring.pop(worker, None)
+        if timer is not None:
+            timer.cancel()
         for key in [key for key in self._signals if key[0] is worker]:
             self._signals.pop(key).set()
         self._listener.died(worker, death)
@@ -383,7 +394,27 @@ class Supervisor:
     def _retire(self, worker: Worker) -> None:
         worker.expect_end()
         worker.send(Retire(grace_s=self._grace_s))
-        asyncio.get_running_loop().call_later(self._grace_s + KILL_AFTER_S, worker.kill)
+        self._retiring[worker] = None
+        self._end_soon(worker)
+
+    def _hold(self, worker: Worker, traces: Sequence[str]) -> None:
+        """A worker with stopped runs is left alone; then its grace begins."""
+        if traces:
+            self._held[worker] = len(traces)
+        else:
+            self._held.pop(worker, None)
+        if worker in self._retiring:
+            self._end_soon(worker)
+
+    def _end_soon(self, worker: Worker) -> None:
+        """Kill a worker that does not end after its grace."""
+        timer = self._retiring.get(worker)
+        if timer is not None:
+            timer.cancel()
+        self._retiring[worker] = None
+        if worker not in self._held:
+            after = self._grace_s + KILL_AFTER_S
+            self._retiring[worker] = asyncio.get_running_loop().call_later(after, worker.kill)
 
     def _announce(self) -> None:
         modules = self.generations.modules()

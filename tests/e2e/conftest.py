@@ -141,7 +141,7 @@ class Live:
 class OpenLive(Protocol):
     """Watches the project; stopped when the test is done."""
 
-    def __call__(self, *targets: str, load_timeout_s: float = LIMIT_S) -> Awaitable[Live]: ...
+    def __call__(self, *targets: str, load_timeout_s: float = LIMIT_S, grace_s: float = LIMIT_S) -> Awaitable[Live]: ...
 
 
 def workers_of(pid: int) -> list[int]:
@@ -163,8 +163,8 @@ async def open_live(project: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     sources: list[LiveSource] = []
     monkeypatch.chdir(project)
 
-    async def open_source(*targets: str, load_timeout_s: float = LIMIT_S) -> Live:
-        source = LiveSource(project_at(project), targets, load_timeout_s=load_timeout_s, grace_s=LIMIT_S)
+    async def open_source(*targets: str, load_timeout_s: float = LIMIT_S, grace_s: float = LIMIT_S) -> Live:
+        source = LiveSource(project_at(project), targets, load_timeout_s=load_timeout_s, grace_s=grace_s)
         sources.append(source)
         await source.start()
         live = Live(source)

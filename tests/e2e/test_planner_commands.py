@@ -164,3 +164,20 @@ def test_an_edited_decision_after_a_kill(project: Path, add_flow: AddFlow, pf: R
     assert replayed.returncode == 0, replayed.stderr + replayed.stdout
     assert lines(project / "answered") == ["first", "answered"]
     assert len(lines(project / "fetched")) == 3
+
+
+def test_a_fork_with_other_arguments_of_a_decision(project: Path, add_flow: AddFlow, pf: RunCommand) -> None:
+    add_flow("agent", AGENT)
+    first = pf("run", "flows/agent.py", "--input", '{"query": "what"}', "--json")
+    assert first.returncode == 0, first.stderr
+    [(trace_id, events)] = traces(project).items()
+    decision = next(event for event in events if event.kind == "planner.decision")
+
+    forked = pf("fork", trace_id, "--at", str(decision.seq), "--set", "/args/url=corpus://other", "--json")
+
+    assert forked.returncode == 0, forked.stderr
+    assert "corpus://other" in lines(project / "fetched")
+    assert lines(project / "answered").count("first") == 1
+    refused = pf("fork", trace_id, "--at", str(decision.seq), "--set", "/args/no/such=1", "--json")
+    assert refused.returncode == 2
+    assert "has no /args/no/such" in refused.stderr

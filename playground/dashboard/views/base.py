@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from playground.dashboard.bars import Key
 from playground.dashboard.text import Row, one_line
 
 
@@ -19,6 +20,12 @@ class View:
     """False where moving scrolls and no row is picked."""
     empty = ""
     """What to say when there are no rows."""
+    keys: Sequence[Key] = ()
+    """What the footer shows while this view is in front, in place of its pane's keys; at most four."""
+    help: tuple[str, list[tuple[str, str]]] | None = None
+    """What `?` says of this view, in place of its pane's text: what it shows, and its keys with what they do."""
+    head_rows = 0
+    """Rows above the others that do not scroll."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -35,11 +42,15 @@ class View:
         """The row at `index`, at most `width` cells of it are drawn."""
         raise NotImplementedError
 
-    def safe_row(self, index: int, width: int) -> Row:
-        """The row at `index`, or one that says why there is none."""
+    def head(self, line: int, width: int) -> Row:
+        """One of the rows that do not scroll."""
+        return []
+
+    def safe_row(self, index: int, width: int, *, head: bool = False) -> Row:
+        """The row at `index` (of the head, when that is asked for), or one that says why there is none."""
         # Boundary: rows are made from whatever user code produced; one that cannot be made costs its own line only.
         try:
-            return self.row(index, width)
+            return self.head(index, width) if head else self.row(index, width)
         except Exception as error:
             return [("⚠ cannot be shown: ", "error"), (one_line(f"{type(error).__name__}: {error}"), "dim")]
 
@@ -64,6 +75,18 @@ class View:
 
     def activate(self) -> bool:
         """Enter on the cursor's row; True when the view itself handled it (folded something)."""
+        return False
+
+    def toggle(self) -> bool:
+        """Space on the cursor's row; True when the view handled it."""
+        return self.activate()
+
+    def place(self) -> tuple[str, str | None, str | None] | None:
+        """What the cursor is on, as a breakpoint's `on`, `name` and `kind`; None where no run can stop."""
+        return None
+
+    def point(self, index: int, column: int) -> bool:
+        """A click on a cell of a row; True when the view has put its cursor there itself."""
         return False
 
     def side(self, direction: int) -> None:

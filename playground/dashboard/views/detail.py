@@ -68,11 +68,13 @@ class Node:
             return len(self.value) > 60 or "\n" in self.value
         return isinstance(self.value, dict | list | Group) and bool(self.value)
 
+    def json_value(self) -> Any:
+        """The value as JSON has it."""
+        return dict(self.value.items) if isinstance(self.value, Group) else self.value
+
     def copy_text(self) -> str:
         """The value: text as it is, everything else as JSON."""
-        value = self.value
-        if isinstance(value, Group):
-            value = dict(value.items)
+        value = self.json_value()
         return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 

@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 
+from playground.dashboard.event_filter import EventFilter, EventSearch
 from playground.dashboard.heads import BadEvent, read_data, read_head
 from playground.dashboard.text import NS, Row, clip, one_line, pad
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
 
-SCAN_PER_FRAME = 20_000
-"""Events looked at by a filter in one frame: the screen stays alive over a million."""
 SUMMARY_BYTES = 4000
 """An event whose data is longer is summed up by its size."""
-
-
-class EventFilter:
-    """Words that an event must contain; `!word` must be absent; `kind:` and `node:` look at one field."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text.strip()
-        self._words: list[tuple[bool, str, bytes]] = []
-        for given in self.text.lower().split():
-            wanted = not given.startswith("!")
-            word = given.lstrip("!")
-            field, colon, value = word.partition(":")
-            if colon and field in {"kind", "node", "name"}:
-                self._words.append((wanted, "kind" if field == "kind" else "name", value.encode()))
-            elif word:
-                self._words.append((wanted, "", word.encode("utf-8", "replace")))
-
-    def __bool__(self) -> bool:
-        return bool(self._words)
-
-    def matches(self, raw: bytes) -> bool:
-        """Whether an event passes."""
-        lowered = raw.lower()
-        for wanted, field, word in self._words:
-            found = self._in_field(lowered, field, word) if field else word in lowered
-            if found != wanted:
-                return False
-        return True
-
-    @staticmethod
-    def _in_field(lowered: bytes, field: str, word: bytes) -> bool:
-        match = re.search(rb'"%s"\s*:\s*"([^"]*)' % field.encode(), lowered)
-        return match is not None and word.rstrip(b"*") in match.group(1)
 
 
 class EventsView(View):
@@ -61,8 +24,7 @@ class EventsView(View):
         super().__init__()
         self.trace: TraceModel | None = None
         self.filter = EventFilter("")
-        self._found = array("L")
-        self._scanned = 0
+        self._search: EventSearch | None = None
         self._seen = -1
 
     def show(self, trace: TraceModel | None) -> None:
@@ -78,8 +40,7 @@ class EventsView(View):
         self._restart()
 
     def _restart(self) -> None:
-        self._found = array("L")
-        self._scanned = 0
+        self._search = EventSearch(self.trace.events, self.filter) if self.trace is not None and self.filter else None
         self._seen = -1
         self.touch()
         self.sync()
@@ -87,18 +48,18 @@ class EventsView(View):
     def __len__(self) -> int:
         if self.trace is None:
             return 0
-        return len(self._found) if self.filter else len(self.trace.events)
+        return len(self.trace.events) if self._search is None else len(self._search.found)
 
     def sync(self) -> None:
-        """Take up new events; a filter looks at a bounded number of them per call."""
+        """Take up new events; a filter looks at some of them per call."""
         trace = self.trace
         if trace is None:
             return
-        if self.filter and self._scanned < len(trace.events):
-            last = min(self._scanned + SCAN_PER_FRAME, len(trace.events))
-            matches = self.filter.matches
-            self._found.extend(i for i in range(self._scanned, last) if matches(trace.events[i]))
-            self._scanned = last
+        if self._search is not None and self._search.events is not trace.events:
+            # The trace was taken up again, and has other events now.
+            self._restart()
+            return
+        if self._search is not None and self._search.go_on():
             self.touch()
         if trace.revision != self._seen:
             self._seen = trace.revision
@@ -106,7 +67,7 @@ class EventsView(View):
 
     def index(self, row: int) -> int:
         """Index of the event in the trace that a row shows."""
-        return self._found[row] if self.filter else row
+        return row if self._search is None else self._search.found[row]
 
     @property
     def event_index(self) -> int | None:
@@ -115,12 +76,14 @@ class EventsView(View):
 
     def pick(self, index: int) -> None:
         """Put the cursor on an event, or on the first one after it that passes the filter."""
-        if self.filter:
-            index = bisect_left(self._found, index)
+        if self._search is not None:
+            index = self._search.row_of(index)
         self.go(index)
 
     def title(self) -> Row:
         """The filter."""
+        if self.filter.problem:
+            return [(one_line(self.filter.problem), "error")]
         return [(f"/{one_line(self.filter.text)}", "accent")] if self.filter else []
 
     def note(self) -> str:
@@ -128,9 +91,9 @@ class EventsView(View):
         if self.trace is None or not self.trace.events:
             return ""
         total = len(self.trace.events)
-        if self.filter:
-            busy = "…" if self._scanned < total else ""
-            return f"{len(self._found):,}{busy} of {total:,}"
+        if self._search is not None:
+            looked = f" · looked at {100 * self._search.scanned // total} %" if self._search.busy else ""
+            return f"{len(self._search.found):,} of {total:,}{looked}"
         return f"{self.cursor + 1:,} of {total:,}"
 
     def find(self, needle: str) -> Iterator[int]:

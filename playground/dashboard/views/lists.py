@@ -203,6 +203,10 @@ class RunsView(View):
         flow = one_line(line.flow or line.target or "")
         stamp = when(line.started)
         room = width - used - 1
+        if line.stopped and line.status == "running":
+            # Where it stands says more than how long.
+            row = [("⏸ ", "warn"), row[1], (" ", "")]
+            return [*row, (pad(one_line(line.stopped), width - sum(cells(piece) for piece, _ in row)), "warn")]
         if line.waits_for and line.status == "running":
             node = one_line(line.waits_for)
             text = f"waiting for {node}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from playground.dashboard.text import GLYPHS, ROLES, Row, bar, cells, clip, duration, one_line, pad
@@ -23,7 +23,7 @@ UNKNOWN = "◌"
 CHEAP_S = 0.005
 
 
-def shown_children(span: Span) -> list[Span]:
+def shown_children(span: Span) -> Sequence[Span]:
     """What hangs under a span on screen: a single attempt that did not fail is folded into its node."""
     children = span.children
     if span.kind == "node" and len(children) == 1 and children[0].kind == "attempt" and not failed(children[0]):
@@ -55,6 +55,8 @@ class TreeView(View):
         self._toggled: dict[str, bool] = {}
         self._seen = -1
         self.loading = False
+        self.stopped: dict[str, str] = {}
+        """Where the run has stopped, by span."""
 
     def show(self, trace: TraceModel | None) -> None:
         """Show another trace, from its beginning; a running one is followed."""
@@ -193,11 +195,12 @@ class TreeView(View):
         """Enter shows the span; it does not fold."""
         return False
 
-    def toggle(self) -> None:
+    def toggle(self) -> bool:
         """Fold or unfold the cursor's span."""
         span = self.span
         if span is not None and shown_children(span):
             self.fold(span, not self.is_open(span))
+        return True
 
     def side(self, direction: int) -> None:
         """Left folds, or goes to the parent; right unfolds, or goes to the first child."""
@@ -222,6 +225,14 @@ class TreeView(View):
             self.cursor = index
             self.settle()
             self.touch()
+
+    def visible(self, span_id: str) -> Span | None:
+        """A span, or the one around it that has a row; None while its event is not here."""
+        span = self.trace.spans.get(span_id) if self.trace else None
+        if span is not None and span.kind == "attempt" and self.trace is not None:
+            around = self.trace.parent(span)
+            return span if around is None or span in shown_children(around) else around
+        return span
 
     def pick(self, span_id: str) -> None:
         """Put the cursor on a span, opening what hides it."""
@@ -273,7 +284,7 @@ class TreeView(View):
         axis = 0 if width < 40 else min(width // 4 if width < 70 else width * 2 // 5, 64)
         label_width = width - axis - TIME_CELLS - (2 if axis else 1)
         now = trace.now_ns()
-        row = self._label(span, min(depth, MAX_DEPTH), label_width)
+        row = self.label_row(span, depth, label_width)
         unknown = trace.loading and span.end_ns is None
         time_text = "" if unknown else duration(seconds(span, now))
         row.append(
@@ -286,13 +297,17 @@ class TreeView(View):
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
 
-    def _label(self, span: Span, depth: int, width: int) -> Row:
+    def label_row(self, span: Span, depth: int, width: int) -> Row:
+        """Fold mark, status, name and what is special about a span, in exactly `width` cells."""
+        depth = min(depth, MAX_DEPTH)
         children = shown_children(span)
         mark = ("▾" if self.is_open(span) else "▸") if children else " "
         glyph, role = GLYPHS.get(span.status, "?"), ROLES.get(span.status, "")
         if self.trace is not None and self.trace.loading and span.end_ns is None:
             glyph, role = UNKNOWN, "dim"
         name, extra, extra_role = self._texts(span)
+        if self.stopped and (stopped := self._stopped_at(span)):
+            glyph, role, extra, extra_role = "⏸", "warn", stopped, "warn"
         used = 2 * depth + 4
         name = clip(name, max(width - used, 0))
         room = width - used - cells(name)
@@ -302,6 +317,13 @@ class TreeView(View):
         else:
             row.append((" " * max(room, 0), ""))
         return row
+
+    def _stopped_at(self, span: Span) -> str:
+        """Where a span has stopped, or the attempt that is folded into it."""
+        found = self.stopped.get(span.span_id, "")
+        if not found and span.kind == "node" and len(span.children) == 1:
+            return self.stopped.get(span.children[0].span_id, "")
+        return found
 
     def _texts(self, span: Span) -> tuple[str, str, str]:
         if span.kind == "attempt":

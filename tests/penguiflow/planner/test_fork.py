@@ -14,7 +14,7 @@ from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.llm.types import LLMRequest
 from penguiflow.planner import PlannerFinish, PlannerPause, ReactPlanner
-from penguiflow.planner.forking import fork_at
+from penguiflow.planner.forking import fork_at, plan_edits
 from penguiflow.recording import CannotRestore, Recorder, TraceEvent, read_frontier
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import replay
@@ -360,3 +360,21 @@ async def test_a_fork_that_was_interrupted_can_be_resumed(world: World, store: S
         await flow.stop()
     assert text_of(results[0]) == "saw [4, 200, 402]"
     assert world.take() == ["double 100", "model 2", "double 201", "model 3"]
+
+
+async def test_edits_at_an_event_are_those_of_the_step_that_it_is_in(world: World, store: SQLiteStateStore) -> None:
+    outcome = await world.planner.run("what")
+    events = await events_of(store, trace_of(outcome))
+    decision = [event for event in events if event.kind == "planner.decision"][1]
+    tool = next(event for event in events if event.kind == "tool.start" and event.seq > decision.seq)
+
+    for seq in (decision.seq, tool.seq, tool.seq + 1):
+        planned = await plan_edits(store, trace_of(outcome), seq, {"/args/n": 100, "/payload/x": 1})
+        assert planned.seq == decision.seq
+        assert planned.edits is not None
+        assert planned.edits.missed == ["after_decision"]
+        assert planned.rest == {"/payload/x": 1}
+    untouched = await plan_edits(store, trace_of(outcome), 3, {"/payload/x": 1})
+    assert untouched == (3, None, {"/payload/x": 1})
+    with pytest.raises(CannotRestore, match="event 2 is in no step of a planner"):
+        await plan_edits(store, trace_of(outcome), 2, {"/args/n": 100})

@@ -55,6 +55,25 @@ def test_streamed_text_is_shown_as_it_comes_and_nothing_joins_its_lines() -> Non
     assert watch.progress.streamed
 
 
+def test_what_a_planner_says_has_titles_and_what_it_takes_back_is_said() -> None:
+    watch = Watch()
+
+    def say(stream_id: str, text: str, done: bool = False, **meta: Any) -> None:
+        watch.event("stream.chunk", stream_id=stream_id, text=text, done=done, meta=meta, of="5")
+
+    say("p[0]/thinking", "Hm.", channel="thinking")
+    say("p[0]/answer", "Thir", channel="answer")
+    say("p[0]/answer", "", done=True, channel="answer", superseded=True)
+    say("p[0]/log", "200", channel="tool", tool="fetch", stream="log")
+    say("p[0]/answer#1", "Three.", channel="answer")
+    say("p[0]/answer#1", "", done=True, channel="answer")
+    watch.progress.finish()
+
+    assert watch.said == (
+        "── thinking ──\nHm.\n── answer ──\nThir\n── taken back ──\n── fetch: log ──\n200\n── answer ──\nThree.\n"
+    )
+
+
 def test_a_retry_says_why() -> None:
     watch = Watch()
 

@@ -13,9 +13,10 @@ import pytest
 
 from penguiflow.recording import cassette
 from playground.__main__ import main
+from playground.again import ReplayOrder
 from playground.cli.outputs import MadeTestOutput, ReplayOutput
 from playground.project import find_project
-from playground.protocol import ReplayOrder, Result, Run
+from playground.protocol import Result, Run
 from playground.session import HostSession
 from playground.sources import RunRefused
 

@@ -15,9 +15,28 @@ from textual.pilot import Pilot
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.traces import TraceQuery, TraceSummary
+from playground.breakpoints import Breakpoint
 from playground.dashboard.app import DashboardApp
 from playground.dashboard.layout import UiState
-from playground.protocol import CodeError, CodeFrame, FlowInfo, ModuleInfo, NodeInfo, Result, Run
+from playground.protocol import (
+    Breakpoints,
+    CodeError,
+    CodeFrame,
+    Context,
+    ContextEdit,
+    ContextGet,
+    Decide,
+    FlowInfo,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    ModuleInfo,
+    NodeInfo,
+    Result,
+    Resumed,
+    Run,
+    Stopped,
+)
 from playground.sources import HostState, Inbox, RunRefused
 
 START = 1_790_000_000.0
@@ -27,12 +46,14 @@ WAIT_S = 60.0
 class Script:
     """Writes the events of one trace, as a recorder would."""
 
-    def __init__(self, trace_id: str, flow: str = "triage", target: str = "flows/triage.py", ts: float = START) -> None:
+    def __init__(
+        self, trace_id: str, flow: str = "triage", target: str = "flows/triage.py", ts: float = START, **start: Any
+    ) -> None:
         self.trace_id = trace_id
         self.events: list[bytes] = []
         self.ms = 0.0
         self.ts = ts
-        self.root = self.start("trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8})
+        self.root = self.start("trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8, **start})
         self._names: dict[str, tuple[str, str, str | None]] = {self.root: ("trace", flow, None)}
 
     def event(self, kind: str, name: str, span: str, parent: str | None, data: dict[str, Any]) -> None:
@@ -220,6 +241,15 @@ class ScriptedSource:
     def __init__(self) -> None:
         self.inbox = Inbox()
         self.can_run = True
+        self.can_decide = True
+        self.breakpoints: dict[str, Breakpoint] = {}
+        self.decisions: list[Decide] = []
+        self.halted: list[str] = []
+        self.contexts: list[ContextGet | ContextEdit] = []
+        self.memories: list[MemoryGet | MemoryEdit] = []
+        self.decision_refusal: RunRefused | None = None
+        self.context_answer: Callable[[ContextGet | ContextEdit], Context] | None = None
+        self.memory_answer: Callable[[MemoryGet | MemoryEdit], Memory] | None = None
         self.stored: dict[str, list[bytes]] = {}
         self.summaries: list[TraceSummary] = []
         self.requests: list[Run] = []
@@ -246,11 +276,55 @@ class ScriptedSource:
             raise self.refusal
         events = self.answer(request)
         self.inbox.events.extend(events)
-        return str(json.loads(events[0])["trace_id"])
+        return str(json.loads(events[0])["trace_id"] if events else request.trace_id)
 
     async def cancel(self, trace_id: str) -> bool:
         self.cancelled.append(trace_id)
         return True
+
+    async def set_breakpoints(self, put: list[Breakpoint], remove: list[str]) -> Breakpoints:
+        for each in put:
+            self.breakpoints[each.id] = each
+        for name in remove:
+            self.breakpoints.pop(name, None)
+        frame = Breakpoints(breakpoints=list(self.breakpoints.values()))
+        self.inbox.breakpoints = frame
+        return frame
+
+    async def decide(self, request: Decide) -> None:
+        self.decisions.append(request)
+        if self.decision_refusal is not None:
+            raise self.decision_refusal
+
+    async def halt(self, trace_id: str) -> bool:
+        self.halted.append(trace_id)
+        return True
+
+    async def context(self, request: ContextGet | ContextEdit) -> Context:
+        self.contexts.append(request)
+        if self.context_answer is None:
+            raise RunRefused("there is no context")
+        return self.context_answer(request)
+
+    async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
+        self.memories.append(request)
+        if self.memory_answer is None:
+            raise RunRefused("there is no memory")
+        return self.memory_answer(request)
+
+    def stops_at(self, trace_id: str, stop: str, kind: str, name: str, **more: Any) -> Stopped:
+        """A run stops, as the host tells it."""
+        fields = {"span_id": "0", "path": [f"node:{name}[0]"], "since": START, "actions": ["proceed", "edit", "abort"]}
+        frame = Stopped.model_validate(
+            {"stop": stop, "trace_id": trace_id, "kind": kind, "name": name, **fields, **more}
+        )
+        self.inbox.stops.append(frame)
+        return frame
+
+    def goes_on(self, frame: Stopped, action: str = "proceed", by: str | None = None) -> None:
+        """A stopped run goes on, as the host tells it."""
+        resumed = {"stop": frame.stop, "trace_id": frame.trace_id, "action": action, "by": by}
+        self.inbox.stops.append(Resumed.model_validate(resumed))
 
     async def reload(self) -> None:
         self.reloads += 1

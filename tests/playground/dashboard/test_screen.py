@@ -285,7 +285,7 @@ async def test_copying_goes_through_the_terminal(open_desk: OpenDesk) -> None:
 
 
 async def test_the_mouse_picks_rows_tabs_and_keys(open_desk: OpenDesk) -> None:
-    async with open_desk() as desk:
+    async with open_desk(size=(180, 40)) as desk:
         flows = desk.app.panes["flows"]
         await desk.pilot.click(flows, offset=(4, 2))
         await desk.frame()

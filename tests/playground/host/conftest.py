@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,14 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(root: Path, **options: Any) -> AsyncIterator[Served]:
+async def serve(
+    root: Path, *, hear_all: Callable[[FromWorker], None] = lambda _: None, **options: Any
+) -> AsyncIterator[Served]:
     """A worker for the project in a folder; `options` go into its `Load`."""
     loaded, serving = asyncio.Event(), asyncio.Event()
 
     def hear(worker: Worker, message: FromWorker) -> None:
+        hear_all(message)
         if isinstance(message, Loaded):
             loaded.set()
         elif isinstance(message, Serving):
@@ -116,7 +119,7 @@ async def serve(root: Path, **options: Any) -> AsyncIterator[Served]:
     finally:
         await worker.stop()
         listening.close()
-    assert died is None, died
+    assert died is None or died.expected, died
 
 
 @pytest.fixture

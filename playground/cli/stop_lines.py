@@ -1,0 +1,129 @@
+"""Stops as lines of JSON: each is written to stdout, and what becomes of it is read from stdin."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+
+from playground.cli.debug import Debugging, read_break
+from playground.cli.failures import Failure
+from playground.cli.progress import Progress
+from playground.protocol import BaseFrame, Decide, Resumed, Stopped
+from playground.session import HostDied, HostSession
+from playground.sources import RunRefused
+
+__all__ = ["Decision", "StopLine", "StopLines"]
+
+
+class Decision(BaseModel):
+    """One line of stdin: what becomes of a stopped run."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    stop: str | None = None
+    """Which stop; the one that has waited longest by default."""
+    action: Literal["continue", "proceed", "edit", "skip", "inject", "retry", "abort"] = "proceed"
+    """`continue` is `proceed`. What is possible stands in `actions` of the stop."""
+    value: Any = None
+    """For `edit` all of what `value_schema` describes, for `skip` the result, for `abort` why."""
+    edits: dict[str, Any] = {}
+    """For `edit`, in place of `value`: new values by JSON Pointer into the payload."""
+    then: Literal["continue", "into", "over", "out"] = "continue"
+    """Where the run stops next, besides at breakpoints."""
+    to: str | None = None
+    """Run to here: `SPEC` or `SPEC if EXPR`."""
+
+
+class Refused(BaseModel):
+    """A line of stdin that was not understood, or not possible: the run waits on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["refused"] = "refused"
+    stop: str | None
+    message: str
+    details: list[dict[str, Any]] = []
+    """For values that do not fit: `{path, message}` for each field."""
+
+
+class StopLine(RootModel[Stopped | Resumed | Refused]):
+    """`pf run --json` with breakpoints: one line of stdout before the last, which is the run's."""
+
+    root: Stopped | Resumed | Refused = Field(discriminator="type")
+
+
+class StopLines(Debugging):
+    """Asks a program."""
+
+    closed = False
+    """Nobody decides any more: runs go on."""
+
+    def heard(self, frame: BaseFrame) -> None:
+        """Write it down."""
+        if isinstance(frame, Stopped | Resumed):
+            self._write(frame)
+
+    async def work(self, host: HostSession, progress: Progress) -> None:
+        """Read decisions; once stdin is closed, every stop goes on."""
+        while not self.closed:
+            await self._wait_for_a_stop()
+            line = await self.lines.next()
+            if line is None:
+                self.closed = True
+            elif line.strip():
+                await self._obey(host, line)
+        while True:
+            for stop in list(self.stops):
+                await self._send(host, Decide(stop=stop))
+            await self._wait_for_a_stop()
+
+    async def _wait_for_a_stop(self) -> None:
+        while not self.stops:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def _obey(self, host: HostSession, line: str) -> None:
+        try:
+            asked = Decision.model_validate(json.loads(line))
+            to = None if asked.to is None else read_break(asked.to)
+        except (ValueError, RecursionError, Failure) as error:
+            details: list[dict[str, Any]] = []
+            if isinstance(error, ValidationError):
+                details = [
+                    {"path": "/" + "/".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()
+                ]
+            told = "this is no decision" if details else f"this is no decision: {error}"
+            self._write(Refused(stop=None, message=told, details=details))
+            return
+        await self._send(
+            host,
+            Decide(
+                stop=asked.stop or next(iter(self.stops), ""),
+                action="proceed" if asked.action == "continue" else asked.action,
+                value=asked.value,
+                edits=asked.edits,
+                then=asked.then,
+                to=to,
+            ),
+        )
+
+    async def _send(self, host: HostSession, decision: Decide) -> None:
+        try:
+            await host.debug(decision)
+        except RunRefused as refused:
+            if self.closed:
+                self.stops.pop(decision.stop, None)
+                return
+            self._write(Refused(stop=decision.stop, message=str(refused), details=refused.details))
+        except HostDied:
+            await asyncio.Event().wait()  # whoever follows the run says so, and ends this
+        else:
+            self.stops.pop(decision.stop, None)
+
+    def _write(self, frame: BaseModel) -> None:
+        told = frame.model_dump(mode="json", exclude={"id", "reply_to"})
+        self.console.json(told)
+        self.console.flush()

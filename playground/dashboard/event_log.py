@@ -1,0 +1,168 @@
+"""The events of one trace as JSON bytes, by index: a million of them in little memory, each at hand at once.
+
+Events are kept in pages. A page that is full is compressed in two parts: what stands before the events' kinds, and
+the rest (kind, name, data), which is all that a search has to look at. The pages that were looked at last stay open.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
+
+PAGE_EVENTS = 512
+PAGE_BYTES = 256 * 1024
+HUGE = 1024 * 1024
+"""An event that is larger has a page of its own, which is not compressed."""
+OPEN_BYTES = 8 * 1024 * 1024
+"""Kept of pages that were looked at."""
+_LEVEL = 1
+_KIND = b'"kind":'
+
+
+class _Page(NamedTuple):
+    heads: bytes
+    texts: bytes
+    packed: bool
+
+
+class EventLog(Sequence[bytes]):
+    """Events in order of arrival. Appending costs the same at any length; any of them is found in a millisecond."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Of all events, before they were compressed."""
+        self._pages: list[_Page] = []
+        self._firsts = array("Q")
+        """Index of the first event of each page."""
+        self._sealed = 0
+        """Events in pages."""
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._open: OrderedDict[int, list[bytes]] = OrderedDict()
+        self._open_bytes = 0
+
+    def __len__(self) -> int:
+        return self._sealed + len(self._tail)
+
+    def append(self, raw: bytes) -> None:
+        """Add an event."""
+        if b"\n" in raw:
+            # Within JSON strings line breaks are escaped: this is white space of whoever wrote the file.
+            raw = raw.replace(b"\r", b" ").replace(b"\n", b" ")
+        self.bytes += len(raw)
+        if len(raw) >= HUGE:
+            self._seal()
+            self._add_page(_Page(b"", raw, packed=False), 1)
+            return
+        self._tail.append(raw)
+        self._tail_bytes += len(raw)
+        if len(self._tail) >= PAGE_EVENTS or self._tail_bytes >= PAGE_BYTES:
+            self._seal()
+
+    def _seal(self) -> None:
+        if not self._tail:
+            return
+        heads, texts = [], []
+        for raw in self._tail:
+            cut = max(raw.find(_KIND), 0)
+            heads.append(raw[:cut])
+            texts.append(raw[cut:])
+        page = _Page(zlib.compress(b"\n".join(heads), _LEVEL), zlib.compress(b"\n".join(texts), _LEVEL), packed=True)
+        self._add_page(page, len(self._tail))
+        self._tail, self._tail_bytes = [], 0
+
+    def _add_page(self, page: _Page, count: int) -> None:
+        self._firsts.append(self._sealed)
+        self._pages.append(page)
+        self._sealed += count
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if index >= self._sealed:
+            return self._tail[index - self._sealed]
+        if index < 0:
+            raise IndexError(index)
+        number = bisect_right(self._firsts, index) - 1
+        return self._events(number)[index - self._firsts[number]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for number in range(len(self._pages)):
+            yield from self._events(number)
+        yield from self._tail
+
+    def _events(self, number: int) -> list[bytes]:
+        if number == len(self._pages):
+            return self._tail
+        opened = self._open.get(number)
+        if opened is not None:
+            self._open.move_to_end(number)
+            return opened
+        page = self._pages[number]
+        if not page.packed:
+            return [page.texts]
+        heads = zlib.decompress(page.heads).split(b"\n")
+        texts = zlib.decompress(page.texts).split(b"\n")
+        events = [head + text for head, text in zip(heads, texts, strict=True)]
+        self._open[number] = events
+        self._open_bytes += sum(map(len, events))
+        while self._open_bytes > OPEN_BYTES and len(self._open) > 1:
+            _, closed = self._open.popitem(last=False)
+            self._open_bytes -= sum(map(len, closed))
+        return events
+
+    def _text(self, number: int) -> bytes:
+        """What a search looks at: of each event the kind, the name and the data."""
+        if number == len(self._pages):
+            return b"\n".join(self._tail)
+        page = self._pages[number]
+        return zlib.decompress(page.texts) if page.packed else page.texts
+
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    def stretches(self, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, int, int]]:
+        """Pages that hold events `first` to `last` (excluded): number of the page, first and last (excluded) index."""
+        if first >= last:
+            return
+        numbers = range(max(bisect_right(self._firsts, first) - 1, 0), len(self._pages) + 1)
+        if backwards:
+            numbers = range(min(bisect_right(self._firsts, last - 1), len(self._pages)), -1, -1)
+        for number in numbers:
+            begin = self._firsts[number] if number < len(self._pages) else self._sealed
+            end = self._firsts[number + 1] if number + 1 < len(self._pages) else self._sealed
+            if number == len(self._pages):
+                end = len(self)
+            begin, end = max(begin, first), min(end, last)
+            if begin < end:
+                yield number, begin, end
+            elif (backwards and end <= first) or (not backwards and begin >= last):
+                return
+
+    def may_hold(self, number: int, words: Sequence[bytes]) -> bool:
+        """False when no event of the page has all of these words (lower case) in its kind, name or data."""
+        text = self._text(number).lower()
+        return all(word in text for word in words)
+
+    def holding(self, needle: bytes, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
+        """Events from `first` to `last` (excluded) whose kind, name or data hold these bytes, with their indexes."""
+        for number, begin, end in self.stretches(first, last, backwards=backwards):
+            if needle not in self._text(number):
+                continue
+            events = self._events(number)
+            base = self._firsts[number] if number < len(self._pages) else self._sealed
+            order = range(end - 1, begin - 1, -1) if backwards else range(begin, end)
+            for index in order:
+                if needle in events[index - base]:
+                    yield index, events[index - base]

@@ -1,0 +1,9 @@
+"""Every area of the dashboard."""
+
+from __future__ import annotations
+
+from playground.dashboard.areas import Area
+from playground.dashboard.debugging.area import DebuggingArea
+from playground.dashboard.watching.area import WatchingArea
+
+AREAS: tuple[type[Area], ...] = (WatchingArea, DebuggingArea)

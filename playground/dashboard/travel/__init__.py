@@ -1,0 +1,1 @@
+"""Time travel in the dashboard: fork, resume, compare, replay, share."""

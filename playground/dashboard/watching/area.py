@@ -1,0 +1,240 @@
+"""The area that watches: its views, keys and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding
+
+from playground.dashboard.areas import Area, Command, key
+from playground.dashboard.layout import FLOWS, INSPECT, RUNS, TRACE
+from playground.dashboard.views.base import View
+from playground.dashboard.views.detail import DetailView
+from playground.dashboard.watching import copies
+from playground.dashboard.watching.calls import raw_document
+from playground.dashboard.watching.graph import GraphView, idle_details
+from playground.dashboard.watching.llm import ModelCallView
+from playground.dashboard.watching.waterfall import WaterfallView
+
+if TYPE_CHECKING:
+    from playground.dashboard.app import DashboardApp
+    from playground.dashboard.trace import TraceModel
+    from playground.protocol import FlowInfo
+
+
+class WatchingArea(Area):
+    """Waterfall, graph, model calls, statistics, notices and the tour."""
+
+    name = "watching"
+    BINDINGS: ClassVar[list[Binding]] = [
+        key("i", "watching", "zoom_time", "Closer in the waterfall", 1),
+        key("U", "watching", "zoom_time", "Farther in the waterfall", -1),
+        key("J", "watching", "raw_json", "Raw JSON, or as a tree"),
+        key("Y", "watching", "copy_as", "Copy as JSON, Python or a command"),
+        key("L", "watching", "go_call", "Go to the model's call"),
+        key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
+        key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
+        key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
+    ]
+    GENERAL: ClassVar[list[tuple[str, str]]] = [
+        ("i  U  =", "waterfall: closer, farther, this span"),
+        ("J", "what the inspector shows as raw JSON, and back"),
+        ("Y", "copy as JSON, as Python, as a pf command"),
+        ("L  (  )", "the call of a model at the cursor, the one before, the one after"),
+    ]
+
+    def __init__(self, app: DashboardApp) -> None:
+        super().__init__(app)
+        self.waterfall = WaterfallView(app.spans)
+        self.llm = ModelCallView()
+        self.graph = GraphView(self._flow_of, app.workspace.stops.of)
+
+    def views(self) -> dict[str, list[View]]:
+        """Tabs of the trace pane."""
+        return {TRACE: [self.waterfall, self.graph], INSPECT: [self.llm]}
+
+    def show(self, trace: TraceModel | None) -> None:
+        """Another trace."""
+        self.waterfall.show()
+        self.graph.show(trace)
+        self.llm.show_trace(trace)
+
+    def frame(self) -> None:
+        """Only what is in sight is kept up to date."""
+        if self.app.panes[TRACE].view is self.graph:
+            self.graph.sync()
+        if self.app.panes[INSPECT].view is self.llm:
+            self.llm.sync()
+
+    def inspect(self, view: View) -> bool:
+        """A node or a tool of the graph: what it does now, what failed, or what it did last."""
+        if view is self.app.spans or view is self.waterfall:
+            self._follow_call()
+        if view is not self.graph:
+            return False
+        item, trace = self.graph.item, self.graph.trace
+        if item is None or trace is None:
+            return True
+        planner = trace.traffic.planners.get(item.node)
+        works = trace.traffic.nodes if item.kind == "node" else planner.tools if planner is not None else {}
+        work = works.get(item.name)
+        span = trace.spans.get(work.span_id or "") if work is not None else None
+        if item.kind == "end":
+            span = trace.root
+        if span is not None:
+            self.app.spans.pick(span.span_id)
+            self.app.inspector.show_span(trace, span)
+        else:
+            self.app.inspector.show_document(("idle", item.name), partial(idle_details, item, self._flow_of(trace)))
+        return True
+
+    def _flow_of(self, trace: TraceModel) -> FlowInfo | None:
+        """The flow that a trace is of, as it is loaded now."""
+        flows = [flow for module in self.app.workspace.modules for flow in module.flows]
+        exact = (flow for flow in flows if flow.target == trace.target)
+        return next(exact, None) or next((flow for flow in flows if flow.name == trace.flow), None)
+
+    # -- waterfall ------------------------------------------------------------------------------------------------
+
+    def _front(self, view: View, pane: str) -> None:
+        """Bring a view and its pane to the front."""
+        self.app.panes[pane].show_view(view)
+        self.app.action_focus_pane(pane)
+
+    def zoom_time(self, direction: int) -> None:
+        """Closer or farther; the first time it brings the waterfall to the front."""
+        if self.app.panes[TRACE].view is not self.waterfall:
+            self._front(self.waterfall, TRACE)
+        self.waterfall.zoom(direction)
+        self.app.panes[TRACE].redraw_if_changed()
+
+    def zoom_span(self) -> None:
+        """The span under the cursor fills the axis."""
+        if self.app.panes[TRACE].view is not self.waterfall:
+            self._front(self.waterfall, TRACE)
+        self.waterfall.zoom_span()
+        self.app.panes[TRACE].redraw_if_changed()
+
+    # -- calls of models ------------------------------------------------------------------------------------------
+
+    def _follow_call(self) -> None:
+        """The cursor of the tree came to a call while calls are in sight."""
+        span = self.app.spans.span
+        if span is not None and span.kind == "llm" and self.app.panes[INSPECT].view is self.llm:
+            self.llm.pick(span)
+
+    def go_call(self) -> None:
+        """To the call of a model at the cursor, or the next one."""
+        if not self.llm.pick(self.app.spans.span):
+            self.app.say("no model was called in this run", "warning")
+            return
+        self._front(self.llm, INSPECT)
+        self._tree_to_call()
+
+    def walk_calls(self, direction: int) -> None:
+        """The call after or before; the tree goes along."""
+        if not self.llm.calls:
+            self.app.say("no model was called in this run", "warning")
+            return
+        if self.app.panes[INSPECT].view is not self.llm:
+            self.go_call()
+        else:
+            self.llm.walk(direction)
+            self._tree_to_call()
+        self.app.panes[INSPECT].redraw_if_changed()
+
+    def _tree_to_call(self) -> None:
+        if self.llm.span is not None:
+            self.app.spans.pick(self.llm.span.span_id)
+
+    # -- JSON and copies ------------------------------------------------------------------------------------------
+
+    def raw_json(self) -> None:
+        """The event or the span in the inspector as JSON text, or as a tree again."""
+        app, trace = self.app, self.app.workspace.current
+        pane = app.panes[INSPECT]
+        if trace is None:
+            app.say("no run is shown", "warning")
+            return
+        if pane.view is app.event_rows:
+            app.open_event()
+        subject = app.detail.subject
+        if not isinstance(subject, tuple) or len(subject) != 3 or subject[0] not in {"event", "span", "raw"}:
+            app.say("move to a span or an event first", "warning")
+            return
+        kind, about = subject[0], subject[2]
+        if kind == "raw":
+            if isinstance(about, int):
+                app.inspector.show_event(trace, about)
+            elif about in trace.spans:
+                app.inspector.show_span(trace, trace.spans[about])
+        else:
+            was_event = kind == "event"
+            app.inspector.show_document(("raw", trace.trace_id, about), partial(raw_document, trace, about))
+            app.inspector.event_shown = was_event
+        pane.show_view(app.detail)
+        app.frames.refresh_bars()
+
+    def copy_as(self) -> None:
+        """Ask in which form to copy what the cursor is on."""
+        from playground.dashboard.watching.menu import CopyMenu
+
+        heading, choices = self._choices()
+        if choices:
+            self.app.push_screen(CopyMenu(heading, choices), self._copy)
+        else:
+            self.app.say("there is nothing to copy here", "warning")
+
+    def _choices(self) -> tuple[str, list[copies.Choice]]:
+        app, trace, pane = self.app, self.app.workspace.current, self.app.pane
+        if pane.id == FLOWS:
+            flow = app.flows.flow
+            recent = app.state.inputs.get(flow.target, []) if flow is not None else []
+            if flow is None:
+                return "", []
+            return flow.name, copies.of_flow(flow, next(iter([*recent, *flow.samples]), {}))
+        if trace is None:
+            return "", []
+        choices: list[copies.Choice] = []
+        if isinstance(pane.view, DetailView) and pane.view.node is not None:
+            choices = copies.of_value(pane.view.node.json_value())
+        subject = app.detail.subject
+        if pane.view is app.event_rows and app.event_rows.event_index is not None:
+            return "event", copies.of_event(trace, app.event_rows.event_index)
+        if pane.view is app.detail and isinstance(subject, tuple) and isinstance(subject[-1], int):
+            return "event", [*choices, *copies.of_event(trace, subject[-1])]
+        span = self.llm.span if pane.view is self.llm else app.spans.span
+        if span is None or pane.id == RUNS:
+            span = trace.root
+        return (span.name, [*choices, *copies.of_span(trace, span)]) if span is not None else ("", choices)
+
+    def _copy(self, choice: copies.Choice | None) -> None:
+        if choice is None:
+            return
+        # Boundary: what was recorded may be anything; what cannot be put into words is told.
+        try:
+            text = choice.make()
+        except Exception as error:
+            self.app.say(f"cannot be copied: {type(error).__name__}: {error}", "error")
+            return
+        self.app.copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+        self.app.say(f"copied {len(text):,} characters: {text[:80]}")
+
+    # -- palette --------------------------------------------------------------------------------------------------
+
+    def commands(self) -> Iterator[Command]:
+        """What can be looked at now."""
+        if self.app.workspace.current is not None:
+            yield "view: waterfall", "the run on an axis of time", partial(self._front, self.waterfall, TRACE)
+            yield (
+                "view: graph",
+                "which node works, waits, is stopped or failed",
+                partial(self._front, self.graph, TRACE),
+            )
+            yield "copy: as …", "JSON, Python, a pf command", self.copy_as
+            yield "view: raw JSON", "of the event or span in the inspector, and back", self.raw_json
+            if self.llm.calls:
+                yield "view: LLM calls", "messages, reply and decision of each call", self.go_call
+            yield "view: waterfall of this span", "it fills the axis; again: all", self.zoom_span

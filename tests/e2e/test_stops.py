@@ -1,0 +1,274 @@
+"""Runs that stop: decided upon at a terminal, or by a program that reads and writes lines."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from benchmarks.terminal import PF, Terminal
+from playground.breakpoints import BreakpointStore
+from playground.cli.outputs import RunOutput
+from playground.cli.stop_lines import StopLine
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import AddFlow, RunCommand
+
+CHAIN = """
+    from __future__ import annotations
+
+    from pydantic import BaseModel
+
+    from penguiflow import ModelRegistry, Node, create
+
+
+    class Text(BaseModel):
+        text: str
+
+
+    async def greet(text: Text, ctx) -> Text:
+        if text.text == "boom":
+            raise ValueError("no greeting for that")
+        return Text(text=f"hello {text.text}")
+
+
+    async def shout(text: Text, ctx) -> Text:
+        print("shouting", flush=True)
+        return Text(text=text.text.upper())
+
+
+    second = Node(shout, name="shout")
+    flow = create(Node(greet, name="greet").to(second), second.to())
+    registry = ModelRegistry()
+    registry.register("greet", Text, Text)
+    registry.register("shout", Text, Text)
+"""
+INPUT = '{"text": "ada"}'
+
+
+@pytest.fixture
+def chain(add_flow: AddFlow) -> str:
+    return add_flow("chain", CHAIN)
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """The lines of a run that was decided upon; each fits its schema."""
+    *stops, last = done.stdout.splitlines()
+    for line in stops:
+        TypeAdapter(StopLine).validate_json(line)
+    TypeAdapter(RunOutput).validate_json(last)
+    return [json.loads(line) for line in (*stops, last)]
+
+
+def told(lines: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """What the lines are, without what they hold."""
+    short = []
+    for line in lines:
+        kind = line.get("type", "run")
+        more = {"stopped": ("kind", "name"), "resumed": ("action",), "refused": (), "run": ("status",)}[kind]
+        short.append((kind, *(line[name] for name in more)))
+    return short
+
+
+def say(*decisions: Any) -> str:
+    return "".join(f"{json.dumps(decision)}\n" for decision in decisions)
+
+
+# -- lines -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_steps_and_edits(pf: RunCommand, chain: str) -> None:
+    decisions = say({"then": "over"}, {"action": "edit", "edits": {"/text": "hello eve"}})
+    done = pf("run", chain, "--input", INPUT, "--break", "node:greet", "--json", input=decisions)
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(done)
+    assert told(lines) == [
+        ("stopped", "before_node", "greet"),
+        ("resumed", "proceed"),
+        ("stopped", "after_node", "greet"),
+        ("resumed", "edit"),
+        ("run", "ok"),
+    ]
+    assert lines[0]["payload"] == {"text": "ada"}
+    assert lines[0]["breakpoint"] == "node:greet"
+    assert lines[2]["payload"] == {"text": "hello ada"}
+    assert lines[-1]["output"] == {"text": "HELLO EVE"}
+    assert "shouting" in done.stderr
+
+
+def test_what_is_no_decision_is_refused_and_the_run_waits(pf: RunCommand, chain: str) -> None:
+    decisions = "nonsense\n\n" + say(
+        {"action": "fly"},
+        {"stop": "stop-9"},
+        {"to": "tol:x"},
+        {"action": "edit", "value": {"text": 1}},
+        {"action": "skip", "value": {"text": "skipped"}},
+    )
+    done = pf("run", chain, "--input", INPUT, "--break", "node:greet", "--json", input=decisions)
+    lines = lines_of(done)
+    assert [line[0] for line in told(lines)] == ["stopped", *["refused"] * 5, "resumed", "run"]
+    reasons = [line["message"] for line in lines if line.get("type") == "refused"]
+    assert "no decision" in reasons[0]
+    assert lines[2]["details"][0]["path"] == "/action"
+    assert "stop-9" in reasons[2]
+    assert "'tol:x' is no place" in reasons[3]
+    assert lines[5]["details"][0]["path"] == "/text"
+    assert lines[-1]["output"] == {"text": "SKIPPED"}
+
+
+def test_a_closed_stdin_means_continue(pf: RunCommand, chain: str) -> None:
+    done = pf("run", chain, "--input", INPUT, "--break", "any", "--json")
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(done)
+    assert [line[0] for line in told(lines)].count("stopped") == 4
+    assert lines[-1]["output"] == {"text": "HELLO ADA"}
+
+
+def test_an_abort_is_a_cancelled_run(pf: RunCommand, chain: str) -> None:
+    aborted = say({"action": "abort", "value": "seen enough"})
+    done = pf("run", chain, "--input", INPUT, "--stop-first", "--json", input=aborted)
+    assert done.returncode == 1
+    assert "the run was aborted at before_node of 'greet': seen enough" in done.stderr
+    assert lines_of(done)[-1]["status"] == "cancelled"
+
+
+def test_run_to_a_place_under_a_condition(pf: RunCommand, chain: str) -> None:
+    decisions = say({"to": 'node:shout if text == "hello ada"'}, {})
+    done = pf("run", chain, "--input", INPUT, "--stop-first", "--json", input=decisions)
+    stops = [line["name"] for line in lines_of(done) if line.get("type") == "stopped"]
+    assert stops == ["greet", "shout"]
+
+
+def test_a_condition_holds(pf: RunCommand, chain: str) -> None:
+    for condition, stops in (('text == "ada"', 1), ('text == "eve"', 0)):
+        done = pf("run", chain, "--input", INPUT, "--break", "node:greet", "--if", condition, "--json")
+        assert [line[0] for line in told(lines_of(done))].count("stopped") == stops
+
+
+def test_an_error_is_stopped_at_and_tried_again(pf: RunCommand, chain: str) -> None:
+    decisions = say({"action": "edit", "value": {"text": "bob"}}, {})
+    done = pf("run", chain, "--input", '{"text": "boom"}', "--break", "error", "--json", input=decisions)
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(done)
+    assert lines[0]["payload"]["error"]["message"] == "no greeting for that"
+    assert lines[-1]["output"] == {"text": "HELLO BOB"}
+
+
+def test_the_projects_breakpoints_hold_when_they_are_asked_for(pf: RunCommand, chain: str, project: Path) -> None:
+    assert pf("break", "add", "node:greet").returncode == 0
+    assert pf("break", "add", "node:shout", "--once").returncode == 0
+    assert told(lines_of(pf("run", chain, "--input", INPUT, "--json", "--break", "error"))) == [("run", "ok")]
+    store = BreakpointStore(project / ".penguiflow")
+    assert [each.hits for each in store.load()] == [0, 0]
+
+    for stops in (["greet", "shout"], ["greet"]):
+        done = pf("run", chain, "--input", INPUT, "--json", "--breakpoints")
+        assert [line["name"] for line in lines_of(done) if line.get("type") == "stopped"] == stops
+    greet, shout = store.load()
+    assert (greet.hits, greet.enabled) == (2, True)
+    assert (shout.hits, shout.enabled) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--break", "node:greet"], "there is no terminal"),
+        (["--stop-first"], "with --json it writes each stop as a line"),
+        (["--break", "nod:greet", "--json"], "did you mean node?"),
+        (["--break", "any if x = 1", "--json"], "column 3"),
+        (["--if", "x", "--json"], "--if needs a --break"),
+        (["--break", "any", "--break", "error", "--if", "x", "--json"], "--if belongs to one --break"),
+        (["--break", "any", "--json", "--input", "-"], "stdin gives the input"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(
+    pf: RunCommand, chain: str, arguments: list[str], said: str, project: Path
+) -> None:
+    done = pf("run", chain, *(arguments if "--input" in arguments else ["--input", INPUT, *arguments]))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert not (project / ".penguiflow").exists()
+
+
+# -- a terminal --------------------------------------------------------------------------------------------------------
+
+
+class Stopping(Terminal):
+    """`pf run` at a terminal."""
+
+    def answer(self, keys: str, *needles: str) -> None:
+        """Type, and wait for what is written after it."""
+        start = len(self.output)
+        self.press(keys.encode())
+        self.until(*needles, start=start)
+
+
+@pytest.fixture
+def at_terminal(project: Path, chain: str) -> Iterator[Any]:
+    opened: list[Stopping] = []
+
+    def start(*arguments: str, env: dict[str, str] | None = None) -> Stopping:
+        opened.append(Stopping([str(PF), "run", chain, "--input", INPUT, *arguments], cwd=project, env=env))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.__exit__()
+
+
+def test_somebody_steps_at_a_terminal(at_terminal: Any) -> None:
+    terminal = at_terminal("--break", "node:greet")
+    terminal.until("stopped before node greet", '"text": "ada"', "? help", "(greet) ")
+    terminal.answer("?\n", "run to a place", "(greet) ")
+    terminal.answer("p text\n", "ada", "(greet) ")
+    terminal.answer("fly\n", "fly is not known here", "(greet) ")
+    terminal.answer("p nothing\n", "there is nothing at /nothing", "(greet) ")
+    terminal.answer("t nod:x\n", "did you mean node?", "(greet) ")
+    terminal.answer("s\n", "stopped after node greet", "hello ada", "(greet) ")
+    terminal.answer("\n", "stopped before node shout", "(shout) ")
+    terminal.answer("c\n", "HELLO ADA", "ok in")
+    assert terminal.wait(60.0) == 0
+    # What was printed while somebody was asked comes afterwards, on lines of its own.
+    assert re.search(r"^shouting\s*$", terminal.text(), re.MULTILINE)
+
+
+def test_ctrl_c_at_a_stop_ends_the_run(at_terminal: Any, pf: RunCommand) -> None:
+    terminal = at_terminal("--stop-first")
+    terminal.until("(greet) ")
+    terminal.press(b"\x03")
+    assert terminal.wait(60.0) == 130
+    assert "cancelled in" in terminal.text()
+    (trace,) = json.loads(pf("traces", "--json").stdout)["traces"]
+    assert trace["status"] == "cancelled"
+
+
+def test_ctrl_d_goes_on(at_terminal: Any) -> None:
+    terminal = at_terminal("--stop-first")
+    terminal.until("(greet) ")
+    terminal.answer("\x04", "(continues)", "HELLO ADA")
+    assert terminal.wait(60.0) == 0
+
+
+def test_an_abort_at_a_terminal_tells_why(at_terminal: Any) -> None:
+    terminal = at_terminal("--break", "node:shout")
+    terminal.until("(shout) ")
+    terminal.answer("x not today\n", "the run was aborted at before_node of 'shout': not today")
+    assert terminal.wait(60.0) == 1
+
+
+def test_a_deadline_ends_a_run_that_nobody_decides_upon(at_terminal: Any) -> None:
+    terminal = at_terminal("--break", "node:greet", "--timeout", "2")
+    terminal.until("(greet) ", "no answer within 2 s")
+    assert terminal.wait(60.0) == 1
+
+
+def test_a_breakpoint_that_stopped_nothing_is_named(at_terminal: Any) -> None:
+    terminal = at_terminal("--break", "tool:fetch")
+    assert terminal.wait(60.0) == 0
+    assert "the run did not come to tool:fetch" in terminal.text()
