@@ -80,7 +80,7 @@ async def test_a_node_may_wait_fail_and_return_in_any_order(
     flow = start(create(make_node(work, name="work").to()))
     for payload in ("go", "wait go", "go", "fail", "wait fail", "go", "wait go", "wait wait", "fail", "go"):
         if "fail" in payload:
-            with pytest.raises(Exception, match=payload):
+            with pytest.raises(FlowError, match=payload):
                 await flow.call(make_message(payload))
         else:
             assert (await flow.call(make_message(payload))).payload == payload
