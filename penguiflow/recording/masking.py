@@ -17,17 +17,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import is_
 from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from penguiflow.recording.payloads import encode_data, encode_payload
+from penguiflow.recording.payloads import encode_data, encode_parts, encode_payload, is_settled, parts_of
 from penguiflow.recording.plain import FROZEN, Frozen
 from penguiflow.recording.shapes import escape, keys_of
 
-__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
+__all__ = ["KEY_FILE", "Known", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
 
 KEYS = (
     "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
@@ -70,6 +71,11 @@ _UNLESS_EMPTY, _SURELY = 1, 2
 _MAX_KINDS = 4096
 _MIN_PART = 4
 """Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
+
+
+Known = tuple[Any, Sequence[Any], bytes, Sequence[bytes]]
+"""A value that was encoded, its parts then, its payload, and the secrets that were looked for. Without parts it is
+encoded anew each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,7 @@ class Masker:
             re.IGNORECASE,
         )
         self._kinds: dict[type, bool] = {}
+        self._swift: dict[type, bool] = {}
         self._suspects: dict[bytes, int] = {}
         """Keys whose ends look like those of secrets, and how far they are such."""
         self._seen: tuple[tuple[str, str], ...] = ()
@@ -170,6 +177,27 @@ class Masker:
             if secret in encoded:
                 return self._masked(encoded)
         return self._masked(encoded) if _MARKED in encoded else encoded
+
+    def payload_after(self, value: Any, before: Known) -> Known:
+        """As `payload`; `before` is the last one of the same trace: most nodes send on what came."""
+        kind = type(value)
+        swift = self._swift.get(kind)
+        if swift is None:
+            swift = self._is_swift(kind)
+        if swift and (parts := parts_of(value)) is not None:
+            secrets = self._in_json
+            if (
+                value is before[0]
+                and secrets is before[3]
+                and len(parts) == len(before[1])
+                and all(map(is_, parts, before[1]))
+            ):
+                return before
+            encoded = encode_parts(value)
+            # Whatever marks a secret is no ASCII.
+            if encoded is not None and encoded.isascii() and not any(secret in encoded for secret in secrets):
+                return value, parts, encoded, secrets
+        return None, (), self.payload(value), ()
 
     def frozen(self, value: Any) -> dict[str, Any]:
         """`{"type", "value"}` of a value as it will be stored, decoded; can be put into an event."""
@@ -264,6 +292,13 @@ class Masker:
         return end
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    def _is_swift(self, kind: type) -> bool:
+        """Whether the payload of an object of this class needs no masking, unless a text in it does."""
+        if len(self._swift) >= _MAX_KINDS:
+            self._swift.clear()
+        swift = self._swift[kind] = is_settled(kind) and self._look_at(kind)
+        return swift
 
     def _look_at(self, kind: type) -> bool:
         """Whether no key in the JSON of this class's objects can be one of those that hold a secret."""

@@ -25,10 +25,19 @@ from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.plain import Hide, StandIn, marker, plain
 from penguiflow.recording.sets import in_order
-from penguiflow.recording.shapes import escape, is_plain, shapes
+from penguiflow.recording.shapes import escape, is_always_plain, is_plain, shapes
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["MAX_PAYLOAD_BYTES", "cuts", "encode_data", "encode_payload", "exception_to_data"]
+__all__ = [
+    "MAX_PAYLOAD_BYTES",
+    "cuts",
+    "encode_data",
+    "encode_parts",
+    "encode_payload",
+    "exception_to_data",
+    "is_settled",
+    "parts_of",
+]
 
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A payload whose JSON is larger is cut and cannot be rebuilt."""
@@ -44,6 +53,8 @@ _LEAF, _ITEMS, _SET, _MAPPING, _FIELDS, _SLOTS, _CAREFUL = range(1, 8)
 # What was found out by looking.
 _RISKY, _HARMLESS, _UNORDERED = 0, 1, 3
 _MAX_SCAN_DEPTH = 60
+_MAX_PARTS = 64
+_END_OF_LIST = object()
 
 _LEAVES = (
     str, int, float, bool, type(None), bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum,
@@ -117,6 +128,42 @@ def encode_payload(value: Any, hide: Hide | None = None) -> bytes:
         if notes:
             return b"%b%b,%b}" % (prefix, encoded, to_json(notes)[1:-1])
     return prefix + encoded + b"}"
+
+
+def is_settled(kind: type) -> bool:
+    """Whether objects of this class, where they have `parts_of`, are told by `encode_parts`."""
+    return (_kinds.get(kind) or _sort_of(kind)) == _FIELDS and is_always_plain(kind)
+
+
+def parts_of(value: BaseModel) -> list[Any] | None:
+    """What a model of scalars, and of short lists of them, is made of; None for any other.
+
+    As long as these are the same objects, the model's JSON is the same.
+    """
+    parts: list[Any] = []
+    for item in value.__dict__.values():
+        kind = type(item)
+        if kind in _scalars:
+            parts.append(item)
+        elif kind is list and len(item) <= _MAX_PARTS and _scalars.issuperset(map(type, item)):
+            parts += item
+            parts.append(_END_OF_LIST)
+        else:
+            return None
+    return None if value.__pydantic_extra__ else parts
+
+
+def encode_parts(value: BaseModel) -> bytes | None:
+    """As `encode_payload`, of a model whose class is settled and that has parts; None when it needs care all the same."""
+    try:
+        encoded = to_json(value, round_trip=True, inf_nan_mode="strings", fallback=marker, serialize_as_any=True)
+    except Exception:  # as in `_encode_quickly`
+        return None
+    size = len(encoded)
+    if size > _SURELY_READABLE_BYTES and (size > MAX_PAYLOAD_BYTES or not _is_readable(encoded)):
+        return None
+    kind = type(value)
+    return b"%b%b}" % (_prefixes.get(kind) or _prefix_of(kind), encoded)
 
 
 def cuts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -12,9 +12,22 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.failures import exception_to_data
-from penguiflow.recording.hops import EVENTS_OF, FIRST_ATTEMPT, GIVEN, LAST, ON, OUT, Hop, HopSink
+from penguiflow.recording.hops import (
+    EVENTS_OF,
+    FIRST_ATTEMPT,
+    GIVEN,
+    LAST,
+    ON,
+    OUT,
+    SENT,
+    Hop,
+    HopSink,
+    ends_of,
+    told_of,
+    way_of,
+)
 from penguiflow.recording.logs import shown
-from penguiflow.recording.masking import Masker, key_beside
+from penguiflow.recording.masking import Known, Masker, key_beside
 from penguiflow.recording.payloads import cuts, encode_data
 from penguiflow.recording.streams import HeldBack
 
@@ -46,7 +59,7 @@ _BARE = frozenset({"message.dequeued", "message.dropped"})
 _LOOK_EVERY = 32
 """Hops after which it is looked whether the store can follow."""
 _MAX_REMEMBERED = 4096
-_edges: dict[str, bytes] = {}
+_NO_META = b'"meta":{},"deadline_s":null'
 _node_ids: dict[str, bytes] = {}
 _new_tuple = tuple.__new__
 
@@ -199,15 +212,6 @@ class Recorder:
             logger.exception("a sink of recorder %r does not take events; the flow goes on without it", self.name)
 
 
-def _remember_edge(edge: str) -> bytes:
-    """The two ends of an edge as members of a JSON object."""
-    if len(_edges) >= _MAX_REMEMBERED:
-        _edges.clear()
-    source, target = edge.split("->", 1)
-    ends = _edges[edge] = encode_data({"source": source, "target": target})[1:-1]
-    return ends
-
-
 def _remember_node(node_id: str) -> bytes:
     if len(_node_ids) >= _MAX_REMEMBERED:
         _node_ids.clear()
@@ -222,27 +226,28 @@ class _Log:
         "_closed",
         "_cuts",
         "_encode",
-        "_epoch",
         "_headers",
         "_held_back",
         "_hop",
+        "_known",
         "_masker",
         "_name",
         "_recorder",
         "_send",
         "_spans",
-        "_trace_id",
         "_track",
+        "epoch",
         "hops",
         "propagates",
         "root",
+        "trace_id",
     )
 
     def __init__(self, recorder: Recorder, trace_id: str, track: _Track, data: Mapping[str, Any]) -> None:
         self._recorder = recorder
-        self._trace_id = trace_id
+        self.trace_id = trace_id
         self._track = track
-        self._epoch = track.epoch
+        self.epoch = track.epoch
         self._name = recorder.name
         self._send = recorder._send
         self.propagates = recorder.propagates
@@ -259,6 +264,8 @@ class _Log:
         """The invocation that is under way and may become one record."""
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
+        self._known: Known = (None, (), b"", ())
+        """The last payload."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
         """Open spans in the order of their start: parent, kind, name."""
         self.root = f"{track.next_seq:x}"
@@ -315,31 +322,36 @@ class _Log:
             return
         if self._hop is not None:
             self.settle(self._hop)
-        data = self._put_data(edge, message_id, content, envelope)
+        payload, about = self._sent(message_id, content, envelope)
         known = self._spans.get(span)
+        if self.hops is not None and (known is None or span == self.root):
+            self._write_sent(edge, message_id, payload, about)
+            return
         if known is None:
             span, known = self.root, self._spans[self.root]
+        data = b'{"payload":%b,"message_id":"%b",%b%b}' % (payload, message_id.encode(), ends_of(edge), about)
         self._write("message.enqueued", edge, span, known[0], data)
 
-    def _put_data(self, edge: str, message_id: str, content: Any, envelope: Message | None) -> bytes:
-        ends = _edges.get(edge) or _remember_edge(edge)
-        payload = self._masker.payload(content)
-        if b'"repr":true' in payload or b',"lost":{' in payload:
+    def _sent(self, message_id: str, content: Any, envelope: Message | None) -> tuple[bytes, bytes]:
+        """The payload of a message, and what is to be said of its envelope, as members of an object."""
+        self._known = known = self._masker.payload_after(content, self._known)
+        payload = known[2]
+        if not known[1] and (b'"repr":true' in payload or b',"lost":{' in payload):
             self._note_cuts(payload, message_id)
         if envelope is None:
-            return b'{"payload":%b,"message_id":"%b",%b}' % (payload, message_id.encode(), ends)
-        headers = envelope.headers
+            return payload, b""
+        headers, meta, deadline_s = envelope.headers, envelope.meta, envelope.deadline_s
         if headers is not self._headers[0]:
-            self._headers = (headers, self._encode(headers.model_dump()))
-        meta, deadline_s = envelope.meta, envelope.deadline_s
-        return b'{"payload":%b,"message_id":"%b",%b,"headers":%b,"meta":%b,"deadline_s":%b}' % (
-            payload,
-            message_id.encode(),
-            ends,
-            self._headers[1],
-            self._encode(meta) if meta else b"{}",
-            b"null" if deadline_s is None else to_json(deadline_s),
-        )
+            encoded = self._encode(headers.model_dump())
+            self._headers = (headers, b',"headers":%b,%b' % (encoded, _NO_META))
+        about = self._headers[1]
+        if meta or deadline_s is not None:
+            about = b'%b"meta":%b,"deadline_s":%b' % (
+                about[: -len(_NO_META)],
+                self._encode(meta),
+                b"null" if deadline_s is None else to_json(deadline_s),
+            )
+        return payload, about
 
     def _note_cuts(self, payload: bytes, message_id: str) -> None:
         """The trace's end tells where payloads cannot be rebuilt."""
@@ -365,7 +377,7 @@ class _Log:
         self._spans[attempt] = (span, "attempt", node)
         offset_ns = perf_counter_ns() - track.origin_ns
         ts = time_ns() // 1000 / 1e6
-        epoch, trace_id = self._epoch, self._trace_id
+        epoch, trace_id = self.epoch, self.trace_id
         message = b'"message_id":"%b"' % message_id.encode()
         about = b'{%b,"node_id":%b}' % (message, _node_ids.get(node_id) or _remember_node(node_id))
         records = (
@@ -389,14 +401,8 @@ class _Log:
         if self._hop is not None:
             self.settle(self._hop)
         track = self._track
-        hop = Hop(
-            self,
-            hops,
-            track.next_seq,
-            (self._epoch, self._trace_id),
-            (edge, message_id, node, node_id),
-            (time_ns() // 1000 / 1e6, perf_counter_ns() - track.origin_ns),
-        )
+        offset_ns = perf_counter_ns() - track.origin_ns
+        hop = Hop(self, track.next_seq, edge, message_id, node, node_id, time_ns() // 1000, offset_ns)
         if not hops.begin_hop(hop):
             return None
         track.next_seq += 3
@@ -418,7 +424,7 @@ class _Log:
         if self._closed:
             return
         track = self._track
-        sent = b"" if edge is None else self._put_data(edge, message_id, content, envelope)
+        sent = (b"", b"") if edge is None else self._sent(message_id, content, envelope)
         elapsed_ns = perf_counter_ns() - track.origin_ns - hop.offset_ns
         # Another log of the same trace may have written meanwhile: then the end stands behind that.
         if self._hop is hop and track.next_seq == hop.seq + 3:
@@ -430,7 +436,8 @@ class _Log:
         self.settle(hop)
         self.end("attempt", hop.node, hop.attempt_span, hop.span, "ok", {"latency_ms": elapsed_ns / 1e6})
         if edge is not None:
-            self._write("message.enqueued", edge, hop.span, self.root, sent)
+            data = b'{"payload":%b,"message_id":"%b",%b%b}' % (sent[0], message_id.encode(), ends_of(edge), sent[1])
+            self._write("message.enqueued", edge, hop.span, self.root, data)
             if given:
                 self.event("message.dequeued", edge, self.root, {"message_id": message_id})
         self.end("node", hop.node, hop.span, self.root, "ok")
@@ -468,7 +475,21 @@ class _Log:
             )
         self._closed = True
         self._spans.clear()
-        self._recorder._closed(self._trace_id, self._track)
+        self._recorder._closed(self.trace_id, self._track)
+
+    def _write_sent(self, edge: str, message_id: str, payload: bytes, about: bytes) -> None:
+        """Write `message.enqueued` of the trace's own span, for a store that takes whole hops."""
+        track = self._track
+        seq = track.next_seq
+        track.next_seq = seq + 1
+        offset_ns = perf_counter_ns() - track.origin_ns
+        micros = time_ns() // 1000
+        told = told_of(way_of(edge, message_id), self.root, micros, 0, payload, about)
+        fields = (seq, self.epoch, self.trace_id, self.root, None, micros / 1e6, offset_ns, SENT, edge, told)
+        try:
+            self._send(_new_tuple(EventRecord, fields))
+        except Exception:  # a listener's failure is none of the flow's
+            self._recorder._sink_failed()
 
     def _write(self, kind: str, name: str, span: str, parent: str | None, data: bytes) -> None:
         track = self._track
@@ -476,7 +497,7 @@ class _Log:
         track.next_seq = seq + 1
         offset_ns = perf_counter_ns() - track.origin_ns
         ts = time_ns() // 1000 / 1e6
-        fields = (seq, self._epoch, self._trace_id, span, parent, ts, offset_ns, kind, name, data)
+        fields = (seq, self.epoch, self.trace_id, span, parent, ts, offset_ns, kind, name, data)
         # The class's own constructor costs twice as much.
         record = _new_tuple(EventRecord, fields)
         try:

@@ -159,6 +159,16 @@ class TraceRow:
                 data = carrier
             self.output = _preview(data)
 
+    def hop(self, record: EventRecord) -> None:
+        """As `message`, of a hop that sent something, or of a message from outside."""
+        told: Any = record[9]
+        _, way, root, _, _, payload, _ = told
+        if self.wants_input and way.node is None and way.edge.startswith("OpenSea->"):
+            self.wants_input = False
+            self.input = _preview(payload)
+        if way.sent_by.endswith("->Rookery") and (not self.roots or root in self.roots):
+            self.output = _preview(payload)
+
     def _is_outer(self, record: EventRecord) -> bool:
         return not self.roots or record.span_id in self.roots or record.parent_id in self.roots
 
