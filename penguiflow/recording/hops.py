@@ -12,6 +12,7 @@ is a `Way`, made once. How a store keeps them: state/hop_lines.py. Databases of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from pydantic_core import from_json, to_json
@@ -20,6 +21,7 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 
 if TYPE_CHECKING:
+    from penguiflow.recording.trace_log import Track
     from penguiflow.types import Message
 
 __all__ = [
@@ -50,7 +52,8 @@ _PARTS = 7
 _MAX_REMEMBERED = 4096
 _SIZE = 100
 """Bytes of a `Told` beside its payload, roughly."""
-_new_tuple = tuple.__new__
+_NOTHING = (b"", b"")
+_new_tuple: Any = tuple.__new__
 _ways: dict[tuple[str | None, ...], Way] = {}
 _edges: dict[str, bytes] = {}
 
@@ -171,28 +174,41 @@ class Hop:
 
         `given` when somebody waits for the trace's results and takes it at once.
         """
-        self._log.end_hop(self, edge, message_id, content, envelope, given)
-
-    # -- between the log and the store ---------------------------------------------------------------------------------
-
-    def complete(
-        self, kind: str, edge: str | None, elapsed_ns: int, message_id: str, sent: tuple[bytes, bytes]
-    ) -> bool:
-        """Fill in the end, on the loop's thread; False when the store had taken the beginning by then.
-
-        `sent` has the payload of the message that was sent, and its envelope.
-        """
         log = self._log
-        way = way_of(self._edge, self._message_id, self.node, self._node_id, edge, message_id)
-        told = told_of(way, log.root, self._micros, elapsed_ns, *sent)
-        head = (self.seq, log.epoch, log.trace_id, self.span, log.root, self._micros / 1e6, self.offset_ns)
-        self._record = _new_tuple(EventRecord, (*head, kind, self.node, told))
+        if log.closed:
+            return
+        if edge is None:
+            kind, sent = LAST, _NOTHING
+        else:
+            kind = GIVEN if given else OUT if edge.endswith("->Rookery") else ON
+            sent = log.sent(message_id, content, envelope)
+        track, seq = log.track, self.seq
+        # Another log of the same trace may have written meanwhile: then the end stands behind that.
+        if log.hop is not self or track.next_seq != seq + 3:
+            log.end_hop(self, edge, message_id, sent, given=given)
+            return
+        elapsed_ns = perf_counter_ns() - track.origin_ns - self.offset_ns
+        about = (self._edge, self._message_id, self.node, self._node_id, edge, message_id)
+        way = _ways.get(about) or way_of(*about)
+        root, micros = log.root, self._micros
+        payload, its_envelope = sent
+        size = len(payload) + len(its_envelope) + _SIZE
+        told = _new_tuple(Told, (size, way, root, micros, elapsed_ns, payload, its_envelope))
+        self._record = _new_tuple(
+            EventRecord,
+            (seq, log.epoch, log.trace_id, self.span, root, micros / 1e6, self.offset_ns, kind, self.node, told),
+        )
         try:
             self._token.pop()
         except IndexError:
-            return False
-        log.hops.grow(told[0])  # type: ignore[union-attr]
-        return True
+            # The store has taken the beginning by now.
+            log.end_hop(self, edge, message_id, sent, given=given)
+            return
+        log.hops.grow(size)  # type: ignore[union-attr]
+        log.hop = None
+        track.next_seq = seq + EVENTS_OF[kind]
+
+    # -- between the log and the store ---------------------------------------------------------------------------------
 
     def leave(self) -> None:
         """Its beginning is all that there will be of it, on the loop's thread."""
@@ -233,12 +249,17 @@ class HopLog(Protocol):
     root: str
     epoch: int
     trace_id: str
+    track: Track
     hops: HopSink | None
+    hop: Hop | None
+    closed: bool
 
     def settle(self, hop: Hop) -> None: ...
 
+    def sent(self, message_id: str, content: Any, envelope: Message | None) -> tuple[bytes, bytes]: ...
+
     def end_hop(
-        self, hop: Hop, edge: str | None, message_id: str, content: Any, envelope: Message | None, given: bool
+        self, hop: Hop, edge: str | None, message_id: str, sent: tuple[bytes, bytes], *, given: bool
     ) -> None: ...
 
 

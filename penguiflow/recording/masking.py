@@ -17,18 +17,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from operator import is_
 from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from penguiflow.recording.payloads import encode_data, encode_parts, encode_payload, is_settled, parts_of
+from penguiflow.recording.payloads import (
+    NO_PARTS,
+    Parts,
+    are_parts,
+    encode_data,
+    encode_parts,
+    encode_payload,
+    is_settled,
+    parts_of,
+)
 from penguiflow.recording.plain import FROZEN, Frozen
 from penguiflow.recording.shapes import escape, keys_of
 
-__all__ = ["KEY_FILE", "Known", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
+__all__ = ["KEY_FILE", "NOTHING", "Known", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
 
 KEYS = (
     "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
@@ -73,9 +81,23 @@ _MIN_PART = 4
 """Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
 
 
-Known = tuple[Any, Sequence[Any], bytes, Sequence[bytes]]
-"""A value that was encoded, its parts then, its payload, and the secrets that were looked for. Without parts it is
-encoded anew each time."""
+class Known:
+    """A payload, and the value that it was made of: None where it is to be made anew each time."""
+
+    __slots__ = ("_parts", "_secrets", "payload", "value")
+
+    def __init__(self, value: Any, parts: Parts, payload: bytes, secrets: Sequence[bytes]) -> None:
+        self.value = value
+        self.payload = payload
+        self._parts = parts
+        self._secrets = secrets
+
+    def is_same(self, secrets: Sequence[bytes]) -> bool:
+        """Whether the value is still what it was, where these are the secrets."""
+        return self.value is not None and secrets is self._secrets and are_parts(self.value, self._parts)
+
+
+NOTHING = Known(None, NO_PARTS, b"", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +151,8 @@ class Masker:
         self.values: dict[str, str] = {}
         """Secrets of the environment, the longest first, with what they are called; some as they are written."""
         self._written: dict[str, str] = {}
-        self._in_json: tuple[bytes, ...] = ()
+        self.secrets: tuple[bytes, ...] = ()
+        """Those of the environment as they look in JSON."""
         self._pattern: re.Pattern[str] | None = None
         self.look_again()
 
@@ -157,7 +180,7 @@ class Masker:
         # What was a secret a moment ago still is one: it may be on its way.
         values = {**self.values, **values}
         self.values = dict(sorted(values.items(), key=lambda item: -len(item[0])))
-        self._in_json = tuple(to_json(text)[1:-1] for text in self.values if _is_text(text))
+        self.secrets = tuple(to_json(text)[1:-1] for text in self.values if _is_text(text))
         self._pattern = re.compile("|".join(map(re.escape, self.values))) if self.values else None
 
     def encode(self, data: Mapping[str, Any] | None) -> bytes:
@@ -173,31 +196,28 @@ class Masker:
             harmless = self._look_at(kind)
         if not harmless:
             return self.mask(encoded)
-        for secret in self._in_json:
+        for secret in self.secrets:
             if secret in encoded:
                 return self._masked(encoded)
         return self._masked(encoded) if _MARKED in encoded else encoded
 
-    def payload_after(self, value: Any, before: Known) -> Known:
-        """As `payload`; `before` is the last one of the same trace: most nodes send on what came."""
+    def payload_of(self, value: Any) -> Known:
+        """As `payload`, with what tells whether it would be the same again."""
         kind = type(value)
         swift = self._swift.get(kind)
         if swift is None:
             swift = self._is_swift(kind)
         if swift and (parts := parts_of(value)) is not None:
-            secrets = self._in_json
-            if (
-                value is before[0]
-                and secrets is before[3]
-                and len(parts) == len(before[1])
-                and all(map(is_, parts, before[1]))
-            ):
-                return before
             encoded = encode_parts(value)
+            secrets = self.secrets
             # Whatever marks a secret is no ASCII.
-            if encoded is not None and encoded.isascii() and not any(secret in encoded for secret in secrets):
-                return value, parts, encoded, secrets
-        return None, (), self.payload(value), ()
+            if encoded is not None and encoded.isascii():
+                for secret in secrets:
+                    if secret in encoded:
+                        break
+                else:
+                    return Known(value, parts, encoded, secrets)
+        return Known(None, NO_PARTS, self.payload(value), ())
 
     def frozen(self, value: Any) -> dict[str, Any]:
         """`{"type", "value"}` of a value as it will be stored, decoded; can be put into an event."""
@@ -208,7 +228,7 @@ class Masker:
 
     def mask(self, encoded: bytes) -> bytes:
         """A JSON object without the secrets in it."""
-        for value in self._in_json:
+        for value in self.secrets:
             if value in encoded:
                 return self._masked(encoded)
         # Whatever marks a secret, or a text that was cut, has this byte. Every event comes by here: a search for one

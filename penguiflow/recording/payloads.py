@@ -9,10 +9,11 @@ default).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from operator import is_
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,9 @@ from penguiflow.recording.text import clean_text, type_name
 
 __all__ = [
     "MAX_PAYLOAD_BYTES",
+    "NO_PARTS",
+    "Parts",
+    "are_parts",
     "cuts",
     "encode_data",
     "encode_parts",
@@ -54,7 +58,9 @@ _LEAF, _ITEMS, _SET, _MAPPING, _FIELDS, _SLOTS, _CAREFUL = range(1, 8)
 _RISKY, _HARMLESS, _UNORDERED = 0, 1, 3
 _MAX_SCAN_DEPTH = 60
 _MAX_PARTS = 64
-_END_OF_LIST = object()
+Parts = tuple[tuple[Any, ...], Sequence[tuple[list[Any], tuple[Any, ...]]]]
+"""Values of a model's fields; and what is in those that are lists."""
+NO_PARTS: Parts = ((), ())
 
 _LEAVES = (
     str, int, float, bool, type(None), bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum,
@@ -132,25 +138,35 @@ def encode_payload(value: Any, hide: Hide | None = None) -> bytes:
 
 def is_settled(kind: type) -> bool:
     """Whether objects of this class, where they have `parts_of`, are told by `encode_parts`."""
-    return (_kinds.get(kind) or _sort_of(kind)) == _FIELDS and is_always_plain(kind)
+    if (_kinds.get(kind) or _sort_of(kind)) != _FIELDS or not is_always_plain(kind):
+        return False
+    return bool(kind.model_config.get("extra") != "allow")  # type: ignore[attr-defined]
 
 
-def parts_of(value: BaseModel) -> list[Any] | None:
-    """What a model of scalars, and of short lists of them, is made of; None for any other.
-
-    As long as these are the same objects, the model's JSON is the same.
-    """
-    parts: list[Any] = []
-    for item in value.__dict__.values():
+def parts_of(value: BaseModel) -> Parts | None:
+    """What a model of scalars, and of short lists of them, is made of; None for any other."""
+    values = (*value.__dict__.values(),)
+    lists: tuple[tuple[list[Any], tuple[Any, ...]], ...] = ()
+    for item in values:
         kind = type(item)
         if kind in _scalars:
-            parts.append(item)
-        elif kind is list and len(item) <= _MAX_PARTS and _scalars.issuperset(map(type, item)):
-            parts += item
-            parts.append(_END_OF_LIST)
-        else:
+            continue
+        if kind is not list or len(item) > _MAX_PARTS or not _scalars.issuperset(map(type, item)):
             return None
-    return None if value.__pydantic_extra__ else parts
+        lists = (*lists, (item, (*item,)))
+    return values, lists
+
+
+def are_parts(value: BaseModel, parts: Parts) -> bool:
+    """Whether a model is made of the same objects as before: its JSON is then the same."""
+    values, lists = parts
+    items = value.__dict__.values()
+    if len(items) != len(values) or not all(map(is_, items, values)):
+        return False
+    for item, before in lists:
+        if len(item) != len(before) or not all(map(is_, item, before)):
+            return False
+    return True
 
 
 def encode_parts(value: BaseModel) -> bytes | None:
