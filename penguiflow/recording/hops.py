@@ -4,9 +4,10 @@ A node takes a message, does not wait, sends one result on and is done. All of t
 it begins and filled in as it ends. A store's thread that comes by in between takes what has happened by then, so that a
 function that never returns is found in the log. Readers get the events one by one, from `expand`.
 
-A record of a hop is an `EventRecord` of the node's span, of a kind of its own (see `EVENTS_OF`), whose data are a `Told`
-in place of JSON. So is that of a message which comes from outside. What they have in common with those of other traces
-is a `Way`, made once. How a store keeps them: state/hop_lines.py. Databases of version 4 have bytes in seven parts.
+A record of a hop is an `EventRecord` of the node's span, of a kind of its own (see `EVENTS_OF`), whose data are a
+`Told` in place of JSON. So is that of a message which comes from outside. What they have in common with those of other
+traces is a `Way`, made once. How a store keeps them: state/hop_lines.py. Databases of version 4 have bytes in seven
+parts.
 """
 
 from __future__ import annotations
@@ -114,7 +115,12 @@ class Told(NamedTuple):
 
 
 def way_of(
-    edge: str, message_id: str, node: str | None = None, node_id: str = "", sent_by: str | None = None, sent_id: str = ""
+    edge: str,
+    message_id: str,
+    node: str | None = None,
+    node_id: str = "",
+    sent_by: str | None = None,
+    sent_id: str = "",
 ) -> Way:
     """The way of a message, made once."""
     about = (edge, message_id, node, node_id, sent_by, sent_id)
@@ -323,9 +329,7 @@ def _old(kind: str, node: str, data: bytes) -> tuple[Way, bytes, bytes]:
     return Way(*about), elapsed, sent
 
 
-def _begun(
-    place: tuple[int, int, str, str], when: tuple[float, int], way: Way, number: int
-) -> Iterator[EventRecord]:
+def _begun(place: tuple[int, int, str, str], when: tuple[float, int], way: Way, number: int) -> Iterator[EventRecord]:
     seq, epoch, trace_id, root = place
     head = (epoch, trace_id)
     message = b'"message_id":"%b"' % way.message_id.encode()

@@ -23,10 +23,10 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from penguiflow.recording.masking_key import KEY_FILE, project_key
 from penguiflow.recording.payloads import (
     NO_PARTS,
-    Parts,
-    are_parts,
+    Known,
     encode_data,
     encode_parts,
     encode_payload,
@@ -36,7 +36,7 @@ from penguiflow.recording.payloads import (
 from penguiflow.recording.plain import FROZEN, Frozen
 from penguiflow.recording.shapes import escape, keys_of
 
-__all__ = ["KEY_FILE", "NOTHING", "Known", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
+__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "stand_in", "unmask"]
 
 KEYS = (
     "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
@@ -52,7 +52,6 @@ to know it to go on.
 """
 MIN_CHARS = 8
 """Values of variables that are shorter are no secrets: they would be found everywhere."""
-KEY_FILE = "masking.key"
 _TRIVIAL = frozenset(
     {"changeme", "disabled", "localhost", "optional", "password", "production", "required", "undefined"}
 )
@@ -79,25 +78,6 @@ _UNLESS_EMPTY, _SURELY = 1, 2
 _MAX_KINDS = 4096
 _MIN_PART = 4
 """Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
-
-
-class Known:
-    """A payload, and the value that it was made of: None where it is to be made anew each time."""
-
-    __slots__ = ("_parts", "_secrets", "payload", "value")
-
-    def __init__(self, value: Any, parts: Parts, payload: bytes, secrets: Sequence[bytes]) -> None:
-        self.value = value
-        self.payload = payload
-        self._parts = parts
-        self._secrets = secrets
-
-    def is_same(self, secrets: Sequence[bytes]) -> bool:
-        """Whether the value is still what it was, where these are the secrets."""
-        return self.value is not None and secrets is self._secrets and are_parts(self.value, self._parts)
-
-
-NOTHING = Known(None, NO_PARTS, b"", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,14 +399,8 @@ class Masker:
 
     def _digest(self, text: str) -> str:
         if self._key is None:
-            self._key = token_bytes(32) if self._key_file is None else _project_key(self._key_file)
+            self._key = token_bytes(32) if self._key_file is None else project_key(self._key_file)
         return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:_HMAC_HEX]
-
-
-def key_beside(store: object) -> Path | None:
-    """Where the key of a store's project is kept; None for a store that has no file."""
-    path = getattr(store, "path", None)
-    return path.with_name(KEY_FILE) if isinstance(path, Path) else None
 
 
 def stand_in(mark: str) -> str:
@@ -506,26 +480,6 @@ class _Filler:
 
 def _plain_key(key: str) -> str:
     return key[1:] if key.startswith("$$") and _LOOKS_LIKE_KEY.fullmatch(key) else key
-
-
-def _project_key(path: Path) -> bytes:
-    """The key of a project, made by whoever needs it first."""
-    fresh = token_bytes(32)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{token_hex(4)}")
-        try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(fresh)
-            os.link(beside, path)  # whole, or not at all; the first one wins
-        except FileExistsError:
-            return path.read_bytes() or fresh
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError:
-        # Secrets are hidden all the same; they cannot be compared with those of other runs.
-        return fresh
-    return fresh
 
 
 def _normal(key: str) -> str:

@@ -32,8 +32,9 @@ from penguiflow.recording.text import clean_text, type_name
 __all__ = [
     "MAX_PAYLOAD_BYTES",
     "NO_PARTS",
+    "UNKNOWN",
+    "Known",
     "Parts",
-    "are_parts",
     "cuts",
     "encode_data",
     "encode_parts",
@@ -71,6 +72,25 @@ _kinds: dict[type, int] = {}
 _prefixes: dict[type, bytes] = {}
 # Parses all of a JSON object and builds nothing from it: the cheapest test that readers will take it.
 _readable = pydantic_core.SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
+
+
+class Known:
+    """A payload, and the value that it was made of: None where it is to be made anew each time."""
+
+    __slots__ = ("_parts", "_secrets", "payload", "value")
+
+    def __init__(self, value: Any, parts: Parts, payload: bytes, secrets: Sequence[bytes]) -> None:
+        self.value = value
+        self.payload = payload
+        self._parts = parts
+        self._secrets = secrets
+
+    def is_same(self, secrets: Sequence[bytes]) -> bool:
+        """Whether the value is still what it was, where these are the secrets."""
+        return self.value is not None and secrets is self._secrets and _are_parts(self.value, self._parts)
+
+
+UNKNOWN = Known(None, NO_PARTS, b"", ())
 
 
 def encode_data(data: Mapping[str, Any] | None, hide: Hide | None = None) -> bytes:
@@ -157,20 +177,22 @@ def parts_of(value: BaseModel) -> Parts | None:
     return values, lists
 
 
-def are_parts(value: BaseModel, parts: Parts) -> bool:
+def _are_parts(value: BaseModel, parts: Parts) -> bool:
     """Whether a model is made of the same objects as before: its JSON is then the same."""
     values, lists = parts
     items = value.__dict__.values()
     if len(items) != len(values) or not all(map(is_, items, values)):
         return False
+    # A plain loop, for the same reason as below.
     for item, before in lists:
-        if len(item) != len(before) or not all(map(is_, item, before)):
+        same = len(item) == len(before) and all(map(is_, item, before))
+        if not same:
             return False
     return True
 
 
 def encode_parts(value: BaseModel) -> bytes | None:
-    """As `encode_payload`, of a model whose class is settled and that has parts; None when it needs care all the same."""
+    """As `encode_payload`, of a model of a settled class that has parts; None when it needs care all the same."""
     try:
         encoded = to_json(value, round_trip=True, inf_nan_mode="strings", fallback=marker, serialize_as_any=True)
     except Exception:  # as in `_encode_quickly`

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.hops import HopSink
-from penguiflow.recording.masking import Masker, key_beside
+from penguiflow.recording.masking import Masker
+from penguiflow.recording.masking_key import key_beside
 from penguiflow.recording.trace_log import NO_META, Log, Track
 from penguiflow.types import Headers
 

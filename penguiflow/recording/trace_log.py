@@ -12,8 +12,7 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.hops import FIRST_ATTEMPT, SENT, Hop, ends_of, told_of, way_of
 from penguiflow.recording.logs import shown
-from penguiflow.recording.masking import NOTHING
-from penguiflow.recording.payloads import cuts, encode_data
+from penguiflow.recording.payloads import UNKNOWN, cuts, encode_data
 from penguiflow.recording.streams import HeldBack
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Log:
         """The invocation that is under way and may become one record."""
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
-        self._known = NOTHING
+        self._known = UNKNOWN
         """The last payload."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
         """Open spans in the order of their start: parent, kind, name."""

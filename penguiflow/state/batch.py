@@ -171,10 +171,11 @@ class Batch:
         """Take events; returns how many of them cannot be stored."""
         groups: dict[str, list[EventRecord]] = {}
         for record in records:
-            try:
-                groups[record[2]].append(record)
-            except KeyError:
+            group = groups.get(record[2])
+            if group is None:
                 groups[record[2]] = [record]
+            else:
+                group.append(record)
         stored = self._look_up(groups)
         lost = 0
         count = 0

@@ -1,8 +1,8 @@
 """Hops in a stored piece: what follows from the one before is not repeated.
 
 A hop begins with the message that the one before has sent, and most send the payload on in the envelope that it came
-in. A hop is then a line with its node, the edge and the id of what it sent, and its times. The piece's first line has one
-more member, the form:
+in. A hop is then a line with its node, the edge and the id of what it sent, and its times. The piece's first line has
+one more member, the form:
 
     ["hops", seq of the first event, epoch, the trace's span, microseconds, nanoseconds, order]
 
@@ -65,12 +65,8 @@ def take_hops(records: Sequence[EventRecord]) -> tuple[list[EventRecord], HopFor
             root, micros, nanos = of_root, began, record[6]
         if of_root != root or record[1] != epoch:
             return None
-        kind = record[7]
-        order.append(_MARKS[kind])
-        if kind == SENT or way.message_id != message_id or way.edge != edge:
-            members = way.long
-        else:
-            members = way.short
+        order.append(_MARKS[record[7]])
+        members = way.short if way.message_id == message_id and way.edge == edge else way.long
         if way.sent_by is None:
             lines.append(b"%b%d,%d,%d\x1f=\x1f=" % (members, began - micros, record[6] - nanos, elapsed_ns))
             continue
@@ -95,7 +91,7 @@ def weave_hops(columns: Columns, form: HopForm, lines: Sequence[bytes]) -> Colum
     Raises `ValueError`, `TypeError`, `KeyError` or `IndexError` for what `take_hops` never made.
     """
     _, seq, epoch, root, micros, nanos, order = form
-    if not isinstance(root, str) or not all(type(number) is int for number in (seq, epoch, micros, nanos)):
+    if not all(map(isinstance, (root, order, seq, epoch, micros, nanos), (str, str, int, int, int, int))):
         raise TypeError("no beginning")
     rows = list(zip(*columns, strict=True))
     if len(rows) != order.count(_IN_COLUMNS) or len(lines) != len(order) - len(rows):
