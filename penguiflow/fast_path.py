@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
 from penguiflow.context import Context
 from penguiflow.controller import next_round
-from penguiflow.coroutines import raised, returned
+from penguiflow.coroutines import DONE, Runner, raised, returned
 from penguiflow.current import CURRENT
 from penguiflow.endings import Endings
 from penguiflow.ids import send_id
@@ -48,6 +48,7 @@ class FastPath(ABC):
         self.interceptors = flow._interceptors
         self.interception = Interception(self)
         self.endings = Endings(flow)
+        self.runner = Runner()
         self.told = False
         """Whether anybody listens to the events of successful invocations."""
         self.watched = False
@@ -98,16 +99,26 @@ class FastPath(ABC):
             return context, self.activate(worker, context, telling=telling)
         started = perf_counter()
         variables = self.base_context.copy()
+        runner = self.runner
         try:
-            coro = worker.func(value, context)
-            pending = variables.run(coro.send, None)
+            coro: Any = worker.func(value, context)
+            # One that waited the last time will wait again: it is not worth a runner.
+            pending = variables.run(coro.send, None) if worker.waits else variables.run(runner.send, coro)
         except StopIteration as stop:
             result = stop.value
+            worker.waits = False
         except BaseException as failure:
+            self.runner = Runner()
             return context, self.activate(worker, context, started, raised(failure))
         else:
-            first = self._await_function(worker, context, variables, coro, pending)
-            return context, self.activate(worker, context, started, first)
+            if pending is not DONE:
+                if not worker.waits:
+                    coro = runner.hand_over()
+                    self.runner = Runner()
+                    worker.waits = True
+                first = self._await_function(worker, context, variables, coro, pending)
+                return context, self.activate(worker, context, started, first)
+            result, runner.result = runner.result, None
         if result is not None:
             if trace is not None and not trace.plain:
                 return context, self.activate(worker, context, started, returned(result))
@@ -172,6 +183,23 @@ class FastPath(ABC):
                 self.table.finish(trace)
         return None
 
+    def gather(self, worker: Worker, item: Item) -> tuple[Context, Coroutine[Any, Any, None]] | None:
+        """As `step`, for a node that puts messages together: most of them need no invocation to be put with the others.
+
+        The first and the last of them do, and those that are looked at.
+        """
+        _, message, payload, trace, _ = item
+        if trace is not None and trace.plain and trace.state and not (self.watched or self.listeners):
+            state = trace.state.get(worker.node.node_id)
+            bucket = None if state is None else state.get("bucket")
+            if bucket and len(bucket) < worker.gathers - 1 and worker.unchecked:
+                bucket.append(message if payload is UNCHANGED else rewrap(message, payload))
+                trace.queued -= 1
+                if not trace.inflight and not trace.queued and not trace.ended:
+                    self.table.finish(trace)
+                return None
+        return self.step(worker, item)
+
     def _step_recorded(  # noqa: C901 - as above
         self, worker: Worker, context: Context, trace: Trace
     ) -> tuple[Context, Coroutine[Any, Any, None]] | None:
@@ -198,17 +226,27 @@ class FastPath(ABC):
         variables = self.base_context.copy()
         if CURRENT.wanted:
             CURRENT.enter(variables, context)
+        runner = self.runner
         try:
-            coro = worker.func(value, context)
-            pending = variables.run(coro.send, None)
+            coro: Any = worker.func(value, context)
+            # One that waited the last time will wait again: it is not worth a runner.
+            pending = variables.run(coro.send, None) if worker.waits else variables.run(runner.send, coro)
         except StopIteration as stop:
             result = stop.value
+            worker.waits = False
         except BaseException as failure:
+            self.runner = Runner()
             return context, self.activate(worker, context, started, raised(failure))
         else:
-            hop.settle()
-            first = self._await_function(worker, context, variables, coro, pending)
-            return context, self.activate(worker, context, started, first)
+            if pending is not DONE:
+                if not worker.waits:
+                    coro = runner.hand_over()
+                    self.runner = Runner()
+                    worker.waits = True
+                hop.settle()
+                first = self._await_function(worker, context, variables, coro, pending)
+                return context, self.activate(worker, context, started, first)
+            result, runner.result = runner.result, None
         if not self._send_recorded(worker, context, trace, hop, result):
             return context, self.activate(worker, context, started, returned(result))
         if self.listeners:

@@ -16,6 +16,7 @@ from penguiflow.node import Node, NodePolicy
 from penguiflow.policies import PolicyLike, RoutingDecisionType, RoutingRequest, evaluate_policy
 from penguiflow.types import Message
 from penguiflow.validation import rewrap
+from penguiflow.worker import GATHERS
 
 __all__ = ["join_k", "map_concurrent", "predicate_router", "union_router"]
 
@@ -191,4 +192,6 @@ def join_k(name: str, k: int) -> Node:
             return rewrap(first, [item.payload if isinstance(item, Message) else item for item in bucket])
         return bucket
 
+    # All but the first and the last of them are only put into the bucket: the engine does that without a call.
+    setattr(join, GATHERS, k)
     return Node(join, name=name, policy=NodePolicy(validate="none"))

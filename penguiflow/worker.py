@@ -39,6 +39,9 @@ BURST = 32
 MAX_IDLE_CARRIERS = 64
 LISTENER_GRACE_S = 1.0
 """How long `stop` waits for middlewares, in seconds, before it cancels them too."""
+GATHERS = "__gathers__"
+"""Attribute of a node's function that says: it does nothing but append messages to a list, `bucket` of what it keeps
+for the trace, until there are so many."""
 
 
 class Worker:
@@ -46,6 +49,7 @@ class Worker:
 
     __slots__ = (
         "func",
+        "gathers",
         "items",
         "limit",
         "listed",
@@ -59,6 +63,7 @@ class Worker:
         "unchecked",
         "unwraps",
         "validators",
+        "waits",
     )
 
     def __init__(self, port: Port, registry: ModelRegistry | None) -> None:
@@ -75,12 +80,16 @@ class Worker:
         self.loop = [floe for floe in port.outgoing if floe.target is node]
         """The edge by which a controller sends to itself."""
         self.running = 0
+        self.waits = False
+        """Whether its function had to wait the last time."""
         self.listed = False
         """Whether it stands in the queue of nodes that have work."""
         self.validators = validators = NodeValidators(node, None if own_way else registry)
         self.trusted_in = validators.trusted_in
         self.plain_out = validators.plain_out
         self.unwraps = validators.unwraps
+        self.gathers = 0 if own_way else getattr(node.func, GATHERS, 0)
+        """How many messages of a trace the node puts together before it sends anything."""
         self.unchecked = validators.check_in is None and validators.check_out is None and not validators.expects_message
 
 
@@ -232,13 +241,14 @@ class Engine:
     async def _drain(self, task: asyncio.Task[None]) -> None:  # noqa: C901 - the hot loop, written out
         """Handle messages until none is left, or until another carrier has taken over."""
         ready = self.ready
-        step = self.invoker.step
+        invoker = self.invoker
         cancelling = task.cancelling
         handled = 0
         self.invoker.refresh()
         while ready and not self.stopping:
             worker = ready.popleft()
             items = worker.items
+            step = invoker.gather if worker.gathers else invoker.step
             rest: tuple[Context, Coroutine[Any, Any, None]] | None = None
             broken = False
             if worker.running < worker.limit:
