@@ -255,7 +255,7 @@ class Result(BaseFrame):
 
     type: Literal["result"] = "result"
     trace_id: str
-    status: Literal["ok", "error", "timeout", "cancelled", "interrupted"]
+    status: Literal["ok", "paused", "error", "timeout", "cancelled", "interrupted"]
     output: Any = None
     """The last output that was no stream chunk, as JSON."""
     error: dict[str, Any] | None = None

@@ -112,6 +112,11 @@ class Recorder:
         self._annotations: dict[str, dict[str, Any]] = {}
 
     @property
+    def store(self) -> TraceStore | None:
+        """Where its events go, besides to those who listen."""
+        return self._store
+
+    @property
     def congested(self) -> bool:
         """True while the store holds as much as it may."""
         return self._store is not None and self._store.congested
