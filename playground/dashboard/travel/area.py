@@ -11,9 +11,15 @@ from playground.dashboard.areas import Area, Command, key
 from playground.dashboard.bars import Key
 from playground.dashboard.layout import RUNS
 from playground.dashboard.travel.forks import Forks
+from playground.dashboard.travel.going import Going
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
+    from playground.dashboard.runs import RunLine
+    from playground.dashboard.trace import TraceModel
+
+
+TICK_S = 0.05
 
 
 class TravelArea(Area):
@@ -22,11 +28,13 @@ class TravelArea(Area):
     name = "travel"
     BINDINGS: ClassVar[list[Binding]] = [
         key("f", "travel", "fork", "Fork here"),
+        key("d", "travel", "diff", "Compare two runs"),
         key("C", "travel", "resume", "Go on with an interrupted run"),
         key("backspace", "travel", "go_origin", "The run that this one was forked from"),
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("f", "fork the run at the span or event under the cursor, with something changed"),
+        ("d", "mark a run, and compare it with the next one; twice on a fork: with where it came from"),
         ("C", "go on with an interrupted run"),
         ("backspace", "the run that this one came from"),
     ]
@@ -34,9 +42,11 @@ class TravelArea(Area):
     def __init__(self, app: DashboardApp) -> None:
         super().__init__(app)
         self.forks = Forks(app)
+        self.going = Going(app)
 
     def frame(self) -> None:
         """Hear of what is over."""
+        self.going.frame()
         reports = self.app.workspace.reports
         while reports:
             self.forks.ended(reports.popleft())
@@ -60,13 +70,59 @@ class TravelArea(Area):
 
     def go_origin(self) -> None:
         """Show the run that this one was forked from, or replays."""
-        trace = self.app.workspace.current
-        origin = None if trace is None else trace.origin
-        if trace is None or origin is None:
-            self.app.say("this run came from no other one" if trace else "no run is shown", "warning")
+        picked = self.picked()
+        origin = None if picked is None else picked.origin
+        if origin is None:
+            self.app.say("no run is shown" if picked is None else "this run came from no other one", "warning")
             return
         self.app.run_rows.pick(origin.trace_id)
         self.app.control.select(origin.trace_id)
+
+    # -- comparing ------------------------------------------------------------------------------------------------
+
+    def diff(self) -> None:
+        """Mark the run that is shown, or compare it with the marked one."""
+        app, picked, marked = self.app, self.picked(), self.app.run_rows.marked
+        if picked is None:
+            app.say("no run is shown", "warning")
+        elif marked is None:
+            self._mark(picked.trace_id)
+            origin = " · d again: with its origin" if picked.origin is not None else ""
+            app.say(f"{picked.trace_id[:8]} is marked · d on another run compares them{origin}")
+        elif marked != picked.trace_id:
+            self.compare(marked, picked.trace_id)
+        elif picked.origin is not None:
+            self.compare(picked.origin.trace_id, marked)
+        else:
+            self._mark(None)
+            app.say("the mark is gone")
+
+    def picked(self) -> TraceModel | RunLine | None:
+        """The run under the cursor of RUNS, or the one that is shown."""
+        line = self.app.run_rows.line
+        return line if self.app.pane.id == RUNS and line is not None else self.app.workspace.current
+
+    def _mark(self, trace_id: str | None) -> None:
+        self.app.run_rows.marked = trace_id
+        self.app.run_rows.touch()
+
+    def diff_with_origin(self) -> None:
+        """Compare the run that is shown with the one that it came from."""
+        picked = self.picked()
+        if picked is not None and picked.origin is not None:
+            self.compare(picked.origin.trace_id, picked.trace_id)
+
+    def compare(self, a: str, b: str) -> None:
+        """Open the screen that compares two runs."""
+        from playground.dashboard.travel.diff_screen import DiffScreen
+
+        source = self.app.control.source
+        if source is None:
+            return
+        self._mark(None)
+        self.app.clear_notifications()
+        screen = DiffScreen(a, b, source, self.app.palette, tick_s=TICK_S)
+        self.app.push_screen(screen, lambda place: None if place is None else self.going.to(*place))
 
     # -- palette --------------------------------------------------------------------------------------------------
 
@@ -78,5 +134,11 @@ class TravelArea(Area):
         yield "fork: here", "go on from the cursor as a new run, with something changed", self.fork
         if trace.status == "interrupted":
             yield "run: resume", f"go on with {trace.trace_id[:8]}", self.resume
+        yield "diff: mark, or compare with the marked run", "where two runs differ", self.diff
         if trace.origin is not None:
+            yield (
+                "diff: with its origin",
+                f"what became other than in {trace.origin.trace_id[:8]}",
+                self.diff_with_origin,
+            )
             yield "go: origin", f"the run {trace.origin.trace_id[:8]} that this one came from", self.go_origin
