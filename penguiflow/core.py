@@ -86,6 +86,10 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._interceptors: list[Interceptor] = list(interceptors or ())
         self._own_interceptors = len(self._interceptors)
         """How many of them are not of one run alone."""
+        self._called_from: tuple[str, ...] = ()
+        """For a playbook: the path of the checkpoints around it, itself included."""
+        self._playbooks: set[PenguiFlow] = set()
+        """Playbooks that its nodes have called, while they run: they ask its interceptors too."""
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
         self._table.errors_are_results = emit_errors_to_rookery
@@ -143,12 +147,16 @@ class PenguiFlow(FlowCalls, FlowServices):
         """Ask one more interceptor at the checkpoints to come, until `release` or the next `run`."""
         self._interceptors.append(interceptor)
         self._notice_interceptors()
+        for playbook in self._playbooks:
+            playbook.intercept(interceptor)
 
     def release(self, interceptor: Interceptor) -> None:
         """Do not ask an interceptor any more that `intercept` was given. It may still be waited for."""
         own = self._own_interceptors
         self._interceptors[own:] = [each for each in self._interceptors[own:] if each is not interceptor]
         self._notice_interceptors()
+        for playbook in self._playbooks:
+            playbook.release(interceptor)
 
     def _notice_interceptors(self) -> None:
         if self._engine is not None:

@@ -368,7 +368,7 @@ class Edit(_Data):
     checkpoint: str | None = None
     """Of a planner's: which one."""
     of: str | None = None
-    """What is around a stopped run: `headers`, `meta`, `llm_context` or `tool_context`."""
+    """What is around a stopped run: `headers`, `meta`, `llm_context`, `tool_context` or `memory`."""
 
 
 class LogRecord(_Data):

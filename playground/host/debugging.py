@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
+from typing import Any
 
+from penguiflow.checkpoints import Checkpoint
+from penguiflow.state.errors import StoreError
+from penguiflow.state.models import SteeringEvent
+from penguiflow.steering.inboxes import inboxes
+from penguiflow.steering.payloads import SteeringValidationError, validate_steering_event
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.control import Load
-from playground.host.debugger import Debugger
+from playground.host.debugger import UNNAMED, Debugger
+from playground.host.memories import Memories
 from playground.host.outbox import FRAME
+from playground.host.records import Records
+from playground.host.stops import Conflict
+from playground.host.why import tells_why, why_of
 from playground.host.wire import Wire
 from playground.loader.inputs import InputRefused
-from playground.protocol import Accepted, BaseFrame, Breakpoints, Decide, Error, Halt, encode
+from playground.protocol import (
+    Accepted,
+    BaseFrame,
+    Breakpoints,
+    ContextEdit,
+    ContextGet,
+    Decide,
+    Error,
+    Halt,
+    MemoryEdit,
+    MemoryGet,
+    Steer,
+    Why,
+    encode,
+)
 
 
 class Debugging:
@@ -23,13 +47,25 @@ class Debugging:
         self,
         order: Load,
         wire: Wire,
+        records: Records,
         *,
+        begin: Callable[[Coroutine[Any, Any, None]], object],
         changed: Callable[[], None],
         stops_changed: Callable[[], None],
         target_of: Callable[[str], str | None],
+        log_of: Callable[[str], Any],
+        planners: Callable[[], Iterable[Any]],
     ) -> None:
-        """As `Debugger` has them."""
+        """`changed`, `stops_changed` and `target_of` as `Debugger` has them.
+
+        `begin` begins a task; `log_of` gives the recorder of a trace that is running; `planners` are those of the
+        project.
+        """
         self._wire = wire
+        self._records = records
+        self._begin = begin
+        self._recorder_of = log_of
+        self._memories = Memories(planners, self._editors, self._tell_memory)
         self._target_of = target_of
         self.debugger = Debugger(
             Path(order.breakpoints or order.home),
@@ -39,6 +75,7 @@ class Debugging:
             target_of=target_of,
             masker=wire.hub.masker,
             hold_s=order.hold_s,
+            why=self._why,
         )
 
     def do(self, request: DebugRequest, client: Client) -> None:
@@ -50,6 +87,12 @@ class Debugging:
                 self._reply(client, request, self._decide(request, client))
             case Halt():
                 self._reply(client, request, self._halt(request))
+            case ContextGet() | ContextEdit():
+                self._reply(client, request, self._context(request, client))
+            case MemoryGet() | MemoryEdit():
+                self._begin(self._memory(request, client))
+            case Steer():
+                self._begin(self._steer(request, client))
             case _:
                 self._reply(client, request, Error(code="unknown_frame", message=f"{request.type} is not known here"))
 
@@ -77,6 +120,71 @@ class Debugging:
             return Error(code="not_found", message=f"trace {request.trace_id} is not running, or a replay")
         self.debugger.halt(request.trace_id)
         return Accepted(trace_id=request.trace_id)
+
+    def _context(self, request: ContextGet | ContextEdit, client: Client) -> BaseFrame:
+        """What is around a stopped run; with an edit, after it."""
+        stop = self.debugger.find(request.stop)
+        try:
+            if stop is not None and isinstance(request, ContextEdit):
+                self.debugger.change(request, client.name)
+        except InputRefused as error:
+            return Error(code="invalid_input", message=str(error), details=error.details)
+        except Conflict as error:
+            return Error(code="conflict", message=str(error))
+        except LookupError as error:
+            return Error(code="not_found", message=str(error))
+        if stop is None:
+            return Error(code="not_found", message=f"{request.stop} does not wait any more")
+        return stop.context()
+
+    async def _memory(self, request: MemoryGet | MemoryEdit, client: Client) -> None:
+        masker = self._wire.hub.masker
+        self._reply(client, request, await self._memories.do(request, client.name or UNNAMED, masker))
+
+    def _editors(self) -> list[Any]:
+        """Of the memories that stopped runs have."""
+        places = [stop.checkpoint.place for stop in self.debugger.stops]
+        return [editor for place in places if place is not None and (editor := place.memory()) is not None]
+
+    def _tell_memory(self, key: str, data: dict[str, Any]) -> None:
+        self._wire.post(lambda hub: hub.add_host_event("memory.changed", key, data), urgent=True)
+
+    async def _steer(self, request: Steer, client: Client) -> None:
+        """Put an event into the inbox of a planner's run."""
+        inbox = inboxes.find(request.trace_id)
+        if inbox is None:
+            text = f"no planner is running in trace {request.trace_id} that could be steered"
+            self._reply(client, request, Error(code="not_found", message=text))
+            return
+        event = SteeringEvent(
+            session_id="",
+            task_id=request.trace_id,
+            event_type=request.event,
+            payload=request.payload,
+            trace_id=request.trace_id,
+            source=client.name or UNNAMED,
+        )
+        answer: BaseFrame = Accepted(trace_id=request.trace_id)
+        try:
+            validate_steering_event(event)
+            if not await inbox.push(event):
+                answer = Error(code="busy", message="the inbox of the run is full: wait until it has read some")
+        except SteeringValidationError as error:
+            details = [{"path": "/payload", "message": text} for text in error.errors]
+            answer = Error(code="invalid_input", message="; ".join(error.errors), details=details)
+        self._reply(client, request, answer)
+
+    async def _why(self, checkpoint: Checkpoint) -> Why | None:
+        """What led to a checkpoint: it is in the store by the time that this asks for it."""
+        store, recorder = self._records.store, self._recorder_of(checkpoint.trace_id or "")
+        if store is None or recorder is None or not tells_why(checkpoint):
+            return None
+        try:
+            await recorder.flush()
+            summary = await store.get_trace(checkpoint.trace_id or "")
+        except StoreError:  # a run that cannot be recorded is stopped all the same
+            return None
+        return None if summary is None else await why_of(store, checkpoint, summary.events - 1)
 
     def _reply(self, client: Client, request: BaseFrame, frame: BaseFrame) -> None:
         self._wire.post(lambda hub: client.reply(request, frame), urgent=True)

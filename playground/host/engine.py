@@ -14,6 +14,7 @@ from penguiflow.ids import new_id
 from penguiflow.recording.offline import Offline
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
+from penguiflow.steering.inboxes import inboxes
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.control import Held, Imported, Load, Loaded
@@ -63,7 +64,15 @@ class Engine:
         """What clients were told of a store that cannot be written."""
         self._stopping = asyncio.Event()
         self._debugging = Debugging(
-            order, wire, changed=self._ask_debugger, stops_changed=self._tell_held, target_of=self._debugged_target
+            order,
+            wire,
+            records,
+            begin=self._begin,
+            changed=self._ask_debugger,
+            stops_changed=self._tell_held,
+            target_of=self._debugged_target,
+            log_of=self._recorder_of,
+            planners=self._planners,
         )
         self._debugger = self._debugging.debugger
         self._debugged = False
@@ -217,6 +226,17 @@ class Engine:
                 else:
                     runnable.flow.release(self._debugger)
 
+    def _recorder_of(self, trace_id: str) -> RunRecorder | None:
+        runnable = self._traces.get(trace_id)
+        return None if runnable is None else self._recorders.get(id(runnable))
+
+    def _planners(self) -> list[Any]:
+        """The project's planners: those that are run, and those that its modules have."""
+        found: dict[int, Any] = {}
+        for runnable in self._runnables.values():
+            found.update((id(planner), planner) for planner in runnable.planners)
+        return list(found.values())
+
     def _tell_held(self) -> None:
         """The runs that have stopped are others."""
         self._wire.control.send(Held(traces=sorted(self._debugger.stopped)))
@@ -240,6 +260,8 @@ class Engine:
         self._accept(client, request, accepted, trace_id)
         if request.stop_first and request.replay is None:
             self._debugger.halt(trace_id)
+        if request.replay is None:
+            inboxes.offer(trace_id)
         if request.session is not None:
             recorder.annotate(trace_id, {"session": request.session})
         try:
@@ -257,6 +279,7 @@ class Engine:
         except asyncio.CancelledError:
             result = cancelled(trace_id)
         del self._performing[trace_id]
+        inboxes.withdraw(trace_id)
         self._debugger.forget(trace_id)
         result.version = self._loader.version(runnable)
         if result.version != runnable.info.version:
