@@ -331,7 +331,7 @@ class DashboardApp(App[int]):
     async def action_back(self) -> None:
         """One step outward: the filter, the zoom, then towards the flows."""
         pane = self.pane
-        if self.finder.close(clear=True):
+        if self.finder.close(clear=True) or self.finder.stop():
             pass
         elif self.zoomed:
             self.action_zoom()

@@ -120,6 +120,7 @@ class Frames:
             for area in app.areas.values():
                 area.clock()
             self.refresh_bars()
+        app.finder.step()
         app.inspector.sync()
         # Behind a form a few times a second will do: the keys belong to the form.
         if len(app.screen_stack) == 1 or self.count % CLOCK_EVERY == 0:

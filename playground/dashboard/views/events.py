@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from playground.dashboard.event_filter import EventFilter, EventSearch
 from playground.dashboard.heads import BadEvent, read_data, read_head
 from playground.dashboard.text import NS, Row, clip, one_line, pad
@@ -96,15 +94,11 @@ class EventsView(View):
             return f"{len(self._search.found):,} of {total:,}{looked}"
         return f"{self.cursor + 1:,} of {total:,}"
 
-    def find(self, needle: str) -> Iterator[int]:
-        """Rows whose event contains `needle`."""
-        trace = self.trace
-        if trace is None:
-            return
-        word = needle.encode("utf-8", "replace")
-        for row in range(len(self)):
-            if word in trace.events[self.index(row)].lower():
-                yield row
+    def holds(self, index: int, needle: str) -> bool:
+        """Whether an event contains `needle`."""
+        return (
+            self.trace is not None and needle.encode("utf-8", "replace") in self.trace.events[self.index(index)].lower()
+        )
 
     def copy_text(self) -> str:
         """The event as JSON."""

@@ -297,6 +297,12 @@ class TreeView(View):
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
 
+    def holds(self, index: int, needle: str) -> bool:
+        """Whether a span's kind, name, status or error contain `needle`: no row is laid out for that."""
+        span = self.rows[index][0]
+        name, extra, _ = self._texts(span)
+        return needle in f"{span.kind} {span.name} {name} {span.status} {extra}".lower()
+
     def label_row(self, span: Span, depth: int, width: int) -> Row:
         """Fold mark, status, name and what is special about a span, in exactly `width` cells."""
         depth = min(depth, MAX_DEPTH)
