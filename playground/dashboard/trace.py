@@ -220,9 +220,10 @@ class TraceModel:
         stream_id = str(data.get("stream_id", head.name))
         stream = self.streams.get(stream_id)
         if stream is None:
-            if len(self.streams) >= MAX_STREAMS:
+            if len(self.streams) >= MAX_STREAMS and not self._give_up_stream():
                 return
             stream = self.streams[stream_id] = StreamText(stream_id)
+        stream.about(data.get("meta"))
         sequence = data.get("chunk_seq")
         stream.add(
             str(data.get("text", "")),
@@ -230,6 +231,14 @@ class TraceModel:
             done=bool(data.get("done")),
             at_ns=head.offset_ns,
         )
+
+    def _give_up_stream(self) -> bool:
+        """Make room for a new stream: the oldest one that is over goes, one that was not used first."""
+        over = [stream for stream in self.streams.values() if stream.done]
+        gone = next((stream for stream in over if stream.superseded), over[0] if over else None)
+        if gone is not None:
+            del self.streams[gone.stream_id]
+        return gone is not None
 
     def _rewind(self, seq: int) -> None:
         """An interrupted trace was taken up again: what was never committed did not happen."""

@@ -117,6 +117,10 @@ class WatchingArea(Area):
         self.waterfall.zoom_span()
         self.app.panes[TRACE].redraw_if_changed()
 
+    def side(self, direction: int) -> None:
+        """What the arrows do, for the footer."""
+        self.app.pane.action_side(direction)
+
     # -- calls of models ------------------------------------------------------------------------------------------
 
     def _follow_call(self) -> None:
