@@ -39,7 +39,7 @@ class Search:
         """Rows that were looked at."""
         self._clock = clock
         self._count = len(view)
-        position = view.cursor if view.has_cursor else view.top
+        position = view.position
         self._first = position if here else position + direction
         self._step = direction
 

@@ -98,6 +98,11 @@ class View:
         """Whether the row at `index` contains `needle` (lower case)."""
         return needle in "".join(text for text, _ in self.safe_row(index, 10_000)).lower()
 
+    @property
+    def position(self) -> int:
+        """The row from which a search goes on."""
+        return self.cursor if self.has_cursor else self.top
+
     def touch(self) -> None:
         """Something visible changed."""
         self.revision += 1

@@ -338,7 +338,7 @@ def test_streams_of_a_run_are_chosen_by_left_and_right(script: Any) -> None:
     assert view.copy_text() == "yes"
     view.side(1)
     assert view.copy_text() == "hm"
-    assert "2/2" in "".join(piece for piece, _ in view.title())
+    assert "[thinking 1/1]" in "".join(piece for piece, _ in view.head(0, 80))
 
 
 def test_logs_are_wrapped_followed_and_filtered() -> None:
