@@ -7,6 +7,7 @@ and find runs of every worker that still has some. The workers themselves only k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Coroutine
@@ -85,7 +86,6 @@ class Gateway:
 
     async def stop(self) -> None:
         """Say goodbye, and end every worker and connection."""
-        self._server.stop_accepting()
         self._take(self._source.inbox)
         self.hub.broadcast(Bye(reason="shutdown"))
         clients = [client.drained() for client in self.hub.clients]
@@ -186,8 +186,7 @@ class Gateway:
         """What concerns breakpoints and stopped runs goes to the worker that has them."""
         if isinstance(request, Breakpoints) and (request.look or not client.controls):
             client.decides = False
-            self._begin(self._attend())
-            self._show(client, request)
+            self._begin(self._look(client, request))
         elif isinstance(request, Questions):
             self._begin(self._relay(client, request))
         elif not self._stops_allowed:
@@ -236,6 +235,12 @@ class Gateway:
             client.reply(request, _refused(refusal))
         else:
             self._show(client, request)
+
+    async def _look(self, client: Client, request: Breakpoints) -> None:
+        await self._attend()
+        with contextlib.suppress(RunRefused):  # without a worker there is what is known
+            self._breakpoints = await self._source.set_breakpoints([], [])
+        self._show(client, request)
 
     async def _relay(self, client: Client, request: DebugRequest) -> None:
         try:

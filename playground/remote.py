@@ -203,7 +203,8 @@ class RemoteSource:
         while True:
             connection: Connection | None = None
             try:
-                connection = await self._connect()
+                connection = self._new_connection()
+                await self._join(connection)
                 failures = 0
                 await connection.closed.wait()
                 problem = "the connection is lost"
@@ -215,11 +216,14 @@ class RemoteSource:
                     await connection.close()
             wait_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
             failures += 1
-            self._say("offline", f"{problem}; next try in {wait_s:g} s")
+            self._say("offline", f"offline, next try in {wait_s:g} s: {problem}")
             await asyncio.sleep(wait_s)
 
-    async def _connect(self) -> Connection:
-        connection = Connection(self._url, self._token(), on_data=self._receive, name=_own_name(), ping_s=PING_S)
+    def _new_connection(self) -> Connection:
+        return Connection(self._url, self._token(), on_data=self._receive, name=_own_name(), ping_s=PING_S)
+
+    async def _join(self, connection: Connection) -> None:
+        """Connect, and ask for what there is. Raises `ConnectionLost`."""
         followed = {*self._running, HOST_TRACE} & self._newest.keys()
         self._status_told = False
         await connection.open({trace_id: self._newest[trace_id] for trace_id in followed})
@@ -229,13 +233,9 @@ class RemoteSource:
             self._host_pid = hello.pid
             self._newest.pop(HOST_TRACE, None)
         self.can_run = self.can_decide = bool(hello.control) and not self._read_only
-        try:
-            self._forget_stops()
-            flows = await connection.request(Flows())
-            shown = await connection.request(Breakpoints(look=not self.can_decide))
-        except ConnectionLost:
-            await connection.close()
-            raise
+        self._forget_stops()
+        flows = await connection.request(Flows())
+        shown = await connection.request(Breakpoints(look=not self.can_decide))
         if isinstance(flows, Flows):
             self.inbox.modules = flows.modules
         if isinstance(shown, Breakpoints):
@@ -245,7 +245,6 @@ class RemoteSource:
         self._connection = connection
         if not self._status_told:
             self._say("ready")
-        return connection
 
     def _forget_stops(self) -> None:
         """The host tells again which runs have stopped."""
