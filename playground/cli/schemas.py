@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from penguiflow.recording.schema import events_schema
 from playground import protocol
 from playground.cli.breakpoints import BreakpointsOutput
+from playground.cli.calls import CallsOutput
 from playground.cli.outputs import (
     DiffOutput,
     EventOutput,
@@ -27,6 +28,7 @@ from playground.cli.outputs import (
 )
 from playground.cli.prune import PruneOutput
 from playground.cli.share import ExportOutput, ImportOutput
+from playground.cli.stats import StatsOutput
 from playground.cli.stop_lines import Decision, StopLine
 
 __all__ = ["main", "schemas"]
@@ -40,6 +42,8 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "test": MadeTestOutput,
     "traces": TracesOutput,
     "inspect": InspectOutput,
+    "inspect_llm": CallsOutput,
+    "stats": StatsOutput,
     "diff": DiffOutput,
     "export": ExportOutput,
     "import": ImportOutput,

@@ -1,0 +1,38 @@
+"""Commands that ask the project's store, their arguments and their help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from playground.cli.help import PlainCommand
+
+__all__ = ["add_store_commands"]
+
+Command = Callable[[], int]
+
+_SINCE = typer.Option(metavar="WHEN", help="Only runs that started since: 2h, 3d, today, 2026-01-31.")
+_SESSION = typer.Option(metavar="KEY", help="Only runs of this session.")
+
+
+def add_store_commands(app: typer.Typer) -> None:
+    """Add them to `pf`."""
+    command = partial(app.command, cls=PlainCommand)
+    command(name="stats", short_help="Count runs: how long, how often they fail, what they cost.")(stats)
+
+
+def stats(
+    flow: Annotated[str | None, typer.Argument(metavar="[FLOW]", help="Name of a flow; all by default.")] = None,
+    since: Annotated[str | None, _SINCE] = None,
+    session: Annotated[str | None, _SESSION] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="The newest so many runs.")] = 10_000,
+    full: Annotated[bool, typer.Option("--full", help="All parts of each flow.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as one object.")] = False,
+) -> Command:
+    """Count the runs of flows: status, error rate, how long they and their parts took, tokens and cost."""
+    from playground.cli.stats import StatsOptions, show_stats
+
+    return partial(show_stats, StatsOptions(flow, since, session, limit, full, json))
