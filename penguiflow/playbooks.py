@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.asking import answerer_of
 from penguiflow.calls import scope_of
 from penguiflow.callsite import node_path
 from penguiflow.errors import FlowError, FlowErrorCode
@@ -93,6 +94,7 @@ async def call_playbook(
     if context is not None and context.trace_id == trace_id:
         watched = None  # the invocation that waits for the playbook is cancelled itself
     flow, registry = playbook()
+    flow._answerer = answerer_of(context) or flow._answerer
     log = None if context is None or context._trace is None else context._trace.log
     span, name, parent = "", getattr(playbook, "__name__", "playbook"), ""
     part = f"playbook:{name}"
