@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from penguiflow.state.statistics import StatisticsQuery
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.outbox import FRAME
@@ -80,9 +81,14 @@ class Gateway:
         """Load the project and accept clients; failures to load are told as a state of the host."""
         self.hub.read = self._read
         self.hub.find = self._source.find_traces
+        self.hub.count = self._count
         await self._source.start()
         await self._server.start()
         self._begin(self._pump())
+
+    async def _count(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        found = await self._source.statistics(StatisticsQuery.model_validate(query))
+        return [flow.model_dump(mode="json") for flow in found]
 
     async def stop(self) -> None:
         """Say goodbye, and end every worker and connection."""

@@ -13,6 +13,7 @@ import pydantic_core
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
 from playground.deciding import Deciding
@@ -211,6 +212,10 @@ class LiveSource:
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first. Raises `StoreError`."""
         return await self._store().find_traces(query)
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        """Numbers over runs, by flow. Raises `StoreError`."""
+        return await self._store().statistics(query)
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace. Raises `StoreError`."""

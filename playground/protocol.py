@@ -81,6 +81,7 @@ __all__ = [
     "MemoryShown",
     "ModuleInfo",
     "NodeInfo",
+    "Numbers",
     "PROTOCOL_VERSION",
     "Page",
     "Question",
@@ -343,6 +344,16 @@ class Traces(BaseFrame):
     traces: list[TraceSummary] = Field(default_factory=list)
 
 
+class Numbers(BaseFrame):
+    """Client: statistics over runs of the store. Host: they, by flow, the one that ran last first."""
+
+    type: Literal["numbers"] = "numbers"
+    query: dict[str, Any] | None = None
+    """As `penguiflow.state.statistics.StatisticsQuery`."""
+    flows: list[dict[str, Any]] = Field(default_factory=list)
+    """As `penguiflow.state.statistics.FlowStatistics`."""
+
+
 class LoadEvents(BaseFrame):
     """Client: committed events of a trace with `seq > after`. Answered by a `page`, or `error` (`store`)."""
 
@@ -423,6 +434,7 @@ Frame = Annotated[
     | HostStatus
     | Told
     | Traces
+    | Numbers
     | LoadEvents
     | Page
     | Reload

@@ -13,6 +13,7 @@ import pydantic_core
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
+from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
 from playground.host.tokens import TokenProblem
@@ -37,6 +38,7 @@ from playground.protocol import (
     Memory,
     MemoryEdit,
     MemoryGet,
+    Numbers,
     Page,
     Reload,
     Result,
@@ -143,6 +145,12 @@ class RemoteSource:
         answer = await self._read(Traces(query=query))
         assert isinstance(answer, Traces)
         return answer.traces
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        """Numbers over runs, by flow. Raises `StoreError`, and `RunRefused` while the host is away."""
+        answer = await self._ask(Numbers(query=query.model_dump()), reads=True)
+        assert isinstance(answer, Numbers)
+        return [FlowStatistics.model_validate(each) for each in answer.flows]
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace. Raises `StoreError`."""

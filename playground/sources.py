@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from penguiflow.recording.events import TraceEvent
+    from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
     from penguiflow.state.traces import TraceQuery, TraceSummary
     from playground.breakpoints import Breakpoint
     from playground.protocol import (
@@ -146,6 +147,10 @@ class Source(Protocol):
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first."""
+        ...
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        """Numbers over runs, by flow, the one that ran last first. Raises `StoreError` or `RunRefused`."""
         ...
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:

@@ -30,6 +30,8 @@ Reader = Callable[[str, int, int], Awaitable[list[bytes]]]
 """`(trace_id, after, limit)` gives committed events as JSON."""
 Finder = Callable[[TraceQuery], Awaitable[list[TraceSummary]]]
 """Gives the runs of the store that match. Raises `StoreError`."""
+Counter = Callable[[dict[str, Any]], Awaitable[list[dict[str, Any]]]]
+"""Gives the statistics of the runs that match, as JSON. Raises `StoreError`, or `ValueError` for a wrong query."""
 
 
 class Transport(Protocol):
@@ -165,6 +167,7 @@ class Hub:
         self.tail = Tail()
         self.read: Reader | None = None
         self.find: Finder | None = None
+        self.count: Counter | None = None
         self.masker: Masker | None = None
         """Hides secrets in what is no event; events come without."""
         self.events = 0

@@ -97,6 +97,7 @@ class Engine:
         if self._records.store is not None:
             self._wire.hub.read = self._records.read
             self._wire.hub.find = self._records.find
+            self._wire.hub.count = self._records.count
         self._wire.attach(self, Path(self._order.root))
         self._wire.post(self._announce)
         files, helpers = self._loader.sources.files, self._loader.helpers

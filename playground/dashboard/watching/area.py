@@ -36,10 +36,12 @@ class WatchingArea(Area):
         key("L", "watching", "go_call", "Go to the model's call"),
         key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
         key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
+        key("percent_sign", "watching", "statistics", "Statistics of the flow"),
         key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
+        ("%", "statistics of the flow: percentiles, errors, tokens, cost"),
         ("J", "what the inspector shows as raw JSON, and back"),
         ("Y", "copy as JSON, as Python, as a pf command"),
         ("L  (  )", "the call of a model at the cursor, the one before, the one after"),
@@ -120,6 +122,17 @@ class WatchingArea(Area):
     def side(self, direction: int) -> None:
         """What the arrows do, for the footer."""
         self.app.pane.action_side(direction)
+
+    # -- statistics -----------------------------------------------------------------------------------------------
+
+    def statistics(self) -> None:
+        """Numbers over the runs of the flow that is picked, or of the run that is shown."""
+        from playground.dashboard.watching.statistics import StatisticsScreen
+
+        app, trace = self.app, self.app.workspace.current
+        flow = app.flows.flow
+        named = flow.name if flow is not None and (app.pane.id == FLOWS or trace is None) else None
+        app.push_screen(StatisticsScreen(named or (trace.flow if trace is not None else None)))
 
     # -- calls of models ------------------------------------------------------------------------------------------
 
@@ -230,6 +243,7 @@ class WatchingArea(Area):
 
     def commands(self) -> Iterator[Command]:
         """What can be looked at now."""
+        yield "statistics", "percentiles, errors, tokens and cost over the runs of a flow", self.statistics
         if self.app.workspace.current is not None:
             yield "view: waterfall", "the run on an axis of time", partial(self._front, self.waterfall, TRACE)
             yield (
