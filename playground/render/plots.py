@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 __all__ = ["axis_top", "binned", "blocks", "dots"]
 
@@ -42,7 +43,7 @@ def binned(values: Sequence[float], width: int) -> list[float]:
     if len(values) <= width or width < 1:
         return list(values)
     edges = [round(index * len(values) / width) for index in range(width + 1)]
-    return [sum(values[first:last]) / (last - first) for first, last in zip(edges, edges[1:], strict=False)]
+    return [sum(values[first:last]) / (last - first) for first, last in pairwise(edges)]
 
 
 def blocks(values: Sequence[float], width: int, *, top: float | None = None) -> str:

@@ -38,9 +38,9 @@ class NumbersView(View):
         Key("?", "help", "help"),
     )
     help = (
-        """Numbers over the runs of a flow that the store has. A dot is a run, the newest on the right, ✖ one that failed.
-Percentiles are of runs that are over; those of nodes, models and tools are right to within 2 %. Costs are US dollars, as
-far as models tell them.""",
+        """Numbers over the runs of a flow that the store has. A dot is a run, ✖ one that failed.
+Percentiles are of runs that are over; those of nodes, models and tools are right to within 2 %.
+Costs are US dollars, as far as models tell them.""",
         [
             ("← →  h l", "another flow"),
             ("t", "period: all, 7 days, 24 hours, an hour"),
@@ -163,7 +163,7 @@ def _ms(value: float) -> str:
 
 
 def _summary(flow: FlowStatistics) -> list[Row]:
-    runs: Row = [(f"{flow.runs:,} runs", "strong"), (f"  {when(flow.first)} – {when(flow.last)}", "dim")]
+    runs: Row = [(f"{flow.runs:,} runs", "strong"), (f"  {when(flow.first)} to {when(flow.last)}", "dim")]
     states: Row = []
     for status, number in sorted(flow.by_status.items(), key=lambda item: -item[1]):
         states += [(f"{GLYPHS.get(status, '?')} {number:,} {status}  ", ROLES.get(status, ""))]
@@ -273,19 +273,19 @@ def _part(part: PartStatistics, longest: float, width: int) -> Row:
     name, columns = _columns(width)
     values = {
         "calls": count(part.count),
-        "failed": f"{100 * part.error_rate:.0f} %" if part.failed else "–",
-        "retries": count(part.retries) if part.retries else "–",
+        "failed": f"{100 * part.error_rate:.0f} %" if part.failed else "·",
+        "retries": count(part.retries) if part.retries else "·",
         "p50": _ms(part.times_ms.p50),
         "p90": _ms(part.times_ms.p90),
         "p99": _ms(part.times_ms.p99),
-        "tokens": count(part.tokens) if part.tokens else "–",
-        "cost": f"${part.cost:.4f}" if part.cost else "–",
+        "tokens": count(part.tokens) if part.tokens else "·",
+        "cost": f"${part.cost:.4f}" if part.cost else "·",
     }
     shown = clip(f"{part.kind} {one_line(part.name)}", name - 1)
     row: Row = [(pad(shown, name), "")]
     for column, size in columns:
         role = "error" if column == "failed" and part.failed else "warn" if column == "retries" and part.retries else ""
-        row.append((f"{values[column]:>{size}}", role if values[column] != "–" else "dim"))
+        row.append((f"{values[column]:>{size}}", role if values[column] != "·" else "dim"))
     room = width - name - sum(size for _, size in columns) - 2
     if room >= 8 and longest > 0:
         full = max(round(part.times_ms.p99 / longest * room), 1)
