@@ -58,6 +58,8 @@ class Client:
         """False when it may only look on."""
         self.decides = False
         """Whether it decides upon stopped runs."""
+        self.answers = False
+        """Whether it answers questions."""
         self._transport = transport
         self._outbox = Outbox()
         self._follows_all = False

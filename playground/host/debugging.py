@@ -16,15 +16,17 @@ from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.control import Load
 from playground.host.debugger import UNNAMED, Debugger
+from playground.host.desk import Desk
 from playground.host.memories import Memories
 from playground.host.outbox import FRAME
+from playground.host.outlet import Outlet
 from playground.host.records import Records
 from playground.host.stops import Conflict
 from playground.host.why import tells_why, why_of
-from playground.host.wire import Wire
 from playground.loader.inputs import InputRefused
 from playground.protocol import (
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     ContextEdit,
@@ -34,6 +36,7 @@ from playground.protocol import (
     Halt,
     MemoryEdit,
     MemoryGet,
+    Questions,
     Steer,
     Why,
     encode,
@@ -46,7 +49,7 @@ class Debugging:
     def __init__(
         self,
         order: Load,
-        wire: Wire,
+        wire: Outlet,
         records: Records,
         *,
         begin: Callable[[Coroutine[Any, Any, None]], object],
@@ -78,6 +81,13 @@ class Debugging:
             why=self._why,
         )
 
+        self.desk = Desk(
+            tell=lambda frame: wire.post(lambda hub: hub.broadcast(frame), urgent=True),
+            changed=stops_changed,
+            masker=wire.hub.masker,
+            hold_s=order.hold_s,
+        )
+
     def do(self, request: DebugRequest, client: Client) -> None:
         """Do what a client asks for, and answer it."""
         match request:
@@ -93,10 +103,18 @@ class Debugging:
                 self._begin(self._memory(request, client))
             case Steer():
                 self._begin(self._steer(request, client))
-            case _:
-                self._reply(client, request, Error(code="unknown_frame", message=f"{request.type} is not known here"))
+            case Questions():
+                self._questions(request, client)
+            case Answer():
+                self._reply(client, request, self.desk.take(request))
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _questions(self, request: Questions, client: Client) -> None:
+        """A client asks what is open, and answers from now on, unless it may only look on."""
+        if client.answers:
+            self.desk.attend()
+        self._reply(client, request, self.desk.questions())
 
     def _attend(self, request: Breakpoints, client: Client) -> None:
         """A client decides upon stopped runs from now on, and may change the breakpoints, or only looks at them."""

@@ -19,12 +19,13 @@ from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.control import Held, Imported, Load, Loaded
 from playground.host.debugging import Debugging
+from playground.host.outlet import stall_data
 from playground.host.records import Records
 from playground.host.replays import perform_replay
 from playground.host.restores import perform_restore
 from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
-from playground.host.wire import Wire, stall_data
+from playground.host.wire import Wire
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
@@ -145,6 +146,10 @@ class Engine:
         """The last client that decides upon stopped runs is gone."""
         self._debugger.unattended()
 
+    def unanswered(self) -> None:
+        """The last client that answers questions is gone."""
+        self._debugging.desk.unattended()
+
     def note_stall(self, stall: Stall) -> None:
         """Write a stall that is over into the log of the trace that caused it, if that is known and open."""
         trace_id = stall.trace_id or self.sole_trace
@@ -210,6 +215,8 @@ class Engine:
         masker = self._wire.hub.masker
         inner = Recorder(self._wire, store=self._records.store, name=runnable.info.name, data=data, masker=masker)
         recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
+        if runnable.flow._answerer is None:
+            runnable.flow.answer_with(self._debugging.desk)
         runnable.flow.run(registry=runnable.registry, recorder=recorder)
         self._recorders[id(runnable)] = recorder
         if self._debugged:
@@ -240,14 +247,19 @@ class Engine:
 
     def _tell_held(self) -> None:
         """The runs that have stopped are others."""
-        self._wire.control.send(Held(traces=sorted(self._debugger.stopped)))
+        self._wire.control.send(Held(traces=sorted(self._held)))
         self._begin_grace()
+
+    @property
+    def _held(self) -> set[str]:
+        """Runs that wait for a client: at a stop, or with a question."""
+        return {*self._debugger.stopped, *self._debugging.desk.waiting}
 
     def _begin_grace(self) -> None:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-        if self._grace_s is not None and not self._debugger.stopped:
+        if self._grace_s is not None and not self._held:
             self._grace = self.loop.call_later(self._grace_s, self.stop)
 
     def _debugged_target(self, trace_id: str) -> str | None:
