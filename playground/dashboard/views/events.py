@@ -63,6 +63,16 @@ class EventsView(View):
             self._seen = trace.revision
             self.touch()
 
+    @property
+    def busy(self) -> bool:
+        """True while the filter has events to look at."""
+        return self._search is not None and self._search.busy
+
+    def search_on(self, budget_s: float) -> None:
+        """Let the filter look at more events."""
+        if self._search is not None and self._search.go_on(budget_s):
+            self.touch()
+
     def index(self, row: int) -> int:
         """Index of the event in the trace that a row shows."""
         return row if self._search is None else self._search.found[row]
