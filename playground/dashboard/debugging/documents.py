@@ -60,9 +60,9 @@ def stop_document(
     if count > 1:
         heading.append((f" {number} of {count}", "dim"))
     nodes = [
-        field("stopped", f"⏸ {where(stop)}  since {when(stop.since)}", "warn"),
+        field("stopped", f"⏸ {where(stop)}", "warn"),
         field("in", readable_path(stop.path), "accent"),
-        field("by", _by(stop, breakpoint)),
+        field("by", f"{_by(stop, breakpoint)}, at {when(stop.since)}"),
         field("you may", " · ".join(label for action, label in ACTIONS if action in stop.actions) or "let it go on"),
     ]
     for place, value in edits.items():

@@ -78,12 +78,9 @@ class EditorScreen(ModalScreen[bool]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Leave", show=False),
-        Binding("ctrl+s", "apply", "Apply", show=False, priority=True),
-        Binding("ctrl+d", "diff", "Changes", show=False, priority=True),
-        Binding("ctrl+o", "external", "Editor", show=False, priority=True),
-        Binding("up", "choose(-1)", show=False, priority=True),
-        Binding("down", "choose(1)", show=False, priority=True),
-        Binding("enter,tab", "take", show=False, priority=True),
+        Binding("ctrl+s", "apply", "Apply", show=False),
+        Binding("ctrl+d", "diff", "Changes", show=False),
+        Binding("ctrl+o", "external", "Editor", show=False),
     ]
 
     def __init__(self, subject: Subject, apply: Apply, *, refused: Refusals = ()) -> None:
@@ -117,7 +114,8 @@ class EditorScreen(ModalScreen[bool]):
             if subject.about:
                 yield Label(Content(one_line(subject.about)), id="about", classes="line")
             shown = f"{size(len(self._text))}: too large to be edited here." if self._large else self._text
-            area = JsonArea(shown, self._app.palette, json=not subject.plain and not self._large, id="text")
+            area = JsonArea(shown, self._app.palette, json=not subject.plain and not self._large,
+                            first=self._takes, id="text")  # fmt: skip
             area.read_only = self._large
             yield area
             yield Static("", id="diff")
@@ -289,27 +287,24 @@ class EditorScreen(ModalScreen[bool]):
             self._put(self._choices[event.option_index])
         self._area.focus()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Arrows, Enter and tab are the list's only while it is open."""
-        if action in {"choose", "take"}:
-            return self._popup.has_class("-open")
-        return True
-
-    def action_choose(self, delta: int) -> None:
-        """Move in the list."""
-        popup = self._popup
-        if self._choices:
-            popup.highlighted = ((popup.highlighted or 0) + delta) % len(self._choices)
-
-    def action_take(self) -> None:
-        """Take what is picked in the list."""
-        index = self._popup.highlighted or 0
-        if index < len(self._choices):
-            self._put(self._choices[index])
+    def _takes(self, key: str) -> bool:
+        """Keys that are not the text's: those of the list while it is open, and those of the editor."""
+        if self._popup.has_class("-open"):
+            if key in {"up", "down"}:
+                popup = self._popup
+                popup.highlighted = ((popup.highlighted or 0) + (1 if key == "down" else -1)) % len(self._choices)
+                return True
+            if key in {"enter", "tab"}:
+                self._put(self._choices[self._popup.highlighted or 0])
+                return True
+        act = {"ctrl+s": self.action_apply, "ctrl+d": self.action_diff, "ctrl+o": self.action_external}.get(key)
+        if act is not None:
+            act()
+        return act is not None
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
-    async def action_apply(self) -> None:
+    def action_apply(self) -> None:
         """Apply it, unless something does not fit."""
         if self._busy:
             return
@@ -354,13 +349,20 @@ class EditorScreen(ModalScreen[bool]):
             shown.append(text, style=palette.style(roles.get(mark, "")))
         self.query_one("#diff", Static).update(shown)
 
-    async def action_external(self) -> None:
+    def action_external(self) -> None:
         """Give it to the editor of the system."""
+        if not self._busy:
+            self._busy = True
+            self.run_worker(self._external(), group="external", exit_on_error=False)
+
+    async def _external(self) -> None:
         try:
             text = await edit_externally(self.app, self.text, suffix=".txt" if self._subject.plain else ".json")
         except EditorFailed as error:
             self._app.say(str(error), "error")
             return
+        finally:
+            self._busy = False
         if self._subject.plain:
             text = text.removesuffix("\n")
         if self._large:

@@ -28,13 +28,17 @@ class JsonArea(TextArea):
             super().__init__()
             self.forced = forced
 
-    def __init__(self, text: str, palette: Callable[[], Palette], *, json: bool, id: str) -> None:
+    def __init__(
+        self, text: str, palette: Callable[[], Palette], *, json: bool, first: Callable[[str], bool], id: str
+    ) -> None:
+        """`first` is asked about each key, and says whether it took it: in order, as bindings with priority are not."""
         super().__init__(
             text, id=id, soft_wrap=not json, tab_behavior="focus", show_line_numbers=json, max_checkpoints=500,
             compact=True,
         )  # fmt: skip
         self._palette_of = palette
         self._json = json
+        self._first = first
 
     def get_line(self, line_index: int) -> Text:
         """One line, in colors; what would reach the terminal as a command is shown as a symbol."""
@@ -50,6 +54,10 @@ class JsonArea(TextArea):
 
     async def _on_key(self, event: events.Key) -> None:
         """Tab completes, Enter keeps the indentation."""
+        if self._first(event.key):
+            event.stop()
+            event.prevent_default()
+            return
         if event.key in {"tab", "ctrl+at", "ctrl+space"} and self._json:
             event.stop()
             event.prevent_default()

@@ -209,6 +209,10 @@ def script(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL", str(path))
 
 
+def is_there(name: str) -> bool:
+    return Path(name).exists()
+
+
 async def test_an_editor_of_the_system_is_used(
     edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suspended: None
 ) -> None:
@@ -222,7 +226,7 @@ async def test_an_editor_of_the_system_is_used(
     mode, name = note.read_text().splitlines()
     assert mode.startswith("-rw-------")
     assert name.endswith(".json")
-    assert not Path(name).exists()
+    assert not is_there(name)
     assert editor.applied[0]["args"] == {"url": "c"}
 
 
