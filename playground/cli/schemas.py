@@ -27,6 +27,7 @@ from playground.cli.outputs import (
     TracesOutput,
 )
 from playground.cli.prune import PruneOutput
+from playground.cli.search import SearchOutput
 from playground.cli.share import ExportOutput, ImportOutput
 from playground.cli.stats import StatsOutput
 from playground.cli.stop_lines import Decision, StopLine
@@ -44,6 +45,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "inspect": InspectOutput,
     "inspect_llm": CallsOutput,
     "stats": StatsOutput,
+    "search": SearchOutput,
     "diff": DiffOutput,
     "export": ExportOutput,
     "import": ImportOutput,

@@ -22,6 +22,7 @@ def add_store_commands(app: typer.Typer) -> None:
     """Add them to `pf`."""
     command = partial(app.command, cls=PlainCommand)
     command(name="stats", short_help="Count runs: how long, how often they fail, what they cost.")(stats)
+    command(name="search", short_help="Find events by their text and kind.")(search)
 
 
 def stats(
@@ -36,3 +37,23 @@ def stats(
     from playground.cli.stats import StatsOptions, show_stats
 
     return partial(show_stats, StatsOptions(flow, since, session, limit, full, json))
+
+
+def search(
+    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="Found in the names and data of events.")] = "",
+    regex: Annotated[bool, typer.Option("--regex", "-e", help="TEXT is a regular expression.")] = False,
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kind", "-k", metavar="KIND", help="Only events of this kind: tool.*")
+    ] = None,
+    trace: Annotated[str | None, typer.Option(metavar="ID", help="Only in this trace: an id, or `last`.")] = None,
+    flow: Annotated[str | None, typer.Option(metavar="NAME", help="Only in runs of this flow.")] = None,
+    session: Annotated[str | None, _SESSION] = None,
+    since: Annotated[str | None, _SINCE] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="At most so many.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="Print what was found as one object.")] = False,
+) -> Command:
+    """Find events by their text and kind, in all runs or in one. The newest run comes first."""
+    from playground.cli.search import SearchOptions, find_events
+
+    options = SearchOptions(text, regex, tuple(kinds or ()), trace, flow, session, since, limit, json)
+    return partial(find_events, options)
