@@ -116,6 +116,16 @@ class PenguiFlow(FlowCalls, FlowServices):
         return self._registry
 
     @property
+    def recorder(self) -> TraceRecorder | None:
+        """Who opens the logs of its traces; another one gets those that begin from now on, until the next `run`."""
+        return self._table.recorder
+
+    @recorder.setter
+    def recorder(self, recorder: TraceRecorder | None) -> None:
+        self._table.recorder = recorder
+        self._egress.durable = None if recorder is None else recorder.durable
+
+    @property
     def running(self) -> bool:
         """Whether it runs."""
         return self._engine is not None
@@ -199,9 +209,8 @@ class PenguiFlow(FlowCalls, FlowServices):
                 recorder = self._active_store.recorder()
             else:
                 self._broadcast.use_store(self._active_store)
-        self._table.recorder = recorder
         # A store may want results held back until the events behind them are committed.
-        self._egress.durable = None if recorder is None else recorder.durable
+        self.recorder = recorder
         adopt(self)
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()

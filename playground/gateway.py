@@ -18,10 +18,10 @@ from penguiflow.state.statistics import StatisticsQuery
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.outbox import FRAME
+from playground.host.outlet import resident_bytes
 from playground.host.server import WebSocketServer
 from playground.host.tail import Sent
 from playground.host.tokens import Tokens
-from playground.host.wire import resident_bytes
 from playground.live import LiveSource
 from playground.project import Project
 from playground.protocol import (

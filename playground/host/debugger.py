@@ -125,6 +125,12 @@ class Debugger:
         if self._attended and self._leaving is None:
             self._leaving = asyncio.get_running_loop().call_later(self._hold_s, self._give_up)
 
+    def end(self) -> None:
+        """Let every run go on, and stop none any more."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._give_up()
+
     def halt(self, trace_id: str) -> None:
         """Stop a trace at its next checkpoint."""
         self._attended = True
