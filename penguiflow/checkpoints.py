@@ -102,7 +102,10 @@ class Place(Protocol):
         ...
 
     def change(self, part: str, value: Any, by: str) -> Any:
-        """Change a part, at once, and write it into the log; gives the payload as it is then. Raises `Unfit`."""
+        """Change a part, at once, and write it into the log; gives the new payload where it was a part of that.
+
+        None where the payload is the same. Raises `Unfit`.
+        """
         ...
 
     def memory(self) -> Any:

@@ -92,7 +92,7 @@ class NodePlace:
         """See `Place`."""
         if self._kind == "on_error" or not is_message(self._payload):
             change_envelope(self._context, part, value, by)
-            return self._payload
+            return None
         before, after = getattr(self._payload, part), made(_ENVELOPE[part], value)
         self._payload = self._payload.model_copy(update={part: after})
         _tell(self._context, part, before, after, by)

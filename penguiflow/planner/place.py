@@ -134,7 +134,7 @@ class RunPlace:
         found["tool_context"] = Part(_json_of(run.tool_context))
         return found
 
-    def change(self, part: str, value: Any, by: str) -> Any:
+    def change(self, part: str, value: Any, by: str) -> None:
         """See `Place`. The next prompt has another `llm_context`, the next tool another `tool_context`."""
         run, context = self._run, self._site.context
         if part in ("llm_context", "tool_context"):
@@ -153,7 +153,6 @@ class RunPlace:
             raise Unfit([("", f"there is no {part} here")])
         else:
             change_envelope(context, part, value, by)
-        return self._payload
 
     def memory(self) -> Any:
         """See `Place`. One that ends with its run is nobody else's."""

@@ -111,7 +111,7 @@ class Stop:
             payload = place.change(request.part, value, by)
         except Unfit as unfit:
             raise refused(unfit) from None
-        if payload is self.checkpoint.payload:
+        if payload is None:
             return False
         self.checkpoint = self.checkpoint._replace(payload=payload)
         self._replaced = True
