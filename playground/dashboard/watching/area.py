@@ -16,6 +16,7 @@ from playground.dashboard.watching import copies
 from playground.dashboard.watching.calls import raw_document
 from playground.dashboard.watching.graph import GraphView, idle_details
 from playground.dashboard.watching.llm import ModelCallView
+from playground.dashboard.watching.notices import Watcher
 from playground.dashboard.watching.waterfall import WaterfallView
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class WatchingArea(Area):
         super().__init__(app)
         self.waterfall = WaterfallView(app.spans)
         self.llm = ModelCallView()
+        self._watcher = Watcher()
         self.graph = GraphView(self._flow_of, app.workspace.stops.of)
 
     def views(self) -> dict[str, list[View]]:
@@ -69,6 +71,13 @@ class WatchingArea(Area):
             self.graph.sync()
         if self.app.panes[INSPECT].view is self.llm:
             self.llm.sync()
+
+    def clock(self) -> None:
+        """Tell of runs that ended out of sight."""
+        runs, current = self.app.workspace.runs, self.app.workspace.current
+        in_sight = current.trace_id if current is not None else None
+        for ended in self._watcher.look(runs.running(), runs.get, in_sight):
+            self.app.say(ended.text, ended.severity)
 
     def inspect(self, view: View) -> bool:
         """A node or a tool of the graph: what it does now, what failed, or what it did last."""

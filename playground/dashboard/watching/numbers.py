@@ -187,52 +187,54 @@ def _summary(flow: FlowStatistics) -> list[Row]:
 
 
 def _plots(points: Sequence[RunPoint], width: int) -> list[Row]:
-    from playground.render.plots import axis_top, blocks, dots
+    if not points:
+        return []
+    from playground.render.plots import axis_top, bars, blocks, dots
 
     room = max(width - LABEL_CELLS - 2, 10)
     took = [point.duration_s if point.status != "running" else None for point in points]
     known = [value for value in took if value is not None]
     top = axis_top(max(known, default=0.0))
-    good = [value if point.status not in _FAILED else None for value, point in zip(took, points, strict=True)]
     rows: list[Row] = []
     failed = _failures(points, took, top, room)
-    for number, line in enumerate(dots(good, top=top, width=room, height=PLOT_ROWS)):
+    draw = bars if len(points) <= room else dots
+    for number, line in enumerate(draw(took, top=top, width=room, height=PLOT_ROWS)):
         label = {0: duration(top), PLOT_ROWS // 2: duration(top / 2), PLOT_ROWS - 1: "0"}.get(number, "")
         marks = failed.get(number, {})
         row: Row = [(f"{label:>{LABEL_CELLS}}", "dim"), (" ┤" if label else " │", "frame")]
         row += _with_marks(line, marks)
         rows.append(row)
     rows.append([(" " * LABEL_CELLS + " └" + "─" * room, "frame")])
-    first, last = when(points[0].started) if points else "", when(points[-1].started) if points else ""
+    first, last = when(points[0].started), when(points[-1].started)
     gap = max(room - cells(first) - cells(last), 1)
     rows.append([(" " * (LABEL_CELLS + 2) + first + " " * gap + last, "dim")])
     for name, values, role, told in (
         ("errors", [float(point.status in _FAILED) for point in points], "error", ""),
-        ("tokens", [float(point.tokens) for point in points], "bar", _most(points, "tokens")),
-        ("cost", [point.cost for point in points], "bar", _most(points, "cost")),
+        ("tok", [float(point.tokens) for point in points], "bar", f"≤{count(max(p.tokens for p in points))}"),
+        ("≤", [point.cost for point in points], "bar", f"${max(p.cost for p in points):.4f}"),
     ):
         if any(values):
-            line = blocks(values, room - cells(told) - 1, top=1.0 if name == "errors" else None)
-            rows.append([(f"{name:>{LABEL_CELLS}}", "dim"), ("  ", ""), (line, role), (f" {told}", "dim")])
+            line = blocks(values, room, top=1.0 if name == "errors" else None)
+            label = clip(f"{name} {told}".strip(), LABEL_CELLS)
+            rows.append([(" " * (LABEL_CELLS - cells(label)) + label, "dim"), ("  ", ""), (line, role)])
     return rows
-
-
-def _most(points: Sequence[RunPoint], name: str) -> str:
-    most = max((getattr(point, name) for point in points), default=0)
-    return f"≤ {count(most)}" if name == "tokens" else f"≤ ${most:.4f}"
 
 
 def _failures(
     points: Sequence[RunPoint], took: Sequence[float | None], top: float, room: int
 ) -> dict[int, dict[int, str]]:
     """Cells with a failed run, by row."""
+    from playground.render.plots import columns
+
     marks: dict[int, dict[int, str]] = {}
     last = max(len(points) - 1, 1)
+    places = columns(len(points), room)
     for index, (point, value) in enumerate(zip(points, took, strict=True)):
         if point.status in _FAILED:
             share = min(max((value or 0.0) / top, 0.0), 1.0)
             row = min(int((1 - share) * PLOT_ROWS), PLOT_ROWS - 1)
-            marks.setdefault(row, {})[min(round(index / last * (room - 1)), room - 1)] = GLYPHS["error"]
+            first, size = places[index] if places else (round(index / last * (room - 1)), 1)
+            marks.setdefault(row, {})[first + size // 2] = GLYPHS["error"]
     return marks
 
 
