@@ -26,12 +26,14 @@ def make_statistics(flow: str = "triage", runs: int = 20, failed: int = 2) -> Fl
         )
         for number in range(runs)
     ]
+    busy = Times(p50=10, p90=20, p99=30, mean=15, max=40)
+    slow = Times(p50=300, p90=500, p99=900, mean=350, max=950)
+    rest: dict[str, Any] = {"failed": 0, "error_rate": 0.0, "retries": 3, "tokens": 0, "cost": 0.0}
+    asked: dict[str, Any] = {"failed": 3, "error_rate": 0.25, "retries": 0, "tokens": 9000, "cost": 0.4}
     parts = [
-        PartStatistics(kind="node", name="technical", count=4000, failed=0, error_rate=0.0, retries=3, tokens=0, cost=0.0,
-                       times_ms=Times(p50=10, p90=20, p99=30, mean=15, max=40)),
-        PartStatistics(kind="llm", name="openai/gpt-x", count=12, failed=3, error_rate=0.25, retries=0, tokens=9000,
-                       cost=0.4, times_ms=Times(p50=300, p90=500, p99=900, mean=350, max=950)),
-    ]  # fmt: skip
+        PartStatistics(kind="node", name="technical", count=4000, times_ms=busy, **rest),
+        PartStatistics(kind="llm", name="openai/gpt-x", count=12, times_ms=slow, **asked),
+    ]
     return FlowStatistics(
         flow=flow,
         runs=runs,

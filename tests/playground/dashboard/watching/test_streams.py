@@ -120,6 +120,7 @@ def test_of_too_many_streams_the_oldest_that_are_over_go(script: Any, monkeypatc
 
 def test_meta_of_any_kind_is_taken() -> None:
     stream = StreamText("x")
-    for meta in (None, 3, [], {"channel": 7, "tool": {}}, {"channel": "nobody knows"}):
+    metas: list[Any] = [None, 3, [], {"channel": 7, "tool": {}}, {"channel": "nobody knows"}]
+    for meta in metas:
         stream.about(meta)
     assert stream.label == "x"
