@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from penguiflow.steering import SteeringEventType
 from playground.breakpoints import FILE_NAME, Breakpoint
 from playground.protocol import (
     Accepted,
@@ -123,7 +124,7 @@ async def client(root: Path, serving: Any) -> AsyncIterator[Peer]:
         yield peer
 
 
-async def stop_at(client: Peer, target: str, given: Any, **fields: Any) -> Stopped:
+async def stop_at(client: Peer, target: str, given: Any, **fields: Any) -> Any:
     await client.send(Breakpoints(put=[Breakpoint.model_validate({"id": "1", **fields})]))
     await client.send(Run(id=2, target=target, input=given))
     found = await client.until(Stopped, Error)
@@ -328,9 +329,9 @@ async def test_a_playbook_asks_the_interceptors_of_its_caller(client: Peer) -> N
 
 async def test_a_run_is_steered(client: Peer) -> None:
     stopped = await stop_at(client, PLANNER, ASKED, on="tool", name="double", once=True)
-    said = Steer(trace_id=stopped.trace_id, event="USER_MESSAGE", payload={"text": "in French, please"})
+    said = Steer(trace_id=stopped.trace_id, event=SteeringEventType.USER_MESSAGE, payload={"text": "in French, please"})
     assert isinstance(await ask(client, said), Accepted)
-    empty = Steer(trace_id=stopped.trace_id, event="USER_MESSAGE", payload={})
+    empty = Steer(trace_id=stopped.trace_id, event=SteeringEventType.USER_MESSAGE, payload={})
     assert (await ask(client, empty)).code == "invalid_input"
     assert isinstance(await ask(client, said), Accepted)
     assert (await ask(client, said)).code == "busy"
@@ -338,6 +339,6 @@ async def test_a_run_is_steered(client: Peer) -> None:
     await go_on(client, stopped, to=Breakpoint(id="x", on="kind", kind="before_llm").model_dump())
     prompt = await client.until(Stopped)
     assert "in French, please" in json.dumps(prompt.payload)
-    assert isinstance(await ask(client, Steer(trace_id=stopped.trace_id, event="CANCEL")), Accepted)
+    assert isinstance(await ask(client, Steer(trace_id=stopped.trace_id, event=SteeringEventType.CANCEL)), Accepted)
     await go_on(client, prompt)
     assert (await client.until(Result)).status == "cancelled"
