@@ -23,6 +23,7 @@ from playground.project import Project
 from playground.protocol import (
     HOST_TRACE,
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     Cancel,
@@ -38,6 +39,7 @@ from playground.protocol import (
     ModuleInfo,
     Result,
     Run,
+    Steer,
     decode,
 )
 from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
@@ -196,6 +198,16 @@ class LiveSource:
     async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.memory(request, stop=stop)
+
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        await self._deciding.answer(request)
+
+    async def steer(self, request: Steer) -> None:
+        """Steer a planner's run while it goes on. Raises `RunRefused`."""
+        if request.trace_id not in self._running:
+            raise RunRefused("this run is over", code="not_found")
+        await self._deciding.relay(request, self._running[request.trace_id])
 
     async def attend(self, attends: bool) -> None:
         """Have runs stop at breakpoints from now on, or not any more."""

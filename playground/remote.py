@@ -21,6 +21,7 @@ from playground.protocol import (
     HOST_TRACE,
     MAX_PAGE_EVENTS,
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     Cancel,
@@ -40,10 +41,12 @@ from playground.protocol import (
     MemoryGet,
     Numbers,
     Page,
+    Questions,
     Reload,
     Result,
     Resumed,
     Run,
+    Steer,
     Stopped,
     Told,
     Traces,
@@ -133,6 +136,14 @@ class RemoteSource:
         answer = await self._ask(request, reads=isinstance(request, MemoryGet))
         assert isinstance(answer, Memory)
         return answer
+
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        await self._ask(request)
+
+    async def steer(self, request: Steer) -> None:
+        """Steer a planner's run while it goes on. Raises `RunRefused`."""
+        await self._ask(request)
 
     async def reload(self) -> None:
         """Load the project's code again. Raises `RunRefused`."""
@@ -250,6 +261,9 @@ class RemoteSource:
             self.inbox.breakpoints = shown
         elif isinstance(shown, Error) and shown.code == "forbidden":
             self.can_decide = False
+        if self.can_decide:
+            asked = await connection.request(Questions())
+            self.inbox.questions = asked if isinstance(asked, Questions) else None
         self._connection = connection
         if not self._status_told:
             self._say("ready")
@@ -293,6 +307,8 @@ class RemoteSource:
                 inbox.host = HostState(frame.state, frame.text, frame.generation)
             case Breakpoints():
                 inbox.breakpoints = frame
+            case Questions():
+                inbox.questions = frame
             case Stopped():
                 self._stopped[frame.stop] = frame
                 inbox.stops.append(frame)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from penguiflow.state.traces import TraceQuery, TraceSummary
     from playground.breakpoints import Breakpoint
     from playground.protocol import (
+        Answer,
         Breakpoints,
         Context,
         ContextEdit,
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
         MemoryEdit,
         MemoryGet,
         ModuleInfo,
+        Questions,
         Result,
         Resumed,
         Run,
+        Steer,
         Stopped,
     )
 
@@ -69,6 +72,8 @@ class Inbox:
         """Runs that stopped or went on, in order. A stop that is told again takes the place of what was told."""
         self.breakpoints: Breakpoints | None = None
         """The newest, or None when they did not change."""
+        self.questions: Questions | None = None
+        """What runs ask somebody, the newest list, or None when it did not change."""
         self.notices: deque[Notice] = deque()
         self.not_recorded: str | None = None
         """News of the store: why the last run is not in it; empty when it is in it again."""
@@ -139,6 +144,14 @@ class Source(Protocol):
 
     async def memory(self, request: MemoryGet | MemoryEdit, *, stop: str | None = None) -> Memory:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
+        ...
+
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        ...
+
+    async def steer(self, request: Steer) -> None:
+        """Steer a planner's run while it goes on. Raises `RunRefused`."""
         ...
 
     async def reload(self) -> None:
