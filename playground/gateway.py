@@ -193,8 +193,8 @@ class Gateway:
         if isinstance(request, Breakpoints) and (request.look or not client.controls):
             client.decides = False
             self._begin(self._look(client, request))
-        elif isinstance(request, Questions):
-            self._begin(self._relay(client, request))
+        elif isinstance(request, Questions) and not client.controls:
+            client.reply(request, Questions())  # a worker would wait for the answers of who asks for them
         elif not self._stops_allowed:
             client.reply(request, Error(code="forbidden", message=NO_STOPS))
         else:

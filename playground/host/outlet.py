@@ -43,7 +43,11 @@ class Engine(Protocol):
 
     loop: asyncio.AbstractEventLoop
     modules: list[ModuleInfo]
-    running: int
+
+    @property
+    def running(self) -> int:
+        """How many runs are under way. Read from the wire's thread."""
+        ...
 
     @property
     def sole_trace(self) -> str | None:
@@ -108,7 +112,7 @@ class Outlet:
     def attach(self, engine: Engine, root: Path) -> None:
         """The user's loop runs: requests go to it, and the watchdog asks for it."""
         self._engine = engine
-        watchdog = self._watchdog = Watchdog(engine.loop, root, self._stalled)
+        watchdog = self._watchdog = Watchdog(engine.loop, root, self._stalled, threading.get_ident())
         self._call(lambda: self._begin(watchdog.watch()))
 
     def write(self, record: EventRecord) -> None:

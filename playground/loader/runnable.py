@@ -49,6 +49,16 @@ class Runnable:
         return [planner for planner in (*own, *found) if not isinstance(planner, type)]
 
 
+def runnable_of(flow: PenguiFlow, name: str, module: ModuleType) -> Runnable:
+    """A flow of this very process. Raises `LoadProblem` for one without an entry."""
+    _refuse_no_entry(flow)
+    takes = flow_input(flow, flow.registry)
+    info = FlowInfo(target=name, name=name, input_type=takes.type_name, input_schema=takes.schema())
+    info.nodes = [_describe_node(node, flow.registry) for node in flow.nodes]
+    info.edges = list(flow.edges)
+    return Runnable(flow, flow.registry, takes, info, module)
+
+
 async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnable:
     """Build what is offered; calls factories. Raises `LoadProblem` and whatever user code raises."""
     value, registry = await build(offer) if offer.is_factory else (offer.value, None)
