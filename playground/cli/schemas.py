@@ -14,6 +14,7 @@ from penguiflow.recording.schema import events_schema
 from playground import protocol
 from playground.cli.breakpoints import BreakpointsOutput
 from playground.cli.calls import CallsOutput
+from playground.cli.memory import MemoriesOutput, MemoryOutput, SessionsOutput
 from playground.cli.outputs import (
     DiffOutput,
     EventOutput,
@@ -46,6 +47,9 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "inspect_llm": CallsOutput,
     "stats": StatsOutput,
     "search": SearchOutput,
+    "sessions": SessionsOutput,
+    "memory": MemoriesOutput,
+    "memory_show": MemoryOutput,
     "diff": DiffOutput,
     "export": ExportOutput,
     "import": ImportOutput,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from playground.cli.help import PlainCommand
+from playground.cli.memory_app import memory_app
 
 __all__ = ["add_store_commands"]
 
@@ -23,6 +24,8 @@ def add_store_commands(app: typer.Typer) -> None:
     command = partial(app.command, cls=PlainCommand)
     command(name="stats", short_help="Count runs: how long, how often they fail, what they cost.")(stats)
     command(name="search", short_help="Find events by their text and kind.")(search)
+    command(name="sessions", short_help="List the sessions that runs belong to.")(sessions)
+    app.add_typer(memory_app, name="memory", short_help="Show and change what planners remember.")
 
 
 def stats(
@@ -57,3 +60,13 @@ def search(
 
     options = SearchOptions(text, regex, tuple(kinds or ()), trace, flow, session, since, limit, json)
     return partial(find_events, options)
+
+
+def sessions(
+    limit: Annotated[int, typer.Option(metavar="N", help="At most so many.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="Print them as one object.")] = False,
+) -> Command:
+    """List the sessions that runs belong to, the one that was active last first, with their memories."""
+    from playground.cli.memory import list_sessions
+
+    return partial(list_sessions, limit=limit, json=json)
