@@ -76,6 +76,8 @@ class DebuggingArea(Area):
         self._to_pick: str | None = None
         """A span that the cursor of the tree has to go to once it is there."""
         self._followed = False
+        """Whether the end of the tree was followed before its cursor went to a stop; the newest run, for the list."""
+        self._followed_runs = False
 
     def views(self) -> dict[str, list[View]]:
         """A tab beside the details, one beside the logs."""
@@ -132,6 +134,8 @@ class DebuggingArea(Area):
             self.app.inspect(self.app.pane)
         if self._followed:
             self.app.spans.follow, self._followed = True, False
+        if self._followed_runs:
+            self.app.run_rows.follow_newest, self._followed_runs = True, False
 
     def _arrived(self, stop: Stopped) -> None:
         """Show it if that is what the user waits for, or is busy with nothing; else say so."""
@@ -160,6 +164,9 @@ class DebuggingArea(Area):
         self._draw()
 
     def _look_at_span(self, stop: Stopped) -> None:
+        # A run that starts meanwhile is not to take the stop away from under somebody's hands.
+        self._followed_runs = self._followed_runs or self.app.run_rows.follow_newest
+        self.app.run_rows.follow_newest = False
         self._to_pick = stop.span_id
         self._followed = self._followed or self.app.spans.follow
 

@@ -56,9 +56,8 @@ def stop_document(
     stop: Stopped, breakpoint: Breakpoint | None, *, number: int, count: int, edits: dict[str, Any]
 ) -> tuple[Row, list[Node]]:
     """All there is to know of a stop. `number` of `count` stops; `edits` are to go with what is decided."""
-    heading: Row = [(f"⏸ {one_line(where(stop))}", "warn"), (f" {stop.trace_id[:8]}", "accent")]
-    if count > 1:
-        heading.append((f" {number} of {count}", "dim"))
+    several = f"{number} of {count} " if count > 1 else ""
+    heading: Row = [(f"⏸ {several}{one_line(where(stop))}", "warn"), (f" {stop.trace_id[:8]}", "accent")]
     nodes = [
         field("stopped", f"⏸ {where(stop)}", "warn"),
         field("in", readable_path(stop.path), "accent"),
