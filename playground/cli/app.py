@@ -321,6 +321,7 @@ def tui(
         Path | None, typer.Option(metavar="FILE", help="With --attach: the file with its token.")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="With --attach: look on, and change nothing.")] = False,
+    tour: Annotated[bool, typer.Option("--tour", help="Begin with a tour of one minute.")] = False,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="With --attach: send the token to another machine without TLS.")
     ] = False,
@@ -341,6 +342,7 @@ def tui(
         token_file=token_file,
         read_only=read_only,
         insecure=insecure,
+        tour=tour,
     )
     return lambda: open_dashboard(options)
 
