@@ -66,7 +66,7 @@ class Desk:
 
     def questions(self) -> Questions:
         """What is open, oldest first."""
-        return Questions(questions=[each.shown for each in self._open.values()])
+        return Questions(questions=[each.shown for each in self._open.values() if not each.answer.done()])
 
     def attend(self) -> None:
         """A client answers from now on."""
@@ -86,6 +86,9 @@ class Desk:
         found = self._open.get(request.question)
         if found is None or found.answer.done():
             return Error(code="not_found", message=f"question {request.question} is not open any more")
+        if request.declined:
+            found.answer.set_exception(NobodyAnswers(f"nobody answers {found.shown.prompt!r}"))
+            return Accepted(trace_id=found.shown.trace_id)
         problem = found.question.problem(request.value)
         if problem is not None:
             return Error(code="invalid_input", message=problem, details=[{"path": "/value", "message": problem}])
