@@ -159,6 +159,7 @@ async def test_what_the_service_does_is_seen_and_kept_in_its_own_store(
         (info,) = module.flows
         assert (info.target, info.input_type, [node.name for node in info.nodes]) == ("flow", "Text", ["shout"])
         assert isinstance(await viewer.ask(Stats()), Stats)
+        await store.flush()
         listed = await viewer.ask(Traces(query=TraceQuery()))
         assert isinstance(listed, Traces)
         assert len(listed.traces) == 2
