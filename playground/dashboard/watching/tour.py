@@ -102,6 +102,14 @@ class Tour:
             and trace.target == self.flow.target
         )
 
+    def moved(self, mark: Mark) -> bool:
+        """The cursor of the tree has moved."""
+        return self.app.pane.id == TRACE and self.app.spans.cursor != mark.cursor
+
+    def broke(self, mark: Mark) -> bool:
+        """There is a breakpoint more."""
+        return len(self.app.workspace.breakpoints.all) > mark.breakpoints
+
     @property
     def asks_models(self) -> bool:
         """The run that is shown has called a model."""
@@ -148,7 +156,7 @@ STEPS: tuple[Step, ...] = (
          lambda tour, mark: tour.ran(mark)),
     Step("3", "Press 3: the TRACE pane. Then j: go down a row or two.",
          "Each row is a span: a node, a step of a planner, a call. INSPECT shows what went in and what came out.",
-         lambda tour, mark: tour.app.pane.id == TRACE and tour.app.spans.cursor != mark.cursor),
+         lambda tour, mark: tour.moved(mark)),
     Step("]", "Press ]: the same spans as a waterfall.",
          "░ lay in a queue, ┄ waited, ━ worked, ✖ failed. i goes closer, U farther, = fills the axis with one span.",
          lambda tour, mark: tour.front(TRACE, "Waterfall")),
@@ -163,7 +171,7 @@ STEPS: tuple[Step, ...] = (
          lambda tour, mark: tour.front(TRACE, "Tree") and _at_call(tour), lambda tour: tour.decides),
     Step("b", "Press b: a breakpoint where the cursor is.",
          "B asks for a condition, such as url contains a letter. OUTPUT has a tab with all breakpoints.",
-         lambda tour, mark: len(tour.app.workspace.breakpoints.all) > mark.breakpoints, lambda tour: tour.decides),
+         lambda tour, mark: tour.broke(mark), lambda tour: tour.decides),
     Step("r", "Press r: run it again; it stops there.",
          "⏸ marks it in RUNS and TRACE, and INSPECT shows what is about to happen and why.",
          lambda tour, mark: tour.ran(mark) and tour.stopped, lambda tour: tour.decides),
