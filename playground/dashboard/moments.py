@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -131,9 +131,9 @@ class EventPrefix(EventLog):
         """As those of the log."""
         return self._log.stretches(first, min(last, self._count), backwards=backwards)
 
-    def may_hold(self, number: int, words: Sequence[bytes]) -> bool:
-        """As the log."""
-        return self._log.may_hold(number, words)
+    def text(self, number: int) -> bytes:
+        """As the log; what came after the moment may be among it."""
+        return self._log.text(number)
 
     def holding(self, needle: bytes, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
         """As the log."""
