@@ -12,6 +12,7 @@ import typer
 from playground.cli.break_app import break_app
 from playground.cli.console import Console
 from playground.cli.help import PlainCommand
+from playground.cli.start_app import add_start_commands
 from playground.cli.store_app import add_store_commands
 
 __all__ = ["app"]
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 add_store_commands(app)
+add_start_commands(app)
 app.add_typer(break_app, name="break", short_help="List, add and remove breakpoints.")
 command = partial(app.command, cls=PlainCommand)
 

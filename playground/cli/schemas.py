@@ -14,7 +14,9 @@ from penguiflow.recording.schema import events_schema
 from playground import protocol
 from playground.cli.breakpoints import BreakpointsOutput
 from playground.cli.calls import CallsOutput
+from playground.cli.doctor import DoctorOutput
 from playground.cli.memory import MemoriesOutput, MemoryOutput, SessionsOutput
+from playground.cli.new import NewOutput
 from playground.cli.outputs import (
     DiffOutput,
     EventOutput,
@@ -48,6 +50,8 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "stats": StatsOutput,
     "search": SearchOutput,
     "sessions": SessionsOutput,
+    "doctor": DoctorOutput,
+    "new": NewOutput,
     "memory": MemoriesOutput,
     "memory_show": MemoryOutput,
     "diff": DiffOutput,
