@@ -32,6 +32,7 @@ from playground.protocol import (
     ContextGet,
     Decide,
     Halt,
+    Kill,
     Logs,
     Memory,
     MemoryEdit,
@@ -215,11 +216,19 @@ class LiveSource:
 
     async def relay(self, request: BaseFrame) -> BaseFrame:
         """Pass a request of debugging on to the worker that it concerns; gives its answer. Raises `RunRefused`."""
+        if isinstance(request, Kill):
+            if self._supervisor.kill_silent():
+                return Accepted()
+            raise RunRefused("no host is silent", code="not_found")
         return await self._deciding.relay(request, self._running.get(getattr(request, "trace_id", "")))
 
     async def reload(self) -> None:
         """Load the project's code again."""
         self._supervisor.reload()
+
+    async def kill_silent(self) -> bool:
+        """End a host that is silent, with its runs; False when none is. Another one takes its place."""
+        return self._supervisor.kill_silent()
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first. Raises `StoreError`."""

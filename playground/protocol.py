@@ -32,6 +32,7 @@ from playground.debug_frames import (
     ContextPart,
     Decide,
     Halt,
+    Kill,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -68,6 +69,7 @@ __all__ = [
     "HOST_TRACE",
     "Halt",
     "Hello",
+    "Kill",
     "HostStatus",
     "LoadEvents",
     "LogLine",
@@ -431,6 +433,7 @@ Frame = Annotated[
     | Steer
     | Questions
     | Answer
+    | Kill
     | HostStatus
     | Told
     | Traces

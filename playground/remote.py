@@ -34,6 +34,7 @@ from playground.protocol import (
     FrameError,
     Halt,
     HostStatus,
+    Kill,
     LoadEvents,
     Logs,
     Memory,
@@ -148,6 +149,16 @@ class RemoteSource:
     async def reload(self) -> None:
         """Load the project's code again. Raises `RunRefused`."""
         await self._ask(Reload())
+
+    async def kill_silent(self) -> bool:
+        """End a worker of the host that is silent, with its runs; False when none is. Raises `RunRefused`."""
+        try:
+            await self._ask(Kill())
+        except RunRefused as refusal:
+            if refusal.code != "not_found":
+                raise
+            return False
+        return True
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first; none while the host is away. Raises `StoreError`."""

@@ -43,7 +43,7 @@ class HostState(NamedTuple):
     """What the status line says of the host."""
 
     state: str
-    """`starting`, `ready`, `reloading`, `stalled`, `dead`, `restarting` or `offline`."""
+    """`starting`, `ready`, `reloading`, `stalled`, `silent`, `dead`, `restarting` or `offline`."""
     text: str = ""
     """One line for people: `restarted after exit code 1`, `blocked 1.2 s at nodes.py:28 in fetch`."""
     generation: int = 0
@@ -156,6 +156,10 @@ class Source(Protocol):
 
     async def reload(self) -> None:
         """Load the project's code again."""
+        ...
+
+    async def kill_silent(self) -> bool:
+        """End a host that is `silent`, with its runs; False when none is. Another one takes its place."""
         ...
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:

@@ -34,6 +34,7 @@ from playground.protocol import (
     Decide,
     Error,
     Halt,
+    Kill,
     MemoryEdit,
     MemoryGet,
     Questions,
@@ -107,6 +108,9 @@ class Debugging:
                 self._questions(request, client)
             case Answer():
                 self._reply(client, request, self.desk.take(request))
+            case Kill():
+                text = "this host has nobody who could end it and start another one"
+                self._reply(client, request, Error(code="not_found", message=text))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from playground.host.control import (
+    BEAT_EVERY_S,
     MAX_LINE_BYTES,
+    Beat,
     Blocked,
     ControlSender,
     Load,
@@ -84,7 +86,14 @@ class Wire(Outlet):
         reader, _ = await asyncio.open_connection(sock=self._control, limit=MAX_LINE_BYTES)
         self._begin(self._obey(reader))
         self._begin(self._guard_loading())
+        self._begin(self._live())
         await asyncio.Event().wait()
+
+    async def _live(self) -> None:
+        """Give signs of life until the end."""
+        while True:
+            self.control.send(Beat())
+            await asyncio.sleep(BEAT_EVERY_S)
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
         """Do what the supervisor says until it is gone; however it went, this process goes too."""

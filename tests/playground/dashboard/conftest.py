@@ -331,6 +331,9 @@ class ScriptedSource:
     async def reload(self) -> None:
         self.reloads += 1
 
+    async def kill_silent(self) -> bool:
+        return False
+
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         self.queries.append(query)
         return self.summaries
