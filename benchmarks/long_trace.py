@@ -24,8 +24,8 @@ LOOP = 7
 """Events of one round."""
 
 
-async def write(path: Path, events: int) -> float:
-    """A loop of five nodes that stream; returns the seconds it took."""
+async def write(path: Path, events: int, *, needle: str = "nothing") -> float:
+    """A loop of five nodes that stream, with a retry at its end; returns the seconds it took."""
     begun = time.perf_counter()
     store = SQLiteStateStore(path)
     log = store.recorder(name="loop").open("long")
@@ -42,6 +42,7 @@ async def write(path: Path, events: int) -> float:
         log.end("node", name, node, log.root, "ok")
         if store.congested:
             await store.wait_ready()
+    log.event("node.retry", "node0", log.root, {"attempt": 1, "sleep_s": 0.0, "error": {"message": needle}})
     log.close("ok")
     await store.close()
     return time.perf_counter() - begun

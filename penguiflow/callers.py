@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.failures import cancelled_error
@@ -14,6 +14,7 @@ from penguiflow.types import StreamChunk
 from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
+    from penguiflow.asking import Answerer
     from penguiflow.context import Context, Port
     from penguiflow.egress import Egress
     from penguiflow.errors import FlowError
@@ -35,6 +36,8 @@ class FlowCalls:
     _open_sea: Port
     _results_maxsize: int
     _table: TraceTable
+    _answerer: Answerer | None = None
+    """Who answers what its nodes ask."""
 
     if TYPE_CHECKING:
 
@@ -48,6 +51,12 @@ class FlowCalls:
         def _sender_for(self, trace: Trace | None, messages: int) -> Context: ...
 
         def _cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None: ...
+
+    def answer_with(self, on_ask: Callable[[str, Any], Awaitable[Any] | Any] | Answerer | None) -> None:
+        """Have `on_ask(prompt, schema)` answer what nodes and tools ask with `ctx.ask` from now on; None: nobody."""
+        from penguiflow.asking import FromCode
+
+        self._answerer = FromCode(on_ask) if callable(on_ask) else on_ask
 
     async def call(
         self, message: Any, *, timeout: float | None = None, trace_id: str | None = None, to: NodeTargets = None

@@ -17,12 +17,19 @@ from penguiflow.calls import Scope, call_now, call_out, chance, has_answer, scop
 if TYPE_CHECKING:
     from penguiflow.context import Context
 
-__all__ = ["CallSite", "node_part"]
+__all__ = ["CallSite", "node_part", "node_path"]
 
 
 def node_part(context: Context) -> str:
-    """The first part of every path in an invocation: its node, and the message that it handles."""
+    """How an invocation stands in a path: its node, and the message that it handles."""
     return f"node:{context._port.name}[{context._item[4]}]"
+
+
+def node_path(context: Context) -> tuple[str, ...]:
+    """Where every path in an invocation begins: its node and the message that it handles, below a playbook's call."""
+    runtime = context.runtime
+    around = () if runtime is None else runtime._called_from
+    return (*around, node_part(context))
 
 
 class CallSite:
@@ -77,7 +84,7 @@ class CallSite:
         """The parts of the run that it stands in, as a `Checkpoint` has them; empty outside of a flow."""
         if self._outer is not None and self._outer.scope is not None and self.scope is not None:
             return (*self._outer.path, f"{self.kind or 'call'}:{self.scope.place[len(self._outer.scope.place) + 1 :]}")
-        return () if self.context is None else (node_part(self.context),)
+        return () if self.context is None else node_path(self.context)
 
     def open(
         self, kind: str, name: str, data: Mapping[str, Any] | None = None, *, ordinal: int | None = None

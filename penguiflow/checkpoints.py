@@ -23,10 +23,23 @@ result. It is not asked about cancellations and deadlines.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-__all__ = ["Checkpoint", "CheckpointKind", "Decision", "Interceptor", "decide"]
+__all__ = [
+    "Action",
+    "Checkpoint",
+    "CheckpointKind",
+    "Decision",
+    "Interceptor",
+    "Part",
+    "Place",
+    "Unfit",
+    "decide",
+    "wanted",
+]
+
+Action = Literal["proceed", "edit", "skip", "inject", "retry", "abort"]
 
 CheckpointKind = Literal[
     "before_node",
@@ -39,6 +52,65 @@ CheckpointKind = Literal[
     "before_finish",
     "on_error",
 ]
+
+
+class Unfit(ValueError):
+    """What was given does not fit. `details`: JSON Pointers into it, each with what is wrong there."""
+
+    def __init__(self, details: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{pointer or '/'}: {text}" for pointer, text in details))
+        self.details = tuple(details)
+
+
+class Part(NamedTuple):
+    """Something around a checkpoint that can be looked at, and changed."""
+
+    value: Any
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema; None when any object goes."""
+    why_not: str | None = None
+    """Why it cannot be changed."""
+
+
+class Place(Protocol):
+    """What can be decided at a checkpoint, and what is around it: for whoever shows that to people."""
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """What can be decided here."""
+        ...
+
+    @property
+    def editable(self) -> str:
+        """Where in the payload (as it is shown) that is what `edit` replaces, as a JSON Pointer."""
+        ...
+
+    def shown(self) -> Any:
+        """The payload as it is to be shown."""
+        ...
+
+    def schema(self, action: Literal["edit", "skip"]) -> dict[str, Any] | None:
+        """JSON Schema of what a decision takes; None when anything goes, or nobody knows."""
+        ...
+
+    def checked(self, action: Action, value: Any) -> Any:
+        """What a `Decision` is to have, made of JSON. Raises `Unfit`."""
+        ...
+
+    def parts(self) -> Mapping[str, Part]:
+        """What is around it: `headers`, `meta`, `llm_context`, `tool_context`."""
+        ...
+
+    def change(self, part: str, value: Any, by: str) -> Any:
+        """Change a part, at once, and write it into the log; gives the new payload where it was a part of that.
+
+        None where the payload is the same. Raises `Unfit`.
+        """
+        ...
+
+    def memory(self) -> Any:
+        """The editor of the memory that the run has (`penguiflow.planner.memory.RunMemoryEditor`), or None."""
+        ...
 
 
 class Checkpoint(NamedTuple):
@@ -54,20 +126,22 @@ class Checkpoint(NamedTuple):
     """The live value."""
     path: tuple[str, ...] = ()
     """The parts of the run around it, as `kind:name[ordinal]`, the node first. What is inside begins with them."""
+    place: Place | None = None
+    """What can be decided here, and what is around it."""
 
 
 class Decision:
     """What to do at a checkpoint: `Decision.proceed`, `.edit(x)`, `.skip(x)`, `.inject(x)`, `.retry`, `.abort(why)`."""
 
-    __slots__ = ("action", "value")
+    __slots__ = ("action", "by", "value")
 
     proceed: ClassVar[Decision]
     retry: ClassVar[Decision]
 
-    def __init__(
-        self, action: Literal["proceed", "edit", "skip", "inject", "retry", "abort"], value: Any = None
-    ) -> None:
+    def __init__(self, action: Action, value: Any = None, *, by: str = "interceptor") -> None:
         self.action = action
+        self.by = by
+        """Who decided, for the log."""
         self.value = value
 
     @classmethod
@@ -102,7 +176,27 @@ Decision.proceed = Decision("proceed")
 Decision.retry = Decision("retry")
 
 Interceptor = Callable[[Checkpoint], Awaitable["Decision | None"]]
-"""Awaited at each checkpoint; None means proceed. What it raises is a failure of the node, without another attempt."""
+"""Awaited at each checkpoint; None means proceed. What it raises is a failure of the node, without another attempt.
+
+One that has a method `wants(checkpoint) -> bool` is only asked where that says so: then it counts as a stop, which is
+written into the log whatever comes of it.
+"""
+
+
+def wanted(interceptors: Sequence[Interceptor], checkpoint: Checkpoint) -> tuple[Sequence[Interceptor], bool]:
+    """Those that are to be asked here, and whether one of them says that it stops the run."""
+    if not any(hasattr(each, "wants") for each in interceptors):
+        return interceptors, False
+    asked: list[Interceptor] = []
+    stops = False
+    for each in interceptors:
+        wants = getattr(each, "wants", None)
+        if wants is None:
+            asked.append(each)
+        elif wants(checkpoint):
+            asked.append(each)
+            stops = True
+    return asked, stops
 
 
 async def decide(interceptors: Sequence[Interceptor], checkpoint: Checkpoint) -> Decision:

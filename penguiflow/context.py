@@ -254,6 +254,12 @@ class Context:
         """
         return await call_out(self, "record", name, args, fn, *args)
 
+    async def ask(self, prompt: str, schema: Any = str) -> Any:
+        """The answer of somebody who is shown `prompt`, as a `schema`; recorded. Raises `NobodyAnswers`."""
+        from penguiflow.asking import ask
+
+        return await ask(self, prompt, schema)
+
     def now(self) -> float:
         """Unix seconds; a replay sees the recorded ones."""
         seconds: float = call_now(self, "ctx.now", time)

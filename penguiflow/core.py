@@ -86,6 +86,10 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._interceptors: list[Interceptor] = list(interceptors or ())
         self._own_interceptors = len(self._interceptors)
         """How many of them are not of one run alone."""
+        self._called_from: tuple[str, ...] = ()
+        """For a playbook: the path of the checkpoints around it, itself included."""
+        self._playbooks: set[PenguiFlow] = set()
+        """Playbooks that its nodes have called, while they run: they ask its interceptors too."""
         self._registry: ModelRegistry | None = None
         self._engine: Engine | None = None
         self._table.errors_are_results = emit_errors_to_rookery
@@ -110,6 +114,16 @@ class PenguiFlow(FlowCalls, FlowServices):
     def registry(self) -> ModelRegistry | None:
         """What `run` was given."""
         return self._registry
+
+    @property
+    def recorder(self) -> TraceRecorder | None:
+        """Who opens the logs of its traces; another one gets those that begin from now on, until the next `run`."""
+        return self._table.recorder
+
+    @recorder.setter
+    def recorder(self, recorder: TraceRecorder | None) -> None:
+        self._table.recorder = recorder
+        self._egress.durable = None if recorder is None else recorder.durable
 
     @property
     def running(self) -> bool:
@@ -143,12 +157,16 @@ class PenguiFlow(FlowCalls, FlowServices):
         """Ask one more interceptor at the checkpoints to come, until `release` or the next `run`."""
         self._interceptors.append(interceptor)
         self._notice_interceptors()
+        for playbook in self._playbooks:
+            playbook.intercept(interceptor)
 
     def release(self, interceptor: Interceptor) -> None:
         """Do not ask an interceptor any more that `intercept` was given. It may still be waited for."""
         own = self._own_interceptors
         self._interceptors[own:] = [each for each in self._interceptors[own:] if each is not interceptor]
         self._notice_interceptors()
+        for playbook in self._playbooks:
+            playbook.release(interceptor)
 
     def _notice_interceptors(self) -> None:
         if self._engine is not None:
@@ -191,9 +209,8 @@ class PenguiFlow(FlowCalls, FlowServices):
                 recorder = self._active_store.recorder()
             else:
                 self._broadcast.use_store(self._active_store)
-        self._table.recorder = recorder
         # A store may want results held back until the events behind them are committed.
-        self._egress.durable = None if recorder is None else recorder.durable
+        self.recorder = recorder
         adopt(self)
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()

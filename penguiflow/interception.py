@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.callsite import node_part
-from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide
+from penguiflow.callsite import node_path
+from penguiflow.checkpoints import Checkpoint, CheckpointKind, Decision, decide, wanted
 from penguiflow.endings import forget_timeout
 from penguiflow.failures import InterceptorFailed, NodeTimeout, text_of, timeout_error
+from penguiflow.node_place import NodePlace
 from penguiflow.observer import Payload
 from penguiflow.traces import TraceCancelled
 from penguiflow.validation import is_message
@@ -40,13 +41,13 @@ class Interception:
                 if not checked:
                     value = validators.accept(value)
                     checked = True
-                decision = await self._consult("before_node", worker, context, value)
+                decision = await self._consult("before_node", worker, context, value, value)
                 if decision.action == "skip":
                     return _let_out("before_node", worker, context, decision.value)
                 if decision.action == "edit":
                     value = _let_in("before_node", worker, context, decision.value)
                 result = await self._invoker.call(worker, context, value)
-                decision = await self._consult("after_node", worker, context, result)
+                decision = await self._consult("after_node", worker, context, result, value)
                 if decision.action == "retry":
                     continue
                 if decision.action in ("edit", "skip"):
@@ -57,7 +58,7 @@ class Interception:
                     raise
                 forget_timeout(context)
                 shown = timeout_error(worker.node) if isinstance(failure, NodeTimeout) else failure
-                decision = await self._consult("on_error", worker, context, shown)
+                decision = await self._consult("on_error", worker, context, shown, value)
                 if decision.action == "skip":
                     return _let_out("on_error", worker, context, decision.value)
                 if decision.action == "edit":
@@ -66,28 +67,35 @@ class Interception:
                 elif decision.action != "retry":
                     raise
 
-    async def _consult(self, kind: CheckpointKind, worker: Worker, context: Context, payload: Any) -> Decision:
-        """Ask the interceptors; what they decide is recorded."""
-        trace = context._trace
-        path = (node_part(context),)
-        checkpoint = Checkpoint(kind, context.trace_id, context._span, worker.port.name, payload, path)
+    async def _consult(
+        self, kind: CheckpointKind, worker: Worker, context: Context, payload: Any, given: Any
+    ) -> Decision:
+        """Ask the interceptors; a stop, and what is decided, are recorded. `given` is what the function got."""
+        trace, name = context._trace, worker.port.name
+        place = NodePlace(kind, context, payload, given)
+        checkpoint = Checkpoint(kind, context.trace_id, context._span, name, payload, node_path(context), place)
+        log = None if trace is None else trace.log
         try:
-            decision = await decide(self._invoker.interceptors, checkpoint)
+            asked, stops = wanted(self._invoker.interceptors, checkpoint)
+            if stops and log is not None:
+                log.event("checkpoint.hit", name, context._span, {"checkpoint": kind})
+            decision = await decide(asked, checkpoint)
         except BaseException as error:
             if self._invoker.endings.ends_invocation(context, error):
                 raise
             raise InterceptorFailed(kind) from error
         action = decision.action
+        if log is not None and (stops or action != "proceed"):
+            about = {"checkpoint": kind, "decision": action}
+            if not stops:
+                log.event("checkpoint.hit", name, context._span, about)
+            if action in ("edit", "skip", "inject"):
+                shown = log.describe(payload) if isinstance(payload, BaseException) else Payload(payload)
+                edit = {"before": shown, "after": Payload(decision.value), "by": decision.by}
+                log.event("edit", name, context._span, edit)
+            log.event("checkpoint.resolved", name, context._span, about)
         if action == "proceed":
             return decision
-        if trace is not None and trace.log is not None:
-            about = {"checkpoint": kind, "decision": action}
-            trace.log.event("checkpoint.hit", worker.port.name, context._span, about)
-            if action in ("edit", "skip", "inject"):
-                shown = trace.log.describe(payload) if isinstance(payload, BaseException) else Payload(payload)
-                edit = {"before": shown, "after": Payload(decision.value), "by": "interceptor"}
-                trace.log.event("edit", worker.port.name, context._span, edit)
-            trace.log.event("checkpoint.resolved", worker.port.name, context._span, about)
         if action == "inject":
             await context.emit(decision.value)
         elif action == "abort":

@@ -43,7 +43,10 @@ def close_log(trace: Trace, status: str, starved: bool) -> None:
             end_joins(trace, log, "error" if starved else "cancelled")
         if trace.cancelled:
             log.event("cancel.done", "", log.root)
-        log.close(status, None if trace.error is None else {"error": trace.error.to_payload()})
+        about: dict[str, Any] | None = None if trace.error is None else {"error": trace.error.to_payload()}
+        if trace.paused is not None and status == "ok":
+            about = {"paused": trace.paused}
+        log.close(status, about)
     except Exception as failure:  # a recorder's
         lose_log(trace, failure)
 

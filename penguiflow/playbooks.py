@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.asking import answerer_of
 from penguiflow.calls import scope_of
+from penguiflow.callsite import node_path
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.traces import TraceCancelled, trace_id_of, trace_status
 from penguiflow.types import Message
@@ -77,7 +79,8 @@ async def call_playbook(
     """Build a flow, run it on `parent_msg` and return its first result (the payload of a `Message`).
 
     The flow is always stopped. With `runtime` a cancellation of the message's trace reaches the playbook, and one of
-    the playbook's trace reaches the caller's.
+    the playbook's trace reaches the caller's. With `context` the interceptors of the caller's flow are asked at the
+    playbook's checkpoints as well.
 
     Raises:
         TimeoutError: after `timeout` seconds.
@@ -91,12 +94,15 @@ async def call_playbook(
     if context is not None and context.trace_id == trace_id:
         watched = None  # the invocation that waits for the playbook is cancelled itself
     flow, registry = playbook()
+    flow._answerer = answerer_of(context) or flow._answerer
     log = None if context is None or context._trace is None else context._trace.log
     span, name, parent = "", getattr(playbook, "__name__", "playbook"), ""
+    part = f"playbook:{name}"
     recorder = None
     if log is not None and context is not None:
         scope = scope_of(context, log)
         parent, ordinal = scope.span, scope.count(name)
+        part = f"{part}[{ordinal}]"
         span = log.start("playbook", name, parent, {"ordinal": ordinal})
         recorder = _Nested(log, span)
         # Ids and answers must not depend on when it is called, only on where.
@@ -104,8 +110,14 @@ async def call_playbook(
         flow._table.origin = f"{scope.place}/{name}[{ordinal}]"
         flow._table.tape_of = None if tape is None else lambda trace_id: tape
     status = "cancelled"
+    caller = None if context is None else context.runtime
     try:
         flow.run(registry=registry, recorder=recorder)
+        if caller is not None and context is not None:
+            flow._called_from = (*node_path(context), part)
+            for interceptor in caller._interceptors:
+                flow.intercept(interceptor)
+            caller._playbooks.add(flow)
         async with asyncio.timeout(timeout):
             result = await _first_result(flow, parent_msg, watched)
         status = "ok"
@@ -123,6 +135,8 @@ async def call_playbook(
         try:
             await _stop(flow)
         finally:
+            if caller is not None:
+                caller._playbooks.discard(flow)
             if log is not None:
                 log.end("playbook", name, span, parent, status)
     return result.payload if isinstance(result, Message) else result

@@ -70,6 +70,7 @@ class Trace:
         "logged",
         "parent",
         "parked",
+        "paused",
         "plain",
         "queued",
         "reruns",
@@ -113,6 +114,8 @@ class Trace:
         self.cancel_event: asyncio.Event | None = None
         self.error: FlowError | None = None
         """The first failure."""
+        self.paused: str | None = None
+        """Why its result is a promise: it waits for somebody, and goes on in another trace."""
         self.log: TraceLog | None = None
         self.log_bytes = 0
         """How much of what its nodes logged is in the log."""

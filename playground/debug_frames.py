@@ -289,9 +289,20 @@ class Answer(BaseFrame):
     type: Literal["answer"] = "answer"
     question: str
     value: Any = None
+    declined: bool = False
+    """Nobody will answer: the run of a planner's tool pauses, any other node is told so."""
+
+
+class Kill(BaseFrame):
+    """End a host that is silent, at once, with its runs; another takes its place. Answered by `accepted`, or `error`.
+
+    `not_found`: it is not silent, or nobody is there who could end it.
+    """
+
+    type: Literal["kill"] = "kill"
 
 
 DebugRequest = (
-    Breakpoints | Decide | Halt | ContextGet | ContextEdit | MemoryGet | MemoryEdit | Steer | Questions | Answer
+    Breakpoints | Decide | Halt | ContextGet | ContextEdit | MemoryGet | MemoryEdit | Steer | Questions | Answer | Kill
 )
 """What a client may ask for here."""

@@ -1,4 +1,4 @@
-"""A live source's side of debugging: which runs of which worker have stopped, and what is asked of them.
+"""A live source's side of debugging: which runs of which worker have stopped, what they ask, and what is asked of them.
 
 Workers number their stops each for itself. Clients of a source see `3:stop-1`, with the generation in front.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from playground.breakpoints import Breakpoint
 from playground.protocol import (
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     Context,
@@ -21,6 +22,8 @@ from playground.protocol import (
     Memory,
     MemoryEdit,
     MemoryGet,
+    Question,
+    Questions,
     Resumed,
     Stopped,
 )
@@ -42,6 +45,8 @@ class Deciding:
         self._inbox = inbox
         self._connections = connections
         self._stops: dict[str, Stopped] = {}
+        self._questions: dict[int, list[Question]] = {}
+        """Open ones, by generation."""
 
     # -- what workers tell --------------------------------------------------------------------------------------------
 
@@ -56,6 +61,13 @@ class Deciding:
             return
         if isinstance(answer, Breakpoints):
             self._inbox.breakpoints = answer
+        if self.attends:
+            try:
+                open_ones = await connection.request(Questions())
+            except ConnectionLost:
+                return
+            if isinstance(open_ones, Questions):
+                self.take(open_ones, generation)
 
     def take(self, frame: BaseFrame, generation: int) -> None:
         """A frame of a worker that may be about stopped runs."""
@@ -69,6 +81,9 @@ class Deciding:
             self._inbox.stops.append(frame.model_copy(update={"stop": name}))
         elif isinstance(frame, Breakpoints):
             self._inbox.breakpoints = frame
+        elif isinstance(frame, Questions):
+            self._questions[generation] = frame.questions
+            self._tell_questions()
 
     def trace_over(self, trace_id: str) -> None:
         """A run has ended: nothing of it is stopped."""
@@ -77,6 +92,12 @@ class Deciding:
     def worker_gone(self, generation: int) -> None:
         """A worker has died, and its runs with it."""
         self._gone([stop for name, stop in self._stops.items() if name.startswith(f"{generation}:")])
+        if self._questions.pop(generation, None):
+            self._tell_questions()
+
+    def _tell_questions(self) -> None:
+        found = [question for _, questions in sorted(self._questions.items()) for question in questions]
+        self._inbox.questions = Questions(questions=found)
 
     def _gone(self, stops: list[Stopped]) -> None:
         for stop in stops:
@@ -109,6 +130,14 @@ class Deciding:
     async def decide(self, request: Decide) -> None:
         """Let a stopped run go on. Raises `RunRefused`; its details name the fields."""
         await self._ask_about(request, request.stop)
+
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        for generation, questions in self._questions.items():
+            if any(question.question == request.question for question in questions):
+                await self._request(self._connections[generation], request)
+                return
+        raise RunRefused("this question is not open any more", code="not_found")
 
     async def context(self, request: ContextGet | ContextEdit) -> Context:
         """What is around a stopped run, after a change if one is asked for. Raises `RunRefused`."""

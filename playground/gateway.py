@@ -7,19 +7,21 @@ and find runs of every worker that still has some. The workers themselves only k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from penguiflow.state.statistics import StatisticsQuery
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.outbox import FRAME
+from playground.host.outlet import resident_bytes
 from playground.host.server import WebSocketServer
 from playground.host.tail import Sent
 from playground.host.tokens import Tokens
-from playground.host.wire import resident_bytes
 from playground.live import LiveSource
 from playground.project import Project
 from playground.protocol import (
@@ -79,13 +81,17 @@ class Gateway:
         """Load the project and accept clients; failures to load are told as a state of the host."""
         self.hub.read = self._read
         self.hub.find = self._source.find_traces
+        self.hub.count = self._count
         await self._source.start()
         await self._server.start()
         self._begin(self._pump())
 
+    async def _count(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        found = await self._source.statistics(StatisticsQuery.model_validate(query))
+        return [flow.model_dump(mode="json") for flow in found]
+
     async def stop(self) -> None:
         """Say goodbye, and end every worker and connection."""
-        self._server.stop_accepting()
         self._take(self._source.inbox)
         self.hub.broadcast(Bye(reason="shutdown"))
         clients = [client.drained() for client in self.hub.clients]
@@ -186,10 +192,9 @@ class Gateway:
         """What concerns breakpoints and stopped runs goes to the worker that has them."""
         if isinstance(request, Breakpoints) and (request.look or not client.controls):
             client.decides = False
-            self._begin(self._attend())
-            self._show(client, request)
-        elif isinstance(request, Questions):
-            self._begin(self._relay(client, request))
+            self._begin(self._look(client, request))
+        elif isinstance(request, Questions) and not client.controls:
+            client.reply(request, Questions())  # a worker would wait for the answers of who asks for them
         elif not self._stops_allowed:
             client.reply(request, Error(code="forbidden", message=NO_STOPS))
         else:
@@ -236,6 +241,12 @@ class Gateway:
             client.reply(request, _refused(refusal))
         else:
             self._show(client, request)
+
+    async def _look(self, client: Client, request: Breakpoints) -> None:
+        await self._attend()
+        with contextlib.suppress(RunRefused):  # without a worker there is what is known
+            self._breakpoints = await self._source.set_breakpoints([], [])
+        self._show(client, request)
 
     async def _relay(self, client: Client, request: DebugRequest) -> None:
         try:

@@ -13,6 +13,7 @@ import pydantic_core
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
 from playground.deciding import Deciding
@@ -22,6 +23,7 @@ from playground.project import Project
 from playground.protocol import (
     HOST_TRACE,
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     Cancel,
@@ -30,6 +32,7 @@ from playground.protocol import (
     ContextGet,
     Decide,
     Halt,
+    Kill,
     Logs,
     Memory,
     MemoryEdit,
@@ -37,6 +40,7 @@ from playground.protocol import (
     ModuleInfo,
     Result,
     Run,
+    Steer,
     decode,
 )
 from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
@@ -196,21 +200,43 @@ class LiveSource:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.memory(request, stop=stop)
 
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        await self._deciding.answer(request)
+
+    async def steer(self, request: Steer) -> None:
+        """Steer a planner's run while it goes on. Raises `RunRefused`."""
+        if request.trace_id not in self._running:
+            raise RunRefused("this run is over", code="not_found")
+        await self._deciding.relay(request, self._running[request.trace_id])
+
     async def attend(self, attends: bool) -> None:
         """Have runs stop at breakpoints from now on, or not any more."""
         await self._deciding.attend_all(attends)
 
     async def relay(self, request: BaseFrame) -> BaseFrame:
         """Pass a request of debugging on to the worker that it concerns; gives its answer. Raises `RunRefused`."""
+        if isinstance(request, Kill):
+            if self._supervisor.kill_silent():
+                return Accepted()
+            raise RunRefused("no host is silent", code="not_found")
         return await self._deciding.relay(request, self._running.get(getattr(request, "trace_id", "")))
 
     async def reload(self) -> None:
         """Load the project's code again."""
         self._supervisor.reload()
 
+    async def kill_silent(self) -> bool:
+        """End a host that is silent, with its runs; False when none is. Another one takes its place."""
+        return self._supervisor.kill_silent()
+
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first. Raises `StoreError`."""
         return await self._store().find_traces(query)
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        """Numbers over runs, by flow. Raises `StoreError`."""
+        return await self._store().statistics(query)
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace. Raises `StoreError`."""

@@ -32,6 +32,7 @@ from playground.debug_frames import (
     ContextPart,
     Decide,
     Halt,
+    Kill,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -68,6 +69,7 @@ __all__ = [
     "HOST_TRACE",
     "Halt",
     "Hello",
+    "Kill",
     "HostStatus",
     "LoadEvents",
     "LogLine",
@@ -81,6 +83,7 @@ __all__ = [
     "MemoryShown",
     "ModuleInfo",
     "NodeInfo",
+    "Numbers",
     "PROTOCOL_VERSION",
     "Page",
     "Question",
@@ -255,7 +258,7 @@ class Result(BaseFrame):
 
     type: Literal["result"] = "result"
     trace_id: str
-    status: Literal["ok", "error", "timeout", "cancelled", "interrupted"]
+    status: Literal["ok", "paused", "error", "timeout", "cancelled", "interrupted"]
     output: Any = None
     """The last output that was no stream chunk, as JSON."""
     error: dict[str, Any] | None = None
@@ -343,6 +346,16 @@ class Traces(BaseFrame):
     traces: list[TraceSummary] = Field(default_factory=list)
 
 
+class Numbers(BaseFrame):
+    """Client: statistics over runs of the store. Host: they, by flow, the one that ran last first."""
+
+    type: Literal["numbers"] = "numbers"
+    query: dict[str, Any] | None = None
+    """As `penguiflow.state.statistics.StatisticsQuery`."""
+    flows: list[dict[str, Any]] = Field(default_factory=list)
+    """As `penguiflow.state.statistics.FlowStatistics`."""
+
+
 class LoadEvents(BaseFrame):
     """Client: committed events of a trace with `seq > after`. Answered by a `page`, or `error` (`store`)."""
 
@@ -420,9 +433,11 @@ Frame = Annotated[
     | Steer
     | Questions
     | Answer
+    | Kill
     | HostStatus
     | Told
     | Traces
+    | Numbers
     | LoadEvents
     | Page
     | Reload

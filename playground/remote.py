@@ -13,6 +13,7 @@ import pydantic_core
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
+from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
 from playground.host.tokens import TokenProblem
@@ -20,6 +21,7 @@ from playground.protocol import (
     HOST_TRACE,
     MAX_PAGE_EVENTS,
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     Cancel,
@@ -32,16 +34,20 @@ from playground.protocol import (
     FrameError,
     Halt,
     HostStatus,
+    Kill,
     LoadEvents,
     Logs,
     Memory,
     MemoryEdit,
     MemoryGet,
+    Numbers,
     Page,
+    Questions,
     Reload,
     Result,
     Resumed,
     Run,
+    Steer,
     Stopped,
     Told,
     Traces,
@@ -132,9 +138,27 @@ class RemoteSource:
         assert isinstance(answer, Memory)
         return answer
 
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        await self._ask(request)
+
+    async def steer(self, request: Steer) -> None:
+        """Steer a planner's run while it goes on. Raises `RunRefused`."""
+        await self._ask(request)
+
     async def reload(self) -> None:
         """Load the project's code again. Raises `RunRefused`."""
         await self._ask(Reload())
+
+    async def kill_silent(self) -> bool:
+        """End a worker of the host that is silent, with its runs; False when none is. Raises `RunRefused`."""
+        try:
+            await self._ask(Kill())
+        except RunRefused as refusal:
+            if refusal.code != "not_found":
+                raise
+            return False
+        return True
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first; none while the host is away. Raises `StoreError`."""
@@ -143,6 +167,12 @@ class RemoteSource:
         answer = await self._read(Traces(query=query))
         assert isinstance(answer, Traces)
         return answer.traces
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        """Numbers over runs, by flow. Raises `StoreError`, and `RunRefused` while the host is away."""
+        answer = await self._ask(Numbers(query=query.model_dump()), reads=True)
+        assert isinstance(answer, Numbers)
+        return [FlowStatistics.model_validate(each) for each in answer.flows]
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace. Raises `StoreError`."""
@@ -203,7 +233,8 @@ class RemoteSource:
         while True:
             connection: Connection | None = None
             try:
-                connection = await self._connect()
+                connection = self._new_connection()
+                await self._join(connection)
                 failures = 0
                 await connection.closed.wait()
                 problem = "the connection is lost"
@@ -215,11 +246,14 @@ class RemoteSource:
                     await connection.close()
             wait_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
             failures += 1
-            self._say("offline", f"{problem}; next try in {wait_s:g} s")
+            self._say("offline", f"offline, next try in {wait_s:g} s: {problem}")
             await asyncio.sleep(wait_s)
 
-    async def _connect(self) -> Connection:
-        connection = Connection(self._url, self._token(), on_data=self._receive, name=_own_name(), ping_s=PING_S)
+    def _new_connection(self) -> Connection:
+        return Connection(self._url, self._token(), on_data=self._receive, name=_own_name(), ping_s=PING_S)
+
+    async def _join(self, connection: Connection) -> None:
+        """Connect, and ask for what there is. Raises `ConnectionLost`."""
         followed = {*self._running, HOST_TRACE} & self._newest.keys()
         self._status_told = False
         await connection.open({trace_id: self._newest[trace_id] for trace_id in followed})
@@ -229,23 +263,21 @@ class RemoteSource:
             self._host_pid = hello.pid
             self._newest.pop(HOST_TRACE, None)
         self.can_run = self.can_decide = bool(hello.control) and not self._read_only
-        try:
-            self._forget_stops()
-            flows = await connection.request(Flows())
-            shown = await connection.request(Breakpoints(look=not self.can_decide))
-        except ConnectionLost:
-            await connection.close()
-            raise
+        self._forget_stops()
+        flows = await connection.request(Flows())
+        shown = await connection.request(Breakpoints(look=not self.can_decide))
         if isinstance(flows, Flows):
             self.inbox.modules = flows.modules
         if isinstance(shown, Breakpoints):
             self.inbox.breakpoints = shown
         elif isinstance(shown, Error) and shown.code == "forbidden":
             self.can_decide = False
+        if self.can_decide:
+            asked = await connection.request(Questions())
+            self.inbox.questions = asked if isinstance(asked, Questions) else None
         self._connection = connection
         if not self._status_told:
             self._say("ready")
-        return connection
 
     def _forget_stops(self) -> None:
         """The host tells again which runs have stopped."""
@@ -286,6 +318,8 @@ class RemoteSource:
                 inbox.host = HostState(frame.state, frame.text, frame.generation)
             case Breakpoints():
                 inbox.breakpoints = frame
+            case Questions():
+                inbox.questions = frame
             case Stopped():
                 self._stopped[frame.stop] = frame
                 inbox.stops.append(frame)

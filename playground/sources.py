@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from penguiflow.recording.events import TraceEvent
+    from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
     from penguiflow.state.traces import TraceQuery, TraceSummary
     from playground.breakpoints import Breakpoint
     from playground.protocol import (
+        Answer,
         Breakpoints,
         Context,
         ContextEdit,
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
         MemoryEdit,
         MemoryGet,
         ModuleInfo,
+        Questions,
         Result,
         Resumed,
         Run,
+        Steer,
         Stopped,
     )
 
@@ -39,7 +43,7 @@ class HostState(NamedTuple):
     """What the status line says of the host."""
 
     state: str
-    """`starting`, `ready`, `reloading`, `stalled`, `dead`, `restarting` or `offline`."""
+    """`starting`, `ready`, `reloading`, `stalled`, `silent`, `dead`, `restarting` or `offline`."""
     text: str = ""
     """One line for people: `restarted after exit code 1`, `blocked 1.2 s at nodes.py:28 in fetch`."""
     generation: int = 0
@@ -68,6 +72,8 @@ class Inbox:
         """Runs that stopped or went on, in order. A stop that is told again takes the place of what was told."""
         self.breakpoints: Breakpoints | None = None
         """The newest, or None when they did not change."""
+        self.questions: Questions | None = None
+        """What runs ask somebody, the newest list, or None when it did not change."""
         self.notices: deque[Notice] = deque()
         self.not_recorded: str | None = None
         """News of the store: why the last run is not in it; empty when it is in it again."""
@@ -140,12 +146,28 @@ class Source(Protocol):
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         ...
 
+    async def answer(self, request: Answer) -> None:
+        """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
+        ...
+
+    async def steer(self, request: Steer) -> None:
+        """Steer a planner's run while it goes on. Raises `RunRefused`."""
+        ...
+
     async def reload(self) -> None:
         """Load the project's code again."""
         ...
 
+    async def kill_silent(self) -> bool:
+        """End a host that is `silent`, with its runs; False when none is. Another one takes its place."""
+        ...
+
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first."""
+        ...
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        """Numbers over runs, by flow, the one that ran last first. Raises `StoreError` or `RunRefused`."""
         ...
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:

@@ -5,18 +5,28 @@ No coroutine waits meanwhile. The tool is called again, and its journal answers 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
-from inspect import isawaitable
 from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json, to_jsonable_python
+from pydantic_core import from_json, to_jsonable_python
 
+from penguiflow.asking import (
+    CALL,
+    MAX_ANSWERS,
+    Answerer,
+    FromCode,
+    NobodyAnswers,
+    Question,
+    answerer_of,
+    may_ask,
+    read_answer,
+    told,
+)
 from penguiflow.planner.requests import Resumption
 from penguiflow.planner.signals import AskSignal
 from penguiflow.traces import TraceCancelled
@@ -29,8 +39,6 @@ __all__ = ["Journal", "ask_human", "given_answer"]
 
 SEED_BITS = 53
 """Readers of JSON may know no longer integers."""
-MAX_ANSWERS = 10
-"""That do not fit, from one who answers while the tool waits."""
 
 
 class Journal:
@@ -156,33 +164,17 @@ class _Question:
     def take(self, raw: Any, *, text: bool = False) -> tuple[bool, Any]:
         """Whether an answer fits, and its value. `text`: it is what somebody typed, and may be JSON."""
         try:
-            value = self._read(raw, text)
+            value = read_answer(self._adapter, raw, text=text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            at = ".".join(map(str, first["loc"]))
-            self.problem = (
-                f"the answer {json.dumps(raw, default=str)[:200]} does not fit: {at and at + ': '}{first['msg']}"
-            )
+            self.problem = told(raw, error)
             return False, None
         self._journal.answered(self._prompt, self._adapter.dump_python(value, mode="json"))
         return True, value
 
-    def _read(self, raw: Any, text: bool) -> Any:
-        try:
-            return self._adapter.validate_python(raw)
-        except ValidationError:
-            if not (text and isinstance(raw, str)):
-                # JSON knows less than Python: a date is a string there.
-                return self._adapter.validate_json(to_json(raw))
-        try:
-            return self._adapter.validate_json(raw)
-        except ValidationError as error:
-            if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
-                return self._adapter.validate_python(raw)
-            raise
 
-
-async def ask_human(run: PlannerRun, site: CallSite, journal: Journal, prompt: str, schema: Any) -> Any:
+async def ask_human(
+    run: PlannerRun, site: CallSite, journal: Journal, prompt: str, schema: Any, *, name: str = ""
+) -> Any:
     """The answer to a question of a tool: known from before, given with the resumption, or given now.
 
     Raises:
@@ -200,28 +192,33 @@ async def ask_human(run: PlannerRun, site: CallSite, journal: Journal, prompt: s
         fits, value = question.take(question.given["answer"], text=bool(question.given.get("text")))
         if fits:
             return value
-    about = {"prompt": prompt, "schema": adapter.json_schema()}
-    if run.on_ask is None:
-        if run.pauses is None:
-            raise RuntimeError(f"nobody can answer {prompt!r}: the run has no on_ask, and pausing is off")
-        told = {**about, "problem": question.problem} if question.problem else about
-        raise AskSignal("await_input", to_jsonable_python(told, fallback=str), journal.data(prompt))
+    form = adapter.json_schema()
     for _ in range(MAX_ANSWERS):
         asked = prompt if question.problem is None else f"{prompt}\n({question.problem})"
-        raw = await site.call("record", "ctx.ask", [asked, about["schema"]], _ask(run, asked, schema))
+        if run.on_ask is None and not may_ask(site, [asked, form]):
+            break
+        answerer = answerer_of(site.context) if run.on_ask is None else FromCode(run.on_ask)
+        put = Question(asked, schema, form, run.trace_id, site.span, name)
+        try:
+            raw = await site.call("record", CALL, [asked, form], _answered, answerer, put)
+        except NobodyAnswers:
+            break
         fits, value = question.take(raw, text=True)
         if fits:
             return value
-    raise ValueError(f"no answer to {prompt!r} that fits, {MAX_ANSWERS} times; the last one: {question.problem}")
+    else:
+        raise ValueError(f"no answer to {prompt!r} that fits, {MAX_ANSWERS} times; the last one: {question.problem}")
+    if run.pauses is None:
+        raise RuntimeError(f"nobody can answer {prompt!r}: the run has no on_ask, and pausing is off")
+    about = {"prompt": prompt, "schema": form}
+    said = {**about, "problem": question.problem} if question.problem else about
+    raise AskSignal("await_input", to_jsonable_python(said, fallback=str), journal.data(prompt))
 
 
-def _ask(run: PlannerRun, prompt: str, schema: Any) -> Callable[[], Any]:
-    async def ask() -> Any:
-        assert run.on_ask is not None
-        made: Any = run.on_ask(prompt, schema)
-        return to_jsonable_python(await made if isawaitable(made) else made)
-
-    return ask
+async def _answered(answerer: Answerer | None, question: Question) -> Any:
+    if answerer is None:  # the recording has it
+        raise NobodyAnswers(question.prompt)
+    return await answerer.answer(question)
 
 
 def given_answer(journal: Mapping[str, Any], resumption: Resumption) -> dict[str, Any]:

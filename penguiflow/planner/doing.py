@@ -253,6 +253,7 @@ async def _pause(
     pauses = run.pauses()
     token = await site.call("record", "planner.pause", [signal.reason], pauses.save, run, record)
     result = PlannerPause(reason=signal.reason, payload=signal.payload, resume_token=token)
-    site.event("planner.pause", signal.reason, {"reason": signal.reason, "payload": signal.payload})
+    about = {"reason": signal.reason, "payload": signal.payload, "lasting": pauses.lasting}
+    site.event("planner.pause", signal.reason, about)
     run.events.emit("pause", node_name=call["tool"], reason=signal.reason, payload=signal.payload)
     return Done("pause", step.action, None if pending is not None else step, result)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.callsite import CallSite
@@ -32,6 +33,7 @@ from penguiflow.planner.trajectory import Trajectory, extract_background_results
 from penguiflow.planner.visibility import VISIBLE, visible
 from penguiflow.registry import ModelRegistry
 from penguiflow.steering import SteeringCancelled
+from penguiflow.steering.inboxes import inboxes
 
 if TYPE_CHECKING:
     from penguiflow.llm.types import ContentPart
@@ -138,10 +140,10 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         hints=planner.hints,
         interceptors=_interceptors(settings, site),
         tool_context=tool_context,
-        steering=live.steering,
+        steering=live.steering or inboxes.take(site.trace_id),
         resumed=record,
         on_ask=live.on_ask,
-        pauses=planner.pauses if settings.pause_enabled else None,
+        pauses=partial(planner.pauses, _recorded_in(site)) if settings.pause_enabled else None,
         artifact_store=planner.kept_artifacts,
         planned=None if site.trace_id is None else planned_edits.get(site.trace_id),
     )
@@ -157,6 +159,12 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
     if live.opened is not None:
         live.opened(run)
     return run
+
+
+def _recorded_in(site: CallSite) -> Any:
+    """The store that the run's trace is recorded in; None without one."""
+    runtime = None if site.context is None or not site.recorded else site.context.runtime
+    return None if runtime is None else getattr(runtime._table.recorder, "store", None)
 
 
 def _interceptors(settings: PlannerSettings, site: CallSite) -> Sequence[Interceptor]:
@@ -206,7 +214,7 @@ async def _paused(planner: ReactPlanner, request: PlannerRequest, site: CallSite
     token = request.resume.pause
 
     async def take() -> dict[str, Any]:
-        return asdict(await planner.pauses().take(token))
+        return asdict(await planner.pauses(_recorded_in(site)).take(token))
 
     record = record_of(await site.call("record", "planner.take", [], take) if site.recorded else await take())
     if record.pending is not None:
@@ -263,13 +271,16 @@ def flow_of(planner: ReactPlanner, live: LiveParts | None = None) -> PenguiFlow:
         parts = live or LiveParts()
         parts.alone = True
         try:
-            return await drive(planner, request, parts, ctx)
+            outcome = await drive(planner, request, parts, ctx)
         except SteeringCancelled as stop:
             # The trace is this run and nothing else: it was cancelled, and has not failed.
             parts.ended = stop
             assert ctx._trace is not None
             ctx._flow()._cancel(ctx._trace, str(stop))
             raise RunAborted("steering", str(stop)) from stop
+        if isinstance(outcome, PlannerPause) and ctx._trace is not None:
+            ctx._trace.paused = outcome.reason
+        return outcome
 
     policy = NodePolicy(validate="in", max_concurrency=_AT_ONCE)
     return create(Node(plan, name=planner.settings.name, policy=policy).to())

@@ -201,7 +201,8 @@ class _Call:
             run.events.emit("tool_call_end", **about)
         try:
             if site.recorded:
-                response = await site.call("tool", name, self.told(), self._perform, site, inside=self._inside)
+                asked = self.told()
+                response = await site.call("tool", name, asked, self._perform, site, inside=self._inside, about=_paused)
             else:
                 response = await self._perform(site)
         except ToolFailed as failed:
@@ -321,6 +322,11 @@ class _Call:
         suggestion = getattr(error, "suggestion", None) or getattr(error, "remedy", None)
         args = self.told()["args"]
         return failure_of(self.spec.name, args, type(error).__name__, _message(error), suggestion)
+
+
+def _paused(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the end of a call says besides: of one that waits for somebody."""
+    return {"paused": response["pause"]["reason"]} if "pause" in response else {}
 
 
 def _message(error: BaseException) -> str:

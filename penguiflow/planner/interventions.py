@@ -19,6 +19,9 @@ __all__ = ["MEMORY_KEY", "take_edits", "take_steering"]
 MEMORY_KEY = "conversation_memory"
 """Of what a memory shows to the model; the name is reserved in `llm_context`."""
 
+TOOL_CONTEXT_KEY = "$tool_context"
+"""Of a change of `tool_context` among those of `llm_context`."""
+
 _HISTORY = 50
 """Steering events that the trajectory keeps."""
 
@@ -94,7 +97,9 @@ async def take_edits(run: PlannerRun, number: int) -> None:
     memory = run.memory
     for change in changes:
         for key, value in change.items():
-            if memory is not None and key == MEMORY_KEY:
+            if key == TOOL_CONTEXT_KEY:
+                _edit_tools(run, value)
+            elif memory is not None and key == MEMORY_KEY:
                 _edit_memory(run, memory, value)
             elif value is None:
                 after.pop(key, None)
@@ -105,6 +110,15 @@ async def take_edits(run: PlannerRun, number: int) -> None:
     run.trajectory.llm_context = after
     about = {"of": "llm_context", "before": Payload(before), "after": Payload(after), "by": "caller"}
     run.site.event("context.changed", "llm_context", about)
+
+
+def _edit_tools(run: PlannerRun, changes: Mapping[str, Any]) -> None:
+    """Done already, unless the run goes on after a crash."""
+    for key, value in changes.items():
+        if value is None:
+            run.tool_context.pop(key, None)
+        else:
+            run.tool_context[key] = value
 
 
 def _edit_memory(run: PlannerRun, memory: MemorySession, value: Any) -> None:

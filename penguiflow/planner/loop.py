@@ -20,7 +20,7 @@ from penguiflow.planner.decisions import decide
 from penguiflow.planner.doing import Done, do, go_on_with
 from penguiflow.planner.interventions import take_edits, take_steering
 from penguiflow.planner.legacy import action_of
-from penguiflow.planner.outcomes import PlannerFinish
+from penguiflow.planner.outcomes import PlannerFinish, PlannerPause
 from penguiflow.planner.results import finished, last_observation
 from penguiflow.planner.run import RunStep
 from penguiflow.planner.signals import LimitReached, RunAborted
@@ -96,6 +96,8 @@ def _close(run: PlannerRun, status: str, number: int) -> None:
     }
     if result is not None:
         about["reason"] = result.reason
+    if isinstance(result, PlannerPause):
+        about["paused"] = result.reason
     run.site.close(status, about)
 
 
@@ -121,6 +123,8 @@ async def _step(run: PlannerRun, number: int) -> RunStep:
             done = Done("finish", None, result=result)
         status = "error" if done.kind == "error" else "interrupted" if done.kind == "pause" else "ok"
         about = {"kind": done.kind, "next_node": None if done.action is None else done.action.next_node}
+        if isinstance(done.result, PlannerPause):
+            about["paused"] = done.result.reason
     except (TraceCancelled, SteeringCancelled):
         raise
     except Exception:

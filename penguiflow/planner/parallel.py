@@ -213,7 +213,7 @@ async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, begun: Mappi
     place = site.open("branch", branch.node, about, ordinal=branch.number)
     spec = branch.spec if begun is None else tool_named(run, begun["tool"]) or branch.spec
     args = branch.args if begun is None else spec.args_model.model_validate(begun["args"])
-    status = "cancelled"
+    status, ended = "cancelled", None
     try:
         outcome = await execute(
             run,
@@ -224,12 +224,13 @@ async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, begun: Mappi
             journal=None if begun is None else begun["journal"],
         )
         status = _status(outcome)
+        ended = None if outcome.pause is None else {"paused": outcome.pause.reason}
         return outcome
     except Exception:
         status = "error"
         raise
     finally:
-        place.close(status)
+        place.close(status, ended)
 
 
 def _status(outcome: ToolOutcome) -> str:

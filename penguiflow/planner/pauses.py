@@ -14,11 +14,16 @@ from penguiflow.state.bounded import Recent
 if TYPE_CHECKING:
     from penguiflow.planner.run import PlannerRun
 
-__all__ = ["PAUSE_TTL_S", "NoPausedRun", "PauseStore", "record_of"]
+__all__ = ["PAUSE_TTL_S", "NoPausedRun", "PauseStore", "keeps_pauses", "record_of"]
 
 PAUSE_TTL_S = 3600.0
 MAX_PAUSED = 10_000
 """Without a store; beyond it the oldest are forgotten."""
+
+
+def keeps_pauses(store: Any) -> bool:
+    """Whether a state store takes paused runs."""
+    return all(callable(getattr(store, name, None)) for name in ("save_planner_state", "load_planner_state"))
 
 
 class NoPausedRun(KeyError):
@@ -40,11 +45,15 @@ class PauseStore:
     def __init__(
         self, store: Any = None, *, ttl_s: float = PAUSE_TTL_S, clock: Callable[[], float] = time.time
     ) -> None:
-        names = ("save_planner_state", "load_planner_state")
-        self._store = store if all(callable(getattr(store, name, None)) for name in names) else None
+        self._store = store if keeps_pauses(store) else None
         self._ttl_s = ttl_s
         self._clock = clock
         self._kept: Recent[str, dict[str, Any]] = Recent(MAX_PAUSED)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what it keeps is there when this process is gone."""
+        return self._store is not None
 
     async def save(self, run: PlannerRun, record: PauseRecord) -> str:
         """Keep it; gives its token.

@@ -93,6 +93,11 @@ class PauseRecord:
 class Pauses(Protocol):
     """Keeps paused runs, in memory and in the store; each token is good once, and for an hour."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what it keeps is there when this process is gone."""
+        ...
+
     async def save(self, run: PlannerRun, record: PauseRecord) -> str:
         """Keep it; gives its token."""
         ...

@@ -208,11 +208,13 @@ class ReactPlanner:
             store = discover_artifact_store(self.settings.state_store)
         return None if isinstance(store, NoOpArtifactStore) else store
 
-    def pauses(self) -> Pauses:
-        """Who keeps its paused runs."""
-        if self._pauses is None:
-            from penguiflow.planner.pauses import PauseStore
+    def pauses(self, recorded_in: Any = None) -> Pauses:
+        """Who keeps its paused runs: its own store, the one that its runs are recorded in, or else itself."""
+        from penguiflow.planner.pauses import PauseStore, keeps_pauses
 
+        if not keeps_pauses(self.settings.state_store) and keeps_pauses(recorded_in):
+            return PauseStore(recorded_in)
+        if self._pauses is None:
             self._pauses = PauseStore(self.settings.state_store)
         return self._pauses
 

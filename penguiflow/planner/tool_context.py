@@ -151,7 +151,7 @@ class RunToolContext:
 
     async def ask(self, prompt: str, schema: Any = str) -> Any:
         """Ask a human, and go on here with the answer."""
-        return await ask_human(self._run, self.site, self.journal, prompt, schema)
+        return await ask_human(self._run, self.site, self.journal, prompt, schema, name=self._name)
 
     async def emit_chunk(
         self, stream_id: str, seq: int, text: str, *, done: bool = False, meta: Mapping[str, Any] | None = None

@@ -73,10 +73,7 @@ class Recorder:
         self._writes = [sink.write for sink in sinks]
         if store is not None:
             self._writes.insert(0, store.sink.write)
-        self.send: Callable[[EventRecord], None] = self._writes[0] if len(self._writes) == 1 else self._send_all
-        # Whoever looks on while it happens gets events; a store that is alone gets whole hops.
-        taker: object = None if store is None or sinks else store.sink
-        self.hops: HopSink | None = taker if isinstance(taker, HopSink) else None
+        self._choose()
         self.unlooked = 0
         """Hops since it was looked whether the store can follow."""
         self._failed: set[int] = set()
@@ -86,6 +83,28 @@ class Recorder:
         self._open: dict[str, Track] = {}
         self._ended: OrderedDict[str, Track] = OrderedDict()
         self._annotations: dict[str, dict[str, Any]] = {}
+
+    @property
+    def store(self) -> TraceStore | None:
+        """Where its events go, besides to those who listen."""
+        return self._store
+
+    def listen(self, sink: EventSink) -> None:
+        """Give the events of the traces that begin from now on to one more sink, until `unlisten`."""
+        self._writes.append(sink.write)
+        self._choose()
+
+    def unlisten(self, sink: EventSink) -> None:
+        """Give a sink that `listen` was given nothing any more."""
+        self._writes = [write for write in self._writes if write != sink.write]
+        self._choose()
+
+    def _choose(self) -> None:
+        alone = len(self._writes) == 1
+        self.send: Callable[[EventRecord], None] = self._writes[0] if alone else self._send_all
+        # Whoever looks on while it happens gets events; a store that is alone gets whole hops.
+        taker = self._store.sink if self._store is not None and alone else None
+        self.hops: HopSink | None = taker if isinstance(taker, HopSink) else None
 
     @property
     def congested(self) -> bool:

@@ -75,6 +75,8 @@ class NotForkable(_Data):
 class End(_Data):
     status: Status
     error: dict[str, Any] | None = None
+    paused: str | None = None
+    """Why it waits for somebody, where its result is a question; what comes of the answer is another trace."""
 
 
 class TraceEnd(End):
@@ -262,6 +264,8 @@ class PlannerRepair(_Data):
 class PlannerPaused(_Data):
     reason: str
     payload: dict[str, JsonValue]
+    lasting: bool = True
+    """Whether the run is kept for longer than its process lives."""
 
 
 class PlannerResumed(_Data):
@@ -364,7 +368,7 @@ class Edit(_Data):
     checkpoint: str | None = None
     """Of a planner's: which one."""
     of: str | None = None
-    """What is around a stopped run: `headers`, `meta`, `llm_context` or `tool_context`."""
+    """What is around a stopped run: `headers`, `meta`, `llm_context`, `tool_context` or `memory`."""
 
 
 class LogRecord(_Data):

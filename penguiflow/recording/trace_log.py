@@ -304,13 +304,8 @@ class Log:
                 ending = {"status": status, **(data or {})}
                 if self._cuts:
                     ending["not_forkable"] = self._cuts
-            self._write(
-                kind + ".end",
-                name,
-                span,
-                parent,
-                (len(ending) == 1 and _STATUS_ONLY.get(ending["status"])) or self._encode(ending),
-            )
+            encoded = (len(ending) == 1 and _STATUS_ONLY.get(ending["status"])) or self._encode(ending)
+            self._write(kind + ".end", name, span, parent, encoded)
         self.closed = True
         self._spans.clear()
         self._recorder.closed(self.trace_id, self.track)

@@ -104,7 +104,7 @@ async def write_trace_file(store: TraceStore, trace_id: str, path: Path, *, over
     Raises `FileExistsError` (unless `overwrite`), `StoreNotWritable`, `StoreError` for a trace that is running.
     """
     trace = await store.get_trace(trace_id)
-    if trace is None or trace.status in ("running", "paused"):
+    if trace is None or trace.status == "running":
         raise StoreError(f"trace {trace_id} is not over: it can be exported when it is")
     header = {
         "format": FORMAT,

@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["derived_path", "in_memory", "open_derived", "transaction"]
 
 APPLICATION_ID = 0x50464C58
-VERSION = 1
+VERSION = 2
 _BUSY_TIMEOUT_S = 10.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 

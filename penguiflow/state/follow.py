@@ -16,7 +16,6 @@ __all__ = ["follow"]
 POLL_S = 0.05
 """How often a trace that is written is looked at. Its writer may be another process."""
 _PAGE = 2000
-_UNDER_WAY = ("running", "paused")
 
 
 async def follow(store: TraceStore, trace_id: str, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
@@ -28,6 +27,6 @@ async def follow(store: TraceStore, trace_id: str, after: int = -1) -> AsyncGene
             for event in page:
                 yield event
             after = page[-1].seq
-        if trace is None or trace.status not in _UNDER_WAY:
+        if trace is None or trace.status != "running":
             return
         await asyncio.sleep(POLL_S)

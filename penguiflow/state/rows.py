@@ -134,6 +134,8 @@ class TraceRow:
         self.roots = ()
         data = _decoded(record.data)
         self.status = str(data.get("status", "ok"))
+        if data.get("paused") is not None and self.status == "ok":
+            self.status = "paused"
         self.ended = record.ts
         self.duration_s = record.offset_ns / _NS
         self.error = _error_line(data.get("error"))

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
     from penguiflow.recording.spans import Span
     from penguiflow.state.artifacts import SQLiteArtifactStore
+    from penguiflow.state.conversations import SessionSummary
     from penguiflow.state.importing import Imported
+    from penguiflow.state.search import Found, Looked, SearchQuery
     from penguiflow.state.statistics import FlowStatistics, Progress, StatisticsQuery
 
 __all__ = ["SQLiteStateStore"]
@@ -265,6 +267,21 @@ class SQLiteStateStore(KeepsState):
         from penguiflow.state import statistics
 
         return await statistics.statistics(self._reader, self.path, query or statistics.StatisticsQuery(), progress)
+
+    def search(self, query: SearchQuery) -> AsyncGenerator[Found | Looked, None]:
+        """Events by text and kind, those of the newest run first, and how far it is: see `penguiflow.state.search`.
+
+        Raises `re.error` for a regular expression that is none.
+        """
+        from penguiflow.state import search
+
+        return search.search(self._reader, query)
+
+    async def sessions(self, *, limit: int = 50) -> list[SessionSummary]:
+        """The sessions that were active last, newest first, with the keys of their memories."""
+        from penguiflow.state import conversations
+
+        return await conversations.sessions(self._reader, limit)
 
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
         """What `save_event` kept and what was recorded, ascending in time; empty for an unknown trace."""

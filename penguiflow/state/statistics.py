@@ -34,7 +34,6 @@ MAX_POINTS = 500
 _BATCH_S = 0.1
 """How long traces are counted before the others have a turn."""
 _FAILED = ("error", "timeout", "interrupted")
-_UNDER_WAY = ("running", "paused")
 _RUNS = "SELECT trace_id, flow, status, started, updated, duration_s, events, writer FROM traces"
 
 
@@ -125,7 +124,7 @@ class _Run(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        return self.status not in _UNDER_WAY
+        return self.status != "running"
 
 
 async def statistics(

@@ -25,7 +25,7 @@ _CALLS = frozenset({"llm", "tool", "remote"})
 _UNSEEN = frozenset({"ctx.now", "ctx.random", "planner.limit", "planner.constraints"})
 _FAILED = frozenset({"error", "timeout"})
 _OK = b'{"status":"ok"'
-_STARTS = {f"{kind}.start" for kind in PART_KINDS}
+_STARTS = {f"{kind}.start": kind for kind in PART_KINDS}
 _ENDS = {f"{kind}.end": kind for kind in PART_KINDS}
 _WIDTH = math.log(1.04)
 
@@ -59,19 +59,21 @@ class Tally:
 def tally_of(chunks: Iterable[tuple[int, Chunk]]) -> dict[tuple[str, str], Tally]:
     """The numbers of a trace, by kind and name; what has not ended is not counted."""
     tallies: dict[tuple[str, str], Tally] = {}
-    opened: dict[str, int] = {}
+    opened: dict[str, tuple[int, str, str]] = {}
     for _, chunk in chunks:
         for kind, span, offset, name, data in zip(
             chunk.kinds, chunk.spans, chunk.offsets, chunk.names, chunk.data, strict=True
         ):
             if kind in _STARTS:
-                opened[span] = offset
+                opened[span] = (offset, _STARTS[kind], name)
             elif kind in _ENDS:
                 began = opened.pop(span, None)
                 if began is not None:
-                    _end(_of(tallies, _ENDS[kind], name), _ENDS[kind], offset - began, data)
+                    _end(_of(tallies, _ENDS[kind], name), _ENDS[kind], offset - began[0], data)
             elif kind == "node.retry":
-                _of(tallies, "node", name).retries += 1
+                # A planner's tools have retries too.
+                of = opened.get(span)
+                _of(tallies, *(("node", name) if of is None else of[1:])).retries += 1
             elif kind == "record" and name not in _UNSEEN:
                 told = from_json(data)
                 took = told.get("latency_ms")

@@ -30,6 +30,7 @@ class TraceSummary(BaseModel):
     target: str | None = None
     """What to give to `pf run` to run it again: a path, a module or `module:attr`."""
     status: TraceStatus
+    """`paused`: it is over, with a question to somebody for its result; what comes of that is another trace."""
     started: float
     """Unix seconds."""
     ended: float | None = None

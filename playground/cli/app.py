@@ -12,6 +12,8 @@ import typer
 from playground.cli.break_app import break_app
 from playground.cli.console import Console
 from playground.cli.help import PlainCommand
+from playground.cli.start_app import add_start_commands
+from playground.cli.store_app import add_store_commands
 
 __all__ = ["app"]
 
@@ -26,6 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+add_store_commands(app)
+add_start_commands(app)
 app.add_typer(break_app, name="break", short_help="List, add and remove breakpoints.")
 command = partial(app.command, cls=PlainCommand)
 
@@ -115,11 +119,18 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Trace, spans and events as JSON.")] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="The messages as a Mermaid sequence diagram.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Leave nothing out of the tree or the diagram.")] = False,
+    llm: Annotated[
+        str | None, typer.Option(metavar="N", help="The N-th call of a model, whole: 1, 2, …, `last` or `all`.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Every event as it comes, until the run is over.")
+    ] = False,
 ) -> Command:
     """Look into a trace: what ran, how long it took, what failed and why."""
     from playground.cli.inspect import choose_view, inspect_trace
 
-    return lambda: inspect_trace(trace_id, choose_view(tree=tree, events=events, json=json, mermaid=mermaid), full=full)
+    view = choose_view(tree=tree, events=events, json=json, mermaid=mermaid, llm=llm is not None, follow=follow)
+    return lambda: inspect_trace(trace_id, view, full=full, llm=llm, follow=follow)
 
 
 @command(short_help="Compare two traces.")
@@ -312,6 +323,7 @@ def tui(
         Path | None, typer.Option(metavar="FILE", help="With --attach: the file with its token.")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="With --attach: look on, and change nothing.")] = False,
+    tour: Annotated[bool, typer.Option("--tour", help="Begin with a tour of one minute.")] = False,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="With --attach: send the token to another machine without TLS.")
     ] = False,
@@ -332,6 +344,7 @@ def tui(
         token_file=token_file,
         read_only=read_only,
         insecure=insecure,
+        tour=tour,
     )
     return lambda: open_dashboard(options)
 

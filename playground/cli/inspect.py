@@ -26,8 +26,14 @@ PAGE = 2000
 """Events that are in memory at a time."""
 
 
-def choose_view(*, tree: bool, events: bool, json: bool, mermaid: bool) -> InspectView:
+def choose_view(
+    *, tree: bool, events: bool, json: bool, mermaid: bool, llm: bool = False, follow: bool = False
+) -> InspectView:
     """The one view that was asked for. Raises `Failure` for several."""
+    if llm and (tree or events or mermaid or follow):
+        raise Failure("--llm shows calls of models: of the others only --json goes with it")
+    if follow and (tree or mermaid):
+        raise Failure("--follow shows events: of the others only --events and --json go with it")
     asked: list[InspectView] = []
     if tree:
         asked.append("tree")
@@ -39,13 +45,46 @@ def choose_view(*, tree: bool, events: bool, json: bool, mermaid: bool) -> Inspe
         asked.append("mermaid")
     if len(asked) > 1:
         raise Failure("choose one of --tree, --events, --json and --mermaid")
-    return asked[0] if asked else "tree"
+    return asked[0] if asked else "events" if follow else "tree"
 
 
-def inspect_trace(prefix: str, view: InspectView, *, full: bool = False) -> int:
-    """Print one trace; returns the exit code."""
-    asyncio.run(_inspect(prefix, view, full))
+def inspect_trace(
+    prefix: str, view: InspectView, *, full: bool = False, llm: str | None = None, follow: bool = False
+) -> int:
+    """Print one trace, or the calls of models in it, or its events until it is over; returns the exit code."""
+    if llm is not None:
+        asyncio.run(_inspect_calls(prefix, llm, json=view == "json"))
+    elif follow:
+        asyncio.run(_follow(prefix, json=view == "json"))
+    else:
+        asyncio.run(_inspect(prefix, view, full))
     return ExitCode.DONE
+
+
+async def _inspect_calls(prefix: str, which: str, *, json: bool) -> None:
+    from playground.cli.calls import CallsOutput, calls_of, chosen, show_calls
+
+    console = Console()
+    async with open_trace(prefix) as (store, trace):
+        found = await calls_of(store, trace.trace_id)
+    calls = chosen(found, which, trace.trace_id)
+    if json:
+        output = CallsOutput(schema=1, trace_id=trace.trace_id, total=len(found), calls=calls)
+        console.json(output.model_dump(mode="json", by_alias=True))
+    else:
+        show_calls(console, calls, len(found))
+
+
+async def _follow(prefix: str, *, json: bool) -> None:
+    """Each event as it is committed, by whatever process, until the trace is over."""
+    console = Console()
+    async with open_trace(prefix) as (store, trace):
+        async for event in store.follow(trace.trace_id):
+            if json:
+                console.json(event._asdict())
+            else:
+                console.line(event_line(event, paint=console.out_paint, width=console.width))
+            console.flush()
 
 
 async def _inspect(prefix: str, view: InspectView, full: bool) -> None:

@@ -21,6 +21,8 @@ class Lines:
         self._lines: deque[str] = deque()
         self._rest = bytearray()
         self._ended = False
+        self.turn = asyncio.Lock()
+        """Held by who talks with whoever types: one conversation at a time."""
 
     async def next(self) -> str | None:
         """The next line, without its end; None at the end of the file. At a terminal there may be more after that."""

@@ -46,6 +46,9 @@ class Progress:
         self.failures: dict[str, Mapping[str, Any]] = {}
         """The last error of an attempt of each node: `{type, message, traceback, file, line}`."""
 
+        self.pause: Mapping[str, Any] | None = None
+        """What a planner's `planner.pause` told last."""
+
     def follow(self, trace_id: str) -> None:
         """The run begins and has this trace id; what belongs to other traces is left out."""
         self._trace_id = trace_id
@@ -108,6 +111,8 @@ class Progress:
                 self._late.append(str(event["name"]))
         elif kind == "attempt.end" and isinstance(data.get("error"), dict):
             self.failures[event["name"]] = data["error"]
+        elif kind == "planner.pause":
+            self.pause = data
         elif kind == "node.retry":
             self._show_retry(str(event["name"]), data)
 

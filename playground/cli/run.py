@@ -17,6 +17,7 @@ from playground.cli.failures import ExitCode, Failure, explain
 from playground.cli.inputs import read_json, read_json_object
 from playground.cli.outputs import RunOutput
 from playground.cli.progress import Progress
+from playground.cli.question_prompt import QuestionPrompt
 from playground.cli.targets import check_target
 from playground.dashboard.form import takes_null
 from playground.dashboard.text import GLYPHS, duration, many_lines, one_line
@@ -97,6 +98,11 @@ class Runner:
         self.stops = stops
         """Who decides where the run stops."""
         self.progress = Progress(console, quiet=options.quiet)
+        self.prompt: QuestionPrompt | None = None
+        """Who answers what the run asks."""
+        reads_stdin = "-" in (options.input, options.headers, options.meta)
+        if QuestionPrompt.possible(console) and not (options.json or options.quiet or reads_stdin):
+            self.prompt = QuestionPrompt(console, None if stops is None else stops.lines)
         self.interrupted = asyncio.Event()
         self.result: Result | None = None
         """What the host said at the end."""
@@ -159,6 +165,8 @@ class Runner:
         ) as host:
             flow = host.find_flow(self.options.target)
             request.target = flow.target
+            if self.prompt is not None:
+                await self.prompt.attend(host)
             if self.stops is not None:
                 await self.stops.attend(host)
                 request.stop_first = self.stops.stop_first
@@ -225,6 +233,7 @@ class Runner:
         reader = asyncio.create_task(self._read(host, trace_id))
         stop = asyncio.create_task(self.interrupted.wait())
         tasks: list[asyncio.Task[Any]] = [reader, stop]
+        asking = None if self.prompt is None else asyncio.create_task(self.prompt.work(host, self.progress))
         deciding = None if self.stops is None else asyncio.create_task(self.stops.work(host, self.progress))
         timeout = self.options.timeout
         try:
@@ -232,6 +241,8 @@ class Runner:
             await asyncio.wait({reader, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if deciding is not None:
                 await _end(deciding)
+            if asking is not None:
+                await _end(asking)
             if not reader.done():
                 self.overdue = not stop.done()
                 self.progress.note("cancelling …", role="dim")
@@ -239,14 +250,17 @@ class Runner:
                 await asyncio.wait({reader}, timeout=CANCEL_GRACE_S)
             return reader.result() if reader.done() else None
         finally:
-            for task in tasks if deciding is None else [*tasks, deciding]:
-                task.cancel()
+            for task in (*tasks, deciding, asking):
+                if task is not None:
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, host: HostSession, trace_id: str) -> Result | None:
         async for frame in host.frames():
             if self.stops is not None:
                 self.stops.take(frame, self.progress)
+            if self.prompt is not None:
+                self.prompt.take(frame)
             self.progress.show(frame)
             if isinstance(frame, Result) and frame.trace_id == trace_id:
                 return frame

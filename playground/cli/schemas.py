@@ -13,6 +13,10 @@ from pydantic import BaseModel, TypeAdapter
 from penguiflow.recording.schema import events_schema
 from playground import protocol
 from playground.cli.breakpoints import BreakpointsOutput
+from playground.cli.calls import CallsOutput
+from playground.cli.doctor import DoctorOutput
+from playground.cli.memory import MemoriesOutput, MemoryOutput, SessionsOutput
+from playground.cli.new import NewOutput
 from playground.cli.outputs import (
     DiffOutput,
     EventOutput,
@@ -26,7 +30,9 @@ from playground.cli.outputs import (
     TracesOutput,
 )
 from playground.cli.prune import PruneOutput
+from playground.cli.search import SearchOutput
 from playground.cli.share import ExportOutput, ImportOutput
+from playground.cli.stats import StatsOutput
 from playground.cli.stop_lines import Decision, StopLine
 
 __all__ = ["main", "schemas"]
@@ -40,6 +46,14 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "test": MadeTestOutput,
     "traces": TracesOutput,
     "inspect": InspectOutput,
+    "inspect_llm": CallsOutput,
+    "stats": StatsOutput,
+    "search": SearchOutput,
+    "sessions": SessionsOutput,
+    "doctor": DoctorOutput,
+    "new": NewOutput,
+    "memory": MemoriesOutput,
+    "memory_show": MemoryOutput,
     "diff": DiffOutput,
     "export": ExportOutput,
     "import": ImportOutput,

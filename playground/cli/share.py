@@ -91,7 +91,7 @@ def export_trace(options: ExportOptions) -> int:
 
 async def _export(console: Console, options: ExportOptions) -> ExportOutput:
     async with waiting(console, "exporting"), open_trace(options.trace) as (store, trace):
-        if trace.status in ("running", "paused"):
+        if trace.status == "running":
             raise Failure(f"trace {trace.trace_id} is {trace.status}", hint="export it when it is over")
         if options.file is None:
             sent = await _send(store, trace, options.otlp or "", content=options.content)

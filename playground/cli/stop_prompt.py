@@ -73,14 +73,15 @@ class StopPrompt(Debugging):
                 self.changed.clear()
                 await self.changed.wait()
             stop = next(iter(self.stops.values()))
-            self._asking, self._gone = stop, asyncio.Event()
-            progress.hold()
-            try:
-                await _Conversation(self, host, stop).hold()
-            finally:
-                self._asking = None
-                self.stops.pop(stop.stop, None)
-                progress.release()
+            async with self.lines.turn:
+                self._asking, self._gone = stop, asyncio.Event()
+                progress.hold()
+                try:
+                    await _Conversation(self, host, stop).hold()
+                finally:
+                    self._asking = None
+                    self.stops.pop(stop.stop, None)
+                    progress.release()
 
     async def line(self, prompt: str) -> str | None:
         """What is typed; None for the end of the file. Raises `_Over` when the run does not wait any more."""

@@ -34,6 +34,7 @@ class TuiOptions(NamedTuple):
     token_file: Path | None = None
     read_only: bool = False
     insecure: bool = False
+    tour: bool = False
 
 
 def open_dashboard(options: TuiOptions) -> int:
@@ -82,6 +83,7 @@ def open_dashboard(options: TuiOptions) -> int:
         keys=keys,
         run=options.run,
         sample=options.sample,
+        tour=options.tour,
     )
 
 

@@ -27,6 +27,7 @@ def run_dashboard(
     keys: Sequence[str] = (),
     run: str | None = None,
     sample: int = 0,
+    tour: bool = False,
 ) -> int:
     """Show the dashboard until it is closed; returns the exit code.
 
@@ -42,8 +43,9 @@ def run_dashboard(
         keys: Keys to press before the screenshot, by Textual's names.
         run: Target to run before the screenshot.
         sample: Which of its sample inputs to run it with.
+        tour: Begin with the tour.
     """
     from playground.dashboard.start import Options, start
 
-    options = Options(project, theme, screenshot, size, tuple(keys), run, sample, title)
+    options = Options(project, theme, screenshot, size, tuple(keys), run, sample, title, tour)
     return start(source, options)

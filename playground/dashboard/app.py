@@ -123,7 +123,8 @@ class DashboardApp(App[int]):
             for name, more in area.views().items():
                 views[name][1].extend(more)
         self.panes = {name: Pane(heading, shown, self.palette, id=name) for name, (heading, shown) in views.items()}
-        yield Desk(list(self.panes.values()), self._boxes)
+        others = [widget for area in self.areas.values() for widget in area.widgets()]
+        yield Desk([*self.panes.values(), *others], self._boxes)
         yield KeyBar(self.palette, id="keys")
 
     def palette(self) -> Palette:
@@ -136,13 +137,16 @@ class DashboardApp(App[int]):
     def _boxes(self, width: int, height: int) -> dict[str, Box]:
         # Without flows there is a hint to read.
         rows = max(len(self.flows), 2) if len(self.flows) or not self.workspace.listed else EMPTY_ROWS
-        return place(width, height, flows=rows, state=self.state, focus=self.pane.id or FLOWS, zoomed=self.zoomed)
+        boxes = place(width, height, flows=rows, state=self.state, focus=self.pane.id or FLOWS, zoomed=self.zoomed)
+        for area in self.areas.values():
+            area.place(boxes)
+        return boxes
 
     @property
     def pane(self) -> Pane:
         """The pane that has, or had last, the focus."""
         focused = self.screen_stack[0].focused if self.screen_stack else None
-        return focused if isinstance(focused, Pane) else self.panes[self._last_pane]
+        return focused if isinstance(focused, Pane) and focused.id in self.panes else self.panes[self._last_pane]
 
     def relayout(self) -> None:
         """Put the panes where they belong now."""
@@ -331,7 +335,7 @@ class DashboardApp(App[int]):
     async def action_back(self) -> None:
         """One step outward: the filter, the zoom, then towards the flows."""
         pane = self.pane
-        if self.finder.close(clear=True):
+        if self.finder.close(clear=True) or self.finder.stop():
             pass
         elif self.zoomed:
             self.action_zoom()

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.bars import Key
+    from playground.dashboard.layout import Box
     from playground.dashboard.trace import TraceModel
     from playground.dashboard.views.base import View
 
@@ -36,6 +39,13 @@ class Area:
     def views(self) -> dict[str, list[View]]:
         """Tabs by the name of the pane that they are in. Asked once."""
         return {}
+
+    def widgets(self) -> list[Widget]:
+        """What stands among the panes, in the boxes that `place` gives it by id. Asked once."""
+        return []
+
+    def place(self, boxes: dict[str, Box]) -> None:
+        """Take room from the panes' boxes, and add boxes of its own."""
 
     def show(self, trace: TraceModel | None) -> None:
         """Another trace is shown, or none."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.widget import Widget
 
 from playground.dashboard.layout import Box
-
-if TYPE_CHECKING:
-    from playground.dashboard.pane import Pane
 
 
 class _Boxes(Layout):
@@ -39,7 +35,7 @@ class Desk(Widget):
 
     DEFAULT_CSS = "Desk { height: 1fr; width: 1fr; }"
 
-    def __init__(self, panes: list[Pane], place: Callable[[int, int], dict[str, Box]]) -> None:
+    def __init__(self, panes: Sequence[Widget], place: Callable[[int, int], dict[str, Box]]) -> None:
         super().__init__(*panes, id="desk")
         self._boxes = _Boxes(place)
 

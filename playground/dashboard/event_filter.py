@@ -18,6 +18,8 @@ REGEX_S = 0.5
 _TOKEN = re.compile(r"(!?)/((?:[^/\\]|\\.)+)(?:/|$)|(!?)(\S+)")
 _FIELDS = {"kind": b"kind", "node": b"name", "name": b"name"}
 _KIND = b'"kind":'
+_SINGLE = re.compile(rb"\\[AZG]|\(\?")
+"""What in an expression may mean something else when it is tried on many lines at once."""
 
 
 class _Word(NamedTuple):
@@ -58,17 +60,30 @@ class EventFilter:
         import regex
 
         try:
-            self._expressions.append((wanted, regex.compile(expression.encode(), regex.IGNORECASE)))
+            flags = regex.IGNORECASE | regex.MULTILINE
+            self._expressions.append((wanted, regex.compile(expression.encode(), flags)))
         except regex.error as error:
             self.problem = f"/{expression}/: {error}"
 
     def __bool__(self) -> bool:
         return bool(self._words or self._expressions or self.problem)
 
-    @property
-    def needed(self) -> list[bytes]:
-        """Words without which no event passes."""
-        return [word.text for word in self._words if word.wanted]
+    def may_match(self, text: bytes) -> bool:
+        """False when no line of a text (kinds, names and data of events, a line for each) can pass."""
+        if self.problem:
+            return False
+        lowered = text.lower() if self._words else b""
+        if any(word.wanted and word.text not in lowered for word in self._words):
+            return False
+        for wanted, expression in self._expressions:
+            if wanted and not _SINGLE.search(expression.pattern):
+                try:
+                    if expression.search(text, timeout=REGEX_S) is None:
+                        return False
+                except TimeoutError:
+                    # One event at a time may still do.
+                    return True
+        return True
 
     def matches(self, raw: bytes) -> bool:
         """Whether an event passes. An expression that takes too long is told in `problem`, and lets nothing pass."""
@@ -120,10 +135,10 @@ class EventSearch:
         if not self.busy:
             return False
         deadline = self._clock() + (BUDGET_S if budget_s is None else budget_s)
-        needed, matches = self._filter.needed, self._filter.matches
+        matches = self._filter.matches
         for number, first, last in self.events.stretches(self.scanned, len(self.events)):
             # Most pages hold none of what is looked for, which is seen at once.
-            if not self._filter.problem and self.events.may_hold(number, needed):
+            if self._filter.may_match(self.events.text(number)):
                 for index in range(first, last):
                     if matches(self.events[index]):
                         self.found.append(index)

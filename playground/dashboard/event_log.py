@@ -123,8 +123,8 @@ class EventLog(Sequence[bytes]):
             self._open_bytes -= sum(map(len, closed))
         return events
 
-    def _text(self, number: int) -> bytes:
-        """What a search looks at: of each event the kind, the name and the data."""
+    def text(self, number: int) -> bytes:
+        """What a search looks at, by page: of each event the kind, the name and the data, a line each."""
         if number == len(self._pages):
             return b"\n".join(self._tail)
         page = self._pages[number]
@@ -150,15 +150,10 @@ class EventLog(Sequence[bytes]):
             elif (backwards and end <= first) or (not backwards and begin >= last):
                 return
 
-    def may_hold(self, number: int, words: Sequence[bytes]) -> bool:
-        """False when no event of the page has all of these words (lower case) in its kind, name or data."""
-        text = self._text(number).lower()
-        return all(word in text for word in words)
-
     def holding(self, needle: bytes, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
         """Events from `first` to `last` (excluded) whose kind, name or data hold these bytes, with their indexes."""
         for number, begin, end in self.stretches(first, last, backwards=backwards):
-            if needle not in self._text(number):
+            if needle not in self.text(number):
                 continue
             events = self._events(number)
             base = self._firsts[number] if number < len(self._pages) else self._sealed

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from playground.dashboard.layout import RUNS
 from playground.dashboard.pane import Pane
+from playground.dashboard.search import Search
 from playground.dashboard.views.base import View
 from playground.dashboard.views.events import EventsView
 from playground.dashboard.views.lists import RunsView
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     from playground.dashboard.app import DashboardApp
 
-MAX_MATCHES = 10_000
-
 
 class Finder:
     """Owns the line at the bottom, and remembers what was searched last."""
@@ -29,6 +26,9 @@ class Finder:
         self._line: Input | None = None
         self._pane: Pane | None = None
         self.needle = ""
+        self.search: Search | None = None
+        """The one that is under way."""
+        self._searched: Pane | None = None
 
     async def open(self, pane: Pane) -> None:
         """Ask for a filter or a text to find."""
@@ -83,15 +83,44 @@ class Finder:
         return True
 
     def walk(self, pane: Pane, direction: int, *, here: bool = False) -> None:
-        """Go to the next match of the last search and say which it is."""
+        """Go to the next match of the last search and say which it is; what takes longer goes on with each frame."""
         if not self.needle:
             return
-        found = next_match(pane.view, self.needle, direction, here=here)
-        if found is None:
-            self._app.say(f"{self.needle} is not here", "warning")
-        else:
+        self.search = Search(pane.view, self.needle.lower(), direction, here=here)
+        self._searched = pane
+        self.step()
+
+    def step(self) -> None:
+        """Go on with the search, if there is one. Called once per frame."""
+        search, pane = self.search, self._searched
+        if search is None or pane is None:
+            return
+        if pane.view is not search.view:
+            self._end()
+            return
+        if search.go_on():
             self._app.inspect(pane)
-            self._app.say(f"match {found[0]:,} of {found[1]:,}")
+        if search.over:
+            self._end()
+            self._app.say(search.told(), "information" if search.found is not None else "warning")
+        else:
+            search.view.searching = f"searching {search.percent} % · esc stops"
+            search.view.touch()
+
+    def stop(self) -> bool:
+        """Give the search up; False when there is none."""
+        search = self.search
+        if search is None:
+            return False
+        self._end()
+        self._app.say(f"given up after {search.looked:,} rows")
+        return True
+
+    def _end(self) -> None:
+        if self.search is not None:
+            self.search.view.searching = ""
+            self.search.view.touch()
+        self.search = None
 
 
 def filter_of(view: View) -> str | None:
@@ -105,17 +134,3 @@ def set_filter(view: View, text: str) -> None:
     """Filter a view."""
     if isinstance(view, EventsView | RunsView | LogsView):
         view.set_filter(text)
-
-
-def next_match(view: View, needle: str, direction: int, *, here: bool = False) -> tuple[int, int] | None:
-    """Go to the next match, around the end; its number and how many there are. `here`: the cursor may stay."""
-    matches = list(islice(view.find(needle.lower()), MAX_MATCHES))
-    if not matches:
-        return None
-    position = view.cursor if view.has_cursor else view.top
-    if direction > 0:
-        index = (bisect_left if here else bisect_right)(matches, position) % len(matches)
-    else:
-        index = (bisect_left(matches, position) - 1) % len(matches)
-    view.go(matches[index])
-    return index + 1, len(matches)

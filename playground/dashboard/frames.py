@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 20
 CLOCK_EVERY = 4
 """Frames between two redraws of what only time changes."""
+SLICE_S = 0.008
+"""What a search takes at a time, between frames."""
 RUNS_EVERY_S = 1.5
 """Seconds between two looks at the runs of other processes."""
 
@@ -32,6 +35,7 @@ class Frames:
         self._told: tuple[object, object] = (None, None)
         """The host and the modules that the bars show."""
         self._runs_due = 0.0
+        self._filtering = False
 
     def start(self) -> None:
         """Begin."""
@@ -101,6 +105,9 @@ class Frames:
         app.run_rows.sync()
         app.spans.sync()
         app.event_rows.sync()
+        if app.event_rows.busy and not self._filtering:
+            self._filtering = True
+            app._spawn(self._filter_on, "filter")
         app.stream.sync()
         for area in app.areas.values():
             area.frame()
@@ -120,11 +127,21 @@ class Frames:
             for area in app.areas.values():
                 area.clock()
             self.refresh_bars()
+        app.finder.step()
         app.inspector.sync()
         # Behind a form a few times a second will do: the keys belong to the form.
         if len(app.screen_stack) == 1 or self.count % CLOCK_EVERY == 0:
             for pane in app.panes.values():
                 pane.redraw_if_changed()
+
+    async def _filter_on(self) -> None:
+        """Look through a long trace between the frames, in slices that no key feels."""
+        try:
+            while self._app.event_rows.busy:
+                self._app.event_rows.search_on(SLICE_S)
+                await asyncio.sleep(0)
+        finally:
+            self._filtering = False
 
     def refresh_bars(self) -> None:
         """Say how everything is, and which keys do something here."""

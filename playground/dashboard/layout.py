@@ -38,6 +38,8 @@ class UiState:
     lower: int = 0
     """Rows added to the height of the lower panes."""
     raw: bool = False
+    toured: bool = False
+    """The tour was offered, or taken."""
     inputs: dict[str, list[Any]] = field(default_factory=dict)
     """Inputs of earlier runs by target, newest first."""
 
@@ -88,6 +90,7 @@ def load_state(path: Path) -> UiState:
         if isinstance(saved.get(name), int):
             setattr(state, name, saved[name])
     state.raw = saved.get("raw") is True
+    state.toured = saved.get("toured") is True
     inputs = saved.get("inputs")
     if isinstance(inputs, dict):
         state.inputs = {str(key): value[:MAX_INPUTS] for key, value in inputs.items() if isinstance(value, list)}

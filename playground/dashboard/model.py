@@ -47,6 +47,8 @@ class Workspace:
         self.loading: dict[str, list[bytes]] = {}
         """Traces that are being read from the store, with what arrives of them meanwhile."""
         self.current: TraceModel | None = None
+        self.moment: TraceModel | None = None
+        """What is shown of a run in its place: the run as it stood once."""
         self.newest: str | None = None
         """The run that started last, until it is taken."""
         self.logs: deque[object] = deque(maxlen=20_000)
@@ -203,6 +205,8 @@ class Workspace:
 
     def known(self, trace_id: str) -> TraceModel | None:
         """A trace whose events are all here; None when it has to be read from the store."""
+        if self.moment is not None and self.moment.trace_id == trace_id:
+            return self.moment
         trace = self.traces.get(trace_id)
         return (
             trace

@@ -212,7 +212,7 @@ class Pane(Widget, can_focus=True):
     def _bottom_edge(self, width: int, lines: str) -> Strip:
         palette = self._palette()
         edge = palette.plain + palette.style("frame-focus" if self.has_focus else "frame")
-        note = clip(self.view.note(), width - 6)
+        note = clip(self.view.searching or self.view.note(), width - 6)
         if not note:
             return Strip([Segment(lines[4] + lines[5] * (width - 2) + lines[6], edge)], width)
         fill = lines[5] * (width - 5 - cells(note))

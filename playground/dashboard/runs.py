@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from playground.dashboard.origins import Origin, origin_of
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class RunLine:
         "error",
         "flow",
         "input",
+        "origin",
+        "session",
         "started",
         "status",
         "stopped",
@@ -40,6 +43,8 @@ class RunLine:
         self.version: str | None = None
         self.error: str | None = None
         self.input: str | None = None
+        self.origin: Origin | None = None
+        self.session: str | None = None
         self.stopped = ""
         """Where it has stopped, while it has."""
         self.waits_for = ""
@@ -88,6 +93,8 @@ class RunList:
         line.flow = trace.flow or line.flow
         line.target = trace.target or line.target
         line.version = trace.version or line.version
+        line.origin = trace.origin or line.origin
+        line.session = trace.session or line.session
         self._trim()
 
     def ended(self, trace: TraceModel) -> None:
@@ -114,6 +121,8 @@ class RunList:
             line.version = summary.version or line.version
             line.error = summary.error or line.error
             line.input = summary.input or line.input
+            line.origin = origin_of(summary.origin) or line.origin
+            line.session = summary.session or line.session
             changed = changed or new or line.state() != before
         self.revision = revision + 1 if changed else revision
         self._trim()
@@ -121,7 +130,7 @@ class RunList:
     def interrupt(self, trace_id: str, status: str) -> None:
         """A run is over without a `trace.end` that we saw."""
         line = self._lines.get(trace_id)
-        if line is not None and line.status in {"running", "paused"}:
+        if line is not None and line.status == "running":
             line.status = status
             self.revision += 1
 

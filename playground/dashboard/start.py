@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from playground.dashboard import collector
 from playground.dashboard.app import DashboardApp
 from playground.dashboard.layout import load_state, save_state
+from playground.dashboard.watching.area import WatchingArea
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -38,6 +39,7 @@ class Options(NamedTuple):
     run: str | None
     sample: int
     title: str | None = None
+    tour: bool = False
 
 
 def start(source: Source | Callable[[], Source], options: Options) -> int:
@@ -55,6 +57,12 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
         save=(lambda state: save_state(path, state)) if live else (lambda _: None),
         live=live,
     )
+    watching = app.areas["watching"]
+    assert isinstance(watching, WatchingArea)
+    if options.tour:
+        watching.offer = "start"
+    elif live and not state.toured:
+        watching.offer = "offer"
     if live:
         collector.tune()
         write_whole()

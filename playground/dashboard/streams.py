@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 MAX_CHARS = 4_000_000
 """Kept of one stream; what is older can be found among the events."""
 
-
+ANSWER, THINKING, TOOL, OTHER = "answer", "thinking", "tool", ""
+CHANNELS = (ANSWER, OTHER, THINKING, TOOL)
+"""In the order in which they are shown; what a node sends under a name of its own has no channel."""
+CHARS_PER_TOKEN = 4
+"""About; the model tells the true number when it is done."""
+RATE_NS = 500_000_000
+_STEP = re.compile(r"step\[(\d+)\]")
 SOFT_LINE = 8192
 """A longer line is kept in pieces, so that the cost of a chunk does not grow with the line."""
 
@@ -33,6 +42,36 @@ class StreamText:
         self.first_ns: int | None = None
         self.last_ns = 0
         self.revision = 0
+        name = stream_id.rpartition("/")[2].partition("#")[0]
+        self.channel = name if name in CHANNELS else OTHER
+        self.superseded = False
+        """What it says was not used: the reply was repaired, or the call made again."""
+        self.tool: str | None = None
+        self._total = 0
+        self._mark = (0, 0)
+        """When the rate was taken last, and characters until then."""
+        self._rate: float | None = None
+
+    def about(self, meta: Any) -> None:
+        """What the sender says of a chunk."""
+        if not isinstance(meta, dict):
+            return
+        if meta.get("channel") in CHANNELS:
+            self.channel = meta["channel"]
+        if isinstance(meta.get("tool"), str):
+            self.tool = meta["tool"]
+        self.superseded = self.superseded or meta.get("superseded") is True
+
+    @property
+    def label(self) -> str:
+        """`answer · step 3`; the stream's own name where it has no channel."""
+        if self.channel == OTHER:
+            return self.stream_id
+        step = _STEP.search(self.stream_id)
+        name = self.channel if self.tool is None else self.tool
+        if step is None:
+            return name if self.tool is not None or "/" in self.stream_id else self.stream_id
+        return f"{name} · step {step[1]}"
 
     def add(self, text: str, *, sequence: int | None, done: bool, at_ns: int) -> None:
         """Append a chunk; `sequence` counts from 0, and a jump in it is a gap."""
@@ -43,9 +82,15 @@ class StreamText:
             text = f"⟨{missing} missing⟩{text}"
         self.chunks += 1
         self.chars += len(text)
+        self._total += len(text)
         self.done = self.done or done
         self.first_ns = at_ns if self.first_ns is None else self.first_ns
         self.last_ns = at_ns
+        if self.chunks == 1:
+            self._mark = (at_ns, self._total)
+        elif at_ns - self._mark[0] >= RATE_NS:
+            self._rate = (self._total - self._mark[1]) / ((at_ns - self._mark[0]) / 1e9)
+            self._mark = (at_ns, self._total)
         self.revision += 1
         if "\n" not in text:
             self._grow(text)
@@ -70,10 +115,12 @@ class StreamText:
         self.lines[-1] = line
 
     def rate(self) -> float:
-        """Chunks a second."""
+        """Tokens a second, about: over the last half second while it goes on, over all of it at its end."""
+        if self._rate is not None and not self.done:
+            return self._rate / CHARS_PER_TOKEN
         if self.first_ns is None or self.last_ns <= self.first_ns:
             return 0.0
-        return (self.chunks - 1) / ((self.last_ns - self.first_ns) / 1e9)
+        return self._total / CHARS_PER_TOKEN / ((self.last_ns - self.first_ns) / 1e9)
 
     def text(self) -> str:
         """All of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,17 @@ from playground.dashboard.traffic import Traffic
 
 if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
+    from playground.dashboard.moments import Mark
 
 MAX_STREAMS = 200
 """Streams of one trace that are kept apart; what comes in others is found among the events."""
 _DECODED = frozenset(
     {"trace.start", "trace.end", "node.start", "node.end", "node.retry", "attempt.start", "attempt.end", "stream.chunk"}
 )
+STOPS = frozenset({"planner.decision", "checkpoint.hit", "edit"})
+MARK_EVERY = 2048
+MARK_SHARE = 10
+"""Events for each thing that a mark has to remember, at least."""
 SETTLED_S = 0.3
 """A message that lies longer than this is waiting; before, it is on its way."""
 _MOVES = {"message.enqueued": 1, "message.dequeued": -1, "message.dropped": -1}
@@ -44,6 +50,20 @@ def error_line(span: Span) -> str:
     kind = error.get("type") or error.get("exception_type") or error.get("code")
     message = error.get("message")
     return f"{kind}: {message}" if kind and message else str(kind or message or "")
+
+
+class Landmarks:
+    """Indexes of events that are worth a jump, in order."""
+
+    def __init__(self) -> None:
+        self.errors = array("L")
+        """Where something failed."""
+        self.stops = array("L")
+        """Checkpoints, decisions and edits."""
+        self.nodes = array("L")
+        """Where nodes and steps begin."""
+        self.retries: list[tuple[str, str]] = []
+        """Ids of the span that tried again, and of the attempt that had failed, if it has attempts."""
 
 
 class TraceModel:
@@ -90,6 +110,12 @@ class TraceModel:
         self.bad = 0
         self.began: list[Span] = []
         self.reshaped: dict[str, Span] = {}
+        self.open_spans: dict[str, None] = {}
+        """Ids of those that have not ended."""
+        self.marks: list[Mark] = []
+        """How it stood, every few thousand events: see `playground.dashboard.moments`."""
+        self._next_mark = MARK_EVERY
+        self.landmarks = Landmarks()
         self._queued: dict[str, int] = {}
         """Messages on their way, by the node that they are for."""
         self._nodes_open = 0
@@ -145,7 +171,17 @@ class TraceModel:
         if head.offset_ns >= self._last_offset:
             self._last_offset, self._last_seen = head.offset_ns, self._clock()
         self._apply(head, data)
+        if len(self.events) >= self._next_mark:
+            self._mark()
         return True
+
+    def _mark(self) -> None:
+        from playground.dashboard.moments import mark_of
+
+        mark = mark_of(self)
+        self.marks.append(mark)
+        # However much there is to remember, it stays small beside the events.
+        self._next_mark = len(self.events) + max(MARK_EVERY, MARK_SHARE * mark.weight)
 
     def _apply(self, head: Head, data: dict[str, Any]) -> None:
         kind = head.kind
@@ -155,10 +191,13 @@ class TraceModel:
             self._chunk(head, data)
         elif kind == "node.retry":
             self._retry(head, data)
+        elif kind in STOPS:
+            self.landmarks.stops.append(len(self.events) - 1)
         elif kind.endswith((".start", ".end")):
             span = self.tree.add(self._event_type(*head, data))
             if span is None:
                 return
+            self._note(kind, span)
             if kind.endswith(".start"):
                 self.traffic.began(span, data, self.parent)
                 self._began(span)
@@ -169,6 +208,16 @@ class TraceModel:
                 self._nodes_open += 1 if kind == "node.start" else -1
             if span.kind == "trace":
                 self._own_span(head, data, span)
+
+    def _note(self, kind: str, span: Span) -> None:
+        if kind.endswith(".start"):
+            self.open_spans[span.span_id] = None
+            if span.kind in {"node", "step"}:
+                self.landmarks.nodes.append(len(self.events) - 1)
+            return
+        self.open_spans.pop(span.span_id, None)
+        if failed(span):
+            self.landmarks.errors.append(len(self.events) - 1)
 
     def _move(self, head: Head) -> None:
         self.traffic.move(head.name, _MOVES[head.kind])
@@ -213,16 +262,19 @@ class TraceModel:
         waited = float(sleep) if isinstance(sleep, int | float) else 0.0
         self.traffic.retried(span, self.parent)
         self.retried.setdefault(head.span_id, []).append((head.offset_ns, waited))
-        if span is not None and span.children:
-            self.retry_after[span.children[-1].span_id] = waited
+        attempt = span.children[-1].span_id if span is not None and span.children else ""
+        if attempt:
+            self.retry_after[attempt] = waited
+        self.landmarks.retries.append((head.span_id, attempt))
 
     def _chunk(self, head: Head, data: dict[str, Any]) -> None:
         stream_id = str(data.get("stream_id", head.name))
         stream = self.streams.get(stream_id)
         if stream is None:
-            if len(self.streams) >= MAX_STREAMS:
+            if len(self.streams) >= MAX_STREAMS and not self._give_up_stream():
                 return
             stream = self.streams[stream_id] = StreamText(stream_id)
+        stream.about(data.get("meta"))
         sequence = data.get("chunk_seq")
         stream.add(
             str(data.get("text", "")),
@@ -230,6 +282,14 @@ class TraceModel:
             done=bool(data.get("done")),
             at_ns=head.offset_ns,
         )
+
+    def _give_up_stream(self) -> bool:
+        """Make room for a new stream: the oldest one that is over goes, one that was not used first."""
+        over = [stream for stream in self.streams.values() if stream.done]
+        gone = next((stream for stream in over if stream.superseded), over[0] if over else None)
+        if gone is not None:
+            del self.streams[gone.stream_id]
+        return gone is not None
 
     def _rewind(self, seq: int) -> None:
         """An interrupted trace was taken up again: what was never committed did not happen."""

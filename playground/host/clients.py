@@ -30,6 +30,8 @@ Reader = Callable[[str, int, int], Awaitable[list[bytes]]]
 """`(trace_id, after, limit)` gives committed events as JSON."""
 Finder = Callable[[TraceQuery], Awaitable[list[TraceSummary]]]
 """Gives the runs of the store that match. Raises `StoreError`."""
+Counter = Callable[[dict[str, Any]], Awaitable[list[dict[str, Any]]]]
+"""Gives the statistics of the runs that match, as JSON. Raises `StoreError`, or `ValueError` for a wrong query."""
 
 
 class Transport(Protocol):
@@ -56,6 +58,8 @@ class Client:
         """False when it may only look on."""
         self.decides = False
         """Whether it decides upon stopped runs."""
+        self.answers = False
+        """Whether it answers questions."""
         self._transport = transport
         self._outbox = Outbox()
         self._follows_all = False
@@ -165,6 +169,7 @@ class Hub:
         self.tail = Tail()
         self.read: Reader | None = None
         self.find: Finder | None = None
+        self.count: Counter | None = None
         self.masker: Masker | None = None
         """Hides secrets in what is no event; events come without."""
         self.events = 0

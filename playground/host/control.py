@@ -17,6 +17,7 @@ from playground.protocol import CodeError, CodeFrame, Flows, Logs, ModuleInfo, e
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 SEND_TIMEOUT_S = 5.0
+BEAT_EVERY_S = 0.5
 HOLD_S = 60.0
 
 
@@ -145,6 +146,12 @@ class Blocked(BaseModel):
     """Path of the module that is being loaded."""
 
 
+class Beat(BaseModel):
+    """A sign of life, again and again: it is missing while native code holds the interpreter."""
+
+    type: Literal["beat"] = "beat"
+
+
 class Held(BaseModel):
     """These runs have stopped, and wait for somebody to decide; told whenever that changes. Nobody ends them now."""
 
@@ -159,7 +166,7 @@ class ReloadAsked(BaseModel):
 
 
 ToWorker = Load | Serve | Yield | Retire | Stop | Flows | Logs
-FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | Held | ReloadAsked
+FromWorker = Ready | Loading | Loaded | Imported | Serving | Yielded | Blocked | Beat | Held | ReloadAsked
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,20 +17,23 @@ from penguiflow.recording.masking import Masker
 from playground.breakpoints import Breakpoint, BreakpointsProblem, BreakpointStore
 from playground.conditions import ConditionError
 from playground.host.stepping import Ends, step_from
-from playground.host.stopped_values import decision_of, shown
-from playground.protocol import BaseFrame, Breakpoints, Decide, Resumed, Stopped, encode
+from playground.host.stopped_values import shown
+from playground.host.stops import Stop
+from playground.protocol import BaseFrame, Breakpoints, ContextEdit, Decide, Resumed, Stopped, Why
 
-MAX_SHOWN_BYTES = 4 * 1024 * 1024
+WHY_S = 2.0
+"""How long a stop is not told of since it is being read what led to it."""
+UNNAMED = "debugger"
+"""Who decided, in the log, when the client did not say its name."""
 
 
-class _Stop(NamedTuple):
-    """One run that waits."""
+class _Match(NamedTuple):
+    """Why a checkpoint stops its run."""
 
     checkpoint: Checkpoint
-    plain: Any
-    masked: Any
-    frame: Stopped
-    answer: asyncio.Future[Decision]
+    payload: _Lazy
+    found: Breakpoint | None
+    """None for a step."""
 
 
 class Debugger:
@@ -47,12 +49,13 @@ class Debugger:
         target_of: Callable[[str], str | None],
         masker: Masker | None = None,
         hold_s: float,
+        why: Callable[[Checkpoint], Awaitable[Why | None]] | None = None,
     ) -> None:
         """`tell` sends a frame to every client; `changed` is called when `wanted` may be another, `stops_changed` when
         `stopped` is.
 
         `target_of` gives the flow of a trace, None for one that is not to be stopped. `hold_s` is how long stopped runs
-        wait for a client when the last one that decides is gone.
+        wait for a client when the last one that decides is gone. `why` tells what led to a checkpoint.
         """
         self._store = BreakpointStore(home)
         self._tell = tell
@@ -61,6 +64,7 @@ class Debugger:
         self._target_of = target_of
         self._masker = masker
         self._hold_s = hold_s
+        self._why = why
         self._attended = False
         """Whether somebody decides, or did a moment ago."""
         self._leaving: asyncio.TimerHandle | None = None
@@ -69,7 +73,11 @@ class Debugger:
         self._unfit: dict[str, str] = {}
         self._steps: dict[str, list[Ends]] = {}
         """What stops a trace once, besides the breakpoints; the first that does ends them all."""
-        self._stops: dict[str, _Stop] = {}
+        self._stops: dict[str, Stop] = {}
+        self._told: dict[str, Stopped] = {}
+        """What clients were told of each stop."""
+        self._matched: _Match | None = None
+        """The last one: who is asked whether it wants to stop a run is asked to do so next."""
         self._numbers = itertools.count(1)
 
     @property
@@ -80,7 +88,16 @@ class Debugger:
     @property
     def stopped(self) -> Collection[str]:
         """The traces that have stopped."""
-        return {stop.frame.trace_id for stop in self._stops.values()}
+        return {stop.trace_id for stop in self._stops.values()}
+
+    @property
+    def stops(self) -> Collection[Stop]:
+        """The stopped runs."""
+        return self._stops.values()
+
+    def find(self, name: str) -> Stop | None:
+        """A stopped run by its name."""
+        return self._stops.get(name)
 
     # -- what clients ask for -----------------------------------------------------------------------------------------
 
@@ -96,17 +113,23 @@ class Debugger:
         told = self._all()
         if changes:
             self._tell(told)
-        return told.model_copy(), [stop.frame for stop in self._stops.values()]
+        return told.model_copy(), [self._told[name] for name in self._stops]
 
     def look(self) -> tuple[Breakpoints, list[Stopped]]:
         """The breakpoints, and the runs that have stopped, for somebody who only looks."""
         self._keep(self._store.load)
-        return self._all(), [stop.frame for stop in self._stops.values()]
+        return self._all(), [self._told[name] for name in self._stops]
 
     def unattended(self) -> None:
         """The last client that decides is gone."""
         if self._attended and self._leaving is None:
             self._leaving = asyncio.get_running_loop().call_later(self._hold_s, self._give_up)
+
+    def end(self) -> None:
+        """Let every run go on, and stop none any more."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._give_up()
 
     def halt(self, trace_id: str) -> None:
         """Stop a trace at its next checkpoint."""
@@ -118,14 +141,23 @@ class Debugger:
         stop = self._stops.get(request.stop)
         if stop is None:
             return False
-        decision = decision_of(request, stop.checkpoint, stop.plain, stop.masked)
+        decision = stop.decide(request, by or UNNAMED)
         ends = [] if (step := step_from(request.then, stop.checkpoint.path)) is None else [step]
         if (to := request.to) is not None:
             ends.append(lambda checkpoint: self._matches(to, checkpoint, _Lazy(checkpoint)))
         if ends:
-            self._plan(stop.frame.trace_id, ends)
+            self._plan(stop.trace_id, ends)
         self._resume(stop, decision, by)
         return True
+
+    def change(self, request: ContextEdit, by: str | None) -> Stop | None:
+        """Change what is around a stopped run; None when it does not wait any more. Raises as `Stop.change`."""
+        stop = self._stops.get(request.stop)
+        if stop is not None and stop.change(request, by or UNNAMED):
+            told = self._told[stop.name]
+            self._told[stop.name] = stop.frame(told.target, told.why)
+            self._tell(self._told[stop.name])
+        return stop
 
     def forget(self, trace_id: str) -> None:
         """A trace is over."""
@@ -134,8 +166,39 @@ class Debugger:
 
     # -- the interceptor ----------------------------------------------------------------------------------------------
 
+    def wants(self, checkpoint: Checkpoint) -> bool:
+        """Whether the run stops here."""
+        return self._match(checkpoint) is not None
+
     async def __call__(self, checkpoint: Checkpoint) -> Decision | None:
         """Wait here if a client wants that; None to go on."""
+        match = self._match(checkpoint)
+        self._matched = None
+        if match is None:
+            return None
+        trace_id = checkpoint.trace_id or ""
+        self._steps.pop(trace_id, None)
+        if match.found is not None:
+            self._count(match.found)
+        self._changed()
+        why = await self._reasons(checkpoint)
+        if not self._attended:  # the last client is gone by now
+            return None
+        stop = self._stop(match, why)
+        try:
+            return await stop.answer
+        finally:
+            if self._stops.pop(stop.name, None) is not None:
+                del self._told[stop.name]
+                self._tell(Resumed(stop=stop.name, trace_id=trace_id, action="gone"))
+                self._stops_changed()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _match(self, checkpoint: Checkpoint) -> _Match | None:
+        if self._matched is not None and self._matched.checkpoint is checkpoint:
+            return self._matched
+        self._matched = None
         trace_id = checkpoint.trace_id
         if trace_id is None or not self._attended:
             return None
@@ -143,48 +206,33 @@ class Debugger:
         found = next((each for each in self._breakpoints if self._matches(each, checkpoint, payload)), None)
         if found is None and not any(ends(checkpoint) for ends in self._steps.get(trace_id, ())):
             return None
-        self._steps.pop(trace_id, None)
-        stop = self._stop(checkpoint, payload.plain, found)
-        if found is not None:
-            self._count(found)
-        self._changed()
+        self._matched = _Match(checkpoint, payload, found)
+        return self._matched
+
+    async def _reasons(self, checkpoint: Checkpoint) -> Why | None:
+        if self._why is None:
+            return None
         try:
-            return await stop.answer
-        finally:
-            if self._stops.pop(stop.frame.stop, None) is not None:
-                self._tell(Resumed(stop=stop.frame.stop, trace_id=trace_id, action="gone"))
-                self._stops_changed()
+            async with asyncio.timeout(WHY_S):
+                return await self._why(checkpoint)
+        except TimeoutError:
+            return None
 
-    # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _stop(self, checkpoint: Checkpoint, plain: Any, found: Breakpoint | None) -> _Stop:
-        masked = plain if self._masker is None else self._masker.value(plain)
-        frame = Stopped(
-            stop=f"stop-{next(self._numbers)}",
-            trace_id=checkpoint.trace_id or "",
-            span_id=checkpoint.span_id,
-            path=list(checkpoint.path),
-            kind=checkpoint.kind,
-            name=checkpoint.name,
-            payload=masked,
-            breakpoint=None if found is None else found.id,
-            since=time.time(),
-        )
-        size = len(encode(frame))
-        if size > MAX_SHOWN_BYTES:
-            frame.payload, frame.bytes = None, size
-        stop = _Stop(checkpoint, plain, masked, frame, asyncio.get_running_loop().create_future())
-        self._stops[frame.stop] = stop
+    def _stop(self, match: _Match, why: Why | None) -> Stop:
+        name = f"stop-{next(self._numbers)}"
+        stop = Stop(name, match.checkpoint, match.payload.plain, self._masker, match.found)
+        frame = stop.frame(self._target_of(stop.trace_id), why)
+        self._stops[name] = stop
+        self._told[name] = frame
         self._tell(frame)
         self._stops_changed()
         return stop
 
-    def _resume(self, stop: _Stop, decision: Decision, by: str | None) -> None:
-        del self._stops[stop.frame.stop]
+    def _resume(self, stop: Stop, decision: Decision, by: str | None) -> None:
+        del self._stops[stop.name], self._told[stop.name]
         if not stop.answer.done():
             stop.answer.set_result(decision)
-        frame = stop.frame
-        self._tell(Resumed(stop=frame.stop, trace_id=frame.trace_id, action=decision.action, by=by))
+        self._tell(Resumed(stop=stop.name, trace_id=stop.trace_id, action=decision.action, by=by))
         self._stops_changed()
 
     def _matches(self, found: Breakpoint, checkpoint: Checkpoint, payload: _Lazy) -> bool:
@@ -230,7 +278,7 @@ class Debugger:
         self._attended = False
         self._steps.clear()
         for stop in list(self._stops.values()):
-            self._resume(stop, Decision.proceed, None)
+            self._resume(stop, stop.decide(Decide(stop=stop.name), UNNAMED), None)
         self._changed()
 
 
@@ -244,5 +292,5 @@ class _Lazy:
     @property
     def plain(self) -> Any:
         if self._made is None:
-            self._made = (shown(self._checkpoint.payload),)
+            self._made = (shown(self._checkpoint),)
         return self._made[0]

@@ -14,16 +14,18 @@ from penguiflow.ids import new_id
 from penguiflow.recording.offline import Offline
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
+from penguiflow.steering.inboxes import inboxes
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, Hub
 from playground.host.control import Held, Imported, Load, Loaded
 from playground.host.debugging import Debugging
+from playground.host.outlet import stall_data
 from playground.host.records import Records
 from playground.host.replays import perform_replay
 from playground.host.restores import perform_restore
 from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
 from playground.host.watchdog import Stall
-from playground.host.wire import Wire, stall_data
+from playground.host.wire import Wire
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
@@ -63,7 +65,15 @@ class Engine:
         """What clients were told of a store that cannot be written."""
         self._stopping = asyncio.Event()
         self._debugging = Debugging(
-            order, wire, changed=self._ask_debugger, stops_changed=self._tell_held, target_of=self._debugged_target
+            order,
+            wire,
+            records,
+            begin=self._begin,
+            changed=self._ask_debugger,
+            stops_changed=self._tell_held,
+            target_of=self._debugged_target,
+            log_of=self._recorder_of,
+            planners=self._planners,
         )
         self._debugger = self._debugging.debugger
         self._debugged = False
@@ -88,6 +98,7 @@ class Engine:
         if self._records.store is not None:
             self._wire.hub.read = self._records.read
             self._wire.hub.find = self._records.find
+            self._wire.hub.count = self._records.count
         self._wire.attach(self, Path(self._order.root))
         self._wire.post(self._announce)
         files, helpers = self._loader.sources.files, self._loader.helpers
@@ -134,6 +145,10 @@ class Engine:
     def unattended(self) -> None:
         """The last client that decides upon stopped runs is gone."""
         self._debugger.unattended()
+
+    def unanswered(self) -> None:
+        """The last client that answers questions is gone."""
+        self._debugging.desk.unattended()
 
     def note_stall(self, stall: Stall) -> None:
         """Write a stall that is over into the log of the trace that caused it, if that is known and open."""
@@ -200,6 +215,8 @@ class Engine:
         masker = self._wire.hub.masker
         inner = Recorder(self._wire, store=self._records.store, name=runnable.info.name, data=data, masker=masker)
         recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
+        if runnable.flow._answerer is None:
+            runnable.flow.answer_with(self._debugging.desk)
         runnable.flow.run(registry=runnable.registry, recorder=recorder)
         self._recorders[id(runnable)] = recorder
         if self._debugged:
@@ -217,16 +234,32 @@ class Engine:
                 else:
                     runnable.flow.release(self._debugger)
 
+    def _recorder_of(self, trace_id: str) -> RunRecorder | None:
+        runnable = self._traces.get(trace_id)
+        return None if runnable is None else self._recorders.get(id(runnable))
+
+    def _planners(self) -> list[Any]:
+        """The project's planners: those that are run, and those that its modules have."""
+        found: dict[int, Any] = {}
+        for runnable in self._runnables.values():
+            found.update((id(planner), planner) for planner in runnable.planners)
+        return list(found.values())
+
     def _tell_held(self) -> None:
         """The runs that have stopped are others."""
-        self._wire.control.send(Held(traces=sorted(self._debugger.stopped)))
+        self._wire.control.send(Held(traces=sorted(self._held)))
         self._begin_grace()
+
+    @property
+    def _held(self) -> set[str]:
+        """Runs that wait for a client: at a stop, or with a question."""
+        return {*self._debugger.stopped, *self._debugging.desk.waiting}
 
     def _begin_grace(self) -> None:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-        if self._grace_s is not None and not self._debugger.stopped:
+        if self._grace_s is not None and not self._held:
             self._grace = self.loop.call_later(self._grace_s, self.stop)
 
     def _debugged_target(self, trace_id: str) -> str | None:
@@ -240,6 +273,8 @@ class Engine:
         self._accept(client, request, accepted, trace_id)
         if request.stop_first and request.replay is None:
             self._debugger.halt(trace_id)
+        if request.replay is None:
+            inboxes.offer(trace_id)
         if request.session is not None:
             recorder.annotate(trace_id, {"session": request.session})
         try:
@@ -257,6 +292,7 @@ class Engine:
         except asyncio.CancelledError:
             result = cancelled(trace_id)
         del self._performing[trace_id]
+        inboxes.withdraw(trace_id)
         self._debugger.forget(trace_id)
         result.version = self._loader.version(runnable)
         if result.version != runnable.info.version:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from penguiflow.state.errors import StoreError, StoreTooNew
 from penguiflow.state.sqlite import SQLiteStateStore
@@ -41,6 +42,15 @@ class Records:
     async def find(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days. Raises `StoreError`."""
         return [] if self.store is None else await self.store.find_traces(query)
+
+    async def count(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """Numbers over runs, as JSON. Raises `StoreError`, and `ValueError` for a query that is none."""
+        from penguiflow.state.statistics import StatisticsQuery
+
+        if self.store is None:
+            return []
+        found = await self.store.statistics(StatisticsQuery.model_validate(query))
+        return [flow.model_dump(mode="json") for flow in found]
 
     def _open(self, database: Path) -> StoreProblem | None:
         try:

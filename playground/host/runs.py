@@ -17,13 +17,14 @@ from penguiflow import FlowError, FlowErrorCode, Headers, Message, StreamChunk
 from penguiflow.observer import TraceHop, TraceLog
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
+from penguiflow.state.traces import TraceStore
 from playground.loader.inputs import InputRefused, pointer
 from playground.loader.runnable import Runnable
 from playground.protocol import Result, Run
 
 DEFAULT_TENANT = "playground"
 
-Status = Literal["ok", "error", "timeout", "cancelled", "interrupted"]
+Status = Literal["ok", "paused", "error", "timeout", "cancelled", "interrupted"]
 STATUSES: dict[str, Status] = {
     FlowErrorCode.TRACE_CANCELLED: "cancelled",
     FlowErrorCode.NODE_TIMEOUT: "timeout",
@@ -96,6 +97,11 @@ class RunRecorder:
         self._statuses: dict[str, str] = {}
 
     @property
+    def store(self) -> TraceStore | None:
+        """As the recorder behind it: planners without a store of their own keep their paused runs there."""
+        return self._inner.store
+
+    @property
     def congested(self) -> bool:
         """Whether a flow has to wait before it handles or sends a message: always with the first one of a trace."""
         return self.begun > self._told or self._inner.congested or self._wire.congested
@@ -134,7 +140,7 @@ class RunRecorder:
     def ended(self, trace_id: str, status: str, data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Note how a trace ended; gives the data for its last event."""
         self.open_logs.pop(trace_id, None)
-        self._statuses[trace_id] = status
+        self._statuses[trace_id] = "paused" if status == "ok" and data is not None and data.get("paused") else status
         version = self._versions.now()
         if self._started_with.pop(trace_id, version) != version:
             return {**(data or {}), "version": version}

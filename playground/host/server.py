@@ -37,6 +37,7 @@ from playground.protocol import (
     LoadEvents,
     LogLine,
     MemoryGet,
+    Numbers,
     Questions,
     Reload,
     Run,
@@ -50,7 +51,7 @@ from playground.protocol import (
 MAX_CLIENTS = 64
 OPEN_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 0.5
-LOOKING = (Hello, Flows, Stats, Subscribe, Traces, LoadEvents, ContextGet, MemoryGet, Questions)
+LOOKING = (Hello, Flows, Stats, Subscribe, Traces, Numbers, LoadEvents, ContextGet, MemoryGet, Questions)
 """What a client may ask for that only looks on, besides the breakpoints; everything else would change something."""
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """How a connection may end: the library asserts states that a transport which breaks just then does not keep to."""
@@ -199,7 +200,7 @@ class WebSocketServer:
                 self._host.debug(client, frame)
             case Subscribe():
                 self._subscribe(client, frame)
-            case Traces() | LoadEvents():
+            case Traces() | Numbers() | LoadEvents():
                 answer(self._hub, client, frame)
             case Reload():
                 self._host.reload()

@@ -6,7 +6,7 @@ A step belongs to the line of the run that was stopped. Branches that run beside
 | --- | --- |
 | `into` | whatever it is |
 | `over` | not inside of what the run stands before; a plan's branches are inside of its decision, its join is not |
-| `out` | after the innermost branch, join, tool, planner or node around it |
+| `out` | after the innermost branch, join, tool, planner, node or playbook around it |
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from penguiflow.checkpoints import Checkpoint
 
 Ends = Callable[[Checkpoint], bool]
-_FRAMES = frozenset({"node", "planner", "branch", "join", "call"})
+_FRAMES = frozenset({"node", "playbook", "planner", "branch", "join", "call"})
 
 
 def step_from(how: str, path: Sequence[str]) -> Ends | None:

@@ -2,70 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-
-from penguiflow import Message
-from penguiflow.checkpoints import Checkpoint, Decision
-from penguiflow.recording.pointers import PointerError, assign, parts_of
+from penguiflow.checkpoints import Checkpoint, Decision, Unfit
+from penguiflow.recording.pointers import NOTHING, PointerError, assign, find, parts_of
 from playground.host.runs import jsonable
-from playground.loader.inputs import InputRefused, pointer
+from playground.loader.inputs import InputRefused
 from playground.protocol import Decide
 
-_PLAIN = (dict, list, str, int, float, bool, type(None))
 
-
-def shown(payload: Any) -> Any:
+def shown(checkpoint: Checkpoint) -> Any:
     """A payload as plain JSON."""
+    place, payload = checkpoint.place, checkpoint.payload
+    if place is not None:
+        return jsonable(place.shown())
     if isinstance(payload, BaseException):
         return {"error": {"type": type(payload).__name__, "message": str(payload)}}
     return jsonable(payload)
 
 
-def decision_of(request: Decide, checkpoint: Checkpoint, plain: Any, masked: Any) -> Decision:
+def decision_of(request: Decide, checkpoint: Checkpoint, plain: Any, masked: Any, by: str) -> Decision:
     """What a client decided, with values of the types that the run has. Raises `InputRefused`.
 
     `plain` is the payload as JSON, `masked` as the client saw it.
     """
-    action = request.action
-    if action == "proceed":
-        return Decision.proceed
-    if action == "retry":
-        return Decision.retry
+    action, place = request.action, checkpoint.place
     if action == "abort":
-        return Decision.abort(str(request.value or "by the debugger"))
-    if action == "inject":
-        return Decision.inject(request.value)
-    live = checkpoint.payload
-    value = unmasked(request.value, masked, plain)
-    if action == "skip":
-        return Decision.skip(live.model_copy(update={"payload": value}) if isinstance(live, Message) else value)
-    if request.edits:
-        value = _part_to_edit(checkpoint.kind, _with_edits(plain, request.edits))
-    if isinstance(live, BaseException):
-        return Decision.edit(value)  # the input of another call: the node checks it
-    return Decision.edit(rebuilt(live, value))
+        return Decision("abort", str(request.value or "by the debugger"), by=by)
+    if action in ("proceed", "retry"):
+        return Decision(action, by=by)
+    at = "" if place is None else place.editable
+    value = request.value
+    if action == "edit":
+        value = edited(request.value, request.edits, plain, masked, at)
+    if place is not None:
+        try:
+            value = place.checked(action, value)
+        except Unfit as unfit:
+            raise refused(unfit, at if action == "edit" else "") from None
+    return Decision(action, value, by=by)
 
 
-def rebuilt(live: Any, value: Any) -> Any:
-    """A value of the type of the one it takes the place of. Raises `InputRefused`."""
-    if isinstance(live, Message):
-        if not isinstance(value, dict) or "payload" not in value:
-            raise InputRefused([{"path": "", "message": "a message is an object with a payload"}])
-        fields = {**value, "payload": rebuilt(live.payload, value["payload"]), "trace_id": live.trace_id}
-        return _checked(lambda: type(live).model_validate(fields))
-    if type(live) in _PLAIN:
-        return value
-    if isinstance(live, BaseModel):
-        return _checked(lambda: type(live).model_validate(value))
-    return _checked(lambda: TypeAdapter(type(live)).validate_python(value))
+def refused(unfit: Unfit, at: str = "") -> InputRefused:
+    """What does not fit, as clients are told; places are below `at`."""
+    return InputRefused([{"path": at + pointer, "message": text} for pointer, text in unfit.details])
+
+
+def edited(value: Any, edits: Mapping[str, Any], plain: Any, masked: Any, at: str = "") -> Any:
+    """What comes in the place of the part of a document that is at a pointer. Raises `InputRefused`.
+
+    `value` is all of it; with `edits` some places of the document are changed, all of them below `at`. Secrets that
+    were not shown, and left as they were shown, are what they were.
+    """
+    where = parts_of(at) if at else []
+    if not edits:
+        return unmasked(value, find(masked, where), find(plain, where))
+    document = deepcopy(plain)
+    for place, new in edits.items():
+        try:
+            parts = parts_of(place)
+            if parts[: len(where)] != where:
+                raise PointerError(f"only {at} can be changed here")
+            assign(document, parts, unmasked(new, find(masked, parts), find(plain, parts)))
+        except PointerError as error:
+            raise InputRefused([{"path": place, "message": str(error)}]) from None
+    return find(document, where)
 
 
 def unmasked(value: Any, masked: Any, plain: Any) -> Any:
     """A value with the secrets that a client was not shown, and left where they were."""
+    if masked is NOTHING or plain is NOTHING:
+        return value
     if value == masked:
         return plain
     if isinstance(value, dict) and isinstance(masked, dict) and isinstance(plain, dict):
@@ -77,34 +86,3 @@ def unmasked(value: Any, masked: Any, plain: Any) -> Any:
         known = min(len(masked), len(plain))
         return [unmasked(item, masked[n], plain[n]) if n < known else item for n, item in enumerate(value)]
     return value
-
-
-def _with_edits(plain: Any, edits: dict[str, Any]) -> Any:
-    document = deepcopy(plain)
-    for place, value in edits.items():
-        try:
-            assign(document, parts_of(place), value)
-        except PointerError as error:
-            raise InputRefused([{"path": place, "message": str(error)}]) from None
-    return document
-
-
-def _part_to_edit(kind: str, document: Any) -> Any:
-    """The part of a planner's payload that an edit replaces: see `penguiflow.planner.checkpoints`."""
-    if kind == "after_tool":
-        return document["observation"]
-    if kind in ("before_tool", "before_join", "on_error") and "args" in document:
-        return {key: document[key] for key in ("tool", "args", "call_id") if key in document}
-    return document
-
-
-def _checked(make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except ValidationError as error:
-        details = [{"path": pointer(item["loc"]), "message": item["msg"]} for item in error.errors()]
-        raise InputRefused(details) from None
-    except PydanticSchemaGenerationError as error:
-        raise InputRefused([{"path": "", "message": f"it cannot be made from JSON: {error.message}"}]) from None
-    except Exception as error:  # the validators of a payload are user code
-        raise InputRefused([{"path": "", "message": f"{type(error).__name__}: {error}"}]) from None

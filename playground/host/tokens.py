@@ -82,7 +82,8 @@ def read_token(path: Path) -> str:
     except OSError as error:
         raise TokenProblem(f"{path} cannot be read: {error.strerror}") from None
     token = content.decode("ascii", errors="replace").strip()
-    if not token or len(content) > MAX_FILE_BYTES or not token.isprintable() or " " in token:
+    fits = token.isascii() and token.isprintable() and " " not in token and len(content) <= MAX_FILE_BYTES
+    if not token or not fits:
         raise TokenProblem(f"{path} has no token in it: one line is wanted")
     return token
 

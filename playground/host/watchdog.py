@@ -35,11 +35,18 @@ class Stall(NamedTuple):
 class Watchdog:
     """Asks the user's loop again and again whether it is there. Runs on the wire's loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, root: Path, on_stall: Callable[[Stall], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        root: Path,
+        on_stall: Callable[[Stall], None],
+        thread_id: int | None = None,
+    ) -> None:
+        """`thread_id` is the thread that runs the loop, the main one by default."""
         self._loop = loop
         self._root = root
         self._on_stall = on_stall
-        self._thread_id = threading.main_thread().ident or 0
+        self._thread_id = thread_id or threading.main_thread().ident or 0
         self._asked_at: float | None = None
         self.lag_ms = 0.0
         """How late the last answer was."""

@@ -22,8 +22,16 @@ class Runnable:
     """Something that can be run, with what is to be known of it."""
 
     def __init__(
-        self, flow: PenguiFlow, registry: ModelRegistry | None, takes: Input, info: FlowInfo, module: ModuleType
+        self,
+        flow: PenguiFlow,
+        registry: ModelRegistry | None,
+        takes: Input,
+        info: FlowInfo,
+        module: ModuleType,
+        *,
+        planner: Any = None,
     ) -> None:
+        """`planner` is what the flow was made of, if it is one."""
         self.attribute = info.name
         """Its name in the module."""
         self.flow = flow
@@ -31,20 +39,38 @@ class Runnable:
         self.takes = takes
         self.info = info
         self.module = module
+        self._planner = planner
+
+    @property
+    def planners(self) -> list[Any]:
+        """The planners that are known of: the one that it is, and those that its module has."""
+        found = [value for value in list(vars(self.module).values()) if is_planner(value)]
+        own = [] if self._planner is None or self._planner in found else [self._planner]
+        return [planner for planner in (*own, *found) if not isinstance(planner, type)]
+
+
+def runnable_of(flow: PenguiFlow, name: str, module: ModuleType) -> Runnable:
+    """A flow of this very process. Raises `LoadProblem` for one without an entry."""
+    _refuse_no_entry(flow)
+    takes = flow_input(flow, flow.registry)
+    info = FlowInfo(target=name, name=name, input_type=takes.type_name, input_schema=takes.schema())
+    info.nodes = [_describe_node(node, flow.registry) for node in flow.nodes]
+    info.edges = list(flow.edges)
+    return Runnable(flow, flow.registry, takes, info, module)
 
 
 async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnable:
     """Build what is offered; calls factories. Raises `LoadProblem` and whatever user code raises."""
     value, registry = await build(offer) if offer.is_factory else (offer.value, None)
     info = FlowInfo(target=target, name=offer.attribute, kind=offer.kind, doc=_doc(offer, module))
-    function = None
+    function, planner = None, None
     if isinstance(value, PenguiFlow):
         flow = value
         _refuse_no_entry(flow)
         registry = registry or find_registry(module, flow, offer.attribute)
         takes = flow_input(flow, registry)
     elif is_planner(value):
-        info.kind = "planner"
+        info.kind, planner = "planner", value
         info.tools = [str(name) for name in value.specs]
         flow, registry = value.as_flow()
         takes = flow_input(flow, registry)
@@ -61,7 +87,7 @@ async def make_runnable(offer: Offer, module: ModuleType, target: str) -> Runnab
         info.nodes[0].output_type = _type_name(return_annotation(function))
     info.edges = list(flow.edges)
     _apply(offer.settings, info)
-    return Runnable(flow, registry, takes, info, module)
+    return Runnable(flow, registry, takes, info, module, planner=planner)
 
 
 def same_shape(one: Runnable, other: Runnable) -> bool:

@@ -31,6 +31,7 @@ REPLY_HEAD = b'{"reply_to":'
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """What closing may raise: the library asserts states that a transport which breaks just then does not keep to."""
 MIB = 1024 * 1024
+NO_HOST = "what answers there is no host of penguiflow"
 TOO_LARGE = "the request is too large for the host: {:.1f} MiB, at most {} MiB (let the flow read a file instead)"
 
 
@@ -89,6 +90,8 @@ class Connection:
         except InvalidStatus as error:
             raise NotAdmitted(_refusal(error)) from None
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+            if isinstance(error, InvalidHandshake) and not isinstance(error.__cause__, EOFError):
+                raise NotAdmitted(NO_HOST) from None
             raise ConnectionLost(f"cannot connect to the host: {_reason(error)}") from error
         self._reading = asyncio.create_task(self._read(self._socket))
 
@@ -140,7 +143,7 @@ class Connection:
             hello = None
         if not isinstance(hello, Hello):
             await socket.close()
-            raise NotAdmitted("what answers there is no host of penguiflow")
+            raise NotAdmitted(NO_HOST)
         if hello.protocol != PROTOCOL_VERSION:
             await socket.close()
             its = f"it has protocol {hello.protocol} (penguiflow {hello.version or '?'})"
@@ -182,7 +185,7 @@ def _refusal(error: InvalidStatus) -> str:
         403: "the host does not let this origin in",
         503: "the host has too many clients",
     }
-    return why.get(status, f"what answers there is no host of penguiflow (HTTP {status})")
+    return why.get(status, f"{NO_HOST} (HTTP {status})")
 
 
 def _reason(error: Exception) -> str:

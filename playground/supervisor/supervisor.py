@@ -39,6 +39,7 @@ from playground.sources import HostState
 from playground.supervisor.generations import Generation, Generations
 from playground.supervisor.loading import LoadGuard
 from playground.supervisor.process import Death, Worker
+from playground.supervisor.pulse import Pulse
 from playground.supervisor.spawn import Prestarted, python_path
 from playground.supervisor.watch import Watcher
 
@@ -121,6 +122,7 @@ class Supervisor:
         self.settled = asyncio.Event()
         """Set while nothing is being loaded, and nothing is about to be."""
         self._force = False
+        self._pulse = Pulse(lambda: [each.worker for each in self.generations.serving], self._silent)
         self._deaths: deque[float] = deque(maxlen=len(BACKOFF_S))
         self._restarted_after: str | None = None
         self._stopping = False
@@ -157,7 +159,11 @@ class Supervisor:
         self._say("starting")
         self._want()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._keep_loaded()), loop.create_task(self._keep_watching())]
+        self._tasks = [
+            loop.create_task(self._keep_loaded()),
+            loop.create_task(self._keep_watching()),
+            loop.create_task(self._pulse.watch()),
+        ]
 
     async def stop(self) -> None:
         """End every worker; returns when they are gone."""
@@ -177,6 +183,13 @@ class Supervisor:
         """Load the code again, even if no file changed."""
         self._force = True
         self._want()
+
+    def kill_silent(self) -> bool:
+        """End the workers that are silent, at once; False when there are none. Others take their places."""
+        silent = self._pulse.silent
+        for worker in silent:
+            worker.kill()
+        return bool(silent)
 
     def _want(self) -> None:
         self.settled.clear()
@@ -209,6 +222,7 @@ class Supervisor:
         self._spare_timer = asyncio.get_running_loop().call_later(delay_s, self._prepare_spare)
 
     def _hear(self, worker: Worker, message: FromWorker) -> None:
+        self._pulse.heard(worker)
         if self._loading is not None and worker is self._loading[0]:
             self._guard.hear(worker, message)
             if isinstance(message, Loaded) and not self._loading[1].done():
@@ -229,6 +243,9 @@ class Supervisor:
     def _printed(self, worker: Worker, logs: Logs) -> None:
         self._listener.printed(logs)
 
+    def _silent(self, worker: Worker, seconds: float) -> None:
+        self._say("silent", f"host silent for {seconds:.0f} s") if seconds else self._say("ready")
+
     def _blocked(self, message: Blocked) -> None:
         if not message.ms:
             self._say("ready")
@@ -240,6 +257,7 @@ class Supervisor:
     def _bury(self, worker: Worker, death: Death) -> None:
         self._workers.discard(worker)
         self._held.pop(worker, None)
+        self._pulse.forget(worker)
         timer = self._retiring.pop(worker, None)
         if timer is not None:
             timer.cancel()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.observer import Payload
 from penguiflow.planner.memory.bank import MemoryBank
 from penguiflow.planner.memory.config import MemoryConflict, MemoryHealth, ShortTermMemoryConfig
 from penguiflow.planner.memory.short_term import DefaultShortTermMemory
@@ -183,6 +184,23 @@ class RunMemoryEditor:
         self._run = run
         self._memory = memory
         self._editor = MemoryEditor(memory.bank)
+
+    @property
+    def key(self) -> str:
+        """Of the conversation."""
+        return self._memory.key
+
+    @property
+    def bank(self) -> MemoryBank:
+        """Where the memory is from."""
+        return self._memory.bank
+
+    def saw(self, view: MemoryView, before: MemoryView, by: str) -> None:
+        """Somebody has changed the memory: the run's log says so, and its next prompt has it as it is now."""
+        shown = [MemoryState(each.turns, each.pending, each.summary).context() for each in (before, view)]
+        about = {"of": "memory", "before": Payload(shown[0]), "after": Payload(shown[1]), "by": by}
+        self._run.site.event("edit", self.key, about)
+        self._seen(view)
 
     async def get(self) -> MemoryView:
         """What is remembered now, which may be more than the run has seen."""

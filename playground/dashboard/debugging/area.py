@@ -15,6 +15,7 @@ from playground.dashboard.debugging.documents import stop_document
 from playground.dashboard.debugging.model import where
 from playground.dashboard.debugging.places import Places
 from playground.dashboard.debugging.steps import Steps
+from playground.dashboard.debugging.surroundings import Surroundings
 from playground.dashboard.debugging.views import STEP_KEYS, BreakpointsView, StoppedView
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, TRACE
 from playground.dashboard.text import one_line
@@ -66,6 +67,7 @@ class DebuggingArea(Area):
         self.breakpoints = BreakpointsView(self.points)
         self.steps = Steps(app, self)
         self.places = Places(app, self)
+        self.surroundings = Surroundings(app, self)
         self.selected: str | None = None
         """The stop that is looked at."""
         self._shown: tuple[object, ...] = ()
@@ -74,10 +76,12 @@ class DebuggingArea(Area):
         self._to_pick: str | None = None
         """A span that the cursor of the tree has to go to once it is there."""
         self._followed = False
+        """Whether the end of the tree was followed before its cursor went to a stop; the newest run, for the list."""
+        self._followed_runs = False
 
     def views(self) -> dict[str, list[View]]:
         """A tab beside the details, one beside the logs."""
-        return {INSPECT: [self.stopped], OUTPUT: [self.breakpoints]}
+        return {INSPECT: [self.stopped], OUTPUT: [self.breakpoints, self.surroundings.view]}
 
     @property
     def stop(self) -> Stopped | None:
@@ -105,6 +109,7 @@ class DebuggingArea(Area):
         self._draw()
         self._pick()
         self.breakpoints.sync()
+        self.surroundings.frame()
         wanted, self.breakpoints.wants = self.breakpoints.wants, None
         if wanted is not None:
             self.places.toggle(wanted)
@@ -129,6 +134,8 @@ class DebuggingArea(Area):
             self.app.inspect(self.app.pane)
         if self._followed:
             self.app.spans.follow, self._followed = True, False
+        if self._followed_runs:
+            self.app.run_rows.follow_newest, self._followed_runs = True, False
 
     def _arrived(self, stop: Stopped) -> None:
         """Show it if that is what the user waits for, or is busy with nothing; else say so."""
@@ -152,11 +159,14 @@ class DebuggingArea(Area):
         self._look_at_span(stop)
         if len(app.screen_stack) == 1:
             app.panes[INSPECT].show_view(self.stopped)
-            if focus or app.pane.id in {FLOWS, OUTPUT}:
+            if focus or app.pane.id == FLOWS:
                 app.action_focus_pane(TRACE)
         self._draw()
 
     def _look_at_span(self, stop: Stopped) -> None:
+        # A run that starts meanwhile is not to take the stop away from under somebody's hands.
+        self._followed_runs = self._followed_runs or self.app.run_rows.follow_newest
+        self.app.run_rows.follow_newest = False
         self._to_pick = stop.span_id
         self._followed = self._followed or self.app.spans.follow
 
@@ -219,6 +229,10 @@ class DebuggingArea(Area):
         """Whether the breakpoints are what the keys are for."""
         return self.app.pane.view is self.breakpoints
 
+    @property
+    def _in_context(self) -> bool:
+        return self.app.pane.view is self.surroundings.view
+
     def next_stop(self) -> None:
         """Go to the next run that has stopped."""
         stop = self.stops.after(self.selected)
@@ -246,6 +260,8 @@ class DebuggingArea(Area):
         """Take a breakpoint away."""
         if self._in_list and self.breakpoints.breakpoint is not None:
             self.places.remove(self.breakpoints.breakpoint)
+        elif self._in_context and not self.surroundings.forget():
+            self.app.say("put the cursor on a turn: del forgets it", "warning")
 
     def step(self, then: str) -> None:
         """Let the stopped run go on: `continue`, `into`, `over`, `out`."""
@@ -264,8 +280,10 @@ class DebuggingArea(Area):
         if self._in_list:
             if self.breakpoints.breakpoint is not None:
                 self.places.ask(self.breakpoints.breakpoint)
-            return
-        self.steps.edit()
+        elif self._in_context:
+            self.surroundings.edit()
+        else:
+            self.steps.edit()
 
     def replace(self) -> None:
         """Replace the decision."""
@@ -297,7 +315,7 @@ class DebuggingArea(Area):
     def footer(self) -> list[Key] | None:
         """The steps, while a run that is shown has stopped."""
         stop = self.stop
-        if stop is None or self._in_list or self.app.pane.id == FLOWS:
+        if stop is None or self._in_list or self._in_context or self.app.pane.id == FLOWS:
             return None
         change = ("e", "edit", "edit")
         if "edit" not in stop.actions:
@@ -316,6 +334,7 @@ class DebuggingArea(Area):
         """What can be done now."""
         app, stop = self.app, self.stop
         yield "debug: breakpoints", "where runs stop", partial(self._front, self.breakpoints, OUTPUT)
+        yield "debug: context and memory", "what is around a run", partial(self._front, self.surroundings.view, OUTPUT)
         yield "debug: new breakpoint", "choose where, and a condition", partial(self.places.ask, None)
         if app.flows.flow is not None:
             name = one_line(app.flows.flow.name)

@@ -56,13 +56,12 @@ def stop_document(
     stop: Stopped, breakpoint: Breakpoint | None, *, number: int, count: int, edits: dict[str, Any]
 ) -> tuple[Row, list[Node]]:
     """All there is to know of a stop. `number` of `count` stops; `edits` are to go with what is decided."""
-    heading: Row = [(f"⏸ {one_line(where(stop))}", "warn"), (f" {stop.trace_id[:8]}", "accent")]
-    if count > 1:
-        heading.append((f" {number} of {count}", "dim"))
+    several = f"{number} of {count} " if count > 1 else ""
+    heading: Row = [(f"⏸ {several}{one_line(where(stop))}", "warn"), (f" {stop.trace_id[:8]}", "accent")]
     nodes = [
-        field("stopped", f"⏸ {where(stop)}  since {when(stop.since)}", "warn"),
+        field("stopped", f"⏸ {where(stop)}", "warn"),
         field("in", readable_path(stop.path), "accent"),
-        field("by", _by(stop, breakpoint)),
+        field("by", f"{_by(stop, breakpoint)}, at {when(stop.since)}"),
         field("you may", " · ".join(label for action, label in ACTIONS if action in stop.actions) or "let it go on"),
     ]
     for place, value in edits.items():

@@ -10,8 +10,9 @@ from playground.dashboard.debugging.model import Place, where
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.debugging.area import DebuggingArea
+    from playground.dashboard.editing.editor import Refusals
     from playground.protocol import Decide, Stopped
-    from playground.sources import Source
+    from playground.sources import RunRefused, Source
 
 DECIDED = frozenset({"after_decision", "before_tool", "before_join", "before_finish"})
 """Checkpoints at which a decision lies open."""
@@ -54,7 +55,9 @@ class Steps:
         draft = self.draft(stop)
         fields: dict[str, Any] = {"stop": stop.stop, "then": then}
         if draft:
-            fields |= {"action": "edit", "edits": draft}
+            fields["action"] = "edit"
+            # All of the payload has no pointer of its own in a document.
+            fields |= {"value": draft[""]} if "" in draft else {"edits": draft}
         if to is not None:
             fields["to"] = Breakpoint.model_validate({"id": "here", "on": to.on, "name": to.name, "kind": to.kind})
         if then != "continue" or to is not None:
@@ -96,7 +99,7 @@ class Steps:
         if "edit" not in stop.actions:
             self._app.say(f"{where(stop)} nothing can be edited", "warning")
             return
-        self._app.say("the editor is not here yet", "warning")
+        self._open(stop)
 
     def skip(self) -> None:
         """Ask for the result."""
@@ -106,7 +109,17 @@ class Steps:
         if "skip" not in stop.actions:
             self._app.say(f"{where(stop)} there is nothing to skip", "warning")
             return
-        self._app.say("the editor is not here yet", "warning")
+        from playground.dashboard.editing.editor import EditorScreen, Subject
+        from playground.dashboard.editing.schemas import skeleton
+
+        about = "what stands here takes the place of the call; ctrl+s lets the run go on"
+        # Boundary: the schema is the user's, and may be anything.
+        try:
+            value = skeleton(stop.result_schema)
+        except Exception:
+            value = None
+        subject = Subject(f"skip {_named(stop)}", value, stop.result_schema, about)
+        self._app.push_screen(EditorScreen(subject, partial(self._skip, stop)))
 
     def halt(self) -> None:
         """Stop the run that is shown at its next checkpoint."""
@@ -118,6 +131,49 @@ class Steps:
         elif (source := self._source()) is not None:
             self._awaited.add(trace.trace_id)
             self._app.control.start(partial(self._halt, source, trace.trace_id), "halt")
+
+    # -- the editor -----------------------------------------------------------------------------------------------
+
+    def _open(self, stop: Stopped, refused: Refusals = ()) -> None:
+        """Edit the part of the payload that may be edited. What is applied goes on with the next step."""
+        if stop.payload is None and stop.bytes is not None:
+            self._app.say("it is too large to be shown, and to be edited here", "warning")
+            return
+        from penguiflow.recording.pointers import NOTHING, find, parts_of
+        from playground.dashboard.editing.editor import EditorScreen, Subject
+
+        parts = parts_of(stop.value_at) if stop.value_at else []
+        before = find(stop.payload, parts)
+        if before is NOTHING:
+            self._app.say(f"there is nothing at {stop.value_at}", "error")
+            return
+        value = _with_edits(before, self.draft(stop), stop.value_at)
+        about = "ctrl+s keeps it for this stop; c, s, o or O let the run go on with it"
+        subject = Subject(f"edit {where(stop)}", value, stop.value_schema, about, before=before)
+        self._app.push_screen(EditorScreen(subject, partial(self._keep, stop, before), refused=refused))
+
+    async def _keep(self, stop: Stopped, before: Any, value: Any) -> Refusals:
+        from playground.dashboard.editing.changes import change
+
+        edits = {stop.value_at + place: new for place, new in change(before, value).edits.items()}
+        if edits:
+            self._drafts[stop.stop] = edits
+        else:
+            self._drafts.pop(stop.stop, None)
+        return []
+
+    async def _skip(self, stop: Stopped, value: Any) -> Refusals:
+        from playground.protocol import Decide
+        from playground.sources import RunRefused
+
+        source = self._source()
+        if source is None:
+            return [{"path": "", "message": "nobody is there who could be told"}]
+        try:
+            await source.decide(Decide(stop=stop.stop, action="skip", value=value))
+        except RunRefused as refusal:
+            return refusal.details or [{"path": "", "message": str(refusal)}]
+        return []
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -159,12 +215,34 @@ class Steps:
         finally:
             self._sent.discard(stop.stop)
 
-    def _refused(self, stop: Stopped, request: Decide, refusal: Exception) -> None:
-        details = getattr(refusal, "details", [])
-        about = "; ".join(f"{each.get('path') or 'it'}: {each.get('message')}" for each in details)
+    def _refused(self, stop: Stopped, request: Decide, refusal: RunRefused) -> None:
+        if refusal.details and request.action == "edit" and len(self._app.screen_stack) == 1:
+            self._open(stop, refusal.details)
+            return
+        about = "; ".join(f"{each.get('path') or 'it'}: {each.get('message')}" for each in refusal.details)
         self._app.say(about or str(refusal), "error")
 
     async def _halt(self, source: Source, trace_id: str) -> None:
         if not await source.halt(trace_id):
             self._awaited.discard(trace_id)
             self._app.say(f"{trace_id[:8]} was already over")
+
+
+def _named(stop: Stopped) -> str:
+    return stop.name if stop.kind in {"before_node", "on_error"} else where(stop).removeprefix("before ")
+
+
+def _with_edits(before: Any, edits: dict[str, Any], root: str) -> Any:
+    """A value with what was edited of it, by pointers from above it."""
+    from copy import deepcopy
+
+    from penguiflow.recording.pointers import assign, parts_of
+
+    value = deepcopy(before)
+    for place, new in edits.items():
+        inner = place.removeprefix(root)
+        if inner:
+            assign(value, parts_of(inner), deepcopy(new))
+        else:
+            value = deepcopy(new)
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from playground.dashboard.bars import Key
 from playground.dashboard.text import Row, one_line
@@ -34,6 +34,8 @@ class View:
         self.height = 1
         self.follow = False
         """Stay at the last row as rows arrive."""
+        self.searching = ""
+        """How far a search through the rows is, while one goes on."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -92,11 +94,14 @@ class View:
     def side(self, direction: int) -> None:
         """Left (-1) or right (1) on the cursor's row: fold, unfold, or nothing."""
 
-    def find(self, needle: str) -> Iterator[int]:
-        """Indexes of the rows that contain `needle` (lower case), in order."""
-        for index in range(len(self)):
-            if needle in "".join(text for text, _ in self.safe_row(index, 10_000)).lower():
-                yield index
+    def holds(self, index: int, needle: str) -> bool:
+        """Whether the row at `index` contains `needle` (lower case)."""
+        return needle in "".join(text for text, _ in self.safe_row(index, 10_000)).lower()
+
+    @property
+    def position(self) -> int:
+        """The row from which a search goes on."""
+        return self.cursor if self.has_cursor else self.top
 
     def touch(self) -> None:
         """Something visible changed."""

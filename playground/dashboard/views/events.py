@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from playground.dashboard.event_filter import EventFilter, EventSearch
 from playground.dashboard.heads import BadEvent, read_data, read_head
 from playground.dashboard.text import NS, Row, clip, one_line, pad
@@ -65,6 +63,16 @@ class EventsView(View):
             self._seen = trace.revision
             self.touch()
 
+    @property
+    def busy(self) -> bool:
+        """True while the filter has events to look at."""
+        return self._search is not None and self._search.busy
+
+    def search_on(self, budget_s: float) -> None:
+        """Let the filter look at more events."""
+        if self._search is not None and self._search.go_on(budget_s):
+            self.touch()
+
     def index(self, row: int) -> int:
         """Index of the event in the trace that a row shows."""
         return row if self._search is None else self._search.found[row]
@@ -96,15 +104,11 @@ class EventsView(View):
             return f"{len(self._search.found):,} of {total:,}{looked}"
         return f"{self.cursor + 1:,} of {total:,}"
 
-    def find(self, needle: str) -> Iterator[int]:
-        """Rows whose event contains `needle`."""
-        trace = self.trace
-        if trace is None:
-            return
-        word = needle.encode("utf-8", "replace")
-        for row in range(len(self)):
-            if word in trace.events[self.index(row)].lower():
-                yield row
+    def holds(self, index: int, needle: str) -> bool:
+        """Whether an event contains `needle`."""
+        return (
+            self.trace is not None and needle.encode("utf-8", "replace") in self.trace.events[self.index(index)].lower()
+        )
 
     def copy_text(self) -> str:
         """The event as JSON."""

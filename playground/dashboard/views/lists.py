@@ -129,6 +129,8 @@ class RunsView(View):
         self._seen = -1
         self.follow_newest = True
         """The newest run is shown as it starts, until the user moves."""
+        self.marked: str | None = None
+        """The run that another one is to be compared with."""
 
     def sync(self) -> None:
         """Take up what changed; the cursor stays on its run."""
@@ -216,6 +218,12 @@ class RunsView(View):
                 room = width - sum(cells(piece) for piece, _ in row) - 1
                 text = text if cells(text) <= room else f"waits for {node}"
             return [*row, (" ", ""), (pad(text, room), "warn")]
+        if line.trace_id == self.marked:
+            row.append((" ◧", "accent"))
+            room -= 2
+        if line.origin is not None and room > 8:
+            row += [(" ", ""), (line.origin.short, "accent")]
+            room -= cells(line.origin.short) + 1
         if room > len(stamp) + 9:
             row += [(" ", ""), (pad(flow, room - len(stamp) - 1), "strong"), (" " + stamp, "dim")]
         else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from playground.dashboard.bars import Key
 from playground.dashboard.markdown import Renderer
-from playground.dashboard.streams import StreamText
+from playground.dashboard.streams import ANSWER, CHANNELS, OTHER, StreamText
 from playground.dashboard.text import Row, count, one_line, when, wrap
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
@@ -25,13 +27,26 @@ class StreamView(View):
     label = "Stream"
     has_cursor = False
     empty = "No stream in this run."
+    help = (
+        """What the run says while it goes on: answers, thoughts and what tools put out, each stream by itself.
+Tokens a second are about. ⟨n missing⟩ marks chunks that never came. An answer that was repaired is not used.""",
+        [
+            ("← →  h l", "the stream before, the stream after; answers come first, then thinking, then tools"),
+            ("m", "Markdown, or the text as it came"),
+            ("G", "stay at the end"),
+            ("y", "copy all of it"),
+            ("[  ]", "stream, logs and the other tabs"),
+        ],
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.trace: TraceModel | None = None
         self.raw = False
         self.follow = True
-        self.number = 0
+        self.picked: str | None = None
+        """The stream that somebody chose; None: the newest answer."""
+        self._shown: str | None = None
         self._width = 60
         self._head: list[Row] = []
         self._tail: list[Row] = []
@@ -43,24 +58,71 @@ class StreamView(View):
     def show(self, trace: TraceModel | None) -> None:
         """Show another trace's streams."""
         self.trace = trace
-        self.number = 0
+        self.picked = self._shown = None
         self.follow = trace is None or trace.live or not trace.over
         self.top = 0
         self._restart()
 
     @property
     def stream(self) -> StreamText | None:
-        """The stream in front."""
+        """The stream in front: the one that was chosen, or or the newest answer that counts."""
         if self.trace is None or not self.trace.streams:
             return None
-        streams = list(self.trace.streams.values())
-        return streams[self.number % len(streams)]
+        streams = self.trace.streams
+        if self.picked in streams:
+            return streams[self.picked]
+        answers = [stream for stream in streams.values() if stream.channel == ANSWER]
+        if answers:
+            return next((stream for stream in reversed(answers) if not stream.superseded), answers[-1])
+        first = next((stream for stream in streams.values() if stream.channel == OTHER), None)
+        return first or next(reversed(streams.values()))
+
+    def ordered(self) -> list[StreamText]:
+        """All streams: answers, then those without a channel, then thinking, then tools, each as they came."""
+        streams = self.trace.streams.values() if self.trace is not None else ()
+        return sorted(streams, key=lambda stream: CHANNELS.index(stream.channel))
+
+    @property
+    def keys(self) -> Sequence[Key]:  # type: ignore[override]
+        """Where there are several streams, how to walk them."""
+        if not self.head_rows:
+            return ()
+        return (
+            Key("]", "logs", "next_tab"),
+            Key("← →", "stream", "do('watching', 'side', 1)"),
+            Key("m", "raw", "raw"),
+            Key("y", "copy", "copy"),
+        )
+
+    @property
+    def head_rows(self) -> int:  # type: ignore[override]
+        """A line that tells the streams apart, where there are several."""
+        return int(self.trace is not None and len(self.trace.streams) > 1)
+
+    def head(self, line: int, width: int) -> Row:
+        """How many streams there are of each kind, and which one is in front."""
+        front = self.stream
+        ordered = self.ordered()
+        row: Row = [("◂ ", "dim")]
+        for channel in CHANNELS:
+            of_kind = [stream for stream in ordered if stream.channel == channel]
+            if not of_kind or front is None:
+                continue
+            name = channel if channel != OTHER else "streams"
+            if channel == front.channel:
+                row.append((f"[{name} {of_kind.index(front) + 1}/{len(of_kind)}]", "strong"))
+            else:
+                row.append((f" {name} {len(of_kind)} ", "dim"))
+            row.append((" ", ""))
+        row.append(("▸", "dim"))
+        return row
 
     def _restart(self) -> None:
         self._head, self._tail, self._line = [], [], 0
         self._renderer = Renderer(self._width)
         self._seen = ()
         stream = self.stream
+        self._shown = stream.stream_id if stream else None
         self._trimmed = stream.trimmed if stream else 0
         if stream is not None:
             self._line = max(len(stream.lines) - MAX_LINES, 0)
@@ -81,7 +143,9 @@ class StreamView(View):
     def side(self, direction: int) -> None:
         """Left and right choose among streams."""
         if self.trace is not None and self.trace.streams:
-            self.number = (self.number + direction) % len(self.trace.streams)
+            ordered, front = self.ordered(), self.stream
+            here = next((n for n, stream in enumerate(ordered) if stream is front), 0)
+            self.picked = ordered[(here + direction) % len(ordered)].stream_id
             self.top = 0
             self.follow = True
             self._restart()
@@ -95,6 +159,9 @@ class StreamView(View):
     def sync(self) -> None:
         """Lay out what arrived since the last frame."""
         stream = self.stream
+        if stream is not None and stream.stream_id != self._shown:
+            self._restart()
+            return
         state = (stream.stream_id, stream.revision, self.raw, self._width) if stream else ()
         if state == self._seen:
             return
@@ -132,11 +199,11 @@ class StreamView(View):
             return []
         # A stream without a name of its own carries the id of its trace.
         named = stream.stream_id != self.trace.trace_id
-        row: Row = [(one_line(stream.stream_id), "accent")] if named else []
-        if len(self.trace.streams) > 1:
-            row.append((f" {self.number % len(self.trace.streams) + 1}/{len(self.trace.streams)} ◂▸", "dim"))
+        row: Row = [(one_line(stream.label), "accent")] if named else []
+        if stream.superseded:
+            row.append((" not used", "warn"))
         if not stream.done and not self.trace.over:
-            row.append((f" ● {stream.rate():.0f}/s", "busy"))
+            row.append((f" ● ~{stream.rate():.0f} tok/s", "busy"))
         if stream.gaps:
             row.append((f" {stream.gaps} missing", "warn"))
         return row
@@ -147,7 +214,8 @@ class StreamView(View):
         if stream is None:
             return ""
         mode = "raw" if self.raw else "Markdown"
-        return f"{count(stream.chunks)} chunks · {count(stream.chars)} chars · {mode}"
+        rate = f" · ~{count(stream.rate())} tok/s" if stream.rate() else ""
+        return f"{count(stream.chunks)} chunks · {count(stream.chars)} chars{rate} · {mode}"
 
     def copy_text(self) -> str:
         """The whole stream."""

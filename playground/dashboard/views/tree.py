@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from playground.dashboard.text import GLYPHS, ROLES, Row, bar, cells, clip, duration, one_line, pad
@@ -59,9 +59,10 @@ class TreeView(View):
         """Where the run has stopped, by span."""
 
     def show(self, trace: TraceModel | None) -> None:
-        """Show another trace, from its beginning; a running one is followed."""
+        """Show another trace, from its beginning; the same one at another moment keeps its folds."""
+        if trace is None or self.trace is None or self.trace.trace_id != trace.trace_id:
+            self._toggled = {}
         self.trace = trace
-        self._toggled = {}
         self.cursor = self.top = 0
         self.follow = False
         self._rebuild()
@@ -164,13 +165,20 @@ class TreeView(View):
             self._not_before = self._clock() + 10 * took if took > CHEAP_S else 0.0
 
     def _flatten(self, span: Span, depth: int) -> list[tuple[Span, int]]:
+        # Hundreds of thousands of rows are laid out at a jump in time: most have nothing below them.
         rows: list[tuple[Span, int]] = []
-        stack = [(span, depth)]
+        toggled = self._toggled
+        stack: list[tuple[Iterator[Span], int]] = [(iter((span,)), depth)]
         while stack:
-            current, level = stack.pop()
-            rows.append((current, level))
-            if self.is_open(current):
-                stack.extend((child, level + 1) for child in reversed(shown_children(current)))
+            siblings, level = stack[-1]
+            for current in siblings:
+                rows.append((current, level))
+                children = shown_children(current) if current.children else ()
+                if children and (not toggled or self.is_open(current)):
+                    stack.append((iter(children), level + 1))
+                    break
+            else:
+                stack.pop()
         return rows
 
     # -- folding --------------------------------------------------------------------------------------------------
@@ -296,6 +304,12 @@ class TreeView(View):
             role = "bar-error" if failed(span) else "bar-busy" if span.end_ns is None and not unknown else "bar"
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
+
+    def holds(self, index: int, needle: str) -> bool:
+        """Whether a span's kind, name, status or error contain `needle`: no row is laid out for that."""
+        span = self.rows[index][0]
+        name, extra, _ = self._texts(span)
+        return needle in f"{span.kind} {span.name} {name} {span.status} {extra}".lower()
 
     def label_row(self, span: Span, depth: int, width: int) -> Row:
         """Fold mark, status, name and what is special about a span, in exactly `width` cells."""

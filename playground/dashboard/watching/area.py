@@ -16,6 +16,8 @@ from playground.dashboard.watching import copies
 from playground.dashboard.watching.calls import raw_document
 from playground.dashboard.watching.graph import GraphView, idle_details
 from playground.dashboard.watching.llm import ModelCallView
+from playground.dashboard.watching.notices import Watcher
+from playground.dashboard.watching.tour import Tour
 from playground.dashboard.watching.waterfall import WaterfallView
 
 if TYPE_CHECKING:
@@ -36,10 +38,14 @@ class WatchingArea(Area):
         key("L", "watching", "go_call", "Go to the model's call"),
         key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
         key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
+        key("ctrl+t", "watching", "toggle_tour", "The tour"),
+        key("percent_sign", "watching", "statistics", "Statistics of the flow"),
         key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
+        ("%", "statistics of the flow: percentiles, errors, tokens, cost"),
+        ("ctrl+t", "the tour of one minute, on and off"),
         ("J", "what the inspector shows as raw JSON, and back"),
         ("Y", "copy as JSON, as Python, as a pf command"),
         ("L  (  )", "the call of a model at the cursor, the one before, the one after"),
@@ -49,6 +55,10 @@ class WatchingArea(Area):
         super().__init__(app)
         self.waterfall = WaterfallView(app.spans)
         self.llm = ModelCallView()
+        self._watcher = Watcher()
+        self.tour = Tour(app)
+        self.offer: str | None = None
+        """`offer` to tell newcomers of the tour, `start` to begin it, once the flows are there."""
         self.graph = GraphView(self._flow_of, app.workspace.stops.of)
 
     def views(self) -> dict[str, list[View]]:
@@ -67,6 +77,17 @@ class WatchingArea(Area):
             self.graph.sync()
         if self.app.panes[INSPECT].view is self.llm:
             self.llm.sync()
+        if self.offer is not None and self.app.workspace.listed and len(self.app.flows):
+            self._begin_tour()
+        if self.tour.frame():
+            self._show_card()
+
+    def clock(self) -> None:
+        """Tell of runs that ended out of sight."""
+        runs, current = self.app.workspace.runs, self.app.workspace.current
+        in_sight = current.trace_id if current is not None else None
+        for ended in self._watcher.look(runs.running(), runs.get, in_sight):
+            self.app.say(ended.text, ended.severity)
 
     def inspect(self, view: View) -> bool:
         """A node or a tool of the graph: what it does now, what failed, or what it did last."""
@@ -116,6 +137,21 @@ class WatchingArea(Area):
             self._front(self.waterfall, TRACE)
         self.waterfall.zoom_span()
         self.app.panes[TRACE].redraw_if_changed()
+
+    def side(self, direction: int) -> None:
+        """What the arrows do, for the footer."""
+        self.app.pane.action_side(direction)
+
+    # -- statistics -----------------------------------------------------------------------------------------------
+
+    def statistics(self) -> None:
+        """Numbers over the runs of the flow that is picked, or of the run that is shown."""
+        from playground.dashboard.watching.statistics import StatisticsScreen
+
+        app, trace = self.app, self.app.workspace.current
+        flow = app.flows.flow
+        named = flow.name if flow is not None and (app.pane.id == FLOWS or trace is None) else None
+        app.push_screen(StatisticsScreen(named or (trace.flow if trace is not None else None)))
 
     # -- calls of models ------------------------------------------------------------------------------------------
 
@@ -222,10 +258,43 @@ class WatchingArea(Area):
         self.app.copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
         self.app.say(f"copied {len(text):,} characters: {text[:80]}")
 
+    # -- the tour -------------------------------------------------------------------------------------------------
+
+    def _begin_tour(self) -> None:
+        offer, self.offer = self.offer, None
+        self.app.state.toured = True
+        if offer == "start":
+            self.toggle_tour()
+        else:
+            self.app.say("new here? ctrl+t is a tour of one minute")
+
+    def toggle_tour(self) -> None:
+        """Begin the tour, or leave it."""
+        if self.tour.on:
+            self.tour.stop()
+        elif not self.tour.start():
+            self.app.say("there is no flow to show: a file in flows/ will do", "warning")
+        self._show_card()
+
+    def _show_card(self) -> None:
+        from playground.dashboard.watching.card import TourCard
+
+        screen = self.app.screen_stack[0]
+        cards = screen.query(TourCard)
+        if not self.tour.on:
+            if cards:
+                cards.first().remove()
+        elif cards:
+            cards.first().refresh()
+        else:
+            screen.mount(TourCard(self.app.palette, self.tour.rows), before="#keys")
+
     # -- palette --------------------------------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:
         """What can be looked at now."""
+        yield f"tour: {'stop' if self.tour.on else 'start'}", "a minute on a flow of the project", self.toggle_tour
+        yield "statistics", "percentiles, errors, tokens and cost over the runs of a flow", self.statistics
         if self.app.workspace.current is not None:
             yield "view: waterfall", "the run on an axis of time", partial(self._front, self.waterfall, TRACE)
             yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from playground.dashboard.bars import Key
@@ -268,9 +268,14 @@ class GraphView(View):
         widest = item.column + item.width + MARGIN
         self.left = max(min(max(self.left, widest - self._width), item.column - MARGIN), 0)
 
-    def find(self, needle: str) -> Iterator[int]:
-        """Rows of the items with such a name."""
-        yield from sorted({item.row for item in self._picture.items if needle in item.name.lower()})
+    @property
+    def position(self) -> int:
+        """The row of what the cursor is on."""
+        return self.item.row if self.item is not None else 0
+
+    def holds(self, index: int, needle: str) -> bool:
+        """Whether an item with such a name begins in this row."""
+        return any(item.row == index and needle in item.name.lower() for item in self._picture.items)
 
     # -- rows -----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from playground.dashboard.bars import Key
@@ -133,11 +132,9 @@ The lower edge adds up the span under the cursor.""",
         """The span's row as in the tree."""
         return self.tree.copy_text()
 
-    def find(self, needle: str) -> Iterator[int]:
-        """Rows of the tree that contain it."""
-        return self.tree.find(needle)
-
-    # -- the window -----------------------------------------------------------------------------------------------
+    def holds(self, index: int, needle: str) -> bool:
+        """As in the tree."""
+        return self.tree.holds(index, needle)
 
     def zoom(self, direction: int) -> None:
         """Closer (1) or farther (-1), around the span under the cursor."""

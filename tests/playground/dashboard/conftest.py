@@ -14,6 +14,7 @@ import pytest
 from textual.pilot import Pilot
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
 from playground.dashboard.app import DashboardApp
@@ -260,6 +261,7 @@ class ScriptedSource:
         self.modules = make_modules()
         self.answer: Callable[[Run], list[bytes]] = lambda run: triage_script(f"{len(self.requests):032x}").events
         self.refusal: RunRefused | None = None
+        self.numbers: Callable[[StatisticsQuery], list[FlowStatistics]] = lambda query: []
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -329,9 +331,17 @@ class ScriptedSource:
     async def reload(self) -> None:
         self.reloads += 1
 
+    async def kill_silent(self) -> bool:
+        return False
+
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         self.queries.append(query)
         return self.summaries
+
+    async def statistics(self, query: StatisticsQuery) -> list[FlowStatistics]:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.numbers(query)
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         return [TraceEvent.from_dict(json.loads(raw)) for raw in await self.load_event_bytes(trace_id, after=after)]

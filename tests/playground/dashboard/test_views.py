@@ -9,7 +9,6 @@ import pytest
 from playground.dashboard.details import error_card, event_details, flow_details, span_details, users_frames
 from playground.dashboard.event_filter import EventFilter
 from playground.dashboard.event_log import EventLog
-from playground.dashboard.finder import next_match
 from playground.dashboard.runs import RunList
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
@@ -339,7 +338,7 @@ def test_streams_of_a_run_are_chosen_by_left_and_right(script: Any) -> None:
     assert view.copy_text() == "yes"
     view.side(1)
     assert view.copy_text() == "hm"
-    assert "2/2" in "".join(piece for piece, _ in view.title())
+    assert "[thinking 1/1]" in "".join(piece for piece, _ in view.head(0, 80))
 
 
 def test_logs_are_wrapped_followed_and_filtered() -> None:
@@ -370,19 +369,6 @@ def test_more_logs_than_are_kept_push_out_the_oldest() -> None:
 
 
 # -- moving --------------------------------------------------------------------------------------------------------
-
-
-def test_searching_walks_around_the_end(triage: Callable[..., Any]) -> None:
-    view = EventsView()
-    view.show(load(triage()))
-    assert next_match(view, "node.end", 1) == (1, 3)
-    first = view.cursor
-    assert next_match(view, "node.end", 1) == (2, 3)
-    assert next_match(view, "node.end", -1) == (1, 3)
-    assert next_match(view, "node.end", -1) == (3, 3)
-    assert next_match(view, "node.end", 1) == (1, 3)
-    assert view.cursor == first
-    assert next_match(view, "nowhere", 1) is None
 
 
 def test_scrolling_takes_the_cursor_along(triage: Callable[..., Any]) -> None:

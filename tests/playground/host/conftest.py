@@ -122,7 +122,7 @@ async def serve(
     assert died is None or died.expected, died
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serving() -> Any:
     """Makes workers for other projects."""
     return serve

@@ -182,8 +182,11 @@ async def test_a_result_is_given_a_run_aborted_and_an_error_mended(client: Peer)
     await client.send(put("1", on="error"))
     await client.send(Run(id=2, target=TEXTS, input={"text": "fail"}))
     stopped = await client.until(Stopped)
-    assert stopped.payload == {"error": {"type": "ValueError", "message": "too quiet"}}
-    await decide(client, stopped, "edit", value={"text": "again"})
+    assert stopped.payload["error"] == {"type": "ValueError", "message": "too quiet"}
+    assert (stopped.payload["input"]["text"], stopped.value_at) == ("fail", "/input")
+    assert (await decide(client, stopped, "edit", value={"text": 7})).details[0]["path"] == "/input/text"
+    assert (await decide(client, stopped, "edit", edits={"/error/message": "x"})).code == "invalid_input"
+    await decide(client, stopped, "edit", edits={"/input/text": "again"})
     assert (await client.until(Result)).output["text"] == "AGAIN!"
 
 
@@ -370,13 +373,24 @@ async def test_a_running_trace_is_halted(client: Peer) -> None:
     assert (await client.until(Result)).status == "ok"
 
 
-async def test_without_a_breakpoint_nobody_is_asked(client: Peer) -> None:
-    for enabled in (False, True):
-        await client.send(put("1", on="node", name="nowhere", enabled=enabled))
-        await client.send(Run(target=PLANNER, input={"query": "count"}))
-        assert (await client.until(Result)).status == "ok"
+async def test_the_log_has_real_stops_alone(client: Peer) -> None:
+    def hits() -> list[tuple[str, str]]:
         events = [event for frame in client.frames if isinstance(frame, Events) for event in frame.events]
-        assert any(event["kind"] == "checkpoint.hit" for event in events) is enabled
+        found = [event for event in events if event["kind"] == "checkpoint.hit"]
+        return [(event["name"], event["data"]["checkpoint"]) for event in found]
+
+    await client.send(put("1", on="node", name="nowhere"))
+    for target, given in ((PLANNER, {"query": "count"}), (TEXTS, {"text": "a"})):
+        await client.send(Run(target=target, input=given))
+        assert (await client.until(Result)).status == "ok"
+    assert hits() == []
+    await client.send(put("1", on="tool", name="double", condition="args.n == 2"))
+    await client.send(put("2", on="kind", kind="after_node", name="mark"))
+    for target, given in ((PLANNER, {"query": "count"}), (TEXTS, {"text": "a"})):
+        await client.send(Run(target=target, input=given))
+        await decide(client, await client.until(Stopped))
+        assert (await client.until(Result)).status == "ok"
+    assert hits() == [("double", "before_tool"), ("mark", "after_node")]
 
 
 async def test_an_unreadable_file_is_told(client: Peer, root: Path) -> None:

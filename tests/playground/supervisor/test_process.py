@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from playground.host.control import FromWorker, Ready
+from playground.host.control import Beat, FromWorker, Ready
 from playground.supervisor.process import MAX_LINE_TEXT, MAX_LINES, MAX_WHOLE_TEXT, Death, Worker, _Lines
 from playground.supervisor.spawn import PACKAGE_FOLDER, PortInUse, listen, prestart, python_path
 
@@ -43,8 +43,9 @@ async def started() -> AsyncIterator[Started]:
 
 
 async def test_a_warm_worker_says_so_and_stops_when_told(started: Started) -> None:
-    await started.until(lambda: started.messages)
-    assert started.messages == [Ready(pid=started.worker.pid)]
+    await started.until(lambda: any(isinstance(message, Ready) for message in started.messages))
+    told = [message for message in started.messages if not isinstance(message, Beat)]
+    assert told == [Ready(pid=started.worker.pid)]
     await started.worker.stop()
     (death,) = started.deaths
     assert death.expected
@@ -59,7 +60,7 @@ async def test_a_worker_can_be_stopped_before_it_is_warm(started: Started) -> No
 
 
 async def test_an_unexpected_end_is_told_with_its_cause(started: Started) -> None:
-    await started.until(lambda: started.messages)
+    await started.until(lambda: any(isinstance(message, Ready) for message in started.messages))
     os.kill(started.worker.pid, 11)
     await started.until(lambda: started.deaths)
     (death,) = started.deaths
@@ -70,7 +71,7 @@ async def test_an_unexpected_end_is_told_with_its_cause(started: Started) -> Non
 
 async def test_the_end_of_the_channel_is_the_end_of_the_worker() -> None:
     started = Started()
-    await started.until(lambda: started.messages)
+    await started.until(lambda: any(isinstance(message, Ready) for message in started.messages))
     started.worker.close_control()
     await started.until(lambda: started.deaths)
     started.listening.close()

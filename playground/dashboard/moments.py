@@ -1,0 +1,251 @@
+"""A trace as it stood after any of its events.
+
+While a trace is taken in, a mark of all that is small is made every few thousand events. The trace at a moment is made
+from the mark before it and the events since: spans that were over by then are those of the whole trace, only those
+that were open are copied. So a jump costs the same wherever it goes, and no event is kept twice.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+from penguiflow.recording.spans import Span, SpanTree
+from playground.dashboard.event_log import EventLog
+from playground.dashboard.streams import StreamText
+from playground.dashboard.trace import TraceModel
+from playground.dashboard.traffic import Planner, Traffic, Work
+
+if TYPE_CHECKING:
+    from penguiflow.recording.events import TraceEvent
+
+__all__ = ["Mark", "Moment", "mark_of"]
+
+_STATE = ("last_seq", "epoch", "status", "error", "retries", "bad", "_nodes_open", "_last_offset")
+"""Of a trace: what is copied as it is."""
+_ABOUT = ("flow", "target", "version", "session", "origin", "started")
+_start_of = attrgetter("start_seq")
+
+
+class Mark(NamedTuple):
+    """All that is needed, beside the spans and events of the whole trace, to have it as it stood."""
+
+    events: int
+    """So far."""
+    offset_ns: int
+    spans: int
+    """Spans that had begun."""
+    open: tuple[str, ...]
+    """Of those, by id, the ones that had not ended."""
+    state: tuple[Any, ...]
+    queued: dict[str, int]
+    streams: dict[str, tuple[dict[str, Any], int, str]]
+    """What is known of each, how many lines it had had, and the last one."""
+    traffic: Traffic
+    calls: int
+
+    @property
+    def weight(self) -> int:
+        """About how many objects it holds."""
+        traffic = self.traffic
+        return len(self.open) + len(self.streams) + len(traffic.edges) + len(traffic.nodes) + len(self.queued)
+
+
+def mark_of(trace: TraceModel) -> Mark:
+    """The trace as it stands now."""
+    streams: dict[str, tuple[dict[str, Any], int, str]] = {}
+    for name, stream in trace.streams.items():
+        known = {key: value for key, value in vars(stream).items() if key != "lines"}
+        streams[name] = known, stream.trimmed + len(stream.lines), stream.lines[-1]
+    return Mark(
+        events=len(trace.events),
+        offset_ns=trace._last_offset,
+        spans=len(trace.spans),
+        open=tuple(trace.open_spans),
+        state=tuple(getattr(trace, name) for name in _STATE),
+        queued=dict(trace._queued),
+        streams=streams,
+        traffic=_copied(trace.traffic),
+        calls=len(trace.traffic.calls),
+    )
+
+
+def _copied(traffic: Traffic) -> Traffic:
+    new = copy.copy(traffic)
+    new.edges = {name: copy.copy(edge) for name, edge in traffic.edges.items()}
+    new.nodes = {name: _work(work) for name, work in traffic.nodes.items()}
+    new.planners = {name: _planner(planner) for name, planner in traffic.planners.items()}
+    new.calls = []
+    return new
+
+
+def _planner(planner: Planner) -> Planner:
+    new = copy.copy(planner)
+    new.tools = {name: _work(work) for name, work in planner.tools.items()}
+    new.models = _work(planner.models)
+    return new
+
+
+def _work(work: Work) -> Work:
+    new = copy.copy(work)
+    new.open = dict(work.open)
+    return new
+
+
+class EventPrefix(EventLog):
+    """The first events of a log. Appending the next one of them takes it in; nothing is copied."""
+
+    def __init__(self, log: EventLog, count: int) -> None:
+        self._log = log
+        self._count = count
+        self.bytes = log.bytes
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, raw: bytes) -> None:
+        """The next event, which the log has already."""
+        self._count += 1
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self._log[each] for each in range(*index.indices(self._count))]
+        place = index + self._count if index < 0 else index
+        if not 0 <= place < self._count:
+            raise IndexError(index)
+        return self._log[place]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return islice(iter(self._log), self._count)
+
+    def stretches(self, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, int, int]]:
+        """As those of the log."""
+        return self._log.stretches(first, min(last, self._count), backwards=backwards)
+
+    def text(self, number: int) -> bytes:
+        """As the log; what came after the moment may be among it."""
+        return self._log.text(number)
+
+    def holding(self, needle: bytes, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
+        """As the log."""
+        return self._log.holding(needle, first, min(last, self._count), backwards=backwards)
+
+
+class _MomentTree(SpanTree):
+    """Spans that were over by then are shared with the whole trace; what may still change is copied first."""
+
+    def __init__(self, whole: TraceModel, mark: Mark) -> None:
+        super().__init__()
+        self._seq = mark.state[0]
+        self._owned: set[str] = set()
+        self.spans = dict(islice(whole.spans.items(), mark.spans))
+        self.roots = whole.tree.roots[: bisect_right(whole.tree.roots, self._seq, key=_start_of)]
+        for span_id in mark.open:
+            self._own(span_id)
+
+    def _own(self, span_id: str) -> None:
+        span = self.spans.get(span_id)
+        if span is None or span_id in self._owned:
+            return
+        self._owned.add(span_id)
+        mine = copy.copy(span)
+        begun = bisect_right(span.children, self._seq, key=_start_of)
+        mine.children = list(span.children[:begun])
+        if span.end_seq is None or span.end_seq > self._seq:
+            mine.status, mine.end_ns, mine.end_seq, mine.error = "running", None, None, None
+        self.spans[span_id] = mine
+        siblings: Any = self.roots
+        if span.parent_id is not None and span.parent_id in self.spans:
+            self._own(span.parent_id)
+            siblings = self.spans[span.parent_id].children
+        for index in range(bisect_left(siblings, span.start_seq, key=_start_of), len(siblings)):
+            if siblings[index] is span:
+                siblings[index] = mine
+                return
+
+    def add(self, event: TraceEvent) -> Span | None:
+        """As that of a tree, on spans that are its own."""
+        touched = event.parent_id if event.kind.endswith(".start") else event.span_id
+        if touched is not None:
+            self._own(touched)
+        self._seq = max(self._seq, event.seq)
+        return super().add(event)
+
+    def _start(self, event: TraceEvent) -> Span:
+        self._owned.add(event.span_id)
+        return super()._start(event)
+
+
+class Moment(TraceModel):
+    """A trace after its first `count` events; `add` of the next ones takes it on, as a run that is watched."""
+
+    def __init__(self, whole: TraceModel, count: int) -> None:
+        super().__init__(whole.trace_id, clock=lambda: 0.0)
+        self.whole = whole
+        self.live = True
+        self._next_mark = sys.maxsize
+        count = max(0, min(count, len(whole.events)))
+        index = bisect_right(whole.marks, count, key=lambda mark: mark.events) - 1
+        if index >= 0:
+            self._restore(whole.marks[index])
+        else:
+            self.events = EventPrefix(whole.events, 0)
+        self.advance(count - len(self.events))
+
+    def advance(self, events: int) -> None:
+        """Take in that many of the next events."""
+        log = self.whole.events
+        for index in range(len(self.events), min(len(self.events) + events, len(log))):
+            self.add(log[index])
+        if self.at_end and self.whole.status == "interrupted":
+            # Nothing in the log says so: its host died.
+            self.interrupt()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing more is known."""
+        return len(self.events) >= len(self.whole.events)
+
+    def now_ns(self) -> int:
+        """Time stands still between two events."""
+        return self._last_offset
+
+    def _restore(self, mark: Mark) -> None:
+        whole = self.whole
+        self.tree = _MomentTree(whole, mark)
+        self.events = EventPrefix(whole.events, mark.events)
+        for name, value in zip(_STATE, mark.state, strict=True):
+            setattr(self, name, value)
+        for name in _ABOUT:
+            setattr(self, name, getattr(whole, name))
+        self.open_spans = dict.fromkeys(mark.open)
+        self._queued = dict(mark.queued)
+        self.streams = {name: _stream(whole.streams[name], kept) for name, kept in mark.streams.items()}
+        self.traffic = _copied(mark.traffic)
+        spans = self.spans
+        self.traffic.calls = [spans[call.span_id] for call in whole.traffic.calls[: mark.calls]]
+        for span_id, attempt in whole.landmarks.retries[: self.retries]:
+            tries = self.retried.setdefault(span_id, [])
+            tries.append(whole.retried[span_id][len(tries)])
+            if attempt:
+                self.retry_after[attempt] = whole.retry_after[attempt]
+        self.revision += 1
+
+
+def _stream(whole: StreamText, kept: tuple[dict[str, Any], int, str]) -> StreamText:
+    known, lines, last = kept
+    stream = StreamText(whole.stream_id)
+    vars(stream).update(known)
+    # What was given up at the beginning since is not there any more.
+    stream.trimmed = min(whole.trimmed, lines - 1)
+    stream.lines = [*whole.lines[: max(lines - 1 - whole.trimmed, 0)], last]
+    return stream

@@ -1,0 +1,58 @@
+"""A line at the bottom that asks for one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+from textual.widgets import Input
+
+from playground.dashboard.searchline import SearchLine
+
+if TYPE_CHECKING:
+    from playground.dashboard.app import DashboardApp
+
+__all__ = ["AskLine", "ask_line"]
+
+
+class AskLine(SearchLine):
+    """Gives what was entered to whoever asked; escape takes it away."""
+
+    DEFAULT_CSS = """
+    AskLine, AskLine:focus {
+        dock: bottom; height: 1; border: none; padding: 0 1;
+        background: $surface; color: $foreground;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", show=False)]
+
+    def __init__(self, prompt: str, value: str, answer: Callable[[str], object], back: Widget) -> None:
+        super().__init__(value, placeholder=prompt)
+        self._answer = answer
+        self._back = back
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Nobody else follows what is typed here."""
+        event.stop()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Done."""
+        event.stop()
+        self.action_leave()
+        self._answer(event.value)
+
+    def action_leave(self) -> None:
+        """The focus goes back to where it was."""
+        self.remove()
+        self._back.focus()
+
+
+async def ask_line(
+    app: DashboardApp, prompt: str, answer: Callable[[str], object], *, back: Widget, value: str = ""
+) -> None:
+    """Ask; `answer` gets what was entered, and nothing when it was given up."""
+    line = AskLine(prompt, value, answer, back)
+    await app.screen.mount(line)
+    line.focus()

@@ -1,0 +1,112 @@
+"""A trace at a moment is what it was when it had come so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from playground.dashboard import trace as trace_module
+from playground.dashboard.moments import Moment
+from playground.dashboard.trace import TraceModel
+
+
+def model_of(events: list[bytes]) -> TraceModel:
+    trace = TraceModel("t", clock=lambda: 0.0)
+    for raw in events:
+        trace.add(raw)
+    return trace
+
+
+def told(trace: TraceModel) -> dict[str, Any]:
+    """All that views draw of a trace."""
+    return {
+        "spans": [
+            (span.span_id, span.parent_id, span.status, span.start_ns, span.end_ns, span.error)
+            for span in trace.spans.values()
+        ],
+        "children": {span.span_id: [child.span_id for child in span.children] for span in trace.spans.values()},
+        "same": all(child is trace.spans[child.span_id] for span in trace.spans.values() for child in span.children),
+        "roots": [root.span_id for root in trace.tree.roots],
+        "events": list(trace.events),
+        "streams": {name: (s.text(), s.chunks, s.done, s.gaps) for name, s in trace.streams.items()},
+        "about": (trace.flow, trace.target, trace.version, trace.started, trace.status, trace.error, trace.retries),
+        "queued": trace._queued,
+        "edges": {name: (edge.sent, edge.gone) for name, edge in trace.traffic.edges.items()},
+        "nodes": {name: (w.ok, w.failed, w.retries, list(w.open)) for name, w in trace.traffic.nodes.items()},
+        "tools": {
+            name: {tool: (w.ok, w.failed, list(w.open)) for tool, w in planner.tools.items()}
+            for name, planner in trace.traffic.planners.items()
+        },
+        "calls": [call.span_id for call in trace.traffic.calls],
+        "retried": trace.retried,
+        "retry_after": trace.retry_after,
+        "now": trace.now_ns(),
+        "open": list(trace.open_spans),
+        "last": trace.last_seq,
+    }
+
+
+@pytest.fixture(params=[1, 3, 7, 1000])
+def every(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(trace_module, "MARK_EVERY", request.param)
+    monkeypatch.setattr(trace_module, "MARK_SHARE", 0)
+    return int(request.param)
+
+
+@pytest.mark.parametrize("kind", ["triage", "research"])
+def test_any_moment_is_as_it_was(request: pytest.FixtureRequest, every: int, kind: str) -> None:
+    events = request.getfixturevalue(kind)().events
+    whole = model_of(events)
+    before = told(whole)
+    for count in range(len(events) + 1):
+        moment = Moment(whole, count)
+        assert told(moment) == {**told(model_of(events[:count])), "now": moment.now_ns()}, count
+        assert moment.at_end == (count == len(events))
+    assert told(whole) == before
+    assert (len(whole.marks) > 0) == (every < len(events))
+
+
+def test_going_on_from_a_moment_changes_nothing_of_the_trace(every: int, triage: Callable[..., Any]) -> None:
+    events = triage().events
+    whole = model_of(events)
+    before = told(whole)
+    moment = Moment(whole, 5)
+    for count in range(6, len(events) + 1):
+        moment.advance(1)
+        assert told(moment)["spans"] == told(model_of(events[:count]))["spans"]
+    assert told(moment) == before
+    assert told(whole) == before
+    moment.advance(1)
+    assert len(moment.events) == len(events)
+
+
+def test_an_interrupted_run_is_so_at_its_end_only(every: int, triage: Callable[..., Any]) -> None:
+    events = triage(until="retry").events
+    whole = model_of(events)
+    whole.interrupt()
+    assert Moment(whole, len(events) - 1).status == "running"
+    assert Moment(whole, len(events)).status == "interrupted"
+    assert all(span.status != "interrupted" for span in Moment(whole, len(events) - 1).spans.values())
+
+
+def test_a_prefix_of_the_events_ends_where_it_ends(triage: Callable[..., Any]) -> None:
+    events = triage().events
+    moment = Moment(model_of(events), 9)
+    assert moment.events[-1] == events[8]
+    assert moment.events[2:20] == events[2:9]
+    assert [index for index, _ in moment.events.holding(b'"kind"', 0, 99)] == list(range(9))
+    with pytest.raises(IndexError):
+        moment.events[9]
+
+
+def test_landmarks_are_where_things_fail_stop_and_begin(
+    triage: Callable[..., Any], research: Callable[..., Any]
+) -> None:
+    events = triage().events
+    marks = model_of(events).landmarks
+    assert all(b'"status":"error"' in events[index] for index in marks.errors)
+    assert [b'"node.start"' in events[index] for index in marks.nodes] == [True] * 3
+    decisions = research().events
+    assert [b'"planner.decision"' in decisions[i] for i in model_of(decisions).landmarks.stops] == [True] * 2
