@@ -28,6 +28,7 @@ CHUNK_EVENTS = 256
 CHUNK_BYTES = 256 * 1024
 _HOPS_AT_ONCE = CHUNK_EVENTS // max(EVENTS_OF.values())
 _HOPS = frozenset(EVENTS_OF)
+_ABOUT_THE_TRACE = frozenset({"message.enqueued", "trace.end", SENT, *TO_ROOKERY})
 _YIELD_EVERY = 1000
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
 _ROWS_AT_ONCE = 32
@@ -90,13 +91,16 @@ class _Draft:
             return False
         if kinds[0] == "trace.start":
             row.begin(records[0], writer)
-        for index, kind in enumerate(kinds):
+        for record in records:
+            kind = record[7]
+            if kind not in _ABOUT_THE_TRACE:
+                continue
             if kind == "message.enqueued":
-                row.message(records[index])
-            elif kind in TO_ROOKERY or kind == SENT:
-                row.hop(records[index])
+                row.message(record)
             elif kind == "trace.end":
-                row.finish(records[index])
+                row.finish(record)
+            else:
+                row.hop(record)
         self.chunks.append((row.events, after - 1, data))
         row.events = after
         row.bytes += len(data)
@@ -166,9 +170,12 @@ class Batch:
         self._version = version
         self._inline = inline
         self._drafts: dict[str, _Draft | None] = {}
+        self.records: Sequence[EventRecord] = ()
+        """What it was given."""
 
     def add(self, records: Sequence[EventRecord]) -> int:
-        """Take events; returns how many of them cannot be stored."""
+        """Take events, all at once; returns how many of them cannot be stored."""
+        self.records = records
         groups: dict[str, list[EventRecord]] = {}
         for record in records:
             group = groups.get(record[2])

@@ -37,6 +37,8 @@ _MARKS["hop.on"] = "n"
 _KINDS = {mark: kind for kind, mark in _MARKS.items()}
 _SAME = b"="
 _SEPARATOR = b"\x1f"
+_SENT = b"%b%d,%d,%d\x1f%b\x1f%b"
+_SENT_THE_SAME = b"%b%d,%d,%d\x1f=\x1f="
 _LONG, _SHORT, _FROM_OUTSIDE = 9, 7, 5
 _MAX_NUMBER = 10**18
 
@@ -47,7 +49,6 @@ def take_hops(records: Sequence[EventRecord]) -> tuple[list[EventRecord], HopFor
     """Take hops out: the other events, the form, and the lines; None where they are of several logs."""
     others: list[EventRecord] = []
     lines: list[bytes] = []
-    order: list[str] = []
     epoch = records[0][1]
     root: str | None = None
     micros = nanos = 0
@@ -58,31 +59,26 @@ def take_hops(records: Sequence[EventRecord]) -> tuple[list[EventRecord], HopFor
         data: Any = record[9]
         if type(data) is bytes:
             others.append(record)
-            order.append(_IN_COLUMNS)
             continue
         _, way, of_root, began, elapsed_ns, its_payload, its_envelope = data
         if root is None:
             root, micros, nanos = of_root, began, record[6]
         if of_root != root or record[1] != epoch:
             return None
-        order.append(_MARKS[record[7]])
         members = way.short if way.message_id == message_id and way.edge == edge else way.long
+        times = (members, began - micros, record[6] - nanos, elapsed_ns)
         if way.sent_by is None:
-            lines.append(b"%b%d,%d,%d\x1f=\x1f=" % (members, began - micros, record[6] - nanos, elapsed_ns))
+            lines.append(_SENT_THE_SAME % times)
             continue
-        lines.append(
-            b"%b%d,%d,%d\x1f%b\x1f%b"
-            % (
-                members,
-                began - micros,
-                record[6] - nanos,
-                elapsed_ns,
-                _SAME if its_payload == payload else its_payload,
-                _SAME if its_envelope == envelope else its_envelope,
-            )
-        )
-        edge, message_id, payload, envelope = way.sent_by, way.sent_id, its_payload, its_envelope
-    return others, [HOPS, records[0][0], epoch, root, micros, nanos, "".join(order)], lines
+        if its_payload == payload and its_envelope == envelope:
+            lines.append(_SENT_THE_SAME % times)
+        else:
+            told = _SAME if its_payload == payload else its_payload
+            lines.append(_SENT % (*times, told, _SAME if its_envelope == envelope else its_envelope))
+            payload, envelope = its_payload, its_envelope
+        edge, message_id = way.sent_by, way.sent_id
+    order = "".join([_MARKS.get(record[7], _IN_COLUMNS) for record in records])
+    return others, [HOPS, records[0][0], epoch, root, micros, nanos, order], lines
 
 
 def weave_hops(columns: Columns, form: HopForm, lines: Sequence[bytes]) -> Columns:

@@ -324,24 +324,25 @@ class Writer:
             self._give_sign()
             return
         try:
-            records = [item for item in items if type(item) is EventRecord]
-            batch = self._write_items(items, records)
+            batch = self._write_items(items)
         except sqlite3.Error as error:
             self._failed(error)
             return
         batch.committed()
         del self._pending[: len(items)]
         self._recovered()
+        records = batch.records
         self._bytes_out += size_of(records) + len(records) * _EVENT_OVERHEAD
         if len(records) < len(items):
             settle(item.ticket for item in items if isinstance(item, _Write))
 
-    def _write_items(self, items: list[EventRecord | _Write], records: list[EventRecord]) -> Batch:
+    def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             batch = Batch(connection, self.writer_id, self._known, version=version, inline=self._inline)
+            records = [item for item in items if type(item) is EventRecord]
             if len(records) < len(items):
                 for item in items:
                     if isinstance(item, _Write):
