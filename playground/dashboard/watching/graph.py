@@ -179,8 +179,9 @@ class GraphView(View):
         return len(self._picture.lines)
 
     def resize(self, width: int, height: int) -> None:
-        """The cursor stays in sight."""
+        """The cursor stays in sight. What comes to the front is up to date at once."""
         self._width = width
+        self.sync()
         super().resize(width, height)
         self._in_sight()
 

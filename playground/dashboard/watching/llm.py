@@ -57,6 +57,11 @@ that was read from it and what had to be repaired; then every message exactly as
         self._seen, self._due = -1, 0.0
         self.show(None, [], [])
 
+    def resize(self, width: int, height: int) -> None:
+        """What comes to the front is up to date at once."""
+        self.sync()
+        super().resize(width, height)
+
     @property
     def calls(self) -> list[Span]:
         """Every call of the run, in order."""
