@@ -71,9 +71,9 @@ class GraphView(View):
         """Another trace."""
         if trace is None or self.trace is None or trace.target != self.trace.target:
             self.number = self.left = self.top = 0
+            self._picture = Picture([], [], {}, True)
         self.trace = trace
         self._shape, self._seen = (), ()
-        self._picture = Picture([], [], {}, True)
         self.touch()
 
     @property
