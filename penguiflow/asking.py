@@ -38,6 +38,9 @@ CALL = "ctx.ask"
 class NobodyAnswers(RuntimeError):
     """There is nobody who could answer, or nobody any more."""
 
+    is_answer = True
+    """Logs need no traceback of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -132,7 +132,9 @@ class Broadcast:
     async def publish(self, event: FlowEvent, level: int = logging.INFO, exc: BaseException | None = None) -> None:
         """Log an event and hand it to the store and the middlewares, one after the other."""
         if logger.isEnabledFor(level):
-            logger.log(level, event.event_type, extra=event.to_payload(), exc_info=exc)
+            # Some exceptions tell a caller what they did: where they were raised is of no interest.
+            told = None if getattr(exc, "is_answer", False) else exc
+            logger.log(level, event.event_type, extra=event.to_payload(), exc_info=told)
         if self.feed is not None:
             await self.feed.put(StoredEvent.from_flow_event(event))
         await self._tell_middlewares(event, 0)

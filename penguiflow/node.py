@@ -25,6 +25,13 @@ MAX_BACKOFF_S = 86_400.0
 _VALIDATE_MODES = frozenset({"both", "in", "out", "none"})
 
 
+class _Unsaid(int):
+    """A number that nobody gave."""
+
+
+_UNSAID = _Unsaid(1)
+
+
 @dataclass(slots=True)
 class NodePolicy:
     """How a node is validated, bounded in time, retried and run in parallel."""
@@ -41,12 +48,20 @@ class NodePolicy:
     """Each further wait is this much longer."""
     max_backoff: float | None = None
     """Longest wait, in seconds; None or infinity for a day."""
-    max_concurrency: int = 1
-    """How many messages the node handles at once."""
+    max_concurrency: int = _UNSAID
+    """How many messages the node handles at once; 1 by default.
+
+    Of a planner's tool: how many of its calls in a plan are made at once; all of them by default.
+    """
     jitter: float = 0.0
     """Each wait before a retry is up to this fraction shorter or longer, by chance (0 to 1)."""
     retry_on: tuple[type[BaseException], ...] | None = None
     """Which exceptions are worth another attempt (a `TimeoutError` stands for the policy's own); None: all."""
+
+    @property
+    def at_once(self) -> int | None:
+        """`max_concurrency` where somebody gave it."""
+        return None if isinstance(self.max_concurrency, _Unsaid) else self.max_concurrency
 
     def __post_init__(self) -> None:
         if self.validate not in _VALIDATE_MODES:

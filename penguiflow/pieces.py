@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.channels import whole
+from penguiflow.llm.text import mended
 from penguiflow.reruns import SentPart
 from penguiflow.types import StreamChunk
 from penguiflow.validation import is_message
@@ -78,7 +79,7 @@ class PartStreams:
             text = text[skipped:]
         if not text and not done:
             return
-        known.waiting += text
+        known.waiting += mended(text)
         known.closing = done
         known.meta, known.of = dict(meta), of
         self._waiting[stream] = known

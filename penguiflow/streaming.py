@@ -114,8 +114,9 @@ async def stream_flow(
     """Send a message in and give the chunks of its trace as they come, then a final result if there is one.
 
     Ends with the chunk that is `done` (with `include_final`: with the result after it), with the first result that is
-    no chunk, or with the trace. Of a planner it is the chunk that ends its answer: it may take back others before. Results that come after that are there for `flow.fetch()`. Raises `TimeoutError` when
-    nothing came for `timeout` seconds, and the trace's `FlowError`. Leaving early cancels the trace.
+    no chunk, or with the trace. Of a planner it is the chunk that ends its answer: it may take back others before.
+    Results that come after that are there for `flow.fetch()`. Raises `TimeoutError` when nothing came for `timeout`
+    seconds, and the trace's `FlowError`. Leaving early cancels the trace.
 
     An object that only looks like a flow is asked for its next result, whatever trace that belongs to.
     """

@@ -123,6 +123,8 @@ class Gateway:
             head = read_head(data)
             if head is not None:
                 hub.add_sent(Sent(*head, data, is_chunk(data)))
+        while inbox.stops:
+            self._note_stop(inbox.stops.popleft())
         while inbox.results:
             hub.add_result(inbox.results.popleft())
         while inbox.logs:
@@ -130,8 +132,6 @@ class Gateway:
         if inbox.breakpoints is not None:
             self._breakpoints, inbox.breakpoints = inbox.breakpoints, None
             hub.broadcast(_told(self._breakpoints))
-        while inbox.stops:
-            self._note_stop(inbox.stops.popleft())
         while inbox.notices:
             notice = inbox.notices.popleft()
             hub.broadcast(Told.model_validate({"text": notice.text, "severity": notice.severity}))

@@ -66,6 +66,7 @@ class LiveSource:
 
     can_run = True
     can_decide = True
+    local = True
 
     def __init__(
         self,

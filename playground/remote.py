@@ -67,6 +67,8 @@ MAX_TRACES = 10_000
 class RemoteSource:
     """What a host elsewhere has (this is a `playground.sources.Source`)."""
 
+    local = False
+
     def __init__(self, url: str, token: Callable[[], str], *, read_only: bool = False) -> None:
         """`token` is asked for each try: a host that was started anew has another one. Raises `TokenProblem`.
 

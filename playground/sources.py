@@ -43,7 +43,10 @@ class HostState(NamedTuple):
     """What the status line says of the host."""
 
     state: str
-    """`starting`, `ready`, `reloading`, `stalled`, `silent`, `dead`, `restarting` or `offline`."""
+    """`starting`, `ready`, `reloading`, `stalled`, `silent`, `dead`, `restarting` or `offline`.
+
+    Of trace files: `reading`, `recorded`.
+    """
     text: str = ""
     """One line for people: `restarted after exit code 1`, `blocked 1.2 s at nodes.py:28 in fetch`."""
     generation: int = 0
@@ -66,6 +69,8 @@ class Inbox:
         self.modules: list[ModuleInfo] | None = None
         """The newest list of modules, or None when it did not change."""
         self.host: HostState | None = None
+        self.opened: str | None = None
+        """A run to be shown at once."""
         self.results: deque[Result] = deque()
         self.logs: deque[LogLine] = deque()
         self.stops: deque[Stopped | Resumed] = deque()
@@ -109,6 +114,8 @@ class Source(Protocol):
     """False for a recorded trace."""
     can_decide: bool
     """Whether runs stop for it: False for a recorded trace, and for one who only looks on."""
+    local: bool
+    """Whether its runs are in the store of the project here, where commands find them."""
 
     async def start(self) -> None:
         """Begin to fill the inbox. Returns at once; failures arrive as `HostState`."""

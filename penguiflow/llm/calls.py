@@ -179,6 +179,7 @@ def _delay(
     if isinstance(error, LLMRateLimitError) and error.retry_after is not None:
         if error.retry_after > LONGEST_RETRY_AFTER:
             return None
-        delay = max(delay, error.retry_after)
+        # Who is told that it may come back at once does so.
+        delay = max(delay, error.retry_after) if error.retry_after > 0 else 0.0
     left = seconds_left() if seconds_left is not None else None
     return None if left is not None and left <= delay else delay

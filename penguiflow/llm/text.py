@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-__all__ = ["Joiner", "mended"]
+from penguiflow.llm.types import CompletionResponse, ContentPart, TextPart, ToolCallPart
+
+__all__ = ["Joiner", "mended", "mended_response"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -14,6 +17,30 @@ def mended(text: str) -> str:
     if _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def mended_response(response: CompletionResponse) -> CompletionResponse:
+    """The same with all of its texts mended: a log cannot have halves of characters."""
+    reasoning = None if response.reasoning_content is None else mended(response.reasoning_content)
+    parts = [_mended_part(part) for part in response.message.parts]
+    if reasoning == response.reasoning_content and all(map(_same, parts, response.message.parts)):
+        return response
+    return replace(response, message=replace(response.message, parts=tuple(parts)), reasoning_content=reasoning)
+
+
+def _mended_part(part: ContentPart) -> ContentPart:
+    if isinstance(part, TextPart):
+        text = mended(part.text)
+        return part if text is part.text else replace(part, text=text)
+    if isinstance(part, ToolCallPart):
+        name, arguments = mended(part.name), mended(part.arguments_json)
+        same = name is part.name and arguments is part.arguments_json
+        return part if same else replace(part, name=name, arguments_json=arguments)
+    return part
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other
 
 
 class Joiner:

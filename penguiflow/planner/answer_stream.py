@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.llm.json_stream import FieldStream
+from penguiflow.llm.text import Joiner
 from penguiflow.llm.types import StreamEvent
 from penguiflow.planner.actions import FINAL_RESPONSE, PlannerAction
 from penguiflow.planner.streams import THINKING, ReplyStreams
@@ -50,6 +51,7 @@ class AnswerStream:
 
     def _begin(self) -> None:
         self._node, self._answer = FieldStream("next_node"), FieldStream("answer")
+        self._text, self._thoughts = Joiner(), Joiner()
         self._next_node = ""
         self._waiting = ""
 
@@ -58,13 +60,13 @@ class AnswerStream:
         self._live = True
         if event.delta_reasoning:
             self._thought = True
-            self._tell(event.delta_reasoning, phase="thinking", channel="thinking")
+            self._tell(self._thoughts.feed(event.delta_reasoning), phase="thinking", channel="thinking")
         if event.delta_tool_call is not None:
             if event.delta_tool_call.name == FINAL_RESPONSE:
                 self._say(self._answer.feed(event.delta_tool_call.arguments_json))
         elif event.delta_text:
             if self._native:
-                self._say(event.delta_text)
+                self._say(self._text.feed(event.delta_text))
             else:
                 self._next_node += self._node.feed(event.delta_text)
                 self._waiting += self._answer.feed(event.delta_text)

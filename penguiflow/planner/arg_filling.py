@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["fill_request", "give_up", "values_of"]
 
 _SHOWN_CHARS = 4000  # of the last observation
+_QUOTED = re.compile(r'"[^"\n]+"')
+_BARE = re.compile(r"[^\s{}]+(?: [^\s{}]+){0,4}(?<![.!?:,;])")
+"""A value without quotes: a few words that are no sentence."""
 
 
 def fill_request(run: PlannerRun, action: PlannerAction, spec: NodeSpec, missing: list[str]) -> LLMRequest:
@@ -61,9 +65,9 @@ def values_of(text: str, missing: list[str]) -> dict[str, Any]:
         given = {name: data[name] for name in missing if data.get(name) is not None}
         if given:
             return given
-    bare = text.strip().strip('"')
-    if len(missing) == 1 and bare and "{" not in bare and "\n" not in bare:
-        return {missing[0]: bare}
+    bare = text.strip()
+    if len(missing) == 1 and bare and (_QUOTED.fullmatch(bare) or _BARE.fullmatch(bare)):
+        return {missing[0]: bare.strip('"')}
     return {}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.failures import InterceptorFailed
 from penguiflow.llm.calls import AskPolicy, ask
 from penguiflow.llm.errors import LLMError
+from penguiflow.llm.text import mended_response
 from penguiflow.llm.types import CompletionResponse, Cost, LLMMessage, LLMRequest, StreamCallback, Usage
 from penguiflow.llm.wire import call_about, dump_message, dump_request, dump_response, load_request, load_response
 from penguiflow.planner.bounds import bounded
@@ -187,7 +188,7 @@ class _Call:
             on_retry=self._on_retry,
         )
         response: CompletionResponse = await bounded(asking, None, self.run.steering)
-        return response
+        return mended_response(response)
 
     def _before_attempt(self) -> None:
         if not self.run.budgets.take_request(self.kind):

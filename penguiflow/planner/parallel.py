@@ -90,7 +90,10 @@ async def run_plan(
     done = {number: entry for number, entry in before.items() if "journal" not in entry}
     shown = {number: entry.pop("shown") for number, entry in done.items() if "shown" in entry}
     open_ = [branch for branch in branches if branch.number not in done]
-    outcomes = await _all([_branch(run, site, branch, _begun(branch, pending, before)) for branch in open_])
+    room = _room(open_)
+    outcomes = await _all(
+        [_branch(run, site, branch, _begun(branch, pending, before), room.get(branch.spec.name)) for branch in open_]
+    )
     result = PlanOutcome()
     waiting: list[dict[str, Any]] = []
     for branch, outcome in zip(open_, outcomes, strict=True):
@@ -208,7 +211,26 @@ async def _all(work: Sequence[Coroutine[Any, Any, ToolOutcome]]) -> list[ToolOut
         await end_tasks(set(tasks))
 
 
-async def _branch(run: PlannerRun, site: CallSite, branch: _Branch, begun: Mapping[str, Any] | None) -> ToolOutcome:
+def _room(branches: Sequence[_Branch]) -> dict[str, asyncio.Semaphore]:
+    """For how many calls there is room at once, of tools that bound it."""
+    bounds = {branch.spec.name: branch.spec.node.policy.at_once for branch in branches}
+    return {name: asyncio.Semaphore(bound) for name, bound in bounds.items() if bound is not None}
+
+
+async def _branch(
+    run: PlannerRun,
+    site: CallSite,
+    branch: _Branch,
+    begun: Mapping[str, Any] | None,
+    room: asyncio.Semaphore | None,
+) -> ToolOutcome:
+    if room is None:
+        return await _called(run, site, branch, begun)
+    async with room:
+        return await _called(run, site, branch, begun)
+
+
+async def _called(run: PlannerRun, site: CallSite, branch: _Branch, begun: Mapping[str, Any] | None) -> ToolOutcome:
     about = {"node": branch.node, "args": Payload(branch.given)} if site.recorded else None
     place = site.open("branch", branch.node, about, ordinal=branch.number)
     spec = branch.spec if begun is None else tool_named(run, begun["tool"]) or branch.spec

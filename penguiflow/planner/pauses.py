@@ -29,6 +29,9 @@ def keeps_pauses(store: Any) -> bool:
 class NoPausedRun(KeyError):
     """There is no paused run under this token, or none any more."""
 
+    is_answer = True
+    """Logs need no traceback of it."""
+
     def __str__(self) -> str:
         return str(self.args[0])
 

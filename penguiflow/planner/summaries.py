@@ -50,14 +50,14 @@ async def fit(run: PlannerRun, site: CallSite, messages: list[LLMMessage]) -> li
         LimitReached: a limit of the run is reached while the summarizer is asked.
     """
     budget = run.settings.token_budget
-    if budget is None or not run.trajectory.steps or tokens_of(messages) <= budget:
+    if budget is None or len(run.trajectory.steps) < 2 or tokens_of(messages) <= budget:
         return messages
     summary = await summarise_trajectory(run, site)
     return shortened_messages(run, summary.compact())
 
 
 async def summarise_trajectory(run: PlannerRun, site: CallSite) -> TrajectorySummary:
-    """A summary of the steps, by rule. If that is itself over the token budget, the summarizer makes it shorter.
+    """A summary of the steps but the last, by rule. If that is over the token budget too, the summarizer shortens it.
 
     Without a summarizer of its own (`summarizer_llm`), and where it fails, each fact is cut.
     """
@@ -65,7 +65,7 @@ async def summarise_trajectory(run: PlannerRun, site: CallSite) -> TrajectorySum
     steps = len(trajectory.steps)
     if trajectory.summary is not None and trajectory.metadata.get(_SUMMARIZED) == steps:
         return trajectory.summary
-    base = trajectory.compress()
+    base = trajectory.compress(leave=1)  # which the model is shown besides
     if budget is not None and len(as_json(base.compact())) / CHARS_PER_TOKEN > budget:
         asked = None
         if run.models.summarizer is not run.models.main:

@@ -225,17 +225,18 @@ class Trajectory:
             background_results=coerce_background_results(payload.get("background_results")),
         )
 
-    def compress(self) -> TrajectorySummary:
-        """A summary by rule: the query, what each tool gave last, what failed last."""
+    def compress(self, *, leave: int = 0) -> TrajectorySummary:
+        """A summary by rule: the query, what each tool gave last, what failed last; without the last `leave` steps."""
         facts: dict[str, Any] = {}
         pending: list[str] = []
         digest: str | None = None
-        for step in self.steps:
+        steps = self.steps[: len(self.steps) - leave]
+        for step in steps:
             if step.error is None and step.observation is not None:
                 facts[step.action.next_node] = step.serialise_for_llm()
                 digest = _digest(facts[step.action.next_node])
-        if self.steps and self.steps[-1].error is not None:
-            pending.append(f"{self.steps[-1].action.next_node}: {self.steps[-1].error}")
+        if steps and steps[-1].error is not None:
+            pending.append(f"{steps[-1].action.next_node}: {steps[-1].error}")
         self.summary = TrajectorySummary(
             goals=[self.query], facts=facts, pending=pending, last_output_digest=digest, note="rule_based"
         )

@@ -302,8 +302,10 @@ class _Planner:
         for pointer, value in edits:
             parts = parts_of(pointer)
             if parts[0] not in document or (parts[0] != "payload" and document["headers"] is None):
-                planned = "; what a planner decided is changed with its `fork_at`" if parts[0] in _OF_DECISIONS else ""
-                raise PointerError(f"{pointer}: a message has /payload, /headers, /meta and /deadline_s{planned}")
+                raise PointerError(
+                    f"{pointer}: a message has /payload, /headers, /meta and /deadline_s; what a planner decided has "
+                    "/next_node, /args and /thought, at the event `planner.decision`"
+                )
             if parts[0] == "payload" and find(document, parts) is NOTHING:
                 new.append(pointer)
             self.plan.edits.append(Edit(message_id, pointer, assign(document, parts, value)))
@@ -431,8 +433,6 @@ class _Planner:
 
 
 _MAX_SHOWN = 5
-_OF_DECISIONS = frozenset({"next_node", "args", "thought"})
-"""Where edits begin that `planner.fork_at` takes."""
 
 
 def _document(content: Content) -> dict[str, Any]:

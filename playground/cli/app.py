@@ -227,7 +227,11 @@ def fork(
     at: Annotated[int, typer.Option("--at", metavar="SEQ", help="Go on after this event.")],
     edits: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change the message that stopped there: /payload/text=hi."),
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Change the message that stopped there, or a decision: /payload/text=hi, /args/url=b.",
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Run this, not what the trace says.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one object.")] = False,

@@ -31,6 +31,7 @@ __all__ = [
     "MemoriesOutput",
     "MemoryOutput",
     "SessionsOutput",
+    "changes_between",
     "clear_memory",
     "edit_memory",
     "list_memories",
@@ -48,6 +49,15 @@ class EditOptions(NamedTuple):
     edits: Sequence[str] = ()
     version: int | None = None
     json: bool = False
+
+
+class Change(NamedTuple):
+    """One change of a memory."""
+
+    change: Literal["summary", "turn", "delete_turn"]
+    turn_id: str
+    """Empty for the summary."""
+    value: Any
 
 
 class MemoryLine(BaseModel):
@@ -224,7 +234,19 @@ async def _told(work: Any) -> MemoryView:
 
 
 async def _apply(editor: MemoryEditor, view: MemoryView, before: dict[str, Any], after: Any) -> MemoryView:
-    """Do what makes one of the other: a summary, turns that are others, turns that are gone."""
+    """Do what makes one of the other."""
+    for change, turn_id, value in changes_between(before, after):
+        if change == "summary":
+            view = await editor.edit_summary(view.key, value, version=view.version)
+        elif change == "delete_turn":
+            view = await editor.delete_turn(view.key, turn_id, version=view.version)
+        else:
+            view = await editor.replace_turn(view.key, turn_id, load_turn(value), version=view.version)
+    return view
+
+
+def changes_between(before: dict[str, Any], after: Any) -> list[Change]:
+    """What makes one of the other: a summary, turns that are others, turns that are gone. Raises `ValueError`."""
     if not isinstance(after, dict) or not isinstance(after.get("turns"), list):
         raise ValueError("it is an object with `summary` and `turns`")
     if unknown := after.keys() - set(_EDITABLE):
@@ -232,17 +254,16 @@ async def _apply(editor: MemoryEditor, view: MemoryView, before: dict[str, Any],
     if not isinstance(after.get("summary"), str):
         raise ValueError("the summary is text")
     was = {turn["turn_id"]: turn for turn in before["turns"]}
-    now = {turn.turn_id: turn for turn in map(load_turn, after["turns"])}
+    now = {turn.turn_id: dump_turn(turn) for turn in map(load_turn, after["turns"])}
     if new := now.keys() - was.keys():
         raise ValueError(f"turns cannot be added ({', '.join(sorted(new))!r} was not there)")
-    if after["summary"] != before["summary"]:
-        view = await editor.edit_summary(view.key, after["summary"], version=view.version)
+    changes = [Change("summary", "", after["summary"])] if after["summary"] != before["summary"] else []
     for turn_id, turn in was.items():
         if turn_id not in now:
-            view = await editor.delete_turn(view.key, turn_id, version=view.version)
-        elif dump_turn(now[turn_id]) != turn:
-            view = await editor.replace_turn(view.key, turn_id, now[turn_id], version=view.version)
-    return view
+            changes.append(Change("delete_turn", turn_id, None))
+        elif now[turn_id] != turn:
+            changes.append(Change("turn", turn_id, now[turn_id]))
+    return changes
 
 
 def _document(view: MemoryView) -> dict[str, Any]:

@@ -33,14 +33,14 @@ from playground.cli.prune import PruneOutput
 from playground.cli.search import SearchOutput
 from playground.cli.share import ExportOutput, ImportOutput
 from playground.cli.stats import StatsOutput
-from playground.cli.stop_lines import Decision, StopLine
+from playground.cli.stop_lines import DecisionLine, StopLine
 
 __all__ = ["main", "schemas"]
 
 _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "run": RunOutput,
     "run_stop": StopLine,
-    "run_decision": Decision,
+    "run_decision": DecisionLine,
     "replay": ReplayOutput,
     "restore": RestoreOutput,
     "test": MadeTestOutput,

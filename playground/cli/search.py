@@ -7,12 +7,16 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from penguiflow.recording.tracefile import is_trace_file
 from penguiflow.state.files import open_to_read
 from penguiflow.state.search import Found, Looked, SearchQuery, searching
+from penguiflow.state.sqlite import SQLiteStateStore
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.inputs import read_moment
@@ -79,7 +83,7 @@ def find_events(options: SearchOptions) -> int:
     complete = False
     begun = time.monotonic()
     try:
-        for item in _search(query):
+        for item in _search(query, options.trace):
             if isinstance(item, Looked):
                 complete = item.events >= item.total
                 _tell(console, item, begun)
@@ -111,7 +115,8 @@ def _query(options: SearchOptions) -> SearchQuery:
         except re.error as error:
             marked = [one_line(options.text), " " * error.pos + "^"] if error.pos is not None else []
             raise Failure(f"this is no regular expression: {error.msg}", details=marked) from None
-    trace_id = None if options.trace is None else asyncio.run(_resolve(options.trace))
+    in_file = options.trace is not None and is_trace_file(Path(options.trace))
+    trace_id = None if options.trace is None or in_file else asyncio.run(_resolve(options.trace))
     return SearchQuery(
         text=options.text,
         regex=options.regex,
@@ -129,9 +134,27 @@ async def _resolve(prefix: str) -> str:
         return await store.resolve_trace(prefix)
 
 
-def _search(query: SearchQuery) -> Iterator[Found | Looked]:
+def _search(query: SearchQuery, trace: str | None) -> Iterator[Found | Looked]:
     """In this thread: a regular expression that does not come to an end can be interrupted only here."""
-    opened = open_to_read(find_project().database)
+    if trace is not None and is_trace_file(Path(trace)):
+        with TemporaryDirectory(prefix="penguiflow-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "state.db"
+            asyncio.run(_unpack(path, Path(trace)))
+            yield from _search_in(path, query)
+        return
+    yield from _search_in(find_project().database, query)
+
+
+async def _unpack(database: Path, file: Path) -> None:
+    store = SQLiteStateStore(database)
+    try:
+        await store.import_trace(file)
+    finally:
+        await store.close()
+
+
+def _search_in(database: Path, query: SearchQuery) -> Iterator[Found | Looked]:
+    opened = open_to_read(database)
     if opened is None:
         yield Looked(0, 0)
         return

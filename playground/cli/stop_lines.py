@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
 from playground.cli.debug import Debugging, read_break
 from playground.cli.failures import Failure
 from playground.cli.progress import Progress
-from playground.protocol import BaseFrame, Decide, Resumed, Stopped
+from playground.protocol import (
+    Accepted,
+    BaseFrame,
+    Context,
+    ContextEdit,
+    ContextGet,
+    Decide,
+    Halt,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    Resumed,
+    Stopped,
+)
 from playground.session import HostDied, HostSession
 from playground.sources import RunRefused
 
-__all__ = ["Decision", "StopLine", "StopLines"]
+__all__ = ["Decision", "DecisionLine", "StopLine", "StopLines"]
 
 
 class Decision(BaseModel):
@@ -49,10 +62,24 @@ class Refused(BaseModel):
     """For values that do not fit: `{path, message}` for each field."""
 
 
-class StopLine(RootModel[Stopped | Resumed | Refused]):
-    """`pf run --json` with breakpoints: one line of stdout before the last, which is the run's."""
+Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | Halt
+"""What else can be asked for while a run is stopped."""
 
-    root: Stopped | Resumed | Refused = Field(discriminator="type")
+
+class StopLine(RootModel[Stopped | Resumed | Refused | Context | Memory | Accepted]):
+    """`pf run --json` with breakpoints: one line of stdout before the last, which is the run's.
+
+    `context`, `memory` and `accepted` answer what was asked for by a line with a `type`.
+    """
+
+    root: Stopped | Resumed | Refused | Context | Memory | Accepted = Field(discriminator="type")
+
+
+class DecisionLine(RootModel[Decision | Asked]):
+    """`pf run --json` with breakpoints: one line of stdin. One with a `type` asks for something, others decide."""
+
+
+_asked: TypeAdapter[Asked] = TypeAdapter(Annotated[Asked, Field(discriminator="type")])
 
 
 class StopLines(Debugging):
@@ -87,7 +114,11 @@ class StopLines(Debugging):
 
     async def _obey(self, host: HostSession, line: str) -> None:
         try:
-            asked = Decision.model_validate(json.loads(line))
+            value = json.loads(line)
+            if isinstance(value, dict) and "type" in value:
+                await self._ask(host, _asked.validate_python(value))
+                return
+            asked = Decision.model_validate(value)
             to = None if asked.to is None else read_break(asked.to)
         except (ValueError, RecursionError, Failure) as error:
             details: list[dict[str, Any]] = []
@@ -109,6 +140,15 @@ class StopLines(Debugging):
                 to=to,
             ),
         )
+
+    async def _ask(self, host: HostSession, request: Asked) -> None:
+        try:
+            self._write(await host.debug(request))
+        except RunRefused as refused:
+            stop = None if isinstance(request, MemoryGet | MemoryEdit | Halt) else request.stop
+            self._write(Refused(stop=stop, message=str(refused), details=refused.details))
+        except HostDied:
+            await asyncio.Event().wait()  # whoever follows the run says so, and ends this
 
     async def _send(self, host: HostSession, decision: Decide) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -15,9 +14,10 @@ from playground.cli.debug import Debugging, read_break
 from playground.cli.editing import EditorError, NotJson, as_text, edit_text, parse_edited
 from playground.cli.failures import Failure
 from playground.cli.progress import Progress
+from playground.cli.stop_around import as_pointer, as_value, context_text, edit_context, edit_memory, memory_text
 from playground.cli.stop_text import heading, payload_lines, why_lines
 from playground.dashboard.text import many_lines, one_line
-from playground.protocol import BaseFrame, Context, ContextGet, Decide, Memory, MemoryGet, Resumed, Stopped
+from playground.protocol import BaseFrame, Decide, Resumed, Stopped
 from playground.session import HostDied, HostSession
 from playground.sources import RunRefused
 
@@ -45,6 +45,8 @@ t SPEC       run to a place: t tool:fetch, t after_decision if next_node == "sea
 e            edit what comes now in $EDITOR; then c, s, o, O or t goes on with it
 e PATH=VALUE change one place: e /args/url=hello, e args.url=hello
 u            forget the edits
+E PART       edit headers, meta, llm_context or tool_context, at once; E PART PATH=VALUE
+M            edit what the run remembers, at once; M summary=TEXT
 k VALUE      skip it: this is its result (JSON, else text); k alone opens $EDITOR
 r            retry
 x REASON     abort the run
@@ -170,6 +172,8 @@ class _Conversation:
             "t": self._run_to,
             "e": self._edit,
             "u": self._undo,
+            "E": self._edit_context,
+            "M": self._edit_memory,
             "k": self._skip,
             "r": self._retry,
             "x": self._abort,
@@ -208,7 +212,7 @@ class _Conversation:
             path, equals, value = text.partition("=")
             if not equals:
                 raise Failure(f"{one_line(text)} is no PATH=VALUE", hint="e /args/url=hello")
-            self._change(_pointer(path.strip()), _value(value.strip()))
+            self._change(self._place(path.strip()), as_value(value.strip()))
         self._show_edited()
         return False
 
@@ -218,7 +222,7 @@ class _Conversation:
         return False
 
     async def _skip(self, text: str) -> bool:
-        result = _value(text) if text else await self._in_editor(None)
+        result = as_value(text) if text else await self._in_editor(None)
         await self._decide(Decide(stop=self.stop.stop, action="skip", value=result))
         return True
 
@@ -240,31 +244,25 @@ class _Conversation:
             lines = [] if why is None else why_lines(why, self.paint, width=self.console.err_width, full=True)
             self._tell("\n".join(lines) or "nothing is known of that")
         elif what == "context":
-            answer = await self.host.debug(ContextGet(stop=self.stop.stop))
-            assert isinstance(answer, Context)
-            for part in answer.parts:
-                self._tell(f"── {part.name}", "dim")
-                self._tell(json_text(part.value, indent=2) if part.bytes is None else f"{part.bytes:,} bytes")
+            self._tell(await context_text(self.host, self.stop))
         elif what == "memory":
-            await self._print_memory()
+            self._tell(await memory_text(self.host, self.stop))
         elif what:
-            value = find(self._payload(), parts_of(_pointer(what)))
+            value = find(self._payload(), parts_of(as_pointer(what)))
             if value is NOTHING:
-                raise Failure(f"there is nothing at {one_line(_pointer(what))}")
+                raise Failure(f"there is nothing at {one_line(as_pointer(what))}")
             self._tell(many_lines(value) if isinstance(value, str) else json_text(value, indent=2))
         else:
             self._tell("\n".join(payload_lines(self.stop, self._payload(), self.paint, full=True)))
         return False
 
-    async def _print_memory(self) -> None:
-        if self.stop.memory is None:
-            raise Failure("the run has no memory")
-        answer = await self.host.debug(MemoryGet(key=self.stop.memory))
-        assert isinstance(answer, Memory)
-        if answer.memory is None:
-            self._tell("nothing is remembered yet", "dim")
-            return
-        self._tell(json_text(answer.memory.model_dump(mode="json", exclude={"turn_schema"}), indent=2))
+    async def _edit_context(self, text: str) -> bool:
+        self._tell(await edit_context(self.host, self.stop, text, self._in_editor))
+        return False
+
+    async def _edit_memory(self, text: str) -> bool:
+        self._tell(await edit_memory(self.host, self.stop, text, self._in_editor))
+        return False
 
     # -- within --------------------------------------------------------------------------------------------------------
 
@@ -290,6 +288,13 @@ class _Conversation:
         with suppress(PointerError):
             assign(changed, parts_of(self.stop.value_at), self.edited)
         return changed
+
+    def _place(self, text: str) -> str:
+        """The place that is meant; an argument of a call may be named alone."""
+        pointer = as_pointer(text)
+        if text.startswith("/") or not pointer or find(self._payload(), parts_of(pointer)) is not NOTHING:
+            return pointer
+        return f"/args{pointer}" if find(self._payload(), parts_of(f"/args{pointer}")) is not NOTHING else pointer
 
     def _change(self, pointer: str, value: Any) -> None:
         place = self.stop.value_at
@@ -342,16 +347,3 @@ class _Conversation:
 
     def _tell(self, text: str, role: str = "") -> None:
         self.console.tell(self.paint(role, text) if role else text)
-
-
-def _pointer(text: str) -> str:
-    """A place as it was typed: a JSON Pointer, or names with dots between them."""
-    return text if text.startswith("/") or not text else "/" + text.replace("[", ".").replace("]", "").replace(".", "/")
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON, else text."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

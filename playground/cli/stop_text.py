@@ -72,8 +72,9 @@ def why_lines(why: Why, paint: Paint, *, width: int, full: bool = False) -> list
         content = message.get("content")
         text = content if isinstance(content, str) else json_text(content)
         lines += _told(f"prompt, {one_line(str(message.get('role') or '?'))}", text, paint, width, full=full)
-    if why.reply is not None:
-        text = why.reply if isinstance(why.reply, str) else json_text(why.reply, indent=2 if full else None)
+    reply = _said(why.reply)
+    if reply is not None:
+        text = reply if isinstance(reply, str) else json_text(reply, indent=2 if full else None)
         lines += _told("reply", text, paint, width, full=full)
     if why.decision is not None:
         lines += _told("decision", json_text(why.decision, indent=2 if full else None), paint, width, full=full)
@@ -81,6 +82,14 @@ def why_lines(why: Why, paint: Paint, *, width: int, full: bool = False) -> list
         seqs = ", ".join(f"{name} at event {seq}" for name, seq in why.seqs.items())
         lines.append(paint("dim", f"({', '.join(why.cut)} cut; the log has all of it: {seqs})"))
     return lines
+
+
+def _said(reply: Any) -> Any:
+    """What a model said, where its reply has more around it."""
+    message = reply.get("message") if isinstance(reply, dict) else None
+    if not isinstance(message, dict) or message.get("tool_calls"):
+        return message if isinstance(message, dict) else reply
+    return message.get("content") or message
 
 
 def _told(label: str, text: str, paint: Paint, width: int, *, full: bool) -> list[str]:

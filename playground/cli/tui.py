@@ -55,10 +55,13 @@ def open_dashboard(options: TuiOptions) -> int:
     for flag, given in (("--token-file", options.token_file), ("--read-only", options.read_only)):
         if given:
             raise Failure(f"{flag} goes with --attach URL")
-    for path in options.paths:
+    files = _trace_files(options.paths)
+    for path in options.paths if not files else ():
         check_target(path)
     if options.screenshot is None:
         _need_terminal()
+    if files:
+        return _open_files(files, options, size, keys)
     project = find_project(options.paths)
     _check_store(project.database)
     try:
@@ -84,6 +87,45 @@ def open_dashboard(options: TuiOptions) -> int:
         run=options.run,
         sample=options.sample,
         tour=options.tour,
+    )
+
+
+def _trace_files(paths: list[str]) -> list[Path]:
+    """The paths, if they are trace files. Raises `Failure` when only some are."""
+    found = [Path(path) for path in paths if Path(path).is_file() and not path.endswith(".py")]
+    if found:
+        from penguiflow.recording.tracefile import is_trace_file
+
+        found = [path for path in found if is_trace_file(path)]
+    if found and len(found) < len(paths):
+        other = next(path for path in paths if Path(path) not in found)
+        raise Failure(
+            f"{found[0]} is a trace file, and {other} is none", hint="open either trace files, or flows: not both"
+        )
+    return found
+
+
+def _open_files(files: list[Path], options: TuiOptions, size: tuple[int, int], keys: list[str]) -> int:
+    """The dashboard of runs in files: to look at, not to run."""
+    from playground.dashboard import run_dashboard
+    from playground.project import find_project
+
+    if options.port is not None or options.run is not None:
+        raise Failure("--port, --run: a trace file has nothing to run")
+
+    def source() -> Source:
+        from playground.trace_files import FileSource
+
+        return FileSource(files)
+
+    return run_dashboard(
+        source,
+        project=find_project(),
+        title=files[0].name if len(files) == 1 else f"{len(files)} trace files",
+        theme=options.theme,
+        screenshot=options.screenshot,
+        size=size,
+        keys=keys,
     )
 
 

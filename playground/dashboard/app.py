@@ -79,6 +79,8 @@ class DashboardApp(App[int]):
         self.state = state
         self.workspace = Workspace()
         self.project_name = project
+        self.root = root
+        """Of the project."""
         self.zoomed = False
         self.failure = ""
         """Why there is no source, if there is none."""
@@ -197,9 +199,10 @@ class DashboardApp(App[int]):
         worker: Worker[None] = self.run_worker(work, group=group, exit_on_error=False)
         return worker
 
-    def say(self, message: str, severity: str = "information") -> None:
+    def say(self, message: str, severity: str = "information", *, stays_s: float | None = None) -> None:
         """Tell people once; without markup, for the text may be anybody's."""
-        self.notify(one_line(message)[:400], severity=cast("Severity", severity), markup=False)
+        told = one_line(message)[:400]
+        self.notify(told, severity=cast("Severity", severity), markup=False, timeout=stays_s)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG; its spaces stay, in renderers too that drop those at the beginning of a text."""

@@ -81,6 +81,8 @@ class Workspace:
             inbox.modules, moved = None, True
         if inbox.logs or inbox.notices:
             moved = True
+        if inbox.opened is not None:
+            self.newest, inbox.opened, moved = inbox.opened, None, True
         moved = self._debugging(inbox) or moved
         while inbox.logs:
             self.logs.append(inbox.logs.popleft())

@@ -8,6 +8,8 @@ from playground.dashboard.views.lists import STATE_GLYPHS, FlowsView, error_plac
 
 HOST_GLYPHS = {
     "starting": ("◌", "dim"),
+    "reading": ("◌", "busy"),
+    "recorded": ("●", "accent"),
     "ready": ("●", "ok"),
     "reloading": ("◌", "busy"),
     "stalled": ("◷", "warn"),

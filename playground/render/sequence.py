@@ -1,7 +1,8 @@
-"""The messages of a trace as a Mermaid sequence diagram."""
+"""The messages of a trace as a Mermaid sequence diagram, with what planners ask models and tools."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,10 @@ __all__ = ["MAX_ARROWS", "SequenceDiagram"]
 MAX_ARROWS = 400
 """More than any browser draws legibly."""
 _NOTE = 80
-_KINDS = ("message.enqueued", "node.retry", "attempt.end", "cancel.requested", "deadline.exceeded", "trace.end")
+_KINDS = (
+    *("message.enqueued", "node.retry", "attempt.end", "cancel.requested", "deadline.exceeded", "trace.end"),
+    *("planner.start", "step.start", "branch.start", "join.start", "llm.start", "llm.end", "tool.start", "tool.end"),
+)
 
 
 class SequenceDiagram:
@@ -26,16 +30,20 @@ class SequenceDiagram:
 
     def __init__(self, *, limit: int | None = MAX_ARROWS) -> None:
         self._limit = limit
-        self._steps: list[tuple[str, str, str]] = []
+        self._steps: list[tuple[str, str, str, str]] = []
         self._participants: dict[str, None] = {}
         self._types: dict[str, str] = {}
         self._streams: set[tuple[str, str]] = set()
         self._left_out = 0
+        self._planners: dict[str, str] = {}
+        """Which planner a span is of."""
 
     def add(self, event: TraceEvent) -> None:
         """Take one event."""
         if event.kind == "message.enqueued":
             self._add_message(event.data)
+        elif event.kind.endswith((".start", ".end")) and event.kind.partition(".")[0] not in ("attempt", "trace"):
+            self._add_call(event)
         elif event.kind == "attempt.end" and event.data.get("error"):
             self._note(event.name, f"{event.data.get('status')}: {describe_error(event.data['error'])}")
         elif event.kind == "deadline.exceeded":
@@ -52,12 +60,12 @@ class SequenceDiagram:
         yield "sequenceDiagram"
         for name in dict.fromkeys(names):
             yield f"    participant {ids[name]} as {mermaid_text(one_line(name))}"
-        for source, target, text in self._steps:
+        for source, target, text, arrow in self._steps:
             label = mermaid_text(clip(text, _NOTE))
             if not target:
                 yield f"    Note over {ids[source]}: {label}"
             else:
-                yield f"    {ids[source]}{'-)' if text.startswith('stream') else '->>'}{ids[target]}: {label}"
+                yield f"    {ids[source]}{arrow}{ids[target]}: {label}"
         if self._left_out:
             yield f"    Note over {ids[names[0]]}: {self._left_out} more steps left out"
 
@@ -69,7 +77,7 @@ class SequenceDiagram:
         if data.get("stream_id") is not None:
             if (source, target) not in self._streams:
                 self._streams.add((source, target))
-                self._step(source, target, "stream of text")
+                self._step(source, target, "stream of text", "-)")
             return
         payload = data.get("payload")
         if isinstance(payload, dict):
@@ -79,14 +87,44 @@ class SequenceDiagram:
         self._types[str(data.get("message_id"))] = kind
         self._step(source, target, one_line(kind))
 
+    def _add_call(self, event: TraceEvent) -> None:
+        """A planner asks a model or calls a tool, and hears of it."""
+        family, _, moment = event.kind.rpartition(".")
+        if family == "planner":
+            self._planners[event.span_id] = event.name
+            return
+        planner = self._planners.get(event.parent_id or "")
+        if planner is None:
+            return
+        self._planners[event.span_id] = planner
+        if family not in ("llm", "tool"):
+            return
+        callee = event.name if family == "tool" else f"llm {event.name}"
+        if callee == planner:
+            callee = f"{family} {event.name}"
+        request = event.data.get("request")
+        asked = request.get("value") if isinstance(request, dict) else None
+        if moment == "start":
+            told = asked if isinstance(asked, dict) else {}
+            text = (
+                json.dumps(told.get("args"), ensure_ascii=False)
+                if family == "tool"
+                else str(told.get("purpose") or "asks")
+            )
+            self._step(planner, callee, one_line(text))
+        else:
+            error, paused = event.data.get("error"), event.data.get("paused")
+            text = str(event.data.get("status")) if paused is None else f"paused: {paused}"
+            self._step(callee, planner, one_line(describe_error(error) if error else text), "-->>")
+
     def _note(self, name: str, text: str) -> None:
         self._step(name, "", one_line(text))
 
-    def _step(self, source: str, target: str, text: str) -> None:
+    def _step(self, source: str, target: str, text: str, arrow: str = "->>") -> None:
         if self._limit is not None and len(self._steps) >= self._limit:
             self._left_out += 1
             return
         for name in (source, target):
             if name and name not in ENDPOINTS:
                 self._participants[name] = None
-        self._steps.append((source, target, text))
+        self._steps.append((source, target, text, arrow))

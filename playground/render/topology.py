@@ -26,7 +26,11 @@ def graph_lines(flow: FlowInfo, *, width: int | None = None) -> list[str]:
     if back:
         lines += ["", *(f"↺ {one_line(source)} → {one_line(target)}" for source, target in back)]
     table = _table(flow.nodes)
-    return [*lines, "", *table] if table else lines
+    if table:
+        lines += ["", *table]
+    if flow.tools:
+        lines += ["", f"tools  {', '.join(map(one_line, flow.tools))}"]
+    return lines
 
 
 def draw_graph(names: Sequence[str], edges: Sequence[Edge], *, width: int | None = None) -> list[str]:

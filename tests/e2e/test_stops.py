@@ -71,7 +71,7 @@ def told(lines: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     short = []
     for line in lines:
         kind = line.get("type", "run")
-        more = {"stopped": ("kind", "name"), "resumed": ("action",), "refused": (), "run": ("status",)}[kind]
+        more = {"stopped": ("kind", "name"), "resumed": ("action",), "run": ("status",)}.get(kind, ())
         short.append((kind, *(line[name] for name in more)))
     return short
 
@@ -196,6 +196,20 @@ def test_what_cannot_be_is_said_before_anything_runs(
     assert not (project / ".penguiflow").exists()
 
 
+def test_what_is_around_a_stop_is_shown_and_changed(pf: RunCommand, chain: str) -> None:
+    asked = say({"type": "context.get", "stop": "stop-1"}, {"type": "context.get", "stop": "other"}, {"type": "fly"})
+    looked = lines_of(pf("run", chain, "--input", INPUT, "--stop-first", "--json", input=asked))
+    assert [line[0] for line in told(looked)] == ["stopped", "context", "refused", "refused", "resumed", "run"]
+    parts = {part["name"]: part for part in looked[1]["parts"]}
+    edit = {"type": "context.edit", "stop": "stop-1", "part": "meta", "value": {"seen": True}}
+    asked = say({**edit, "version": parts["meta"]["version"]}, {**edit, "version": "another"}, {})
+    changed = lines_of(pf("run", chain, "--input", INPUT, "--stop-first", "--json", input=asked))
+    (context,) = [line for line in changed if line.get("type") == "context"]
+    assert {part["name"]: part["value"] for part in context["parts"]}["meta"] == {"seen": True}
+    assert [line["stop"] for line in changed if line.get("type") == "refused"] == ["stop-1"]
+    assert changed[-1]["output"] == {"text": "HELLO ADA"}
+
+
 # -- a terminal --------------------------------------------------------------------------------------------------------
 
 
@@ -272,3 +286,56 @@ def test_a_breakpoint_that_stopped_nothing_is_named(at_terminal: Any) -> None:
     terminal = at_terminal("--break", "tool:fetch")
     assert terminal.wait(60.0) == 0
     assert "the run did not come to tool:fetch" in terminal.text()
+
+
+def edits_with(project: Path, script: str) -> dict[str, str]:
+    """An environment in which `$EDITOR` does this to the file."""
+    program = project / "editor"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return {"EDITOR": str(program), "VISUAL": ""}
+
+
+def test_somebody_edits_at_a_terminal(at_terminal: Any, project: Path) -> None:
+    terminal = at_terminal("--break", "node:shout", env=edits_with(project, """sed -i 's/ada/eve/' "$1" """))
+    terminal.until("hello ada", "(shout) ")
+    terminal.answer("e text=7\n", '"text": 7', "edited:", "(shout) ")
+    terminal.answer("c\n", "/text: Input should be a valid string", "(shout) ")
+    terminal.answer("u\n", "forgotten", "(shout) ")
+    terminal.answer("e nothing.x=7\n", "there is nothing around /nothing/x", "(shout) ")
+    terminal.answer("e\n", '"text": "hello eve"', "edited:", "(shout) ")
+    terminal.answer("p text\n", "hello eve", "(shout) ")
+    terminal.answer("c\n", "HELLO EVE", "ok in")
+    assert terminal.wait(60.0) == 0
+
+
+def test_an_editor_that_fails_or_leaves_no_json_changes_nothing(at_terminal: Any, project: Path) -> None:
+    # The second time it is given what was left the first time.
+    script = 'if grep -q broken "$1"; then echo \'{"text": "mended"}\' > "$1"; else echo "{broken" > "$1"; fi'
+    terminal = at_terminal("--break", "node:shout", env=edits_with(project, script))
+    terminal.until("(shout) ")
+    terminal.answer("e\n", "that is no JSON: line 1, column 2", "(shout) ")
+    terminal.answer("e\n", '"text": "mended"', "edited:", "(shout) ")
+    edits_with(project, "exit 4")
+    terminal.answer("e\n", "ended with exit code 4; nothing was changed", "(shout) ")
+    terminal.answer("c\n", "MENDED")
+    assert terminal.wait(60.0) == 0
+
+
+def test_somebody_skips_at_a_terminal(at_terminal: Any) -> None:
+    terminal = at_terminal("--break", "node:shout")
+    terminal.until("(shout) ")
+    terminal.answer('k {"text": 1}\n', "Input should be a valid string", "(shout) ")
+    terminal.answer('k {"text": "nothing to shout"}\n', "nothing to shout", "ok in")
+    assert terminal.wait(60.0) == 0
+
+
+def test_meta_is_edited_at_a_terminal(at_terminal: Any) -> None:
+    terminal = at_terminal("--stop-first")
+    terminal.until("(greet) ")
+    terminal.answer("p context\n", "── meta", "(greet) ")
+    terminal.answer("E meta seen=true\n", '"seen": true', "(greet) ")
+    terminal.answer("E nothing\n", "there is no part 'nothing' here", "(greet) ")
+    terminal.answer("M\n", "the run has no memory", "(greet) ")
+    terminal.answer("c\n", "HELLO ADA")
+    assert terminal.wait(60.0) == 0

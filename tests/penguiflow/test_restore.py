@@ -418,7 +418,7 @@ async def test_an_edit_reaches_into_models_headers_and_meta() -> None:
         ({"/payload/no/where": 1}, "nothing at /payload/no"),
         ({"/payload/count": "many"}, "count"),
         ({"/else": 1}, "a message has /payload"),
-        ({"/args/name": "b"}, "what a planner decided is changed with its `fork_at`"),
+        ({"/args/name": "b"}, "what a planner decided has /next_node, /args and /thought"),
         ({"payload": 1}, "no JSON Pointer"),
         ({"feed:/payload": 1}, "no message feed"),
     ],

@@ -52,7 +52,7 @@ class DebuggingArea(Area):
         key("S", "debugging", "run_stopped", "Run, stop at first"),
         key("full_stop", "debugging", "next_stop", "Next stopped run"),
         key("a", "debugging", "once", "Once or always"),
-        key("delete,backspace", "debugging", "remove", "Remove the breakpoint"),
+        key("delete", "debugging", "remove", "Remove the breakpoint"),
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("b  B", "breakpoint where the cursor is, with a condition;  H stop this run;  S run, stop at first"),
@@ -98,8 +98,12 @@ class DebuggingArea(Area):
             self.selected = found[0].stop if found else None
         elif trace is None:
             self.selected = None
+        pane = self.app.panes[INSPECT]
         if self.stop is not None:
             self._look_at_span(self.stop)
+            pane.show_view(self.stopped)
+        elif pane.view is self.stopped:
+            pane.show_view(self.app.detail)
 
     def frame(self) -> None:
         """Show what stopped, and that it went on."""
@@ -141,7 +145,7 @@ class DebuggingArea(Area):
         """Show it if that is what the user waits for, or is busy with nothing; else say so."""
         app = self.app
         current = app.workspace.current
-        here = current is not None and current.trace_id == stop.trace_id
+        here = app.control.wanted == stop.trace_id or (current is not None and current.trace_id == stop.trace_id)
         awaited = self.steps.awaits(stop) or (here and self.stop is None)
         busy = len(app.screen_stack) > 1 or time.monotonic() - app.pressed_at < IDLE_S
         if awaited or (not busy and self.stop is None):

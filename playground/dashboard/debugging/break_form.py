@@ -27,6 +27,15 @@ ONCE = ("stops every time", "stops once, and is then off")
 EVERYWHERE = ("in this flow", "in every flow of the project")
 
 
+class _Tick(Checkbox, inherit_bindings=False):
+    """Space ticks it; Enter is the form's, as everywhere in it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "toggle_button", "Tick", show=False),
+        Binding("enter", "screen.submit", "Set", show=False),
+    ]
+
+
 class BreakForm(ModalScreen[dict[str, Any] | None]):
     """Gives the fields of a `Breakpoint`, without its id."""
 
@@ -45,6 +54,9 @@ class BreakForm(ModalScreen[dict[str, Any] | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Close", show=False),
         Binding("ctrl+s", "submit", "Set", show=False),
+        # What is typed after it is meant for the next field, also when it comes at once.
+        Binding("tab", "app.focus_next", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", show=False, priority=True),
     ]
 
     def __init__(
@@ -76,8 +88,8 @@ class BreakForm(ModalScreen[dict[str, Any] | None]):
             )  # fmt: skip
             yield Label(Content(HINT), id="message")
             once, target = (False, self._target) if known is None else (known.once, known.target)
-            yield Checkbox(ONCE[once], once, compact=True, id="once")
-            yield Checkbox(EVERYWHERE[target is None], target is None, compact=True, id="everywhere")
+            yield _Tick(ONCE[once], once, compact=True, id="once")
+            yield _Tick(EVERYWHERE[target is None], target is None, compact=True, id="everywhere")
 
     def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
         """Said in words: the mark of a checkbox differs in color only."""

@@ -63,7 +63,7 @@ A breakpoint may have a condition over what is about to happen, such as "b" in a
             ("space  ⏎", "on, off"),
             ("e", "edit its condition and its place"),
             ("a", "stop once, or always"),
-            ("del  ⌫", "remove it"),
+            ("del", "remove it"),
             ("b  B", "another one: where the cursor of the trace is, or somewhere else"),
         ],
     )

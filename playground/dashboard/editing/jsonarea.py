@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -16,6 +17,15 @@ from playground.dashboard.text import one_line
 
 MAX_COLORED = 2000
 """Characters of a line that are colored."""
+
+
+def _moves() -> dict[str, str]:
+    """What the text area's own keys do."""
+    found: dict[str, str] = {}
+    for each in TextArea.BINDINGS:
+        if isinstance(each, Binding):
+            found.update(dict.fromkeys((key.strip() for key in each.key.split(",")), each.action))
+    return found
 
 
 class JsonArea(TextArea):
@@ -68,6 +78,12 @@ class JsonArea(TextArea):
             event.prevent_default()
             self._new_line()
             return
+        if (action := _MOVES.get(event.key)) is not None:
+            # Here and now: as a binding it would come after letters that were typed behind it.
+            event.stop()
+            event.prevent_default()
+            await self.run_action(action)
+            return
         await super()._on_key(event)
 
     def _new_line(self) -> None:
@@ -81,6 +97,9 @@ class JsonArea(TextArea):
         self.insert("\n" + space + ("\n" + " " * min(indent, column) if closes else ""))
         if closes:
             self.move_cursor((row + 1, len(space)))
+
+
+_MOVES = _moves()
 
 
 def _same_length(line: str) -> str:

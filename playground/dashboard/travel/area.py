@@ -12,6 +12,8 @@ from playground.dashboard.bars import Key
 from playground.dashboard.layout import RUNS
 from playground.dashboard.travel.forks import Forks
 from playground.dashboard.travel.going import Going
+from playground.dashboard.travel.replays import Replays
+from playground.dashboard.travel.sharing import Sharing
 from playground.dashboard.travel.timeline import Landmark
 from playground.dashboard.travel.walking import Walk
 
@@ -34,6 +36,11 @@ class TravelArea(Area):
     BINDINGS: ClassVar[list[Binding]] = [
         key("f", "travel", "fork", "Fork here"),
         key("d", "travel", "diff", "Compare two runs"),
+        key("p", "travel", "replay", "Replay"),
+        key("P", "travel", "replay_live", "Replay, live after this span"),
+        key("E", "travel", "export", "Write the run to a file"),
+        key("I", "travel", "take_in", "Take in the run of a file"),
+        key("T", "travel", "make_test", "Save the run as a test"),
         key("comma", "travel", "timeline", "Timeline"),
         key("C", "travel", "resume", "Go on with an interrupted run"),
         key("backspace", "travel", "go_origin", "The run that this one was forked from"),
@@ -41,6 +48,9 @@ class TravelArea(Area):
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("f", "fork the run at the span or event under the cursor, with something changed"),
         ("d", "mark a run, and compare it with the next one; twice on a fork: with where it came from"),
+        ("p  P", "replay the run offline;  or live after the span under the cursor"),
+        ("T", "save the run as a regression test"),
+        ("E  I", "export the run to a file, import one"),
         (",", "the timeline: the run as it stood after any of its events; played, or step by step"),
         ("C", "go on with an interrupted run"),
         ("backspace", "the run that this one came from"),
@@ -51,6 +61,8 @@ class TravelArea(Area):
         self.forks = Forks(app)
         self.going = Going(app)
         self.walk = Walk(app)
+        self.replays = Replays(app, self.going, self.compare)
+        self.sharing = Sharing(app)
 
     def widgets(self) -> list[Widget]:
         """The bar of the timeline."""
@@ -70,7 +82,9 @@ class TravelArea(Area):
         self.walk.frame()
         reports = self.app.workspace.reports
         while reports:
-            self.forks.ended(reports.popleft())
+            result = reports.popleft()
+            self.forks.ended(result)
+            self.replays.ended(result)
 
     def footer(self) -> list[Key] | None:
         """The timeline's own; and an interrupted run can go on."""
@@ -147,6 +161,51 @@ class TravelArea(Area):
         screen = DiffScreen(a, b, source, self.app.palette, tick_s=TICK_S)
         self.app.push_screen(screen, lambda place: None if place is None else self.going.to(*place))
 
+    # -- replaying and sharing ------------------------------------------------------------------------------------
+
+    def replay(self) -> None:
+        """Run it again, answered from its recording."""
+        picked = self._finished()
+        if picked is not None:
+            self.replays.begin(picked.trace_id, picked.target)
+
+    def replay_live(self) -> None:
+        """As that, up to the end of the span under the cursor; what is called after it is called in earnest."""
+        picked, span = self._finished(), self.app.spans.span
+        if picked is None:
+            return
+        if span is None or span.kind == "trace":
+            self.app.say("put the cursor on the span after which calls are made", "warning")
+            return
+        self.replays.begin(picked.trace_id, picked.target, span.span_id)
+
+    async def export(self) -> None:
+        """Write the run to a file."""
+        picked = self._finished()
+        if picked is not None:
+            await self.sharing.ask_export(picked.trace_id, picked.flow)
+
+    async def take_in(self) -> None:
+        """Take in the run of a file."""
+        await self.sharing.ask_import()
+
+    async def make_test(self) -> None:
+        """Write a test that replays the run."""
+        picked = self._finished()
+        if picked is not None:
+            await self.sharing.ask_test(picked.trace_id, picked.flow)
+
+    def _finished(self) -> TraceModel | RunLine | None:
+        """The run that is meant, if it is over; else that is told."""
+        picked = self.picked()
+        if picked is None:
+            self.app.say("no run is shown", "warning")
+        elif picked.status == "running":
+            self.app.say(f"{picked.trace_id[:8]} goes on: wait for its end", "warning")
+        else:
+            return picked
+        return None
+
     # -- timeline -------------------------------------------------------------------------------------------------
 
     def timeline(self) -> None:
@@ -202,12 +261,17 @@ class TravelArea(Area):
     def commands(self) -> Iterator[Command]:
         """What fits the run that is shown."""
         trace = self.app.workspace.current
+        yield "run: import", "take in the run of a file", self.take_in
         if trace is None:
             return
         yield "fork: here", "go on from the cursor as a new run, with something changed", self.fork
         if trace.status == "interrupted":
             yield "run: resume", f"go on with {trace.trace_id[:8]}", self.resume
         yield "view: timeline", "play the run, or go through it event by event", self.timeline
+        yield "replay: offline", "run it again, answered from its recording", self.replay
+        yield "replay: live after this span", "calls that come after it are made", self.replay_live
+        yield "run: export", "write it to a file, secrets masked", self.export
+        yield "run: save as test", "a test that replays it", self.make_test
         yield "diff: mark, or compare with the marked run", "where two runs differ", self.diff
         if trace.origin is not None:
             yield (

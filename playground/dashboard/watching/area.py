@@ -67,7 +67,7 @@ class WatchingArea(Area):
 
     def show(self, trace: TraceModel | None) -> None:
         """Another trace."""
-        self.waterfall.show()
+        self.waterfall.show(trace)
         self.graph.show(trace)
         self.llm.show_trace(trace)
 

@@ -10,7 +10,7 @@ from playground.dashboard.watching.timing import FAILED, LIVE, QUEUED, RUNNING, 
 MIN_WINDOW_NS = 1_000
 ZOOM = 3
 TICK_CELLS = 14
-"""Ticks are about this far apart, or farther."""
+"""Ticks are about this far apart, or farther; nearer where there is little room."""
 FILL = {QUEUED: "░", WAITING: "┄", RUNNING: "━", LIVE: "━", FAILED: "━"}
 ROLE = {QUEUED: "dim", WAITING: "warn", RUNNING: "bar", LIVE: "bar-busy", FAILED: "bar-error"}
 _ORDER = (QUEUED, WAITING, RUNNING, LIVE, FAILED)
@@ -75,7 +75,7 @@ class Window:
 
 def step_of(window: Window, width: int) -> int:
     """Nanoseconds between two ticks: 1, 2 or 5 times a power of ten."""
-    wanted = window.width_ns * TICK_CELLS / max(width, 1)
+    wanted = window.width_ns * min(TICK_CELLS, max(width / 3, 8)) / max(width, 1)
     power = 1
     while power * 10 <= wanted:
         power *= 10

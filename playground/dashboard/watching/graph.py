@@ -71,9 +71,9 @@ class GraphView(View):
         """Another trace."""
         if trace is None or self.trace is None or trace.target != self.trace.target:
             self.number = self.left = self.top = 0
+            self._picture = Picture([], [], {}, True)
         self.trace = trace
         self._shape, self._seen = (), ()
-        self._picture = Picture([], [], {}, True)
         self.touch()
 
     @property
@@ -179,8 +179,9 @@ class GraphView(View):
         return len(self._picture.lines)
 
     def resize(self, width: int, height: int) -> None:
-        """The cursor stays in sight."""
+        """The cursor stays in sight. What comes to the front is up to date at once."""
         self._width = width
+        self.sync()
         super().resize(width, height)
         self._in_sight()
 

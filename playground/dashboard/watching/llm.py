@@ -52,10 +52,22 @@ that was read from it and what had to be repaired; then every message exactly as
         self._due = 0.0
 
     def show_trace(self, trace: TraceModel | None) -> None:
-        """Another run: its last call."""
-        self.trace, self.span, self.newest = trace, None, True
+        """Another run: its last call. The same run at another moment: the call in front, if it began by then."""
+        before, known = self.trace, self.span
+        self.trace = trace
         self._seen, self._due = -1, 0.0
+        same = before is not None and trace is not None and before.trace_id == trace.trace_id
+        if same and known is not None and not self.newest:
+            self.span = next((call for call in self.calls if call.span_id == known.span_id), None)
+            if self.span is not None:
+                return
+        self.span, self.newest = None, True
         self.show(None, [], [])
+
+    def resize(self, width: int, height: int) -> None:
+        """What comes to the front is up to date at once."""
+        self.sync()
+        super().resize(width, height)
 
     @property
     def calls(self) -> list[Span]:
@@ -69,7 +81,7 @@ that was read from it and what had to be repaired; then every message exactly as
             return
         if self.newest or self.span is None:
             self._show(self.calls[-1])
-        elif self._open or len(self.calls) != self._total:
+        elif self._seen < 0 or self._open or len(self.calls) != self._total:
             self._show(self.span)
         self._seen = trace.revision
         self._due = time.monotonic() + REFRESH_S

@@ -211,7 +211,7 @@ def _plots(points: Sequence[RunPoint], width: int) -> list[Row]:
     for name, values, role, told in (
         ("errors", [float(point.status in _FAILED) for point in points], "error", ""),
         ("tok", [float(point.tokens) for point in points], "bar", f"≤{count(max(p.tokens for p in points))}"),
-        ("≤", [point.cost for point in points], "bar", f"${max(p.cost for p in points):.4f}"),
+        ("$", [point.cost for point in points], "bar", f"≤{max(p.cost for p in points):.4f}"),
     ):
         if any(values):
             line = blocks(values, room, top=1.0 if name == "errors" else None)

@@ -32,15 +32,15 @@ class Queueing:
     """When the message of a node was put into its queue; looked for once, and only when the node is in sight."""
 
     def __init__(self) -> None:
-        self._trace: TraceModel | None = None
+        self._trace_id = ""
         self._known: dict[str, int | None] = {}
 
     def since(self, trace: TraceModel, span: Span) -> int | None:
         """Nanoseconds since the trace began, or None: no message, or it was sent long before."""
         if span.input_id is None or span.kind != "node":
             return None
-        if trace is not self._trace:
-            self._trace, self._known = trace, {}
+        if trace.trace_id != self._trace_id:
+            self._trace_id, self._known = trace.trace_id, {}
         if span.span_id not in self._known:
             self._known[span.span_id] = _sent_at(trace, span.input_id, trace.position(span.start_seq))
         return self._known[span.span_id]

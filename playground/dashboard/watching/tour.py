@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from playground.protocol import FlowInfo
 
 
+ASKED = 3
+"""From this step on the run of the tour is there."""
+
+
 class Mark(NamedTuple):
     """How things were when a step began."""
 
@@ -112,9 +116,11 @@ class Tour:
 
     @property
     def asks_models(self) -> bool:
-        """The run that is shown has called a model."""
+        """The run that is shown has called a model; before there is one, whether the flow is a planner."""
         trace = self.app.workspace.current
-        return trace is not None and bool(trace.traffic.calls)
+        if trace is None or self.number < ASKED:
+            return self.flow is not None and (self.flow.kind == "planner" or bool(self.flow.tools))
+        return bool(trace.traffic.calls)
 
     @property
     def stopped(self) -> bool:

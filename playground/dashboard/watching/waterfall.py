@@ -52,6 +52,7 @@ The lower edge adds up the span under the cursor.""",
         self.window = Window()
         self._queueing = Queueing()
         self._own = 0
+        self._trace_id: str | None = None
         super().__init__()
 
     # What the tree has, this view has: moving in one is moving in the other.
@@ -91,9 +92,11 @@ The lower edge adds up the span under the cursor.""",
         """The tree's trace."""
         return self.tree.trace
 
-    def show(self) -> None:
-        """Another trace: all of its time."""
-        self.window = Window()
+    def show(self, trace: TraceModel | None) -> None:
+        """Another trace: all of its time. The same one at another moment stays as it is zoomed."""
+        trace_id = trace.trace_id if trace is not None else None
+        if trace_id != self._trace_id:
+            self._trace_id, self.window = trace_id, Window()
         self.touch()
 
     def title(self) -> Row:

@@ -77,6 +77,11 @@ async def test_the_provider_says_how_long_to_wait(waits: list[float]) -> None:
     assert waits == [45.0]
 
 
+async def test_who_may_come_back_at_once_does_not_wait(waits: list[float]) -> None:
+    await ask(ScriptedModel([LLMRateLimitError("429", retry_after=0.0), "8848 m"]), request(), policy=AskPolicy())
+    assert waits == []
+
+
 async def test_nobody_waits_for_hours(waits: list[float]) -> None:
     busy = LLMRateLimitError("429", retry_after=LONGEST_RETRY_AFTER + 1)
 

@@ -122,7 +122,17 @@ async def test_a_bare_value_is_that_of_the_one_field(kit: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["I do not know {that}", '{"to": "<auto>"}', '{"to": ["a"]}', '{"x": 1}', "", LLMServerError("no")]
+    "reply",
+    [
+        "I do not know {that}",
+        "I cannot tell from what I was given.",
+        "That is nothing that anybody said to me before",
+        '{"to": "<auto>"}',
+        '{"to": ["a"]}',
+        '{"x": 1}',
+        "",
+        LLMServerError("no"),
+    ],
 )
 async def test_values_are_asked_for_once(kit: Any, reply: Any) -> None:
     events: list[PlannerEvent] = []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from penguiflow import NodePolicy
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.errors import FlowError
 from penguiflow.planner import PlannerRequest, RunAborted
@@ -85,6 +86,31 @@ async def test_branches_do_not_wait_for_each_other(kit: Any) -> None:
     async with asyncio.timeout(60):
         finish = await planner.run("x")
     assert finish.metadata["steps"][0]["observation"]["stats"] == {"success": 2, "failed": 0}
+
+
+@pytest.mark.parametrize(("bound", "most"), [(None, 6), (1, 1), (2, 2)])
+async def test_a_tool_bounds_how_many_of_its_calls_are_made_at_once(kit: Any, bound: int | None, most: int) -> None:
+    running = peak = 0
+
+    async def slow(args: Number, ctx: Any) -> Number:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        running -= 1
+        return args
+
+    policy = NodePolicy() if bound is None else NodePolicy(max_concurrency=bound)
+    planner = kit.planner_of(
+        slow,
+        script=[kit.plan(*(kit.call("slow", n=n) for n in range(6))), kit.answer("done")],
+        policies={"slow": policy},
+    )
+    finish = await planner.run("q")
+    branches = finish.metadata["steps"][0]["observation"]["branches"]
+    assert [branch["observation"]["n"] for branch in branches] == list(range(6))
+    assert peak == most
 
 
 async def test_fields_of_a_join_are_filled_by_their_names(kit: Any) -> None:

@@ -279,3 +279,12 @@ async def test_what_was_counted_before_the_pause_counts(kit: Any, store: Any) ->
     finish = finished(await planner.resume(paused(await planner.run("x")).resume_token, "yes"))
 
     assert finish.metadata["repair_attempts"] == finish.metadata["validation_failures_count"] == 2
+
+
+async def test_a_used_token_is_told_without_a_traceback(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    planner = kit.planner_of(script=[kit.answer("done")], recorder=kit.Log().recorder())
+    with pytest.raises(NoPausedRun, match="no run waits under the token"):
+        await planner.resume("0123456789")
+    told = [record for record in caplog.records if record.name == "penguiflow.core"]
+    assert told
+    assert [record.exc_info for record in told] == [None] * len(told)

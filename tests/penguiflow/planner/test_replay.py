@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from penguiflow import NodePolicy
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.errors import LLMServerError
-from penguiflow.llm.scripted import ScriptedModel
+from penguiflow.llm.scripted import ScriptedModel, ScriptedReply
 from penguiflow.llm.types import LLMRequest
 from penguiflow.planner import PlannerFinish, ReactPlanner
 from penguiflow.recording import TraceEvent
@@ -205,3 +205,24 @@ async def test_a_run_that_was_ended_is_replayed_to_its_end(kit: Any, decision: D
     assert second.asked == {}
     ends = {event.kind: event.data["status"] for event in log.events if event.kind in ("planner.end", "trace.end")}
     assert ends == {"planner.end": "cancelled", "trace.end": "cancelled"}
+
+
+@pytest.mark.parametrize("mode", ["prompted", "native"])
+async def test_halves_of_characters_are_mended_before_anybody_has_them(kit: Any, mode: str) -> None:
+    half = "krill \ud83d and \udc27"
+    text = half if mode == "native" else f'{{"next_node": "final_response", "args": {{"answer": "{half}"}}}}'
+    reply = ScriptedReply(text=text, reasoning=half)
+
+    def planner(**options: Any) -> ReactPlanner:
+        made: ReactPlanner = kit.planner_of(script=[reply], tool_call_mode=mode, stream_final_response=True, **options)
+        return made
+
+    log = kit.Log()
+    finish = await planner(recorder=log.recorder()).run("q")
+    assert isinstance(finish, PlannerFinish)
+    assert finish.payload["raw_answer"] == "krill \ufffd and \ufffd"
+    flow, registry = planner().as_flow()
+    outcome = await replay(flow, Cassette.of(log.events), registry=registry)
+    again = outcome.check().output
+    assert again.payload == finish.payload
+    assert again.metadata == {key: value for key, value in finish.metadata.items() if key != "trace_id"}

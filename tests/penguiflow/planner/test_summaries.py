@@ -72,9 +72,9 @@ async def test_the_summarizer_is_asked_when_the_summary_is_more_tokens_than_the_
     async def long(args: Text, ctx: Any) -> Text:
         return Text(text="p" * chars)
 
-    model = ScriptedModel([kit.call("long", text="a"), kit.answer("done")])
+    model = ScriptedModel([kit.call("long", text="a"), kit.call("echo", text="b"), kit.answer("done")])
     summarizer = ScriptedModel([{"goals": ["q"], "facts": {"long": "p"}}], model="summarizer")
-    planner = kit.planner_of(long, model=model, token_budget=200, summarizer_llm=summarizer)
+    planner = kit.planner_of(long, echo, model=model, token_budget=200, summarizer_llm=summarizer)
     await planner.run("q")
     [summary] = summaries(model)
     assert len(summarizer.requests) == asked
@@ -84,8 +84,8 @@ async def test_the_summarizer_is_asked_when_the_summary_is_more_tokens_than_the_
 @pytest.mark.parametrize("reply", [LLMServerError("no"), "no summary", "{}"])
 async def test_facts_are_cut_where_nobody_makes_them_shorter(kit: Any, reply: Any) -> None:
     for options in ({"summarizer_llm": ScriptedModel([reply])}, {}):
-        model = ScriptedModel([kit.call("read", text="a"), kit.answer("done")])
-        planner = kit.planner_of(read, model=model, token_budget=100, llm_max_retries=0, **options)
+        model = ScriptedModel([kit.call("read", text="a"), kit.call("echo", text="b"), kit.answer("done")])
+        planner = kit.planner_of(read, echo, model=model, token_budget=100, llm_max_retries=0, **options)
         finish = await planner.run("q")
         assert finish.payload["raw_answer"] == "done"
         [summary] = summaries(model)
@@ -93,9 +93,18 @@ async def test_facts_are_cut_where_nobody_makes_them_shorter(kit: Any, reply: An
         assert finish.metadata["steps"][0]["observation"]["text"].count("penguin") == 500
 
 
+async def test_the_last_step_is_told_once(kit: Any) -> None:
+    model = ScriptedModel([*(kit.call("echo", text=f"{each}-said") for each in "abc"), kit.answer("done")])
+    await kit.planner_of(echo, model=model, token_budget=10).run("q")
+    said = "".join(message.text for message in model.requests[-1].messages if message.role != "assistant")
+    assert (said.count("c-said"), summaries(model)[-1]["facts"]) == (1, {"echo": {"text": "b-said"}})
+
+
 async def test_a_summary_is_made_once_for_each_step(kit: Any) -> None:
     summarizer = ScriptedModel(rules=[(lambda _: True, {"goals": ["q"], "pending": ["more"]})])
-    model = ScriptedModel([kit.call("read", text="a"), "Hm.", "Hm.", kit.call("read", text="b"), kit.answer("done")])
+    model = ScriptedModel(
+        [*(kit.call("read", text=each) for each in "ab"), "Hm.", "Hm.", kit.call("read", text="c"), kit.answer("done")]
+    )
     await kit.planner_of(read, model=model, token_budget=100, summarizer_llm=summarizer).run("q")
     assert len(summarizer.requests) == 2
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +61,15 @@ def test_what_cannot_be_looked_for(
     found = pf(capsys, "search", *arguments)
     assert found[:2] == (code, "")
     assert said in found[2]
+
+
+def test_a_trace_file_is_searched_as_it_is(write_trace: Any, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(write_trace("sent"))
+    assert pf(capsys, "export", "sent", "sent.pftrace")[0] == 0
+    there = pf(capsys, "search", "number", "--trace", "sent")
+    shutil.rmtree(project / ".penguiflow")
+    assert pf(capsys, "search", "number", "--trace", "sent.pftrace") == there
+    assert not (project / ".penguiflow").exists()
 
 
 @pytest.mark.usefixtures("project")

@@ -247,6 +247,7 @@ class ScriptedSource:
         self.decisions: list[Decide] = []
         self.halted: list[str] = []
         self.contexts: list[ContextGet | ContextEdit] = []
+        self.local = True
         self.memories: list[MemoryGet | MemoryEdit] = []
         self.decision_refusal: RunRefused | None = None
         self.context_answer: Callable[[ContextGet | ContextEdit], Context] | None = None

@@ -73,3 +73,18 @@ def test_ids_are_unique_valid_and_not_reserved() -> None:
 
 def test_a_node_that_only_an_edge_names_is_drawn() -> None:
     assert '    hidden["hidden"]' in flow_to_mermaid(flow_of(["a"], [("a", "hidden")]))
+
+
+def test_a_planner_has_its_tools() -> None:
+    flow = flow_of(["find"], [("OpenSea", "find"), ("find", "Rookery")]).model_copy(update={"tools": ["find", "a b"]})
+    assert flow_to_mermaid(flow).splitlines()[-4:] == [
+        '    tool_find[["find"]]',
+        "    find -.-> tool_find",
+        '    tool_a_b[["a b"]]',
+        "    find -.-> tool_a_b",
+    ]
+    assert flow_to_dot(flow).splitlines()[-3:] == [
+        '    tool_a_b [label="a b", shape=component, style=""]',
+        "    find -> tool_a_b [style=dotted]",
+        "}",
+    ]

@@ -54,3 +54,39 @@ def test_a_long_trace_is_cut_and_says_so() -> None:
 
 def test_a_trace_without_messages() -> None:
     assert lines(event("trace.start")) == ["sequenceDiagram"]
+
+
+def span(kind: str, name: str, span_id: str, parent: str, **data: Any) -> TraceEvent:
+    return TraceEvent(0, 0, "t", span_id, parent, 0.0, 0, kind, name, data)
+
+
+def test_what_a_planner_asks() -> None:
+    called = {"type": "builtins:dict", "value": {"tool": "find", "args": {"q": "krill"}, "call_id": "c"}}
+    asked = {"type": "builtins:dict", "value": {"messages": [], "purpose": "decision"}}
+    said = lines(
+        message("OpenSea", "agent", "1", payload={"type": "m:Request", "value": {}}),
+        span("planner.start", "agent", "2", "1"),
+        span("step.start", "step", "3", "2"),
+        span("llm.start", "some/model", "4", "3", request=asked),
+        span("llm.end", "some/model", "4", "3", status="ok"),
+        span("tool.start", "find", "5", "3", request=called),
+        span("tool.end", "find", "5", "3", status="error", error={"type": "KeyError", "message": "x"}),
+        span("tool.start", "ask", "6", "3", request=called),
+        span("tool.end", "ask", "6", "3", status="ok", paused="await_input"),
+        span("tool.start", "elsewhere", "7", "1", request=called),
+    )
+    assert said[1:6] == [
+        "    participant OpenSea as OpenSea",
+        "    participant agent as agent",
+        "    participant llm_some_model as llm some/model",
+        "    participant find as find",
+        "    participant ask as ask",
+    ]
+    assert said[7:] == [
+        "    agent->>llm_some_model: decision",
+        "    llm_some_model-->>agent: ok",
+        "    agent->>find: #123;#34;q#34;: #34;krill#34;#125;",
+        "    find-->>agent: KeyError: x",
+        "    agent->>ask: #123;#34;q#34;: #34;krill#34;#125;",
+        "    ask-->>agent: paused: await_input",
+    ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.widgets import OptionList
 
 from playground.dashboard.editing.editor import MAX_HERE, EditorScreen, Subject
@@ -257,3 +258,16 @@ async def test_what_is_large_goes_to_the_other_editor_at_once(
         await editor.desk.press("ctrl+s")
         await editor.desk.until(lambda: editor.answers, "the end")
     assert editor.applied == [{"text": "short"}]
+
+
+async def test_keys_that_come_at_once_keep_their_order(edit: Callable[..., Any]) -> None:
+    async with edit(Subject("edit", VALUE, SCHEMA)) as editor:
+        keys = ["down", "down", "down", "end", *["backspace"] * 2, *'new"', "ctrl+s"]
+        for key in keys:
+            editor.desk.app.post_message(key_event(key))
+        await editor.desk.until(lambda: editor.answers, "the end")
+        assert editor.applied == [{"tool": "fetch", "args": {"url": "new"}}]
+
+
+def key_event(key: str) -> events.Key:
+    return events.Key(key if len(key) > 1 else "quotation_mark" if key == '"' else key, key if len(key) == 1 else None)

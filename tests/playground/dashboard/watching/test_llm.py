@@ -212,3 +212,21 @@ async def test_without_calls_it_says_so(open_desk: Any, source: Any, triage: Any
         await desk.until(lambda: desk.app.workspace.current and desk.app.workspace.current.over, "the run")
         await desk.press("L")
         assert "no model was called in this run" in desk.text()
+
+
+def test_the_call_in_front_stays_at_another_moment_of_the_run(script: Any) -> None:
+    run = planner_run(script)
+    view = shown(fed(run))
+    view.walk(-1)
+    assert view.span is not None
+    picked = view.span.span_id
+    moment = fed(run, len(run.events) - 6)
+    view.show_trace(moment)
+    view.sync()
+    assert view.span is moment.spans[picked]
+    assert view.title()[0][0].strip().startswith("2/")
+    # Before it began, it is the newest one of then.
+    first = next(n for n, raw in enumerate(run.events, 1) if b'"llm.end"' in raw[:300])
+    view.show_trace(fed(run, first))
+    view.sync()
+    assert view.title()[0][0].strip() == "1/1"

@@ -23,7 +23,7 @@ def shown(script: Any, width: int = 100) -> WaterfallView:
     for raw in script.events:
         trace.add(raw)
     tree.sync()
-    view.show()
+    view.show(trace)
     view.resize(width, 20)
     return view
 
@@ -199,3 +199,15 @@ async def test_keys_in_the_dashboard(open_desk: Any, source: Any, triage: Triage
         # Enter and the inspector work as in the tree.
         await desk.press("enter")
         assert "technical" in desk.app.panes["inspect"].view.title()[0][0]
+
+
+def test_the_same_trace_at_another_moment_stays_zoomed(triage: Triage) -> None:
+    view = shown(triage())
+    view.go(1)
+    view.zoom_span()
+    again = TraceModel("9e9a20c1" * 4)
+    view.tree.show(again)
+    view.show(again)
+    assert view.window.zoomed
+    view.show(TraceModel("ab" * 16))
+    assert not view.window.zoomed
