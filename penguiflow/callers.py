@@ -128,7 +128,7 @@ class FlowCalls:
             sender = self._sender_for(trace, floes)
             piece = message.payload if is_message(message) else message
             try:
-                if trace.log is None or not isinstance(piece, StreamChunk):
+                if trace.log is None or StreamChunk not in type(piece).__mro__:
                     await sender.emit(message, to)
                 else:
                     # Its text is to be in the log, too.

@@ -9,13 +9,12 @@ from collections.abc import Coroutine, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import UNCHANGED, Floe, Item, payload_of, whole
+from penguiflow.channels import UNCHANGED, Floe, Item, whole
 from penguiflow.context import Context
 from penguiflow.controller import next_round
 from penguiflow.coroutines import DONE, Runner, raised, returned
 from penguiflow.current import CURRENT
 from penguiflow.endings import Endings
-from penguiflow.ids import send_id
 from penguiflow.interception import Interception
 from penguiflow.lost_logs import lose_log
 from penguiflow.traces import trace_id_of
@@ -263,31 +262,37 @@ class FastPath(ABC):
 
     def _send_recorded(self, worker: Worker, context: Context, trace: Trace, hop: TraceHop, result: Any) -> bool:
         """Send a result on and write what the invocation did; False, and nothing done, where that is not so simple."""
-        port = worker.port
-        if not trace.hops or context._keeps or worker.loop or len(port.outgoing) > 1:
+        outgoing = worker.port.outgoing
+        if not trace.hops or context._keeps or worker.loop or len(outgoing) > 1:
             return False
-        if result is None or not port.outgoing:
+        if result is None or not outgoing:
             hop.done(None, "", None, None, given=False)
             return True
         envelope = context._envelope
         if envelope is not None and envelope.deadline_s is not None:
             return False  # the function has given it one
-        message, payload = result, UNCHANGED
+        message, payload, content = result, UNCHANGED, result
         kind = type(result)
-        if kind is worker.plain_out and envelope is not None:
-            message, payload = envelope, result
-        elif kind is not worker.plain_out and not (
-            (kind is Message or worker.unchecked) and _goes_on(result, trace, worker)
-        ):
+        if kind is Message:
+            if not _goes_on(result, trace, worker):
+                return False
+            envelope, content = result, result.payload
+        elif kind is worker.plain_out:
+            if envelope is not None:
+                message, payload = envelope, result
+        elif worker.unchecked and _goes_on(result, trace, worker):
+            envelope = None
+        else:
             return False
-        floe = port.outgoing[0]
+        floe = outgoing[0]
         sink = trace.sink if floe.is_exit else None
-        content = payload_of(message, payload)
         full = sink.full if sink is not None else 0 < floe.maxsize <= floe.size
         if full or StreamChunk in type(content).__mro__:
             return False
-        message_id = send_id(port.name, context._item[4], floe.name, context._ordinal)
-        envelope = message if is_message(message) else None
+        origin = context._item[4]
+        message_id = worker.sent.get(origin)
+        if message_id is None or context._ordinal:
+            message_id = worker.send_id(origin, floe, context._ordinal)
         hop.done(floe.name, message_id, content, envelope, given=sink is not None)
         if sink is not None:
             sink.put(whole(message, payload))

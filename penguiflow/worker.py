@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from penguiflow.context import Context, Port
 from penguiflow.coroutines import resume
+from penguiflow.ids import send_id
 from penguiflow.invocation import Invoker
 from penguiflow.node import Node
 from penguiflow.traces import STUBBORN_GRACE_S
@@ -26,7 +27,7 @@ from penguiflow.turns import take_turn
 from penguiflow.validation import NodeValidators
 
 if TYPE_CHECKING:
-    from penguiflow.channels import Item
+    from penguiflow.channels import Floe, Item
     from penguiflow.core import PenguiFlow
     from penguiflow.registry import ModelRegistry
 
@@ -39,6 +40,7 @@ BURST = 32
 MAX_IDLE_CARRIERS = 64
 LISTENER_GRACE_S = 1.0
 """How long `stop` waits for middlewares, in seconds, before it cancels them too."""
+_MAX_REMEMBERED = 4096
 GATHERS = "__gathers__"
 """Attribute of a node's function that says: it does nothing but append messages to a list, `bucket` of what it keeps
 for the trace, until there are so many."""
@@ -59,6 +61,7 @@ class Worker:
         "policy",
         "port",
         "running",
+        "sent",
         "trusted_in",
         "unchecked",
         "unwraps",
@@ -79,6 +82,8 @@ class Worker:
         self.items = port.inbox.items
         self.loop = [floe for floe in port.outgoing if floe.target is node]
         """The edge by which a controller sends to itself."""
+        self.sent: dict[str, str] = {}
+        """What the first message by the first edge is called that is sent on account of a message, by that one's id."""
         self.running = 0
         self.waits = False
         """Whether its function had to wait the last time."""
@@ -91,6 +96,15 @@ class Worker:
         self.gathers = 0 if own_way else getattr(node.func, GATHERS, 0)
         """How many messages of a trace the node puts together before it sends anything."""
         self.unchecked = validators.check_in is None and validators.check_out is None and not validators.expects_message
+
+    def send_id(self, origin: str, floe: Floe, ordinal: int) -> str:
+        """The id of a message that is sent by the first edge on account of message `origin`."""
+        message_id = send_id(self.port.name, origin, floe.name, ordinal)
+        if not ordinal:
+            if len(self.sent) >= _MAX_REMEMBERED:
+                self.sent.clear()
+            self.sent[origin] = message_id
+        return message_id
 
 
 class Engine:

@@ -23,11 +23,20 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from penguiflow.recording.payloads import encode_data, encode_payload
+from penguiflow.recording.masking_key import KEY_FILE, project_key
+from penguiflow.recording.payloads import (
+    NO_PARTS,
+    Known,
+    encode_data,
+    encode_parts,
+    encode_payload,
+    is_settled,
+    parts_of,
+)
 from penguiflow.recording.plain import FROZEN, Frozen
 from penguiflow.recording.shapes import escape, keys_of
 
-__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "key_beside", "stand_in", "unmask"]
+__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "stand_in", "unmask"]
 
 KEYS = (
     "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
@@ -43,7 +52,6 @@ to know it to go on.
 """
 MIN_CHARS = 8
 """Values of variables that are shorter are no secrets: they would be found everywhere."""
-KEY_FILE = "masking.key"
 _TRIVIAL = frozenset(
     {"changeme", "disabled", "localhost", "optional", "password", "production", "required", "undefined"}
 )
@@ -115,6 +123,7 @@ class Masker:
             re.IGNORECASE,
         )
         self._kinds: dict[type, bool] = {}
+        self._swift: dict[type, bool] = {}
         self._suspects: dict[bytes, int] = {}
         """Keys whose ends look like those of secrets, and how far they are such."""
         self._seen: tuple[tuple[str, str], ...] = ()
@@ -122,7 +131,8 @@ class Masker:
         self.values: dict[str, str] = {}
         """Secrets of the environment, the longest first, with what they are called; some as they are written."""
         self._written: dict[str, str] = {}
-        self._in_json: tuple[bytes, ...] = ()
+        self.secrets: tuple[bytes, ...] = ()
+        """Those of the environment as they look in JSON."""
         self._pattern: re.Pattern[str] | None = None
         self.look_again()
 
@@ -150,7 +160,7 @@ class Masker:
         # What was a secret a moment ago still is one: it may be on its way.
         values = {**self.values, **values}
         self.values = dict(sorted(values.items(), key=lambda item: -len(item[0])))
-        self._in_json = tuple(to_json(text)[1:-1] for text in self.values if _is_text(text))
+        self.secrets = tuple(to_json(text)[1:-1] for text in self.values if _is_text(text))
         self._pattern = re.compile("|".join(map(re.escape, self.values))) if self.values else None
 
     def encode(self, data: Mapping[str, Any] | None) -> bytes:
@@ -166,10 +176,28 @@ class Masker:
             harmless = self._look_at(kind)
         if not harmless:
             return self.mask(encoded)
-        for secret in self._in_json:
+        for secret in self.secrets:
             if secret in encoded:
                 return self._masked(encoded)
         return self._masked(encoded) if _MARKED in encoded else encoded
+
+    def payload_of(self, value: Any) -> Known:
+        """As `payload`, with what tells whether it would be the same again."""
+        kind = type(value)
+        swift = self._swift.get(kind)
+        if swift is None:
+            swift = self._is_swift(kind)
+        if swift and (parts := parts_of(value)) is not None:
+            encoded = encode_parts(value)
+            secrets = self.secrets
+            # Whatever marks a secret is no ASCII.
+            if encoded is not None and encoded.isascii():
+                for secret in secrets:
+                    if secret in encoded:
+                        break
+                else:
+                    return Known(value, parts, encoded, secrets)
+        return Known(None, NO_PARTS, self.payload(value), ())
 
     def frozen(self, value: Any) -> dict[str, Any]:
         """`{"type", "value"}` of a value as it will be stored, decoded; can be put into an event."""
@@ -180,7 +208,7 @@ class Masker:
 
     def mask(self, encoded: bytes) -> bytes:
         """A JSON object without the secrets in it."""
-        for value in self._in_json:
+        for value in self.secrets:
             if value in encoded:
                 return self._masked(encoded)
         # Whatever marks a secret, or a text that was cut, has this byte. Every event comes by here: a search for one
@@ -264,6 +292,13 @@ class Masker:
         return end
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    def _is_swift(self, kind: type) -> bool:
+        """Whether the payload of an object of this class needs no masking, unless a text in it does."""
+        if len(self._swift) >= _MAX_KINDS:
+            self._swift.clear()
+        swift = self._swift[kind] = is_settled(kind) and self._look_at(kind)
+        return swift
 
     def _look_at(self, kind: type) -> bool:
         """Whether no key in the JSON of this class's objects can be one of those that hold a secret."""
@@ -364,14 +399,8 @@ class Masker:
 
     def _digest(self, text: str) -> str:
         if self._key is None:
-            self._key = token_bytes(32) if self._key_file is None else _project_key(self._key_file)
+            self._key = token_bytes(32) if self._key_file is None else project_key(self._key_file)
         return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:_HMAC_HEX]
-
-
-def key_beside(store: object) -> Path | None:
-    """Where the key of a store's project is kept; None for a store that has no file."""
-    path = getattr(store, "path", None)
-    return path.with_name(KEY_FILE) if isinstance(path, Path) else None
 
 
 def stand_in(mark: str) -> str:
@@ -451,26 +480,6 @@ class _Filler:
 
 def _plain_key(key: str) -> str:
     return key[1:] if key.startswith("$$") and _LOOKS_LIKE_KEY.fullmatch(key) else key
-
-
-def _project_key(path: Path) -> bytes:
-    """The key of a project, made by whoever needs it first."""
-    fresh = token_bytes(32)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{token_hex(4)}")
-        try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(fresh)
-            os.link(beside, path)  # whole, or not at all; the first one wins
-        except FileExistsError:
-            return path.read_bytes() or fresh
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError:
-        # Secrets are hidden all the same; they cannot be compared with those of other runs.
-        return fresh
-    return fresh
 
 
 def _normal(key: str) -> str:

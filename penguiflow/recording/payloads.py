@@ -9,10 +9,11 @@ default).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from operator import is_
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -25,10 +26,23 @@ from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.plain import Hide, StandIn, marker, plain
 from penguiflow.recording.sets import in_order
-from penguiflow.recording.shapes import escape, is_plain, shapes
+from penguiflow.recording.shapes import escape, is_always_plain, is_plain, shapes
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["MAX_PAYLOAD_BYTES", "cuts", "encode_data", "encode_payload", "exception_to_data"]
+__all__ = [
+    "MAX_PAYLOAD_BYTES",
+    "NO_PARTS",
+    "UNKNOWN",
+    "Known",
+    "Parts",
+    "cuts",
+    "encode_data",
+    "encode_parts",
+    "encode_payload",
+    "exception_to_data",
+    "is_settled",
+    "parts_of",
+]
 
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A payload whose JSON is larger is cut and cannot be rebuilt."""
@@ -44,6 +58,10 @@ _LEAF, _ITEMS, _SET, _MAPPING, _FIELDS, _SLOTS, _CAREFUL = range(1, 8)
 # What was found out by looking.
 _RISKY, _HARMLESS, _UNORDERED = 0, 1, 3
 _MAX_SCAN_DEPTH = 60
+_MAX_PARTS = 64
+Parts = tuple[tuple[Any, ...], Sequence[tuple[list[Any], tuple[Any, ...]]]]
+"""Values of a model's fields; and what is in those that are lists."""
+NO_PARTS: Parts = ((), ())
 
 _LEAVES = (
     str, int, float, bool, type(None), bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum,
@@ -54,6 +72,25 @@ _kinds: dict[type, int] = {}
 _prefixes: dict[type, bytes] = {}
 # Parses all of a JSON object and builds nothing from it: the cheapest test that readers will take it.
 _readable = pydantic_core.SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
+
+
+class Known:
+    """A payload, and the value that it was made of: None where it is to be made anew each time."""
+
+    __slots__ = ("_parts", "_secrets", "payload", "value")
+
+    def __init__(self, value: Any, parts: Parts, payload: bytes, secrets: Sequence[bytes]) -> None:
+        self.value = value
+        self.payload = payload
+        self._parts = parts
+        self._secrets = secrets
+
+    def is_same(self, secrets: Sequence[bytes]) -> bool:
+        """Whether the value is still what it was, where these are the secrets."""
+        return self.value is not None and secrets is self._secrets and _are_parts(self.value, self._parts)
+
+
+UNKNOWN = Known(None, NO_PARTS, b"", ())
 
 
 def encode_data(data: Mapping[str, Any] | None, hide: Hide | None = None) -> bytes:
@@ -117,6 +154,54 @@ def encode_payload(value: Any, hide: Hide | None = None) -> bytes:
         if notes:
             return b"%b%b,%b}" % (prefix, encoded, to_json(notes)[1:-1])
     return prefix + encoded + b"}"
+
+
+def is_settled(kind: type) -> bool:
+    """Whether objects of this class, where they have `parts_of`, are told by `encode_parts`."""
+    if (_kinds.get(kind) or _sort_of(kind)) != _FIELDS or not is_always_plain(kind):
+        return False
+    return bool(kind.model_config.get("extra") != "allow")  # type: ignore[attr-defined]
+
+
+def parts_of(value: BaseModel) -> Parts | None:
+    """What a model of scalars, and of short lists of them, is made of; None for any other."""
+    values = (*value.__dict__.values(),)
+    lists: tuple[tuple[list[Any], tuple[Any, ...]], ...] = ()
+    for item in values:
+        kind = type(item)
+        if kind in _scalars:
+            continue
+        if kind is not list or len(item) > _MAX_PARTS or not _scalars.issuperset(map(type, item)):
+            return None
+        lists = (*lists, (item, (*item,)))
+    return values, lists
+
+
+def _are_parts(value: BaseModel, parts: Parts) -> bool:
+    """Whether a model is made of the same objects as before: its JSON is then the same."""
+    values, lists = parts
+    items = value.__dict__.values()
+    if len(items) != len(values) or not all(map(is_, items, values)):
+        return False
+    # A plain loop, for the same reason as below.
+    for item, before in lists:
+        same = len(item) == len(before) and all(map(is_, item, before))
+        if not same:
+            return False
+    return True
+
+
+def encode_parts(value: BaseModel) -> bytes | None:
+    """As `encode_payload`, of a model of a settled class that has parts; None when it needs care all the same."""
+    try:
+        encoded = to_json(value, round_trip=True, inf_nan_mode="strings", fallback=marker, serialize_as_any=True)
+    except Exception:  # as in `_encode_quickly`
+        return None
+    size = len(encoded)
+    if size > _SURELY_READABLE_BYTES and (size > MAX_PAYLOAD_BYTES or not _is_readable(encoded)):
+        return None
+    kind = type(value)
+    return b"%b%b}" % (_prefixes.get(kind) or _prefix_of(kind), encoded)
 
 
 def cuts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ from pydantic_core import to_json
 from penguiflow.recording.sets import ordered
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["escape", "is_plain", "keys_of", "shapes"]
+__all__ = ["escape", "is_always_plain", "is_plain", "keys_of", "shapes"]
 
 _SCALARS = (str, int, bool, type(None))
 _EXACT: frozenset[type] = frozenset(_SCALARS)
@@ -57,6 +57,11 @@ def escape(key: object) -> str:
 def is_plain(kind: type, encoded: bytes) -> bool:
     """Whether the name of this class is enough to build the object from its JSON, so that `shapes` finds nothing."""
     return _says_all(kind) and not (_has_floats(kind) and _may_hold_odd_floats(encoded))
+
+
+def is_always_plain(kind: type) -> bool:
+    """Whether `is_plain` holds whatever the JSON."""
+    return _says_all(kind) and not _has_floats(kind)
 
 
 def keys_of(kind: type) -> frozenset[str] | None:

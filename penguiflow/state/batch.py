@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sqlite3
 import time
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 from pydantic_core import from_json
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.hops import EVENTS_OF, TO_ROOKERY, expand, sent_record
+from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, expand, size_of
 from penguiflow.recording.text import clean_text
-from penguiflow.state.chunks import pack, pack_columns
+from penguiflow.state.chunks import pack, pack_columns, pack_hops
+from penguiflow.state.coalesce import CHUNK
 from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
 
@@ -25,7 +27,8 @@ logger = logging.getLogger("penguiflow.state")
 CHUNK_EVENTS = 256
 CHUNK_BYTES = 256 * 1024
 _HOPS_AT_ONCE = CHUNK_EVENTS // max(EVENTS_OF.values())
-_MORE = {kind: count - 1 for kind, count in EVENTS_OF.items()}
+_HOPS = frozenset(EVENTS_OF)
+_ABOUT_THE_TRACE = frozenset({"message.enqueued", "trace.end", SENT, *TO_ROOKERY})
 _YIELD_EVERY = 1000
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
 _ROWS_AT_ONCE = 32
@@ -57,43 +60,52 @@ class _Draft:
     def _take_some(self, records: Sequence[EventRecord], writer: int) -> None:
         """Not more than fit into one chunk."""
         row = self.row
+        kinds = [record[7] for record in records]
+        hops = not _HOPS.isdisjoint(kinds)
         # Most follow what is stored as they are, and go in together. (What two recorders mix up repeats itself.)
         if records[0][0] == row.events and not row.prefix:
-            fields = tuple(zip(*records, strict=True))
-            kinds = fields[7]
             last = records[-1]
-            count = len(records) + sum([kinds.count(kind) * more for kind, more in _MORE.items()])
             after = last[0] + EVENTS_OF.get(last[7], 1)
             if (
-                after == row.events + count
+                after == row.events + (sum(map(EVENTS_OF.get, kinds, repeat(1))) if hops else len(records))
                 and "trace.start" not in kinds[1:]
-                and sum(map(len, fields[9])) < min(CHUNK_BYTES, self.inline)
+                and size_of(records) < min(CHUNK_BYTES, self.inline)
+                and self._take_together(records, kinds, after, writer, hops=hops)
             ):
-                self._take_together(records, fields, after, writer)
                 return
-        if any(record[7] in EVENTS_OF for record in records):
+        if hops:
             records = [event for record in records for event in expand(record)]
         self._take_each(records, writer)
 
     def _take_together(
-        self, records: Sequence[EventRecord], fields: tuple[tuple[Any, ...], ...], after: int, writer: int
-    ) -> None:
+        self, records: Sequence[EventRecord], kinds: Sequence[str], after: int, writer: int, *, hops: bool
+    ) -> bool:
+        """Take all of them, unchanged, as one chunk; False, and nothing done, where that cannot be."""
         row = self.row
-        kinds: tuple[str, ...] = fields[7]
+        data = None
+        if not hops:
+            data = pack_columns(tuple(zip(*records, strict=True)))
+        elif CHUNK not in kinds:
+            data = pack_hops(records)
+        if data is None:
+            return False
         if kinds[0] == "trace.start":
             row.begin(records[0], writer)
-        data = pack_columns(fields)
-        for index, kind in enumerate(kinds):
+        for record in records:
+            kind = record[7]
+            if kind not in _ABOUT_THE_TRACE:
+                continue
             if kind == "message.enqueued":
-                row.message(records[index])
-            elif kind in TO_ROOKERY:
-                row.message(sent_record(records[index]))
+                row.message(record)
             elif kind == "trace.end":
-                row.finish(records[index])
+                row.finish(record)
+            else:
+                row.hop(record)
         self.chunks.append((row.events, after - 1, data))
         row.events = after
         row.bytes += len(data)
         row.updated = records[-1][5]
+        return True
 
     def _take_each(self, records: Sequence[EventRecord], writer: int) -> None:
         row = self.row
@@ -158,15 +170,19 @@ class Batch:
         self._version = version
         self._inline = inline
         self._drafts: dict[str, _Draft | None] = {}
+        self.records: Sequence[EventRecord] = ()
+        """What it was given."""
 
     def add(self, records: Sequence[EventRecord]) -> int:
-        """Take events; returns how many of them cannot be stored."""
+        """Take events, all at once; returns how many of them cannot be stored."""
+        self.records = records
         groups: dict[str, list[EventRecord]] = {}
         for record in records:
-            try:
-                groups[record[2]].append(record)
-            except KeyError:
+            group = groups.get(record[2])
+            if group is None:
                 groups[record[2]] = [record]
+            else:
+                group.append(record)
         stored = self._look_up(groups)
         lost = 0
         count = 0
@@ -198,7 +214,8 @@ class Batch:
             if draft.payloads:
                 keep(self._connection, row.id, draft.payloads)
         _insert(self._connection, INSERT_TRACE, inserts)
-        self._connection.executemany(UPDATE_TRACE, updates)
+        if updates:
+            self._connection.executemany(UPDATE_TRACE, updates)
         _insert(self._connection, _INSERT_CHUNK, chunks)
 
     def committed(self) -> None:
@@ -284,8 +301,13 @@ def _insert(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, 
     """Insert rows, many in one statement: between two, the interpreter's lock changes hands, which costs more."""
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
-        places = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
-        connection.execute(f"{sql} {places}", tuple(chain.from_iterable(some)))
+        connection.execute(_statement(sql, len(some), len(some[0])), tuple(chain.from_iterable(some)))
+
+
+@functools.cache
+def _statement(sql: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"{sql} {', '.join([row] * rows)}"
 
 
 def _is_sound(record: EventRecord) -> bool:

@@ -3,8 +3,8 @@
 The first line is a JSON array of the columns (epoch, span, parent, time, offset, kind, name); the others are the
 events' data, JSON objects, in order. Positions are counted and the trace is known. Columns are written and read in one
 go each, and whoever wants few of the events decodes the data of those alone. What streams made is kept shorter: see
-coalesce.py. What one invocation did may be one event here, and is several again for whoever reads: recording/hops.py.
-Databases of version 1 have a whole event in each line.
+coalesce.py. So is what one invocation did (hop_lines.py), which is several events for whoever reads. Databases of
+version 4 have it as one event (recording/hops.py), those of version 1 a whole event in each line.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.hops import EVENTS_OF, expand
 from penguiflow.recording.text import clean_text
 from penguiflow.state.coalesce import CHUNK, Form, take_out, weave_in
+from penguiflow.state.hop_lines import HOPS, take_hops, weave_hops
 
-__all__ = ["Chunk", "columns", "damaged", "pack", "pack_columns", "unpack"]
+__all__ = ["Chunk", "columns", "damaged", "pack", "pack_columns", "pack_hops", "unpack"]
 
 _OBJECT = b"{"
+_NOTHING: tuple[tuple[Any, ...], ...] = ((),) * len(EventRecord._fields)
 
 
 class Chunk(NamedTuple):
@@ -67,19 +69,30 @@ def pack(records: Sequence[EventRecord]) -> bytes:
     return pack_columns(tuple(zip(*records, strict=True)))
 
 
-def pack_columns(fields: Sequence[tuple[Any, ...]]) -> bytes:
-    """As `pack`, of events that are columns already: one for each field of an `EventRecord`."""
+def pack_hops(records: Sequence[EventRecord]) -> bytes | None:
+    """As `pack`, with hops among them; None where they are to be expanded before."""
+    taken = take_hops(records)
+    if taken is None:
+        return None
+    others, form, lines = taken
+    return pack_columns(tuple(zip(*others, strict=True)) if others else _NOTHING, [form], lines)
+
+
+def pack_columns(fields: Sequence[tuple[Any, ...]], form: Sequence[Form] = (), more: Sequence[bytes] = ()) -> bytes:
+    """As `pack`, of events that are columns already: one for each field of an `EventRecord`.
+
+    `form` tells of what was taken out of them, which stands in the lines `more`.
+    """
     _, epochs, _, spans, parents, times, offsets, kinds, names, data = fields
     # What is no text or no number is found here, at the price of a loop in C.
     for texts in (spans, kinds, names):
         "".join(texts)
     for numbers in (epochs, times, offsets):
         sum(numbers)
-    lines: list[bytes] = []
-    form: list[Form] = []
-    if CHUNK in kinds and (taken := take_out((fields[1], *fields[3:]))) is not None:
+    lines = more
+    if CHUNK in kinds and not form and (taken := take_out((fields[1], *fields[3:]))) is not None:
         (epochs, spans, parents, times, offsets, kinds, names, data), lines = taken.stay, taken.lines
-        form.append(taken.form)
+        form = [taken.form]
     epoch = epochs[0] if epochs and epochs.count(epochs[0]) == len(epochs) else epochs
     try:
         head = to_json((epoch, spans, parents, times, offsets, kinds, names, *form))
@@ -103,7 +116,8 @@ def unpack(data: bytes) -> Chunk:
         if any(len(column) != count for column in chunk):
             raise ValueError("columns of different length")
         if form is not None:
-            chunk = Chunk._make(weave_in(chunk, form, rest[count:]))
+            weave = weave_hops if form[:1] == [HOPS] else weave_in
+            chunk = Chunk._make(weave(chunk, form, rest[count:]))
         if not EVENTS_OF.keys().isdisjoint(chunk.kinds):
             chunk = _expanded(chunk)
     except (ValueError, TypeError, KeyError, IndexError) as error:

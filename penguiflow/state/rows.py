@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -23,6 +24,8 @@ _NS = 1_000_000_000
 _PAYLOAD_FIRST = b'{"payload":{"type":"'
 _VALUE = b'","value":'
 _REMEMBERED_PAYLOADS = 4
+_MAX_REMEMBERED = 64
+_MAX_REMEMBERED_BYTES = 1024
 
 _COLUMNS = (
     "flow", "target", "status", "started", "updated", "ended", "duration_s", "version", "session", "epoch", "events",
@@ -36,6 +39,7 @@ INSERT_TRACE = " ".join(("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS
 UPDATE_TRACE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
 """Takes `columns()` and the id."""
 
+_remembered: dict[bytes, Mapping[str, Any]] = {}
 _decoder = json.JSONDecoder()
 _values = attrgetter(*_COLUMNS)
 
@@ -161,6 +165,16 @@ class TraceRow:
                 data = carrier
             self.output = _preview(data)
 
+    def hop(self, record: EventRecord) -> None:
+        """As `message`, of a hop that sent something, or of a message from outside."""
+        told: Any = record[9]
+        _, way, root, _, _, payload, _ = told
+        if self.wants_input and way.node is None and way.edge.startswith("OpenSea->"):
+            self.wants_input = False
+            self.input = _preview(payload)
+        if way.sent_by.endswith("->Rookery") and (not self.roots or root in self.roots):
+            self.output = _preview(payload)
+
     def _is_outer(self, record: EventRecord) -> bool:
         return not self.roots or record.span_id in self.roots or record.parent_id in self.roots
 
@@ -197,9 +211,17 @@ def load_rows(connection: sqlite3.Connection, records: Sequence[EventRecord], wr
     return rows
 
 
-def _decoded(data: bytes) -> dict[str, Any]:
-    value = from_json(data)
-    return value if isinstance(value, dict) else {}
+def _decoded(data: bytes) -> Mapping[str, Any]:
+    """An event's data; not to be changed, because most traces of a flow begin and end alike."""
+    known = _remembered.get(data)
+    if known is None:
+        value = from_json(data)
+        known = value if isinstance(value, dict) else {}
+        if len(data) <= _MAX_REMEMBERED_BYTES:
+            if len(_remembered) >= _MAX_REMEMBERED:
+                _remembered.clear()
+            _remembered[data] = known
+    return known
 
 
 def _error_line(error: Any) -> str | None:
@@ -215,6 +237,7 @@ def _error_line(error: Any) -> str | None:
     return clean_text(lines[0][:_ERROR_CHARS])
 
 
+@functools.lru_cache(maxsize=4)
 def _preview(data: bytes) -> str:
     """The beginning of a payload's value. The payload stands first in the data, and its type has no bare quote."""
     start = data.find(_VALUE) + len(_VALUE)

@@ -196,6 +196,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # 4: what streams made is kept shorter within its chunk, which earlier versions would take for damage.
     (),
+    # 5: so is what went the shortest way through nodes.
+    (),
 )
 
 VERSION = len(_MIGRATIONS)

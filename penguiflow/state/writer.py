@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.hops import Hop
+from penguiflow.recording.hops import Hop, size_of
 from penguiflow.state.batch import Batch
 from penguiflow.state.errors import StoreError
 from penguiflow.state.files import explain
@@ -119,7 +119,7 @@ class Writer:
         """Take one event; implements `EventSink`."""
         if self._guarded and not self._admits(record):
             return
-        self._bytes_in += len(record.data) + _EVENT_OVERHEAD
+        self._bytes_in += size_of((record,)) + _EVENT_OVERHEAD
         self._queue.append(record)
         if self._idle:
             self._idle = False
@@ -312,7 +312,7 @@ class Writer:
                 pending.extend(records)
                 if unfinished:
                     # It was counted as one event without data.
-                    surplus = sum(len(record[9]) for record in records) + (len(records) - 1) * _EVENT_OVERHEAD
+                    surplus = size_of(records) + (len(records) - 1) * _EVENT_OVERHEAD
                     self._bytes_out -= surplus
             elif isinstance(item, _Job | _Closing):
                 jobs.append(item)
@@ -331,9 +331,10 @@ class Writer:
         batch.committed()
         del self._pending[: len(items)]
         self._recovered()
-        records = [item for item in items if type(item) is EventRecord]
-        self._bytes_out += sum([len(item[9]) for item in records]) + len(records) * _EVENT_OVERHEAD
-        settle(item.ticket for item in items if isinstance(item, _Write))
+        records = batch.records
+        self._bytes_out += size_of(records) + len(records) * _EVENT_OVERHEAD
+        if len(records) < len(items):
+            settle(item.ticket for item in items if isinstance(item, _Write))
 
     def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
         connection = self._connection

@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.recording import EventRecord, Recorder
 from penguiflow.recording.payloads import encode_data
+from penguiflow.state import schema
 from penguiflow.state.chunks import pack, unpack
 
 TRACE = "35804be465bbdd9220d6366e3e38ea2c"
@@ -257,7 +258,7 @@ async def test_a_database_of_the_version_before_is_read_and_goes_on(
     await reader.close()
     store = open_store(path)
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
     log = Recorder(store=store).open(TRACE)
     log.event("stream.chunk", TRACE, log.root, {"stream_id": TRACE, "chunk_seq": 3, **about})
     await store.flush()

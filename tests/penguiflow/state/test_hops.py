@@ -278,6 +278,81 @@ def test_a_damaged_hop_is_a_damaged_file(kind: str, data: bytes) -> None:
         unpack(head + b"\n" + data)
 
 
+def test_hops_of_version_4_are_read() -> None:
+    sent = b'{"payload":{"type":"builtins:str","value":"x"},"message_id":"%b","source":"%b","target":"%b"}'
+    head = b'[0,["0","0","3"],[null,null,"0"],[1.5,1.5,1.5],[10,20,30],%b,["flow","OpenSea->a","a"]]'
+    lines = [
+        head % b'["trace.start","message.enqueued","hop.given"]',
+        b"{}",
+        sent % (b"1111", b"OpenSea", b"a"),
+        b"\x1f".join([b'"OpenSea->a"', b'"abc"', b'"a->Rookery"', b"1111", b"1000000", b"2222"])
+        + b"\x1f"
+        + sent % (b"2222", b"a", b"Rookery"),
+    ]
+    chunk = unpack(b"\n".join(lines))
+    found = [chunk.record(index, 0, "t").decode() for index in range(len(chunk.kinds))]
+    well_formed_from(found, 2)
+    kinds = ["message.dequeued", "node.start", "attempt.start", "attempt.end", "message.enqueued", "message.dequeued"]
+    assert [event.kind for event in found[2:]] == [*kinds, "node.end"]
+    assert [event.span_id for event in found[2:]] == ["0", "3", "4", "4", "3", "0", "3"]
+    assert found[3].data == {"message_id": "1111", "node_id": "abc"}
+    assert found[5].data == {"status": "ok", "latency_ms": 1.0}
+    assert found[6].data["payload"] == {"type": "builtins:str", "value": "x"}
+    assert (found[6].ts, found[6].offset_ns) == (1.501, 1000030)
+
+
+def well_formed_from(events: list[TraceEvent], first: int) -> None:
+    begun = [event for event in events[first:] if event.kind.endswith(".start")]
+    assert [event.span_id for event in begun] == [f"{event.seq:x}" for event in begun]
+
+
+HOP_LINES = [
+    b'[0,["0"],[null],[1.5],[10],["trace.start"],["flow"],["hops",0,0,"0",1500000,10,".sn"]]',
+    b"{}",
+    b'"OpenSea->a","1111",0,10,0\x1f{"type":"builtins:str","value":"x"}\x1f',
+    b'null,"abc","a->b","2222",5,20,1000\x1f=\x1f=',
+]
+
+
+def test_a_hop_takes_what_it_does_not_say_from_the_one_before() -> None:
+    chunk = unpack(b"\n".join(HOP_LINES))
+    found = [chunk.record(index, 0, "t").decode() for index in range(len(chunk.kinds))]
+    well_formed_from(found, 2)
+    assert found[1].data["payload"] == found[6].data["payload"] == {"type": "builtins:str", "value": "x"}
+    assert [found[1].name, found[2].name, found[3].name, found[6].name] == ["OpenSea->a", "OpenSea->a", "a", "a->b"]
+    assert [event.ts for event in found] == [1.5, 1.5, *[1.500005] * 3, *[1.500006] * 3]
+    assert found[6].data["message_id"] == "2222"
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (0, HOP_LINES[0].replace(b".sn", b".s")),
+        (0, HOP_LINES[0].replace(b".sn", b".sx")),
+        (0, HOP_LINES[0].replace(b".sn", b"..s")),
+        (0, HOP_LINES[0].replace(b'".sn"', b"null")),
+        (0, HOP_LINES[0].replace(b',"0",150', b",0,150")),
+        (0, HOP_LINES[0].replace(b"1500000", b"null")),
+        (0, HOP_LINES[0].replace(b"1500000", b"1e400")),
+        (2, b""),
+        (2, b"{}\x1f{}\x1f"),
+        (2, HOP_LINES[2].replace(b'"1111"', b"null")),
+        (2, HOP_LINES[2].replace(b",10,", b",true,")),
+        (3, HOP_LINES[3].replace(b'"abc"', b"null")),
+        (3, HOP_LINES[3].replace(b'"a->b"', b"null")),
+        (3, HOP_LINES[3].replace(b'"2222"', b"null")),
+        (3, HOP_LINES[3].replace(b'"2222"', b"2222")),
+        (3, HOP_LINES[3].replace(b",1000", b",1" + b"0" * 400)),
+        (3, HOP_LINES[3].replace(b"\x1f=\x1f=", b"\x1f=")),
+        (3, b'"no","id","a","abc","a->b","2222",5,20\x1f=\x1f='),
+    ],
+)
+def test_damaged_lines_are_a_damaged_file(line: int, wrong: bytes) -> None:
+    lines = [*HOP_LINES[:line], wrong, *HOP_LINES[line + 1 :]]
+    with pytest.raises(sqlite3.DatabaseError, match="events cannot be read"):
+        unpack(b"\n".join(lines))
+
+
 async def events_of(path: Path, open_store: Any, function: Any, result: str) -> list[TraceEvent]:
     """Of one trace through two nodes; `result` is what the caller gets, as text."""
     store = open_store(path)

@@ -1,0 +1,339 @@
+"""What one trace writes as events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json, to_json
+
+from penguiflow.recording.events import EventRecord
+from penguiflow.recording.failures import exception_to_data
+from penguiflow.recording.hops import FIRST_ATTEMPT, SENT, Hop, ends_of, told_of, way_of
+from penguiflow.recording.logs import shown
+from penguiflow.recording.payloads import UNKNOWN, cuts, encode_data
+from penguiflow.recording.streams import HeldBack
+
+if TYPE_CHECKING:
+    from penguiflow.recording.recorder import Recorder
+    from penguiflow.types import Headers, Message
+
+__all__ = ["NO_META", "Log", "Track"]
+
+MAX_CUTS = 8
+"""Places that the end of a trace names, where payloads cannot be rebuilt."""
+NO_META = b'"meta":{},"deadline_s":null'
+"""The end of what is told of most envelopes."""
+
+# Events are made for everything that a flow does: what is asked for again and again is looked up.
+_STARTS = {kind: f"{kind}.start" for kind in ("node", "attempt", "llm", "tool", "step")}
+_ENDS = {kind: f"{kind}.end" for kind in _STARTS}
+_STATUS_ONLY = {
+    status: encode_data({"status": status}) for status in ("ok", "error", "timeout", "cancelled", "interrupted")
+}
+_BARE = frozenset({"message.dequeued", "message.dropped"})
+"""Kinds whose data hold nothing of the user's."""
+_LOOK_EVERY = 32
+"""Hops after which it is looked whether the store can follow."""
+_MAX_REMEMBERED = 4096
+_node_ids: dict[str, bytes] = {}
+_new_tuple = tuple.__new__
+
+
+class Track:
+    """Where a trace is: its next event, its epoch, its clock. Shared by the logs that are open for it."""
+
+    __slots__ = ("epoch", "logs", "next_seq", "origin_ns")
+
+    def __init__(self, next_seq: int, epoch: int, origin_ns: int) -> None:
+        self.next_seq = next_seq
+        self.epoch = epoch
+        self.origin_ns = origin_ns
+        self.logs = 0
+
+
+def _remember_node(node_id: str) -> bytes:
+    if len(_node_ids) >= _MAX_REMEMBERED:
+        _node_ids.clear()
+    encoded = _node_ids[node_id] = encode_data({"": node_id})[4:-1]
+    return encoded
+
+
+class Log:
+    """The log of one trace, from `open` to `close`."""
+
+    __slots__ = (
+        "_cuts",
+        "_encode",
+        "_headers",
+        "_held_back",
+        "_known",
+        "_masker",
+        "_name",
+        "_recorder",
+        "_send",
+        "_spans",
+        "closed",
+        "epoch",
+        "hop",
+        "hops",
+        "propagates",
+        "root",
+        "trace_id",
+        "track",
+    )
+
+    def __init__(
+        self, recorder: Recorder, trace_id: str, track: Track, data: Mapping[str, Any], encoded: bytes | None
+    ) -> None:
+        self._recorder = recorder
+        self.trace_id = trace_id
+        self.track = track
+        self.epoch = track.epoch
+        self._name = recorder.name
+        self._send = recorder.send
+        self.propagates = recorder.propagates
+        self._masker = recorder.masker
+        self._encode = recorder.masker.encode
+        self.closed = False
+        self._cuts: list[dict[str, str]] = []
+        self._held_back: HeldBack | None = None
+        if "resumed" in data or "forked" in data:
+            self._held_back = HeldBack(self._masker)
+            self._held_back.take_up(data)
+        self.hops = recorder.hops
+        self.hop: Hop | None = None
+        """The invocation that is under way and may become one record."""
+        self._headers: tuple[Headers | None, bytes] = (None, b"")
+        """Those of the last message, encoded: most messages of a trace have the same."""
+        self._known = UNKNOWN
+        """The last payload."""
+        self._spans: dict[str, tuple[str | None, str, str]] = {}
+        """Open spans in the order of their start: parent, kind, name."""
+        self.root = f"{track.next_seq:x}"
+        self._spans[self.root] = (None, "trace", self._name)
+        self._write("trace.start", self._name, self.root, None, encoded or self._encode(data))
+
+    def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
+        """Open a span; its id is the hexadecimal `seq` of its start."""
+        if self.hop is not None:
+            self.settle(self.hop)
+        span = f"{self.track.next_seq:x}"
+        if not self.closed:
+            parent = parent or self.root
+            self._spans[span] = (parent, kind, name)
+            self._write(_STARTS.get(kind) or f"{kind}.start", name, span, parent, self._encode(data))
+        return span
+
+    def end(
+        self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Close a span; one that is not open (any more) is left as it is."""
+        if self.hop is not None:
+            self.settle(self.hop)
+        if self._spans.pop(span, None) is not None:
+            if not data:
+                encoded = _STATUS_ONLY.get(status) or encode_data({"status": status})
+            elif status == "ok" and len(data) == 1 and type(latency_ms := data.get("latency_ms")) is float:
+                encoded = b'{"status":"ok","latency_ms":%b}' % to_json(latency_ms)
+            else:
+                encoded = self._encode({"status": status, **data})
+            self._write(_ENDS.get(kind) or f"{kind}.end", name, span, parent or self.root, encoded)
+
+    def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
+        """Write one event of a span, or of the trace's own when that span is over."""
+        if self.hop is not None:
+            self.settle(self.hop)
+        if not self.closed:
+            known = self._spans.get(span)
+            if known is None:
+                span, known = self.root, self._spans[self.root]
+            if kind == "stream.chunk" and data is not None:
+                if self._held_back is None:
+                    self._held_back = HeldBack(self._masker)
+                data = self._held_back.pass_on(known[2] if known[1] == "node" else "", data)
+            elif kind == "log" and data is not None:
+                data = shown(dict(data), self._masker)
+            encode = encode_data if kind in _BARE else self._encode
+            self._write(kind, name, span, known[0], encode(data))
+
+    def put(self, edge: str, span: str, message_id: str, content: Any, envelope: Message | None) -> None:
+        """Write `message.enqueued` with its payload."""
+        if self.closed:
+            return
+        if self.hop is not None:
+            self.settle(self.hop)
+        payload, about = self.sent(message_id, content, envelope)
+        known = self._spans.get(span)
+        if self.hops is not None and (known is None or span == self.root):
+            self._write_sent(edge, message_id, payload, about)
+            return
+        if known is None:
+            span, known = self.root, self._spans[self.root]
+        data = b'{"payload":%b,"message_id":"%b",%b%b}' % (payload, message_id.encode(), ends_of(edge), about)
+        self._write("message.enqueued", edge, span, known[0], data)
+
+    def sent(self, message_id: str, content: Any, envelope: Message | None) -> tuple[bytes, bytes]:
+        """The payload of a message, and what is to be said of its envelope, as members of an object."""
+        masker, known = self._masker, self._known
+        # Most nodes send on what came.
+        if content is not known.value or not known.is_same(masker.secrets):
+            self._known = known = masker.payload_of(content)
+            if known.value is None and (b'"repr":true' in known.payload or b',"lost":{' in known.payload):
+                self._note_cuts(known.payload, message_id)
+        if envelope is None:
+            return known.payload, b""
+        headers, meta, deadline_s = envelope.headers, envelope.meta, envelope.deadline_s
+        if headers is not self._headers[0]:
+            self._headers = (headers, self._recorder.headers_of(headers))
+        about = self._headers[1]
+        if meta or deadline_s is not None:
+            about = b'%b"meta":%b,"deadline_s":%b' % (
+                about[: -len(NO_META)],
+                self._encode(meta),
+                b"null" if deadline_s is None else to_json(deadline_s),
+            )
+        return known.payload, about
+
+    def _note_cuts(self, payload: bytes, message_id: str) -> None:
+        """The trace's end tells where payloads cannot be rebuilt."""
+        for path, kind in cuts(from_json(payload)):
+            if len(self._cuts) < MAX_CUTS:
+                where = "/payload" + path.removeprefix("/value")
+                self._cuts.append({"message_id": message_id, "path": where, "type": kind})
+
+    def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
+        """Write `message.dequeued`, and the starts of the node's span and of its first attempt."""
+        if self.hop is not None:
+            self.settle(self.hop)
+        track = self.track
+        seq = track.next_seq
+        span, attempt = f"{seq + 1:x}", f"{seq + 2:x}"
+        if self.closed:
+            return span, attempt
+        known = self._spans.get(parent)
+        if known is None:
+            parent, known = self.root, self._spans[self.root]
+        track.next_seq = seq + 3
+        self._spans[span] = (parent, "node", node)
+        self._spans[attempt] = (span, "attempt", node)
+        offset_ns = perf_counter_ns() - track.origin_ns
+        ts = time_ns() // 1000 / 1e6
+        epoch, trace_id = self.epoch, self.trace_id
+        message = b'"message_id":"%b"' % message_id.encode()
+        about = b'{%b,"node_id":%b}' % (message, _node_ids.get(node_id) or _remember_node(node_id))
+        records = (
+            (seq, epoch, trace_id, parent, known[0], ts, offset_ns, "message.dequeued", edge, b"{%b}" % message),
+            (seq + 1, epoch, trace_id, span, parent, ts, offset_ns, "node.start", node, about),
+            (seq + 2, epoch, trace_id, attempt, span, ts, offset_ns, "attempt.start", node, FIRST_ATTEMPT),
+        )
+        send = self._send
+        for fields in records:
+            try:
+                send(_new_tuple(EventRecord, fields))
+            except Exception:  # a listener's failure is none of the flow's
+                self._recorder.sink_failed()
+        return span, attempt
+
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> Hop | None:
+        """The same as one record, if the store takes such, and if nothing else happens meanwhile."""
+        hops = self.hops
+        if hops is None or self.closed:
+            return None
+        recorder = self._recorder
+        recorder.unlooked += 1
+        if recorder.unlooked > _LOOK_EVERY and not recorder.may_hop():
+            return None
+        if self.hop is not None:
+            self.settle(self.hop)
+        track = self.track
+        seq = track.next_seq
+        offset_ns = perf_counter_ns() - track.origin_ns
+        hop = Hop(self, seq, edge, message_id, node, node_id, time_ns() // 1000, offset_ns)
+        if not hops.begin_hop(hop):
+            return None
+        track.next_seq = seq + 3
+        self.hop = hop
+        return hop
+
+    def settle(self, hop: Hop) -> None:
+        """What has begun as a hop goes on as separate events."""
+        if self.hop is hop:
+            self.hop = None
+            for span, parent, kind in hop.spans():
+                self._spans[span] = (parent, kind, hop.node)
+            hop.leave()
+
+    def end_hop(self, hop: Hop, edge: str | None, message_id: str, sent: tuple[bytes, bytes], *, given: bool) -> None:
+        """An invocation that began as a hop is over, and cannot be written as one."""
+        self.settle(hop)
+        elapsed_ns = perf_counter_ns() - self.track.origin_ns - hop.offset_ns
+        self.end("attempt", hop.node, hop.attempt_span, hop.span, "ok", {"latency_ms": elapsed_ns / 1e6})
+        if edge is not None:
+            data = b'{"payload":%b,"message_id":"%b",%b%b}' % (sent[0], message_id.encode(), ends_of(edge), sent[1])
+            self._write("message.enqueued", edge, hop.span, self.root, data)
+            if given:
+                self.event("message.dequeued", edge, self.root, {"message_id": message_id})
+        self.end("node", hop.node, hop.span, self.root, "ok")
+
+    def freeze(self, value: Any) -> Any:
+        """`{type, value}`, decoded."""
+        return self._masker.frozen(value)
+
+    def describe(self, error: BaseException) -> Mapping[str, Any]:
+        """`{type, message, traceback, file, line}`."""
+        return exception_to_data(error, self._masker.early)
+
+    def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
+        """End what is still open, then the trace; a second call does nothing."""
+        if self.closed:
+            return
+        if self.hop is not None:
+            self.settle(self.hop)
+        for stream, chunk in () if self._held_back is None else self._held_back.rest():
+            self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
+        ending: dict[str, Any]
+        if len(self._spans) == 1 and not data and not self._cuts and status in _STATUS_ONLY:
+            self._write("trace.end", self._name, self.root, None, _STATUS_ONLY[status])
+            self._spans.clear()
+        leftover = "interrupted" if status == "interrupted" else "cancelled"
+        for span, (parent, kind, name) in reversed(self._spans.items()):
+            ending = {"status": leftover}
+            if parent is None:
+                ending = {"status": status, **(data or {})}
+                if self._cuts:
+                    ending["not_forkable"] = self._cuts
+            encoded = (len(ending) == 1 and _STATUS_ONLY.get(ending["status"])) or self._encode(ending)
+            self._write(kind + ".end", name, span, parent, encoded)
+        self.closed = True
+        self._spans.clear()
+        self._recorder.closed(self.trace_id, self.track)
+
+    def _write_sent(self, edge: str, message_id: str, payload: bytes, about: bytes) -> None:
+        """Write `message.enqueued` of the trace's own span, for a store that takes whole hops."""
+        track = self.track
+        seq = track.next_seq
+        track.next_seq = seq + 1
+        offset_ns = perf_counter_ns() - track.origin_ns
+        micros = time_ns() // 1000
+        told = told_of(way_of(edge, message_id), self.root, micros, 0, payload, about)
+        fields = (seq, self.epoch, self.trace_id, self.root, None, micros / 1e6, offset_ns, SENT, edge, told)
+        try:
+            self._send(_new_tuple(EventRecord, fields))
+        except Exception:  # a listener's failure is none of the flow's
+            self._recorder.sink_failed()
+
+    def _write(self, kind: str, name: str, span: str, parent: str | None, data: bytes) -> None:
+        track = self.track
+        seq = track.next_seq
+        track.next_seq = seq + 1
+        offset_ns = perf_counter_ns() - track.origin_ns
+        ts = time_ns() // 1000 / 1e6
+        fields = (seq, self.epoch, self.trace_id, span, parent, ts, offset_ns, kind, name, data)
+        # The class's own constructor costs twice as much.
+        record = _new_tuple(EventRecord, fields)
+        try:
+            self._send(record)
+        except Exception:  # a listener's failure is none of the flow's
+            self._recorder.sink_failed()
