@@ -20,7 +20,7 @@ from playground.cli.progress import Progress
 from playground.dashboard.text import one_line
 from playground.places import MAX_ID, free_id
 from playground.project import Project
-from playground.protocol import BaseFrame, Breakpoints, Resumed, Stopped
+from playground.protocol import BaseFrame, Breakpoints, Questions, Resumed, Stopped
 from playground.session import HostSession
 
 __all__ = ["DebugOptions", "Debugging", "debugging", "read_break"]
@@ -142,14 +142,14 @@ class Debugging(ABC):
         return [each.id for each in after if each.id in own and not each.hits]
 
     def take(self, frame: BaseFrame, progress: Progress) -> None:
-        """Take what the host says of stops."""
+        """Take what the host says of stops, and of what the run asks."""
         if isinstance(frame, Stopped):
             self.stops[frame.stop] = frame
         elif isinstance(frame, Resumed):
             self.stops.pop(frame.stop, None)
         elif isinstance(frame, Breakpoints):
             self._tell_unfit(frame, progress)
-        else:
+        elif not isinstance(frame, Questions):
             return
         self.heard(frame)
         self.changed.set()

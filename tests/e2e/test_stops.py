@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ CHAIN = """
     registry.register("greet", Text, Text)
     registry.register("shout", Text, Text)
 """
+LIMIT_S = 300.0
 INPUT = '{"text": "ada"}'
 
 
@@ -208,6 +210,46 @@ def test_what_is_around_a_stop_is_shown_and_changed(pf: RunCommand, chain: str) 
     assert {part["name"]: part["value"] for part in context["parts"]}["meta"] == {"seen": True}
     assert [line["stop"] for line in changed if line.get("type") == "refused"] == ["stop-1"]
     assert changed[-1]["output"] == {"text": "HELLO ADA"}
+
+
+ASKING = """
+    from __future__ import annotations
+
+    from penguiflow import Node, create
+
+
+    async def ask(value: dict, ctx) -> dict:
+        answer = await ctx.ask("how many?", int)
+        return {"answer": answer}
+
+
+    flow = create(Node(ask, name="ask").to())
+"""
+
+
+def test_a_program_answers_what_a_run_asks(project: Path, add_flow: AddFlow) -> None:
+    command = [sys.executable, "-m", "playground", "run", add_flow("asking", ASKING), "-i", "{}", "--json"]
+    with subprocess.Popen(
+        [*command, "--break", "error"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        (question,) = json.loads(asking.stdout.readline())["questions"]
+        assert question["prompt"] == "how many?"
+        for value in ("many", 7):
+            asking.stdin.write(say({"type": "answer", "question": question["question"], "value": value}))
+        asking.stdin.close()
+        *_, last = asking.stdout.read().splitlines()
+        assert json.loads(last)["output"] == {"answer": 7}
+        assert asking.wait(LIMIT_S) == 0
+
+
+def test_a_closed_stdin_answers_nothing(pf: RunCommand, add_flow: AddFlow) -> None:
+    done = pf("run", add_flow("asking", ASKING), "-i", "{}", "--json", "--break", "tool:none")
+    assert done.returncode == 1
+    lines = lines_of(done)
+    assert lines[0]["type"] == "questions"
+    assert lines[-1]["status"] == "error"
 
 
 # -- a terminal --------------------------------------------------------------------------------------------------------
