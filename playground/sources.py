@@ -166,7 +166,7 @@ class Source(Protocol):
         ...
 
     async def kill_silent(self) -> bool:
-        """End a host that is `silent`, with its runs; False when none is. Another one takes its place."""
+        """End a host that is `silent`, or `stalled` for 2 s, with its runs; False when none is. Another follows."""
         ...
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
