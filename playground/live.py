@@ -201,7 +201,7 @@ class LiveSource:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.memory(request, stop=stop)
 
-    async def answer(self, request: Answer) -> None:
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._deciding.answer(request)
 

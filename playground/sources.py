@@ -153,7 +153,7 @@ class Source(Protocol):
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         ...
 
-    async def answer(self, request: Answer) -> None:
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         ...
 
