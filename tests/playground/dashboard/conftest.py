@@ -453,6 +453,9 @@ def modules() -> Callable[[], list[ModuleInfo]]:
 def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`async with open_desk(size=(80, 24)) as desk`."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    # Pictures show times of the day.
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     monkeypatch.setattr("playground.dashboard.frames.FRAMES_PER_SECOND", 40)
 
     @asynccontextmanager
