@@ -252,6 +252,65 @@ def test_a_closed_stdin_answers_nothing(pf: RunCommand, add_flow: AddFlow) -> No
     assert lines[-1]["status"] == "error"
 
 
+AGENT = """
+    from __future__ import annotations
+
+    from pydantic import BaseModel
+
+    from penguiflow import ModelRegistry, Node
+    from penguiflow.llm.scripted import ScriptedModel
+    from penguiflow.planner import ReactPlanner
+
+
+    class Page(BaseModel):
+        url: str
+
+
+    class Text(BaseModel):
+        text: str
+
+
+    async def fetch(args: Page, ctx) -> Text:
+        return Text(text=f"in {args.url}")
+
+
+    async def search(args: Page, ctx) -> Text:
+        return Text(text=f"found {args.url}")
+
+
+    def answer(request):
+        said = [message.text for message in request.messages if message.role == "user"][-1]
+        return {"next_node": "final_response", "args": {"answer": said}}
+
+
+    registry = ModelRegistry()
+    registry.register("fetch", Page, Text)
+    registry.register("search", Page, Text)
+    planner = ReactPlanner(
+        ScriptedModel(rules=[(lambda _: True, [{"next_node": "fetch", "args": {"url": "a"}}, answer])]),
+        nodes=[Node(fetch, name="fetch"), Node(search, name="search")],
+        registry=registry,
+    )
+"""
+
+
+def test_a_planners_decision_is_replaced_and_tells_why_it_was_made(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow("agent", AGENT)
+    another = {"action": "edit", "edits": {"/next_node": "search", "/args/url": "b"}, "to": "tool:search"}
+    done = pf(
+        *("run", target, "-i", '{"query": "what is in a?"}', "--json", "--break"),
+        'after_decision if next_node == "fetch"',
+        input=say({**another, "edits": {"/args": 7}}, another, {"action": "edit", "edits": {"/args/url": "c"}}),
+    )
+    assert done.returncode == 0, done.stderr
+    first, refused, *_ = lines = lines_of(done)
+    assert first["why"]["decision"]["next_node"] == "fetch"
+    assert "what is in a?" in json.dumps(first["why"]["messages"])
+    assert refused["type"] == "refused"
+    assert [line["name"] for line in lines if line.get("type") == "stopped"][1] == "search"
+    assert "found c" in lines[-1]["output"]["payload"]["raw_answer"]
+
+
 # -- a terminal --------------------------------------------------------------------------------------------------------
 
 
@@ -381,3 +440,16 @@ def test_meta_is_edited_at_a_terminal(at_terminal: Any) -> None:
     terminal.answer("M\n", "the run has no memory", "(greet) ")
     terminal.answer("c\n", "HELLO ADA")
     assert terminal.wait(60.0) == 0
+
+
+def test_why_a_planner_stops_is_shown(add_flow: AddFlow, project: Path) -> None:
+    target = add_flow("agent", AGENT)
+    command = [str(PF), "run", target, "-i", '{"query": "what is in a?"}', "--break", "tool:fetch"]
+    terminal = Stopping(command, cwd=project)
+    with terminal:
+        terminal.until("stopped before tool fetch", "step 0", "prompt, user:", "what is in a?", "decision:", "(fetch) ")
+        terminal.answer("p why\n", "── prompt, system", "── reply", "── decision", '"next_node": "fetch"', "(fetch) ")
+        terminal.answer("e url=z\n", '"url": "z"', "edited:", "(fetch) ")
+        terminal.answer("o\n", "in z", "(fetch) ")
+        terminal.answer("c\n", "in z", "ok in")
+        assert terminal.wait(60.0) == 0
