@@ -103,7 +103,8 @@ class Debugging(ABC):
         self._saved: dict[str, int] = {}
         """Hits that the project's breakpoints had before, by id."""
         self._unfit: dict[str, str] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="penguiflow-"))
+        self.folder: Path | None = None
+        """Where the breakpoints are, once it is prepared."""
 
     def prepare(self, project: Project) -> None:
         """Look at the project's breakpoints, if they are to hold. Raises `Failure`."""
@@ -119,6 +120,7 @@ class Debugging(ABC):
             each.model_copy(update={"id": f"run:{each.id}"[:MAX_ID]}) if each.id in taken else each
             for each in self._own
         ]
+        self.folder = Path(tempfile.mkdtemp(prefix="penguiflow-"))
         BreakpointStore(self.folder).change([*saved, *self._own])
 
     async def attend(self, host: HostSession) -> None:
@@ -127,6 +129,8 @@ class Debugging(ABC):
 
     def close(self, project: Project) -> list[str]:
         """Keep what the project's breakpoints were hit; returns the ids of the run's own that stopped nothing."""
+        if self.folder is None:
+            return []
         try:
             after = BreakpointStore(self.folder).load()
             hits = {each.id: each.hits - self._saved[each.id] for each in after if each.id in self._saved}
