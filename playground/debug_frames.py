@@ -280,6 +280,8 @@ class Questions(BaseFrame):
     """Client: ask which questions are open. Host: all of them, as the answer and whenever that changes."""
 
     type: Literal["questions"] = "questions"
+    look: bool = False
+    """The client only looks: it does not answer, or not any more. One that may only look always does that."""
     questions: list[Question] = Field(default_factory=list)
 
 
@@ -294,9 +296,9 @@ class Answer(BaseFrame):
 
 
 class Kill(BaseFrame):
-    """End a host that is silent, at once, with its runs; another takes its place. Answered by `accepted`, or `error`.
+    """End a host that is silent, or blocked for 2 s, with its runs; another takes its place. Answered by `accepted`.
 
-    `not_found`: it is not silent, or nobody is there who could end it.
+    Or by `error`, `not_found`: it is neither, or nobody is there who could end it.
     """
 
     type: Literal["kill"] = "kill"

@@ -61,13 +61,12 @@ class Deciding:
             return
         if isinstance(answer, Breakpoints):
             self._inbox.breakpoints = answer
-        if self.attends:
-            try:
-                open_ones = await connection.request(Questions())
-            except ConnectionLost:
-                return
-            if isinstance(open_ones, Questions):
-                self.take(open_ones, generation)
+        try:
+            open_ones = await connection.request(Questions(look=not self.attends))
+        except ConnectionLost:
+            return
+        if isinstance(open_ones, Questions):
+            self.take(open_ones, generation)
 
     def take(self, frame: BaseFrame, generation: int) -> None:
         """A frame of a worker that may be about stopped runs."""

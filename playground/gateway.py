@@ -26,16 +26,19 @@ from playground.live import LiveSource
 from playground.project import Project
 from playground.protocol import (
     Accepted,
+    Answer,
     BaseFrame,
     Breakpoints,
     Bye,
     Cancel,
+    ContextEdit,
     Decide,
     Error,
     Flows,
     Halt,
     Hello,
     HostStatus,
+    MemoryEdit,
     Questions,
     Resumed,
     Run,
@@ -51,6 +54,8 @@ PUMP_S = 0.015
 """How often what workers have sent is passed on."""
 DRAIN_S = 0.3
 Shown = TypeVar("Shown", bound=BaseFrame)
+STOPPING = (Breakpoints, Decide, Halt, ContextEdit, MemoryEdit)
+"""What a host refuses that does not stop runs."""
 NO_STOPS = "this host does not stop runs: it was started without --debug"
 
 
@@ -68,6 +73,7 @@ class Gateway:
         self._stops_allowed = stops
         self._modules: list[Any] = []
         self._breakpoints = Breakpoints()
+        self._questions = Questions()
         self._stopped: dict[str, Stopped] = {}
         self._decided: dict[str, str | None] = {}
         """Who decided upon a stop, until it is told."""
@@ -123,6 +129,9 @@ class Gateway:
             head = read_head(data)
             if head is not None:
                 hub.add_sent(Sent(*head, data, is_chunk(data)))
+        if inbox.questions is not None:
+            self._questions, inbox.questions = inbox.questions, None
+            hub.broadcast(_told(self._questions))
         while inbox.stops:
             self._note_stop(inbox.stops.popleft())
         while inbox.results:
@@ -193,12 +202,11 @@ class Gateway:
         if isinstance(request, Breakpoints) and (request.look or not client.controls):
             client.decides = False
             self._begin(self._look(client, request))
-        elif isinstance(request, Questions) and not client.controls:
-            client.reply(request, Questions())  # a worker would wait for the answers of who asks for them
-        elif not self._stops_allowed:
+        elif isinstance(request, STOPPING) and not self._stops_allowed:
             client.reply(request, Error(code="forbidden", message=NO_STOPS))
         else:
             client.decides = client.decides or isinstance(request, Breakpoints | Decide | Halt)
+            client.answers = client.answers or (client.controls and isinstance(request, Questions | Answer))
             if isinstance(request, Decide):
                 self._decided[request.stop] = client.name
             self._begin(self._debug(client, request))
@@ -232,6 +240,9 @@ class Gateway:
 
     async def _debug(self, client: Client, request: DebugRequest) -> None:
         await self._attend()
+        if isinstance(request, Questions):
+            client.reply(request, _told(self._questions))
+            return
         if not isinstance(request, Breakpoints):
             await self._relay(client, request)
             return
@@ -263,8 +274,8 @@ class Gateway:
             client.put(FRAME, encode(_told(frame)))
 
     async def _attend(self) -> None:
-        """Runs stop as long as there is a client that decides upon them."""
-        wanted = any(client.decides for client in self.hub.clients)
+        """Runs stop and ask as long as there is a client that decides and answers."""
+        wanted = any(client.decides or client.answers for client in self.hub.clients)
         if wanted != self._attended:
             self._attended = wanted
             await self._source.attend(wanted)

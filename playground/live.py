@@ -201,7 +201,7 @@ class LiveSource:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.memory(request, stop=stop)
 
-    async def answer(self, request: Answer) -> None:
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._deciding.answer(request)
 
@@ -220,7 +220,7 @@ class LiveSource:
         if isinstance(request, Kill):
             if self._supervisor.kill_silent():
                 return Accepted()
-            raise RunRefused("no host is silent", code="not_found")
+            raise RunRefused("no host is silent or blocked", code="not_found")
         return await self._deciding.relay(request, self._running.get(getattr(request, "trace_id", "")))
 
     async def reload(self) -> None:
@@ -228,7 +228,7 @@ class LiveSource:
         self._supervisor.reload()
 
     async def kill_silent(self) -> bool:
-        """End a host that is silent, with its runs; False when none is. Another one takes its place."""
+        """End a host that is silent, or blocked for 2 s, with its runs; False when none is. Another takes its place."""
         return self._supervisor.kill_silent()
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:

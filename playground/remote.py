@@ -140,7 +140,7 @@ class RemoteSource:
         assert isinstance(answer, Memory)
         return answer
 
-    async def answer(self, request: Answer) -> None:
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._ask(request)
 

@@ -153,7 +153,7 @@ class Source(Protocol):
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         ...
 
-    async def answer(self, request: Answer) -> None:
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         ...
 
@@ -166,7 +166,7 @@ class Source(Protocol):
         ...
 
     async def kill_silent(self) -> bool:
-        """End a host that is `silent`, with its runs; False when none is. Another one takes its place."""
+        """End a host that is `silent`, or `stalled` for 2 s, with its runs; False when none is. Another follows."""
         ...
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:

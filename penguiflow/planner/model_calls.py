@@ -79,6 +79,8 @@ async def ask_model(
             if not (run.interceptors or site.recorded):
                 raise
             decision = await consult(run, site, "on_error", name, partial(_failure, name, error))
+            if on_restart is not None and decision.action in ("skip", "edit", "retry"):
+                on_restart()
             if decision.action == "skip":
                 return _reply(decision.value)
             if decision.action == "edit":

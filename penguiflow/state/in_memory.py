@@ -138,9 +138,14 @@ class InMemoryStateStore(MemoryLog):
         self._planner_states.keep(token, (self._clock() + PLANNER_STATE_TTL_S, copy.deepcopy(payload)))
 
     async def load_planner_state(self, token: str) -> dict[str, Any] | None:
-        """Give a state out, once; None for an unknown, used or expired token."""
+        """Give a state out, once; None for an unknown, used or expired token. Its trace is `paused` no longer."""
         expires, payload = self._planner_states.pop(token, (0.0, None))
-        return payload if payload is not None and self._clock() <= expires else None
+        if payload is None or self._clock() > expires:
+            return None
+        logged = self._logs.get(str(payload.get("trace_id")))
+        if logged is not None and logged.row.status == "paused":
+            logged.row.status = "ok"
+        return payload
 
     async def peek_planner_state(self, token: str) -> dict[str, Any] | None:
         """Show a state and leave it where it is; None for an unknown, used or expired token."""

@@ -121,16 +121,25 @@ class KeepsState:
         )
 
     async def load_planner_state(self, token: str) -> dict[str, Any] | None:
-        """Give a state out, once, whoever asks first; None for an unknown, used or expired token."""
+        """Give a state out, once, whoever asks first; None for an unknown, used or expired token.
+
+        The trace that it is of is `paused` no longer.
+        """
 
         def take(connection: sqlite3.Connection) -> Any:
             key = (clean_text(token),)
             found = connection.execute("SELECT expires, payload FROM planner_states WHERE token = ?", key).fetchone()
             connection.execute("DELETE FROM planner_states WHERE token = ?", key)
-            return found
+            if found is None or found[0] < time.time():
+                return None
+            payload = from_json(found[1])
+            if isinstance(trace_id := payload.get("trace_id"), str):
+                answered = "UPDATE traces SET status = 'ok' WHERE trace_id = ? AND status = 'paused'"
+                connection.execute(answered, (clean_text(trace_id),))
+            return payload
 
-        found = await self._transact(take)
-        return from_json(found[1]) if found is not None and found[0] >= time.time() else None
+        payload: dict[str, Any] | None = await self._transact(take)
+        return payload
 
     async def peek_planner_state(self, token: str) -> dict[str, Any] | None:
         """Show a state and leave it where it is; None for an unknown, used or expired token."""

@@ -378,6 +378,35 @@ def serve(
     return lambda: serve_flows(options)
 
 
+@command(short_help="Open the dashboard in a browser.")
+def web(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(metavar="N", help="Port; a free one by default.")] = None,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let --host be an address that others can reach.")
+    ] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Look on, and change nothing.")] = False,
+    theme: Annotated[str | None, typer.Option(metavar="NAME", help="One of Textual's themes.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print links as objects, one a line.")] = False,
+) -> Command:
+    """Serve the dashboard to browsers that open a link printed here. Needs no terminal."""
+    from playground.cli.web import WebOptions, serve_web
+
+    options = WebOptions(
+        paths=paths or [],
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        read_only=read_only,
+        theme=theme,
+        json=json,
+    )
+    return lambda: serve_web(options)
+
+
 @command(short_help="Print the JSON Schema of an output or of the events.")
 def schema(
     name: Annotated[

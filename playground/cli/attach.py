@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +19,9 @@ from playground.project import Project
 from playground.remote import RemoteSource, probe
 from playground.supervisor.client import ConnectionLost, NotAdmitted
 
-__all__ = ["Attached", "attach"]
+__all__ = ["Attached", "attach", "end_with_parent"]
+
+WATCH_EVERY_S = 0.5
 
 
 class Attached(NamedTuple):
@@ -46,6 +51,18 @@ def attach(url: str, *, token_file: Path | None, read_only: bool, insecure: bool
         ) from None
     seen = "" if control and not read_only else " (looking on)"
     return Attached(RemoteSource(url, token, read_only=read_only), f"{place}{seen}")
+
+
+def end_with_parent() -> None:
+    """In a browser's tab: end when the server is gone, however that went. There is no terminal to be put in order."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="penguiflow-parent", daemon=True).start()
 
 
 def _token(url: str, given: Path | None, *, read_only: bool, project: Project) -> Callable[[], str]:

@@ -20,7 +20,7 @@ from playground.cli.progress import Progress
 from playground.dashboard.text import one_line
 from playground.places import MAX_ID, free_id
 from playground.project import Project
-from playground.protocol import BaseFrame, Breakpoints, Resumed, Stopped
+from playground.protocol import BaseFrame, Breakpoints, Questions, Resumed, Stopped
 from playground.session import HostSession
 
 __all__ = ["DebugOptions", "Debugging", "debugging", "read_break"]
@@ -103,7 +103,8 @@ class Debugging(ABC):
         self._saved: dict[str, int] = {}
         """Hits that the project's breakpoints had before, by id."""
         self._unfit: dict[str, str] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="penguiflow-"))
+        self.folder: Path | None = None
+        """Where the breakpoints are, once it is prepared."""
 
     def prepare(self, project: Project) -> None:
         """Look at the project's breakpoints, if they are to hold. Raises `Failure`."""
@@ -119,6 +120,7 @@ class Debugging(ABC):
             each.model_copy(update={"id": f"run:{each.id}"[:MAX_ID]}) if each.id in taken else each
             for each in self._own
         ]
+        self.folder = Path(tempfile.mkdtemp(prefix="penguiflow-"))
         BreakpointStore(self.folder).change([*saved, *self._own])
 
     async def attend(self, host: HostSession) -> None:
@@ -127,6 +129,8 @@ class Debugging(ABC):
 
     def close(self, project: Project) -> list[str]:
         """Keep what the project's breakpoints were hit; returns the ids of the run's own that stopped nothing."""
+        if self.folder is None:
+            return []
         try:
             after = BreakpointStore(self.folder).load()
             hits = {each.id: each.hits - self._saved[each.id] for each in after if each.id in self._saved}
@@ -142,14 +146,14 @@ class Debugging(ABC):
         return [each.id for each in after if each.id in own and not each.hits]
 
     def take(self, frame: BaseFrame, progress: Progress) -> None:
-        """Take what the host says of stops."""
+        """Take what the host says of stops, and of what the run asks."""
         if isinstance(frame, Stopped):
             self.stops[frame.stop] = frame
         elif isinstance(frame, Resumed):
             self.stops.pop(frame.stop, None)
         elif isinstance(frame, Breakpoints):
             self._tell_unfit(frame, progress)
-        else:
+        elif not isinstance(frame, Questions):
             return
         self.heard(frame)
         self.changed.set()

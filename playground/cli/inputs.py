@@ -7,11 +7,11 @@ import math
 import re
 import sys
 import time
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from playground.cli.failures import ExitCode, Failure
+from playground.dashboard.run_filter import read_time
 
 __all__ = ["read_json", "read_json_object", "read_moment"]
 
@@ -103,24 +103,12 @@ def _kind(value: Any) -> str:
     return "an array" if isinstance(value, list) else "a number"
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
 def read_moment(text: str, *, now: float | None = None) -> float:
     """`30m`, `2h`, `3d` ago, `today`, `yesterday`, or an ISO date or time (local unless it names a zone), as seconds.
 
     Raises `Failure`.
     """
-    now = time.time() if now is None else now
-    ago = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip())
-    if ago is not None:
-        return now - float(ago[1]) * _UNITS[ago[2]]
-    midnight = datetime.fromtimestamp(now).astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-    if text in ("today", "yesterday"):
-        return (midnight - timedelta(days=text == "yesterday")).timestamp()
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise Failure(
-            f"--since: {text!r} is no time", hint="use 30m, 2h, 3d, today, yesterday or 2026-01-31T12:00"
-        ) from None
+    found = read_time(text.strip(), time.time() if now is None else now)
+    if found is None:
+        raise Failure(f"--since: {text!r} is no time", hint="use 30m, 2h, 3d, today, yesterday or 2026-01-31T12:00")
+    return found

@@ -19,6 +19,7 @@ __all__ = [
     "RestoreOutput",
     "RunOutput",
     "ServeOutput",
+    "WebOutput",
     "SpanOutput",
     "TracesOutput",
     "ReplayOutput",
@@ -178,6 +179,14 @@ class DiffOutput(TraceDiff):
     schema_: Literal[1] = Field(1, alias="schema")
     a: TraceSummary
     b: TraceSummary
+
+
+class WebOutput(BaseModel):
+    """One line for each link to a dashboard in a browser: at the start, and whenever one was used."""
+
+    link: str
+    """Lets one browser in, once."""
+    pid: int
 
 
 class ServeOutput(BaseModel):

@@ -28,6 +28,7 @@ from playground.cli.outputs import (
     RunOutput,
     ServeOutput,
     TracesOutput,
+    WebOutput,
 )
 from playground.cli.prune import PruneOutput
 from playground.cli.search import SearchOutput
@@ -61,6 +62,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "prune": PruneOutput,
     "break": BreakpointsOutput,
     "serve": ServeOutput,
+    "web": WebOutput,
     "trace_event": EventOutput,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

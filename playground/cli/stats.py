@@ -22,6 +22,7 @@ __all__ = ["StatsOptions", "StatsOutput", "show_stats"]
 
 MAX_PARTS = 20
 """Lines about the parts of one flow, unless all are asked for."""
+_SHORT_MS = 0.95
 _PART_HEAD = ("", "COUNT", "FAILED", "RETRIES", "P50", "P90", "P99", "MAX", "TOKENS", "COST")
 
 
@@ -91,7 +92,7 @@ def _lines(flow: FlowStatistics, paint: Paint, width: int | None, *, full: bool)
     if flow.times_ms is not None:
         times = flow.times_ms
         told = (("p50", times.p50), ("p90", times.p90), ("p99", times.p99), ("mean", times.mean), ("max", times.max))
-        yield "  ".join(f"{paint('dim', name)} {duration(ms / 1000)}" for name, ms in told)
+        yield "  ".join(f"{paint('dim', name)} {_took(ms)}" for name, ms in told)
     if flow.llm_calls:
         over = max(1, flow.runs)
         yield (
@@ -130,10 +131,15 @@ def _row(part: PartStatistics) -> tuple[str, ...]:
         f"{part.count:,}",
         f"{part.failed:,} ({part.error_rate:.0%})" if part.failed else "",
         f"{part.retries:,}" if part.retries else "",
-        *(duration(ms / 1000) for ms in (times.p50, times.p90, times.p99, times.max)),
+        *(_took(ms) for ms in (times.p50, times.p90, times.p99, times.max)),
         f"{part.tokens:,}" if part.tokens else "",
         _cost(part.cost) if part.cost else "",
     )
+
+
+def _took(ms: float) -> str:
+    """As `duration`; what is quick is told in microseconds."""
+    return f"{ms * 1000:.0f} µs" if 0 < ms < _SHORT_MS else duration(ms / 1000)
 
 
 def _cost(dollars: float) -> str:

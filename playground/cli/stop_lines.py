@@ -13,6 +13,7 @@ from playground.cli.failures import Failure
 from playground.cli.progress import Progress
 from playground.protocol import (
     Accepted,
+    Answer,
     BaseFrame,
     Context,
     ContextEdit,
@@ -22,6 +23,7 @@ from playground.protocol import (
     Memory,
     MemoryEdit,
     MemoryGet,
+    Questions,
     Resumed,
     Stopped,
 )
@@ -62,17 +64,18 @@ class Refused(BaseModel):
     """For values that do not fit: `{path, message}` for each field."""
 
 
-Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | Halt
-"""What else can be asked for while a run is stopped."""
+Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | Halt | Answer
+"""What else can be asked for while a run waits."""
+Line = Stopped | Resumed | Questions | Refused | Context | Memory | Accepted
 
 
-class StopLine(RootModel[Stopped | Resumed | Refused | Context | Memory | Accepted]):
+class StopLine(RootModel[Line]):
     """`pf run --json` with breakpoints: one line of stdout before the last, which is the run's.
 
     `context`, `memory` and `accepted` answer what was asked for by a line with a `type`.
     """
 
-    root: Stopped | Resumed | Refused | Context | Memory | Accepted = Field(discriminator="type")
+    root: Line = Field(discriminator="type")
 
 
 class DecisionLine(RootModel[Decision | Asked]):
@@ -87,16 +90,25 @@ class StopLines(Debugging):
 
     closed = False
     """Nobody decides any more: runs go on."""
+    questions: tuple[str, ...] = ()
+    """What the run has asked (`ctx.ask`) and waits for."""
+
+    async def attend(self, host: HostSession) -> None:
+        """Decide upon stops, and answer questions."""
+        await super().attend(host)
+        await host.debug(Questions())
 
     def heard(self, frame: BaseFrame) -> None:
         """Write it down."""
-        if isinstance(frame, Stopped | Resumed):
+        if isinstance(frame, Questions):
+            self.questions = tuple(each.question for each in frame.questions)
+        if isinstance(frame, Stopped | Resumed | Questions):
             self._write(frame)
 
     async def work(self, host: HostSession, progress: Progress) -> None:
         """Read decisions; once stdin is closed, every stop goes on."""
         while not self.closed:
-            await self._wait_for_a_stop()
+            await self._wait()
             line = await self.lines.next()
             if line is None:
                 self.closed = True
@@ -105,10 +117,14 @@ class StopLines(Debugging):
         while True:
             for stop in list(self.stops):
                 await self._send(host, Decide(stop=stop))
-            await self._wait_for_a_stop()
+            for question in self.questions:
+                await self._ask(host, Answer(question=question, declined=True))
+            self.questions = ()
+            await self._wait()
 
-    async def _wait_for_a_stop(self) -> None:
-        while not self.stops:
+    async def _wait(self) -> None:
+        """Until the run waits for somebody."""
+        while not (self.stops or self.questions):
             self.changed.clear()
             await self.changed.wait()
 
@@ -143,9 +159,13 @@ class StopLines(Debugging):
 
     async def _ask(self, host: HostSession, request: Asked) -> None:
         try:
-            self._write(await host.debug(request))
+            answer = await host.debug(request)
+            if not self.closed:
+                self._write(answer)
         except RunRefused as refused:
-            stop = None if isinstance(request, MemoryGet | MemoryEdit | Halt) else request.stop
+            if self.closed:
+                return
+            stop = request.stop if isinstance(request, ContextGet | ContextEdit) else None
             self._write(Refused(stop=stop, message=str(refused), details=refused.details))
         except HostDied:
             await asyncio.Event().wait()  # whoever follows the run says so, and ends this

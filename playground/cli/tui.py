@@ -131,13 +131,15 @@ def _open_files(files: list[Path], options: TuiOptions, size: tuple[int, int], k
 
 def _attach(options: TuiOptions, url: str, size: tuple[int, int], keys: list[str]) -> int:
     """The dashboard of a host that is there already."""
-    from playground.cli.attach import attach
+    from playground.cli.attach import attach, end_with_parent
     from playground.project import find_project
 
     if options.paths or options.port is not None:
         raise Failure("--attach: the host there has its own flows and port; leave out the paths, and --port")
     if options.screenshot is None:
         _need_terminal()
+    if _in_browser():
+        end_with_parent()
     project = find_project()
     attached = attach(
         url,
@@ -162,7 +164,7 @@ def _attach(options: TuiOptions, url: str, size: tuple[int, int], keys: list[str
 
 
 def _need_terminal() -> None:
-    if os.environ.get("TEXTUAL_DRIVER"):  # a browser shows it
+    if _in_browser():
         return
     missing = [name for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout)) if not stream.isatty()]
     if missing or os.environ.get("TERM") == "dumb":
@@ -172,6 +174,10 @@ def _need_terminal() -> None:
             hint="without one: `pf run TARGET` runs a flow, `pf inspect last` shows what happened, "
             "`pf tui --screenshot FILE.svg` draws the screen to a file",
         )
+
+
+def _in_browser() -> bool:
+    return bool(os.environ.get("TEXTUAL_DRIVER"))
 
 
 def _need_packages() -> None:

@@ -117,15 +117,24 @@ class Control:
         if self.source is not None:
             self._start(self.source.reload, "reload")
 
-    def refresh_runs(self, text: str | None = None) -> None:
-        """Ask the store for runs of this and earlier days."""
+    def refresh_runs(self, text: str = "") -> None:
+        """Ask the store for runs of this and earlier days, those that a filter means."""
         if self.source is not None:
             self._start(partial(self._refresh_runs, self.source, text), "runs")
 
-    async def _refresh_runs(self, source: Source, text: str | None) -> None:
+    async def find_runs(self, text: str, before: float | None = None) -> int:
+        """Ask the store for runs that a filter means, and began before then; how many it had."""
         from penguiflow.state.traces import TraceQuery
+        from playground.dashboard.run_filter import RunFilter
 
-        self.workspace.runs.merge(await source.find_traces(TraceQuery(limit=LISTED, text=text)))
+        if self.source is None:
+            return 0
+        found = await self.source.find_traces(TraceQuery(**RunFilter(text).query(LISTED, before=before)))
+        self.workspace.runs.merge(found)
+        return len(found)
+
+    async def _refresh_runs(self, source: Source, text: str) -> None:
+        await self.find_runs(text)
         shown = self.workspace.current
         if shown is not None and not (shown.live or shown.over or shown.loading):
             await self._catch_up(source, shown)

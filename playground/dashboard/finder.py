@@ -61,7 +61,7 @@ class Finder:
             self.walk(pane, 1, here=True)
         elif pane.id == RUNS and text:
             # The list holds the newest runs; the store may know older ones that match.
-            self._app.control.refresh_runs(text.split()[0].rpartition(":")[2])
+            self._app.control.refresh_runs(text)
 
     def close(self, *, clear: bool = False) -> bool:
         """Take the line away, if it is there; `clear` drops the filter too."""

@@ -77,8 +77,15 @@ A module that is broken says where; INSPECT has its error and its frames.""",
     RUNS: (
         """Runs of this and earlier days, newest first.
 ● running  ✔ ok  ✖ error  ◷ timeout  ⊘ cancelled  ↯ interrupted
-A filter takes words, !word, flow:name, status:error.""",
-        [("⏎", "go to its tree"), ("/", "filter"), ("F", "follow the newest run"), ("x", "cancel it")],
+⑂ forked from  ⟲ replays  ◧ marked for a comparison  ╭╰ runs of one session
+A filter takes words, !word, flow:name, status:error, session:key, since:2h, before:today, is:fork, is:replay.""",
+        [
+            ("⏎", "go to its tree"),
+            ("/", "filter"),
+            ("d", "mark it, compare it with the marked one"),
+            ("F", "follow the newest run"),
+            ("x", "cancel it"),
+        ],
     ),
     TRACE: (
         """The spans of the run as they happen, with the time each took on the axis of the whole run.

@@ -14,7 +14,7 @@ from playground.dashboard.text import duration
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
-    from playground.protocol import ModuleInfo, Result
+    from playground.protocol import ModuleInfo, Question, Result
     from playground.sources import HostState, Inbox, Notice
 
 HOST_TRACE = "host"
@@ -54,6 +54,8 @@ class Workspace:
         self.logs: deque[object] = deque(maxlen=20_000)
         """Log lines not yet taken by their view."""
         self.notices: deque[Notice] = deque(maxlen=20)
+        self.questions: list[Question] = []
+        """What runs ask somebody, oldest first."""
         self.reports: deque[Result] = deque(maxlen=100)
         """How forks and replays went, not yet taken."""
         self.not_recorded: str | None = None
@@ -79,10 +81,10 @@ class Workspace:
         if inbox.modules is not None:
             self._take_modules(inbox.modules)
             inbox.modules, moved = None, True
-        if inbox.logs or inbox.notices:
-            moved = True
         if inbox.opened is not None:
             self.newest, inbox.opened, moved = inbox.opened, None, True
+        if inbox.logs or inbox.notices:
+            moved = True
         moved = self._debugging(inbox) or moved
         while inbox.logs:
             self.logs.append(inbox.logs.popleft())
@@ -113,7 +115,9 @@ class Workspace:
 
     def _debugging(self, inbox: Inbox) -> bool:
         """Take what stopped and went on, and where runs stop."""
-        moved = bool(inbox.stops) or inbox.breakpoints is not None
+        moved = bool(inbox.stops) or inbox.breakpoints is not None or inbox.questions is not None
+        if inbox.questions is not None:
+            self.questions, inbox.questions = inbox.questions.questions, None
         while inbox.stops:
             self.stops.take(inbox.stops.popleft())
         if inbox.breakpoints is not None:
@@ -144,8 +148,8 @@ class Workspace:
                 self.broke.append(module)
 
     def _host_state(self, state: HostState) -> None:
-        if state.state in {"stalled", "dead", "restarting"} and state.text and state != self.host:
-            level = "WARNING" if state.state == "stalled" else "ERROR"
+        if state.state in {"stalled", "silent", "dead", "restarting"} and state.text and state != self.host:
+            level = "WARNING" if state.state in {"stalled", "silent"} else "ERROR"
             if self.host is None or state.state != self.host.state:
                 self.logs.append(Line(time.time(), "host", state.text, level))
         self.host = state

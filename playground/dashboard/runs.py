@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from playground.dashboard.origins import Origin, origin_of
+from playground.dashboard.run_filter import RunFilter
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
     from penguiflow.state.traces import TraceSummary
 
-MAX_RUNS = 2000
+MAX_RUNS = 20_000
 
 
 class RunLine:
@@ -54,22 +55,10 @@ class RunLine:
         """All that is known of it."""
         return tuple(getattr(self, name) for name in self.__slots__)
 
-    def matches(self, words: list[str]) -> bool:
-        """All words are found; `!word` must not be; `flow:`, `status:` and `error:` look at one field."""
-        everything = (
-            f"{'stopped ' if self.stopped else ''}"
-            f"{self.trace_id} {self.flow} {self.target} {self.status} {self.error} {self.input} v{self.version}".lower()
-        )
-        for word in words:
-            wanted = not word.startswith("!")
-            field, colon, value = word.lstrip("!").partition(":")
-            if colon and field in {"flow", "status", "error"}:
-                found = value in str(getattr(self, field) or "").lower()
-            else:
-                found = word.lstrip("!") in everything
-            if found != wanted:
-                return False
-        return True
+    def words(self) -> str:
+        """All that a filter finds, in lower case."""
+        told = (self.trace_id, self.flow, self.target, self.status, self.error, self.input, f"v{self.version}")
+        return f"{'stopped ' if self.stopped else ''}{' '.join(map(str, told))} {self.session or ''}".lower()
 
 
 class RunList:
@@ -138,12 +127,22 @@ class RunList:
         """Runs that are not over."""
         return [line for line in self._lines.values() if line.status == "running"]
 
-    def matching(self, text: str) -> list[RunLine]:
-        """Runs that match a filter, newest first."""
-        words = text.lower().split()
-        found = [line for line in self._lines.values() if line.matches(words)] if words else list(self._lines.values())
+    def matching(self, text: str, *, by_session: bool = False) -> list[RunLine]:
+        """Runs that match a filter, newest first; `by_session`: each session stands where its newest run is."""
+        wanted = RunFilter(text)
+        found = [line for line in self._lines.values() if wanted.matches(line)] if wanted else [*self._lines.values()]
         found.sort(key=lambda line: (line.started, line.trace_id), reverse=True)
-        return found
+        if not by_session:
+            return found
+        groups: dict[str, list[RunLine]] = {}
+        for line in found:
+            groups.setdefault(f"session {line.session}" if line.session else line.trace_id, []).append(line)
+        return [line for group in groups.values() for line in group]
+
+    def oldest(self, text: str) -> float | None:
+        """When the oldest run that matches began."""
+        found = self.matching(text)
+        return found[-1].started if found else None
 
     def _line(self, trace_id: str, started: float) -> RunLine:
         self.revision += 1

@@ -120,6 +120,16 @@ class Debugger:
         self._keep(self._store.load)
         return self._all(), [self._told[name] for name in self._stops]
 
+    def refresh(self) -> None:
+        """A run begins: somebody else may have changed the project's breakpoints."""
+        if not self._attended:
+            return
+        before = [each.model_copy() for each in self._breakpoints]
+        self._keep(self._store.load)
+        if self._breakpoints != before:
+            self._changed()
+            self._tell(self._all())
+
     def unattended(self) -> None:
         """The last client that decides is gone."""
         if self._attended and self._leaving is None:

@@ -271,6 +271,7 @@ class Engine:
         recorder = self._recorders[id(runnable)]
         accepted = Accepted(trace_id=trace_id, version=self._loader.version(runnable))
         self._accept(client, request, accepted, trace_id)
+        self._debugger.refresh()
         if request.stop_first and request.replay is None:
             self._debugger.halt(trace_id)
         if request.replay is None:

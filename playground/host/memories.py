@@ -70,7 +70,7 @@ class Memories:
                 of_run.saw(view, before, by)
         about = {"of": request.key, "change": request.change, "by": by, "planner": planner.settings.name}
         self._tell(request.key, {**about, "before": _json(before), "after": _json(view)})
-        return Memory(memory=await self._shown(planner, request.key))
+        return await self._get(MemoryGet(key=request.key, planner=planner.settings.name))
 
     async def _holder(self, key: str, planners: list[Any]) -> Any:
         for planner in planners:

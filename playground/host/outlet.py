@@ -241,6 +241,8 @@ class Outlet:
         else:
             client.decides = client.decides or isinstance(request, Breakpoints | Decide | Halt)
             client.answers = client.answers or (client.controls and isinstance(request, Questions | Answer))
+            if isinstance(request, Questions) and request.look:
+                self._unanswered(client)
         self._ask(lambda engine: engine.debug(request, client))
 
     def joined(self, client: Client) -> None:
@@ -248,8 +250,12 @@ class Outlet:
 
     def left(self, client: Client) -> None:
         """A client is gone."""
-        client.answers = False
         self._undecided(client)
+        self._unanswered(client)
+
+    def _unanswered(self, client: Client) -> None:
+        """A client does not answer questions any more."""
+        client.answers = False
         if not any(other.answers for other in self.hub.clients):
             self._ask(lambda engine: engine.unanswered())
 

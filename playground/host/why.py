@@ -11,7 +11,7 @@ from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from playground.protocol import Why
 
-MAX_TEXT = 4000
+MAX_TEXT = 16_000
 """Characters of one text."""
 MAX_ALL = 64_000
 """Characters of all texts of one part."""

@@ -46,6 +46,8 @@ from playground.supervisor.watch import Watcher
 GRACE_S = 5.0
 """How long runs may go on in a worker that was superseded."""
 KILL_AFTER_S = 2.0
+STUCK_MS = 2000.0
+"""A loop that is blocked for this long may be ended like one that is silent."""
 SPARE_DELAY_S = 0.1
 """The new worker's first run comes first, then the next spare."""
 HANDOVER_S = 1.0
@@ -123,6 +125,8 @@ class Supervisor:
         """Set while nothing is being loaded, and nothing is about to be."""
         self._force = False
         self._pulse = Pulse(lambda: [each.worker for each in self.generations.serving], self._silent)
+        self._stuck: set[Worker] = set()
+        """Those whose loop is blocked for long."""
         self._deaths: deque[float] = deque(maxlen=len(BACKOFF_S))
         self._restarted_after: str | None = None
         self._stopping = False
@@ -185,8 +189,11 @@ class Supervisor:
         self._want()
 
     def kill_silent(self) -> bool:
-        """End the workers that are silent, at once; False when there are none. Others take their places."""
-        silent = self._pulse.silent
+        """End the workers that are silent, or blocked for long, at once; False when there are none.
+
+        Others take their places.
+        """
+        silent = self._pulse.silent | self._stuck
         for worker in silent:
             worker.kill()
         return bool(silent)
@@ -238,7 +245,7 @@ class Supervisor:
         elif isinstance(message, Held):
             self._hold(worker, message.traces)
         elif isinstance(message, Blocked) and message.loading is None and self.generations.serves(worker):
-            self._blocked(message)
+            self._blocked(worker, message)
 
     def _printed(self, worker: Worker, logs: Logs) -> None:
         self._listener.printed(logs)
@@ -246,10 +253,13 @@ class Supervisor:
     def _silent(self, worker: Worker, seconds: float) -> None:
         self._say("silent", f"host silent for {seconds:.0f} s") if seconds else self._say("ready")
 
-    def _blocked(self, message: Blocked) -> None:
+    def _blocked(self, worker: Worker, message: Blocked) -> None:
         if not message.ms:
+            self._stuck.discard(worker)
             self._say("ready")
             return
+        if message.ms >= STUCK_MS:
+            self._stuck.add(worker)
         place = message.frame
         where = f" at {place.file}:{place.line} in {place.function}" if place is not None else ""
         self._say("stalled", f"blocked {message.ms / 1e3:.1f} s{where}")
@@ -258,6 +268,7 @@ class Supervisor:
         self._workers.discard(worker)
         self._held.pop(worker, None)
         self._pulse.forget(worker)
+        self._stuck.discard(worker)
         timer = self._retiring.pop(worker, None)
         if timer is not None:
             timer.cancel()

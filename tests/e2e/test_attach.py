@@ -45,6 +45,7 @@ from playground.protocol import (
     Logs,
     MemoryEdit,
     Page,
+    Questions,
     Reload,
     Result,
     Resumed,
@@ -801,3 +802,37 @@ class TestAttaching:
             os.close(reading)
         assert (done.returncode, done.stderr) == (0, "")
         assert "give" in (project / "x.svg").read_text()
+
+
+ASKING = """
+from __future__ import annotations
+
+from penguiflow import Node, create
+
+
+async def ask(message, ctx):
+    return await ctx.ask("How many?", int)
+
+
+flow = create(Node(ask, name="ask").to())
+"""
+
+
+class TestQuestions:
+    async def test_a_run_asks_whoever_has_full_control_and_others_see_it(self, serve: Serve, add_flow: AddFlow) -> None:
+        add_flow("ask", ASKING)
+        served = serve("--debug")
+        async with served.join(served.control) as owner, served.join(served.view) as viewer:
+            # Nobody answers: a run is told so, whoever looks on.
+            await viewer.ask(Questions())
+            alone = await owner.ask(Run(target="flows/ask.py"))
+            failed = await owner.until(lambda frame: isinstance(frame, Result))
+            assert (failed.trace_id, failed.status) == (alone.trace_id, "error")
+            await owner.ask(Questions())
+            await owner.ask(Run(target="flows/ask.py"))
+            seen = await viewer.until(lambda frame: isinstance(frame, Questions) and frame.questions)
+            (question,) = seen.questions
+            assert question.prompt == "How many?"
+            assert (await viewer.ask(Answer(question=question.question, value=5))).code == "forbidden"
+            assert isinstance(await owner.ask(Answer(question=question.question, value=5)), Accepted)
+            assert (await owner.next(Result)).output == 5

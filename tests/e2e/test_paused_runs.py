@@ -69,6 +69,9 @@ def test_a_paused_run_goes_on_in_another_process(project: Path, add_flow: AddFlo
     second = json.loads(pf("run", "flows/mailer.py", "--input", json.dumps(resume), "--json").stdout)
     assert (second["status"], second["output"]["payload"]["raw_answer"]) == ("ok", "It is sent.")
 
+    listed = json.loads(pf("traces", "--json").stdout)
+    assert [trace["status"] for trace in listed["traces"] if not trace["origin"]] == ["ok", "ok"]
+
     used = pf("run", "flows/mailer.py", "--input", json.dumps(resume), "--json")
     assert used.returncode == 1
     assert "no run waits under the token" in used.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,13 @@ NATIVE = """
 
 
     flow = create(Node(give).to())
+"""
+
+LOOP = """
+
+    def loop():
+        while True:
+            pass
 """
 
 
@@ -54,6 +62,21 @@ async def test_one_that_comes_back_is_ready_again(project: Path, add_flow: AddFl
     assert (await live.end(trace_id)).status == "ok"
     await live.until(lambda: live.states[-1] == "ready")
     assert not await live.source.kill_silent()
+
+
+async def test_one_that_loops_forever_is_killed_too(add_flow: AddFlow, open_live: OpenLive) -> None:
+    target = add_flow(
+        "native", NATIVE.replace('libc.system(b"while [ ! -e go ]; do sleep 0.05; done")', "loop()") + LOOP
+    )
+    live = await open_live()
+    trace_id = await live.start(target, 1)
+    await live.until(
+        lambda: any(float(seconds) >= 2.0 for seconds in re.findall("blocked ([0-9.]+) s", str(live.states)))
+    )
+    assert any("in loop" in state for state in live.states)
+    assert await live.source.kill_silent()
+    assert (await live.end(trace_id)).status == "interrupted"
+    assert (await live.run(target, 0)).status == "ok"
 
 
 async def test_it_ends_with_its_supervisor(project: Path, add_flow: AddFlow, open_live: OpenLive) -> None:

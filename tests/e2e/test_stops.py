@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ CHAIN = """
     registry.register("greet", Text, Text)
     registry.register("shout", Text, Text)
 """
+LIMIT_S = 300.0
 INPUT = '{"text": "ada"}'
 
 
@@ -210,6 +212,105 @@ def test_what_is_around_a_stop_is_shown_and_changed(pf: RunCommand, chain: str) 
     assert changed[-1]["output"] == {"text": "HELLO ADA"}
 
 
+ASKING = """
+    from __future__ import annotations
+
+    from penguiflow import Node, create
+
+
+    async def ask(value: dict, ctx) -> dict:
+        answer = await ctx.ask("how many?", int)
+        return {"answer": answer}
+
+
+    flow = create(Node(ask, name="ask").to())
+"""
+
+
+def test_a_program_answers_what_a_run_asks(project: Path, add_flow: AddFlow) -> None:
+    command = [sys.executable, "-m", "playground", "run", add_flow("asking", ASKING), "-i", "{}", "--json"]
+    with subprocess.Popen(
+        [*command, "--break", "error"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        (question,) = json.loads(asking.stdout.readline())["questions"]
+        assert question["prompt"] == "how many?"
+        for value in ("many", 7):
+            asking.stdin.write(say({"type": "answer", "question": question["question"], "value": value}))
+        asking.stdin.close()
+        *_, last = asking.stdout.read().splitlines()
+        assert json.loads(last)["output"] == {"answer": 7}
+        assert asking.wait(LIMIT_S) == 0
+
+
+def test_a_closed_stdin_answers_nothing(pf: RunCommand, add_flow: AddFlow) -> None:
+    done = pf("run", add_flow("asking", ASKING), "-i", "{}", "--json", "--break", "tool:none")
+    assert done.returncode == 1
+    lines = lines_of(done)
+    assert lines[0]["type"] == "questions"
+    assert lines[-1]["status"] == "error"
+
+
+AGENT = """
+    from __future__ import annotations
+
+    from pydantic import BaseModel
+
+    from penguiflow import ModelRegistry, Node
+    from penguiflow.llm.scripted import ScriptedModel
+    from penguiflow.planner import ReactPlanner
+
+
+    class Page(BaseModel):
+        url: str
+
+
+    class Text(BaseModel):
+        text: str
+
+
+    async def fetch(args: Page, ctx) -> Text:
+        return Text(text=f"in {args.url}")
+
+
+    async def search(args: Page, ctx) -> Text:
+        return Text(text=f"found {args.url}")
+
+
+    def answer(request):
+        said = [message.text for message in request.messages if message.role == "user"][-1]
+        return {"next_node": "final_response", "args": {"answer": said}}
+
+
+    registry = ModelRegistry()
+    registry.register("fetch", Page, Text)
+    registry.register("search", Page, Text)
+    planner = ReactPlanner(
+        ScriptedModel(rules=[(lambda _: True, [{"next_node": "fetch", "args": {"url": "a"}}, answer])]),
+        nodes=[Node(fetch, name="fetch"), Node(search, name="search")],
+        registry=registry,
+    )
+"""
+
+
+def test_a_planners_decision_is_replaced_and_tells_why_it_was_made(pf: RunCommand, add_flow: AddFlow) -> None:
+    target = add_flow("agent", AGENT)
+    another = {"action": "edit", "edits": {"/next_node": "search", "/args/url": "b"}, "to": "tool:search"}
+    done = pf(
+        *("run", target, "-i", '{"query": "what is in a?"}', "--json", "--break"),
+        'after_decision if next_node == "fetch"',
+        input=say({**another, "edits": {"/args": 7}}, another, {"action": "edit", "edits": {"/args/url": "c"}}),
+    )
+    assert done.returncode == 0, done.stderr
+    first, refused, *_ = lines = lines_of(done)
+    assert first["why"]["decision"]["next_node"] == "fetch"
+    assert "what is in a?" in json.dumps(first["why"]["messages"])
+    assert refused["type"] == "refused"
+    assert [line["name"] for line in lines if line.get("type") == "stopped"][1] == "search"
+    assert "found c" in lines[-1]["output"]["payload"]["raw_answer"]
+
+
 # -- a terminal --------------------------------------------------------------------------------------------------------
 
 
@@ -339,3 +440,16 @@ def test_meta_is_edited_at_a_terminal(at_terminal: Any) -> None:
     terminal.answer("M\n", "the run has no memory", "(greet) ")
     terminal.answer("c\n", "HELLO ADA")
     assert terminal.wait(60.0) == 0
+
+
+def test_why_a_planner_stops_is_shown(add_flow: AddFlow, project: Path) -> None:
+    target = add_flow("agent", AGENT)
+    command = [str(PF), "run", target, "-i", '{"query": "what is in a?"}', "--break", "tool:fetch"]
+    terminal = Stopping(command, cwd=project)
+    with terminal:
+        terminal.until("stopped before tool fetch", "step 0", "prompt, user:", "what is in a?", "decision:", "(fetch) ")
+        terminal.answer("p why\n", "── prompt, system", "── reply", "── decision", '"next_node": "fetch"', "(fetch) ")
+        terminal.answer("e url=z\n", '"url": "z"', "edited:", "(fetch) ")
+        terminal.answer("o\n", "in z", "(fetch) ")
+        terminal.answer("c\n", "in z", "ok in")
+        assert terminal.wait(60.0) == 0

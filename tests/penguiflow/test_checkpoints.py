@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from penguiflow import Context, FlowError, FlowErrorCode, Headers, Message, ModelRegistry, Node, NodePolicy, create
-from penguiflow.checkpoints import Checkpoint, Decision, Interceptor
+from penguiflow.checkpoints import Checkpoint, Decision, Interceptor, Place, Unfit
 
 
 def message(payload: Any = 1) -> Message:
@@ -345,3 +345,62 @@ async def test_a_result_of_another_trace_reaches_who_waits(kind: str) -> None:
     assert await flow.call(1, timeout=60) == answer
     await flow.stop()
     assert not flow._traces
+
+
+class Picky:
+    """Asked only where it wants to be."""
+
+    def __init__(self, kind: str, decision: Decision | None = None) -> None:
+        self.kind = kind
+        self.decision = decision
+        self.asked: list[str] = []
+
+    def wants(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.kind == self.kind
+
+    async def __call__(self, checkpoint: Checkpoint) -> Decision | None:
+        self.asked.append(checkpoint.kind)
+        return self.decision
+
+
+async def test_who_says_what_it_wants_is_asked_there_alone_and_that_is_a_stop(recorder: Any) -> None:
+    picky, (other, hits) = Picky("after_node"), at("before_node", None)
+    assert await outcome(Adder(), picky, other, recorder=recorder) == 2
+    assert (picky.asked, len(hits)) == (["after_node"], 1)
+    told = [(event.kind, dict(event.data)) for event in recorder.only().events if event.kind.startswith("checkpoint.")]
+    assert told == [
+        ("checkpoint.hit", {"checkpoint": "after_node"}),
+        ("checkpoint.resolved", {"checkpoint": "after_node", "decision": "proceed"}),
+    ]
+
+
+async def test_a_place_says_what_fits() -> None:
+    class Number(BaseModel):
+        n: int
+
+    async def add(value: Number, ctx: Context) -> Number:
+        return Number(n=value.n + 1)
+
+    places: list[Place] = []
+
+    async def look(checkpoint: Checkpoint) -> Decision | None:
+        assert checkpoint.place is not None
+        places.append(checkpoint.place)
+        if checkpoint.kind == "before_node":
+            return Decision.edit(checkpoint.place.checked("edit", {"n": 5}))
+        return None
+
+    registry = ModelRegistry()
+    registry.register("add", Number, Number)
+    flow = create(Node(add).to(), interceptors=[look])
+    flow.run(registry=registry)
+    assert (await flow.call(message(Number(n=1)))).payload == Number(n=6)
+    await flow.stop()
+    before = places[0]
+    schema = before.schema("edit")
+    assert schema is not None
+    assert schema["properties"]["n"]["type"] == "integer"
+    with pytest.raises(Unfit) as unfit:
+        before.checked("edit", {"n": "x"})
+    assert [pointer for pointer, _ in unfit.value.details] == ["/n"]
+    assert set(before.parts()) == {"headers", "meta"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from penguiflow import Context, FlowError, FlowErrorCode, Headers, Message, ModelRegistry, Node, PenguiFlow, create
+from penguiflow.checkpoints import Checkpoint
 from penguiflow.core import TraceCancelled, call_playbook
 
 
@@ -132,3 +133,39 @@ async def test_the_event_of_the_trace_ends_a_playbook_called_from_outside_a_node
         await call
     assert not playbook.flows[0].running
     await outer.stop()
+
+
+async def test_the_callers_interceptors_are_asked_also_those_that_come_later() -> None:
+    seen: list[tuple[str, ...]] = []
+    inside, go = asyncio.Event(), asyncio.Event()
+
+    async def note(checkpoint: Checkpoint) -> None:
+        if checkpoint.kind == "before_node":
+            seen.append(tuple(part.partition("[")[0] for part in checkpoint.path))
+
+    async def waits(message: Message, ctx: Context) -> Message:
+        inside.set()
+        await go.wait()
+        return message
+
+    playbook = playbook_of(Node(waits), Node(shout))
+
+    async def ask(message: Message, ctx: Context) -> Message:
+        return message.model_copy(update={"payload": await ctx.call_playbook(playbook, message)})
+
+    flow = create(Node(ask).to())
+    flow.run()
+    call = asyncio.create_task(flow.call(message()))
+    await inside.wait()
+    flow.intercept(note)  # in the middle of the playbook
+    go.set()
+    assert (await call).payload == "X"
+    assert seen == [("node:ask", "playbook:retrieval", "node:shout")]
+    seen.clear()
+    await flow.call(message())
+    assert [path[-1] for path in seen] == ["node:ask", "node:waits", "node:shout"]
+    flow.release(note)
+    seen.clear()
+    await flow.call(message())
+    assert seen == []
+    await flow.stop()

@@ -72,6 +72,8 @@ class DebuggingArea(Area):
         """The stop that is looked at."""
         self._shown: tuple[object, ...] = ()
         self._marked: tuple[object, ...] = ()
+        self._places: dict[str, str] = {}
+        """Where runs have stopped, as their list says it."""
         self._gone_at = 0.0
         self._to_pick: str | None = None
         """A span that the cursor of the tree has to go to once it is there."""
@@ -193,8 +195,10 @@ class DebuggingArea(Area):
         if seen != self._marked:
             self._marked = seen
             places = self.stops.places()
-            for line in app.run_rows.rows:
-                line.stopped = places.get(line.trace_id, "")
+            for trace_id in {*self._places, *places}:
+                if (line := app.workspace.runs.get(trace_id)) is not None:
+                    line.stopped = places.get(trace_id, "")
+            self._places = places
             app.run_rows.touch()
             mine = [] if trace is None else self.stops.of(trace.trace_id)
             app.spans.stopped = {stop.span_id: where(stop) for stop in mine}

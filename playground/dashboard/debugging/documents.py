@@ -61,12 +61,12 @@ def stop_document(
     nodes = [
         field("stopped", f"⏸ {where(stop)}", "warn"),
         field("in", readable_path(stop.path), "accent"),
-        field("by", f"{_by(stop, breakpoint)}, at {when(stop.since)}"),
-        field("you may", " · ".join(label for action, label in ACTIONS if action in stop.actions) or "let it go on"),
     ]
-    for place, value in edits.items():
-        nodes.append(field("✎ edited", f"{place or 'all of it'}  {_short(value)}", "warn"))
+    nodes += [field("✎ edited", f"{place or 'all of it'}  {_short(value)}", "warn") for place, value in edits.items()]
     nodes += _payload(stop)
+    may = " · ".join(label for action, label in ACTIONS if action in stop.actions)
+    nodes.append(field("you may", may or "let it go on"))
+    nodes.append(field("by", f"{_by(stop, breakpoint)}, at {when(stop.since)}"))
     if stop.why is not None:
         nodes += _why(stop.why)
     return heading, nodes

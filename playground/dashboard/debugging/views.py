@@ -13,6 +13,8 @@ from playground.dashboard.views.detail import DetailView
 if TYPE_CHECKING:
     from playground.breakpoints import Breakpoint
 
+MIN_TARGET = 12
+"""Cells that the name of a flow needs to say something."""
 STEP_KEYS = [
     ("c", "continue"),
     ("s  o  O", "step: into whatever comes next, over what it stands before, out of what is around it"),
@@ -117,9 +119,9 @@ A breakpoint may have a condition over what is about to happen, such as "b" in a
             rest += [("  if ", "dim"), (one_line(each.condition), "")]
         if (unfit := self.points.unfit.get(each.id)) is not None:
             rest += [("  ⚠ ", "warn"), (one_line(unfit), "warn")]
-        if each.target is not None:
-            rest += [("  in ", "dim"), (one_line(each.target), "dim")]
         room = width - sum(cells(piece) for piece, _ in row) - cells(hits)
+        if each.target is not None and room - sum(cells(piece) for piece, _ in rest) >= MIN_TARGET:
+            rest += [("  in ", "dim"), (one_line(each.target), "dim")]
         for piece, role in rest:
             shown = clip(piece, max(room, 0))
             row.append((shown, role if each.enabled else "dim"))

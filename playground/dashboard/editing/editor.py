@@ -33,6 +33,7 @@ REST_S = 0.25
 MAX_TOLD = 4
 """Faults that are shown at once."""
 POPUP_ROWS = 8
+WIDE = 100
 POPUP_CELLS = 60
 
 Refusals = Sequence[dict[str, Any]]
@@ -71,7 +72,7 @@ class EditorScreen(ModalScreen[bool]):
     EditorScreen .error { color: $text-error; }
     EditorScreen .ok { color: $text-success; }
     EditorScreen OptionList {
-        layer: popup; display: none; width: 62; height: auto; max-height: 10; border: round $accent;
+        layer: popup; position: absolute; display: none; width: 62; height: auto; max-height: 10; border: round $accent;
         padding: 0; background: $background;
     }
     EditorScreen OptionList.-open { display: block; }
@@ -145,10 +146,13 @@ class EditorScreen(ModalScreen[bool]):
         return self._text if self._large else self._area.text
 
     def _keys(self) -> None:
-        complete = "" if self._subject.plain or self._large else " · tab completes · ctrl+z undo · ctrl+y redo"
-        back = "ctrl+d back to the text" if self.has_class("-diff") else "ctrl+d changes"
+        complete = "" if self._subject.plain or self._large else " · tab completes"
+        wide = self.app.size.width >= WIDE
+        if wide and not self._large:
+            complete += " · ctrl+z undo · ctrl+y redo"
+        back = "ctrl+d text" if self.has_class("-diff") else "ctrl+d changes"
         self.query_one("#keys", Label).update(
-            Content(f"ctrl+s applies{complete} · {back} · ctrl+o $EDITOR · esc leaves")
+            Content(f"ctrl+s applies{complete} · {back} · ctrl+o $EDITOR · esc{' leaves' if wide else ''}")
         )
 
     # -- checking -------------------------------------------------------------------------------------------------
@@ -247,18 +251,18 @@ class EditorScreen(ModalScreen[bool]):
     def _open_popup(self) -> None:
         popup = self._popup
         popup.clear_options()
-        width = max(len(each.text) for each in self._choices)
-        popup.add_options(
-            Option(Content(clip(f"{one_line(each.text):<{min(width, 30)}}  {one_line(each.about)}", POPUP_CELLS)))
-            for each in self._choices
-        )
+        width = min(max(len(each.text) for each in self._choices), 30)
+        lines = [f"{one_line(each.text):<{width}}  {one_line(each.about)}".rstrip() for each in self._choices]
+        popup.add_options(Option(Content(clip(line, POPUP_CELLS))) for line in lines)
+        columns = min(max(len(line) for line in lines), POPUP_CELLS) + 4
+        popup.styles.width = columns
         popup.highlighted = 0
         popup.add_class("-open")
         cursor = self._area.cursor_screen_offset
         rows = min(len(self._choices), POPUP_ROWS) + 2
         below = cursor.y + 1 + rows <= self.size.height
         popup.styles.offset = (
-            max(min(cursor.x - 1, self.size.width - POPUP_CELLS - 2), 0),
+            max(min(cursor.x - 1, self.size.width - columns - 2), 0),
             cursor.y + 1 if below else max(cursor.y - rows, 0),
         )
 

@@ -43,9 +43,15 @@ class JsonArea(TextArea):
     ) -> None:
         """`first` is asked about each key, and says whether it took it: in order, as bindings with priority are not."""
         super().__init__(
-            text, id=id, soft_wrap=not json, tab_behavior="focus", show_line_numbers=json, max_checkpoints=500,
+            text,
+            id=id,
+            soft_wrap=not json,
+            tab_behavior="focus",
+            show_line_numbers=json,
+            max_checkpoints=500,
+            highlight_cursor_line=False,
             compact=True,
-        )  # fmt: skip
+        )
         self._palette_of = palette
         self._json = json
         self._first = first

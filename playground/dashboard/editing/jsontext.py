@@ -259,6 +259,7 @@ def _plain(message: str) -> str:
         "Illegal trailing comma before end of object": "a comma too many",
         "Illegal trailing comma before end of array": "a comma too many",
         "Extra data": "there is more after the value",
+        "Invalid control character at": "the text is not closed in its line",
         "Unterminated string starting at": "the text is not closed",
     }
     return words.get(message, message)

@@ -12,9 +12,9 @@ from playground.dashboard.bars import Key
 from playground.dashboard.layout import RUNS
 from playground.dashboard.travel.forks import Forks
 from playground.dashboard.travel.going import Going
+from playground.dashboard.travel.paging import Paging
 from playground.dashboard.travel.replays import Replays
 from playground.dashboard.travel.sharing import Sharing
-from playground.dashboard.travel.timeline import Landmark
 from playground.dashboard.travel.walking import Walk
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playground.dashboard.layout import Box
     from playground.dashboard.runs import RunLine
     from playground.dashboard.trace import TraceModel
+    from playground.dashboard.travel.timeline import Landmark
 
 
 TICK_S = 0.05
@@ -60,6 +61,7 @@ class TravelArea(Area):
         super().__init__(app)
         self.forks = Forks(app)
         self.going = Going(app)
+        self.paging = Paging(app)
         self.walk = Walk(app)
         self.replays = Replays(app, self.going, self.compare)
         self.sharing = Sharing(app)
@@ -79,6 +81,7 @@ class TravelArea(Area):
     def frame(self) -> None:
         """Hear of what is over."""
         self.going.frame()
+        self.paging.frame()
         self.walk.frame()
         reports = self.app.workspace.reports
         while reports:
@@ -114,6 +117,12 @@ class TravelArea(Area):
             return
         self.app.run_rows.pick(origin.trace_id)
         self.app.control.select(origin.trace_id)
+
+    def group_runs(self) -> None:
+        """Runs by session, or all by time."""
+        rows = self.app.run_rows
+        rows.by_session = not rows.by_session
+        rows.set_filter(rows.filter)
 
     # -- comparing ------------------------------------------------------------------------------------------------
 
@@ -261,6 +270,8 @@ class TravelArea(Area):
     def commands(self) -> Iterator[Command]:
         """What fits the run that is shown."""
         trace = self.app.workspace.current
+        by_session = self.app.run_rows.by_session
+        yield f"view: runs by {'time' if by_session else 'session'}", "how the list is ordered", self.group_runs
         yield "run: import", "take in the run of a file", self.take_in
         if trace is None:
             return

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from playground.again import RestoreReport
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.trace import TraceModel
-    from playground.dashboard.travel.edit_screen import Edited
     from playground.protocol import Result
 
 SHOWN_PROBLEMS = 3
@@ -100,22 +99,28 @@ class Forks:
         self._show(trace, point, stand)
 
     def _show(self, trace: TraceModel, point: Point, stand: Stand) -> None:
-        from playground.dashboard.travel.edit_screen import EditScreen
-
         title = f"fork {trace.trace_id[:8]} after event {point.seq} · {point.head.kind} {point.head.name}"
-        screen = EditScreen(title, stand.about, stand.document, does="runs the fork")
-        self._app.push_screen(screen, partial(self._confirmed, trace, point, stand))
+        if stand.document is None:
+            from playground.dashboard.travel.ask_screen import AskScreen
 
-    def _confirmed(self, trace: TraceModel, point: Point, stand: Stand, edited: Edited | None) -> None:
-        if edited is None:
+            screen = AskScreen(title, stand.about, does="runs the fork")
+            self._app.push_screen(screen, lambda given: None if given is None else self._fork(trace, point, {}))
             return
-        edits: dict[str, Any] = {}
-        if stand.document is not None:
-            try:
-                edits = edits_between(stand.document, edited.value, stand.prefixes)
-            except NoPlace as problem:
-                self._app.say(f"it cannot be changed that way: {problem}", "warning")
-                return
+        from playground.dashboard.editing.editor import EditorScreen, Subject
+
+        about = f"{' '.join(stand.about)} ctrl+s runs the fork, changed or not."
+        subject = Subject(title, stand.document, stand.schema, about)
+        self._app.push_screen(EditorScreen(subject, partial(self._apply, trace, point, stand)))
+
+    async def _apply(self, trace: TraceModel, point: Point, stand: Stand, value: Any) -> list[dict[str, Any]]:
+        try:
+            edits = edits_between(stand.document, value, stand.prefixes)
+        except NoPlace as problem:
+            return [{"path": "", "message": str(problem)}]
+        self._fork(trace, point, edits)
+        return []
+
+    def _fork(self, trace: TraceModel, point: Point, edits: dict[str, Any]) -> None:
         self._send(Order(trace, trace.target or "", point.seq, edits, self._app.control.wanted))
 
     # -- resume ---------------------------------------------------------------------------------------------------
@@ -186,13 +191,13 @@ class Forks:
         self._app.say(f"{order.trace.trace_id[:8]} cannot go on: {told}{rest}", "error")
 
     def _ask_for(self, order: Order, names: list[str]) -> None:
-        from playground.dashboard.travel.edit_screen import EditScreen
+        from playground.dashboard.travel.ask_screen import AskScreen
 
         many = "a secret" if len(names) == 1 else f"{len(names)} secrets"
         about = [f"The run holds {many} that its log does not have. What is entered here goes to the host only."]
-        screen = EditScreen(f"go on with {order.trace.trace_id[:8]}", about, None, does="goes on", secrets=names)
+        screen = AskScreen(f"go on with {order.trace.trace_id[:8]}", about, does="goes on", secrets=names)
         self._app.push_screen(screen, partial(self._given, order))
 
-    def _given(self, order: Order, edited: Edited | None) -> None:
-        if edited is not None:
-            self._send(order._replace(edits={**order.edits, **edited.secrets}))
+    def _given(self, order: Order, secrets: dict[str, str] | None) -> None:
+        if secrets is not None:
+            self._send(order._replace(edits={**order.edits, **secrets}))

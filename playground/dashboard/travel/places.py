@@ -51,6 +51,8 @@ class Stand(NamedTuple):
     """As JSON; None where nothing can be changed."""
     prefixes: dict[str, str]
     """What stands before the pointers of an edit, by key of the document; under `""` for all of it."""
+    schema: dict[str, Any] | None = None
+    """Of the document, as far as it is known."""
 
 
 def point_at_span(trace: TraceModel, span: Span) -> Point:
@@ -158,14 +160,12 @@ def _stand_in_step(point: Point) -> Stand:
     data = point.data
     if point.kind == "decision":
         about = [f"The planner had decided, in {where}. Change its decision, and the run goes on with it."]
-        if point.tools:
-            about.append(f"next_node: {', '.join(map(one_line, point.tools))}, parallel, final_response")
         document = {
             "next_node": data.get("next_node"),
             "args": _value(data.get("args")),
             "thought": data.get("thought"),
         }
-        return Stand(about, document, {"": ""})
+        return Stand(about, document, {"": ""}, _schema(point.tools))
     request = _value(data.get("request"))
     request = request if isinstance(request, dict) else {}
     if point.kind == "before_llm":
@@ -173,6 +173,15 @@ def _stand_in_step(point: Point) -> Stand:
         return Stand(about, {"messages": request.get("messages", [])}, {"": "before_llm:"})
     about = [f"The tool {one_line(point.head.name)} is called, in {where}. Change its arguments."]
     return Stand(about, {"args": request.get("args", {})}, {"": "before_tool:"})
+
+
+def _schema(tools: tuple[str, ...]) -> dict[str, Any]:
+    """Of a decision: which tools there are."""
+    chosen: dict[str, Any] = {"type": "string"}
+    if tools:
+        chosen["enum"] = [*tools, "parallel", "final_response"]
+    fields = {"next_node": chosen, "args": {"type": "object"}, "thought": {"type": ["string", "null"]}}
+    return {"type": "object", "properties": fields, "required": list(fields)}
 
 
 def _value(stored: Any) -> Any:
@@ -229,29 +238,16 @@ def _document(held: Held) -> dict[str, Any]:
 
 def edits_between(before: Any, after: Any, prefixes: Mapping[str, str]) -> dict[str, Any]:
     """What was changed, as new values by JSON Pointer, with what stands before the pointers. Raises `NoPlace`."""
+    from playground.dashboard.editing.changes import change
+
     if "" in prefixes:
-        return {f"{prefixes['']}{pointer}": value for pointer, value in _changed(before, after, "")}
-    edits: dict[str, Any] = {}
+        prefixes, before, after = {"": prefixes[""]}, {"": before}, {"": after}
     if not isinstance(after, dict) or after.keys() != before.keys():
         raise NoPlace("the names of the messages have to stay")
+    edits: dict[str, Any] = {}
     for name, prefix in prefixes.items():
-        edits |= {f"{prefix}{pointer}": value for pointer, value in _changed(before[name], after[name], "")}
-    return edits
-
-
-def _changed(before: Any, after: Any, pointer: str) -> Iterator[tuple[str, Any]]:
-    """The smallest places whose values differ; a place that lost a key counts as a whole."""
-    if isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys():
-        for key, value in after.items():
-            step = f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
-            if key not in before:
-                yield step, value
-            else:
-                yield from _changed(before[key], value, step)
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from _changed(one, other, f"{pointer}/{index}")
-    elif before != after or type(before) is not type(after):
-        if not pointer:
+        changed = change(before[name], after[name])
+        if changed.whole:
             raise NoPlace("its keys have to stay")
-        yield pointer, after
+        edits |= {f"{prefix}{pointer}": value for pointer, value in changed.edits.items()}
+    return edits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log2
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -13,8 +13,10 @@ from playground.dashboard.bars import Key
 from playground.dashboard.palette import Palette
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import NS, Row, duration, one_line
-from playground.dashboard.travel.timeline import Timeline
 from playground.dashboard.views.base import View
+
+if TYPE_CHECKING:
+    from playground.dashboard.travel.timeline import Timeline
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 HEIGHT = 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from playground.dashboard.layout import TRACE, Box
-from playground.dashboard.travel.timeline import Landmark, Timeline
 from playground.dashboard.travel.timeline_view import HEIGHT, TimelinePane, TimelineView
 
 if TYPE_CHECKING:
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.trace import TraceModel
+    from playground.dashboard.travel.timeline import Landmark, Timeline
 
 MIN_HEIGHT = 9
 """A trace's box is given up to the bar only from this height on; below, the bar has one row less."""
@@ -64,6 +64,9 @@ class Walk:
         if trace is None or not trace.events:
             app.say("no run is shown", "warning")
             return
+        # What it needs of pydantic would delay the first paint.
+        from playground.dashboard.travel.timeline import Timeline
+
         self.timeline = Timeline(trace)
         self.view.show(self.timeline)
         app.relayout()

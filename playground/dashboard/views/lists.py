@@ -106,12 +106,17 @@ class FlowsView(View):
         running = self.running.get(flow.target, 0) if flow else 0
         tail = f" {running}●" if running else ""
         room = width - 2 - len(tail)
+        kind = f"  {flow.kind}" if flow is not None and flow.kind != "flow" else ""
+        if kind and room >= cells(name) + cells(kind):
+            room -= cells(kind)
+        else:
+            kind = ""
         if flow is not None and flow.title and room > len(name) + 8:
             title = clip(one_line(flow.title), room - len(name) - 2)
             row += [(name, "strong"), ("  ", ""), (pad(title, room - cells(name) - 2), "dim")]
         else:
             row.append((pad(name, room), "strong"))
-        row.append((tail, "busy"))
+        row += [(kind, "accent"), (tail, "busy")]
         return row
 
 
@@ -129,6 +134,8 @@ class RunsView(View):
         self._seen = -1
         self.follow_newest = True
         """The newest run is shown as it starts, until the user moves."""
+        self.by_session = True
+        """Runs of a session stand together."""
         self.marked: str | None = None
         """The run that another one is to be compared with."""
 
@@ -138,7 +145,7 @@ class RunsView(View):
             return
         picked = self.line
         self._seen = self.runs.revision
-        self.rows = self.runs.matching(self.filter)
+        self.rows = self.runs.matching(self.filter, by_session=self.by_session)
         if self.follow_newest or picked is None:
             self.cursor = 0
         else:
@@ -184,13 +191,25 @@ class RunsView(View):
         return self.line.trace_id if self.line else ""
 
     def title(self) -> Row:
-        """The filter."""
-        return [(f"/{one_line(self.filter)}", "accent")] if self.filter else []
+        """The filter, and the session of the run under the cursor."""
+        row: Row = [(f"/{one_line(self.filter)}", "accent")] if self.filter else []
+        if self.by_session and self.line is not None and self.line.session:
+            row += [(" " if row else "", ""), (one_line(self.line.session), "dim")]
+        return row
 
     def note(self) -> str:
         """How many, and whether the newest is followed."""
         count = f"{len(self.rows)} of {len(self.runs)}" if self.filter else str(len(self.rows)) if self.rows else ""
         return f"{count} · following" if self.follow_newest and count else count
+
+    def _bracket(self, index: int) -> str:
+        """What ties the runs of a session together."""
+        session = self.rows[index].session
+        if session is None:
+            return ""
+        above = index > 0 and self.rows[index - 1].session == session
+        below = index + 1 < len(self.rows) and self.rows[index + 1].session == session
+        return " │" if above and below else " ╰" if above else " ╭" if below else " ╶"
 
     def row(self, index: int, width: int) -> Row:
         """Status, id, time taken, flow, when: what fits."""
@@ -218,6 +237,9 @@ class RunsView(View):
                 room = width - sum(cells(piece) for piece, _ in row) - 1
                 text = text if cells(text) <= room else f"waits for {node}"
             return [*row, (" ", ""), (pad(text, room), "warn")]
+        if self.by_session and (bracket := self._bracket(index)):
+            row.append((bracket, "dim"))
+            room -= cells(bracket)
         if line.trace_id == self.marked:
             row.append((" ◧", "accent"))
             room -= 2

@@ -12,6 +12,7 @@ from playground.dashboard.trace import TraceModel
 from playground.dashboard.traffic import ENDS, Planner, Work
 from playground.dashboard.views.base import View
 from playground.dashboard.views.detail import Node
+from playground.dashboard.watching.painting import Written, paint
 from playground.dashboard.watching.topology import Edge, Item, Picture, draw
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 STOPPED = "⏸"
 MARGIN = 2
 """Columns kept in sight beside the node under the cursor."""
-Overlay = tuple[int, int, str, str]
-"""Row, column, text and role of what is written over the picture."""
+_HEAVY = str.maketrans("┌┐└┘─│├┤┬┴┼", "┏┓┗┛━┃┣┫┳┻╋")
 
 
 class GraphView(View):
@@ -59,7 +59,9 @@ class GraphView(View):
         self._picture = Picture([], [], {}, True)
         self._shape: tuple[object, ...] = ()
         self._seen: tuple[object, ...] = ()
-        self._overlays: dict[int, list[Overlay]] = {}
+        self._overlays: dict[int, list[Written]] = {}
+        """By row, what is written over the picture."""
+        self._items_in: dict[int, list[Item]] = {}
         self._width = 60
         self._widest = 0
         self.left = 0
@@ -71,9 +73,9 @@ class GraphView(View):
         """Another trace."""
         if trace is None or self.trace is None or trace.target != self.trace.target:
             self.number = self.left = self.top = 0
-            self._picture = Picture([], [], {}, True)
+            self._picture, self._shape = Picture([], [], {}, True), ()
         self.trace = trace
-        self._shape, self._seen = (), ()
+        self._seen = ()
         self.touch()
 
     @property
@@ -107,18 +109,25 @@ class GraphView(View):
     def _lay_out(self, trace: TraceModel) -> None:
         traffic = trace.traffic
         flow = self._flow_of(trace)
+        seen = (id(flow), len(traffic.edges), len(traffic.nodes), sum(len(p.tools) for p in traffic.planners.values()))
+        if seen == self._shape[:4]:
+            return
         tools = {name: list(planner.tools) for name, planner in traffic.planners.items()}
         if flow is not None and flow.tools and not tools:
             # Before its planner begins, what it can call.
             tools = {flow.nodes[0].name if flow.nodes else flow.name: list(flow.tools)}
-        shape = (id(flow), len(traffic.edges), len(traffic.nodes), tuple((name, len(t)) for name, t in tools.items()))
-        if shape == self._shape:
-            return
-        self._shape = shape
-        picked = self.item
         names, edges = _topology(trace, flow)
+        graph = (names, edges, tools)
+        before, self._shape = self._shape[4:], (*seen, graph)
+        if before == (graph,):
+            return
+        picked = self.item
         self._picture = draw(names, edges, tools)
         self._widest = max(map(cells, self._picture.lines), default=0)
+        self._items_in = {}
+        for item in self._picture.items:
+            for row in range(item.row, item.row + item.height):
+                self._items_in.setdefault(row, []).append(item)
         if picked is not None:
             same = (i for i, item in enumerate(self._picture.items) if item[:3] == picked[:3])
             self.number = next(same, 0)
@@ -150,7 +159,7 @@ class GraphView(View):
 
     def _put(self, row: int, column: int, text: str, role: str) -> None:
         if text:
-            self._overlays.setdefault(row, []).append((row, column, text, role))
+            self._overlays.setdefault(row, []).append((column, text, role))
 
     def _frame(self, item: Item, role: str) -> None:
         """The box in the color of its state."""
@@ -307,28 +316,27 @@ class GraphView(View):
 
     def row(self, index: int, width: int) -> Row:
         """A line of the picture, with the states in it."""
-        row: Row = [(self._picture.lines[index], "dim" if self._picture.drawn else "")]
-        for item in self._picture.items:
-            if item.row <= index < item.row + item.height and index == _name_row(item):
-                row = _over(row, item.column + _indent(item), _shown(item, self._picture.lines[index]), "strong")
-        for _, column, text, role in self._overlays.get(index, ()):
-            row = _over(row, column, text, role)
         picked = self.item
+        line = self._picture.lines[index]
+        written: list[Written] = [
+            (item.column + _indent(item), _shown(item, line), "strong")
+            for item in self._items_in.get(index, ())
+            if index == _name_row(item)
+        ]
+        written += self._overlays.get(index, ())
         if picked is not None and not _rows_apart(picked, index):
-            row = self._marked(row, picked, index)
-        return _cut([(" " * max(-self.left, 0), ""), *row], max(self.left, 0), width)
+            written += self._mark(picked, index)
+        return paint(line, "dim" if self._picture.drawn else "", written, self.left, width)
 
-    def _marked(self, row: Row, item: Item, index: int) -> Row:
+    def _mark(self, item: Item, index: int) -> list[Written]:
         """The cursor: heavy lines around a node, a mark before a tool."""
         if item.kind != "node" or not self._picture.drawn:
-            return _over(row, max(item.column - 1, 0), "▸", "accent")
-        heavy = str.maketrans("┌┐└┘─│├┤┬┴┼", "┏┓┗┛━┃┣┫┳┻╋")
-        text = "".join(piece for piece, _ in row)
-        edge = index in (item.row, item.row + item.height - 1)
+            return [(max(item.column - 1, 0), "▸", "accent")]
+        line = self._picture.lines[index]
         start, end = item.column, item.column + item.width - 1
-        if edge and len(text) == cells(text):
-            return _over(row, start, text[start : end + 1].translate(heavy), "accent")
-        return _over(_over(row, start, "┃", "accent"), end, "┃", "accent")
+        if index in (item.row, item.row + item.height - 1) and len(line) == cells(line):
+            return [(start, line[start : end + 1].translate(_HEAVY), "accent")]
+        return [(start, "┃", "accent"), (end, "┃", "accent")]
 
 
 def idle_details(item: Item, flow: FlowInfo | None) -> tuple[Row, list[Node]]:
@@ -405,43 +413,3 @@ def _shown(item: Item, line: str) -> str:
         return ""
     start = item.column + _indent(item)
     return line[start : item.column + item.width - _indent(item)].rstrip()
-
-
-def _over(row: Row, column: int, text: str, role: str) -> Row:
-    """`text` written over a row, which grows where it is too short."""
-    if not text:
-        return row
-    before, after = _cut(row, 0, column), _cut(row, column + cells(text), 100_000)
-    missing = column - sum(cells(piece) for piece, _ in before)
-    return [*before, (" " * max(missing, 0), ""), (text, role), *after]
-
-
-def _cut(row: Row, start: int, width: int) -> Row:
-    """The part of a row that begins at a column."""
-    out: Row = []
-    end = start + width
-    position = 0
-    for text, role in row:
-        length = cells(text)
-        if position < end and position + length > start:
-            first, last = max(start - position, 0), min(end - position, length)
-            if length == len(text):
-                out.append((text[first:last], role))
-            else:
-                out.append((_cells_of(text, first, last), role))
-        position += length
-    return out
-
-
-def _cells_of(text: str, first: int, last: int) -> str:
-    """Characters of a text with wide ones that lie in these cells; halves of wide ones are blanks."""
-    out: list[str] = []
-    position = 0
-    for char in text:
-        length = cells(char)
-        if position >= first and position + length <= last:
-            out.append(char)
-        elif position < last and position + length > first:
-            out.append(" ")
-        position += length
-    return "".join(out)

@@ -18,6 +18,7 @@ from penguiflow.llm.types import ImagePart, LLMRequest
 from penguiflow.planner import PlannerFinish, PlannerPause
 from penguiflow.planner.pauses import NoPausedRun, PauseStore
 from penguiflow.planner.protocols import PauseRecord
+from penguiflow.recording import Recorder
 from penguiflow.state import InMemoryStateStore, SQLiteStateStore
 
 
@@ -288,3 +289,24 @@ async def test_a_used_token_is_told_without_a_traceback(kit: Any, caplog: pytest
     told = [record for record in caplog.records if record.name == "penguiflow.core"]
     assert told
     assert [record.exc_info for record in told] == [None] * len(told)
+
+
+async def test_a_trace_is_paused_until_it_is_gone_on_with(kit: Any, store: Any) -> None:
+    if store is None:
+        return
+    tool = tools(kit, [])[0]
+    script = [kit.call("approve", n=3), kit.answer("done")]
+    planner = kit.planner_of(tool, script=script, recorder=Recorder(store=store), state_store=store)
+    pause = paused(await planner.run("pay"))
+    await store.flush()
+    [trace] = await store.find_traces()
+    assert (trace.status, trace.ended is not None) == ("paused", True)
+    events = [event async for event in store.follow(trace.trace_id)]
+    assert (events[-1].kind, events[-1].data["status"], events[-1].data["paused"]) == (
+        "trace.end",
+        "ok",
+        "approval_required",
+    )
+    finished(await planner.resume(pause.resume_token))
+    await store.flush()
+    assert [each.status for each in await store.find_traces()] == ["ok", "ok"]

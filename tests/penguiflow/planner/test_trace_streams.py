@@ -161,6 +161,19 @@ async def test_an_attempt_that_broke_off_is_taken_back(kit: Any) -> None:
     assert all(said.over for said in found.values())
 
 
+@pytest.mark.parametrize(
+    "decision", [Decision.retry, Decision.skip(json.dumps({"next_node": "final_response", "args": {"answer": "Two."}}))]
+)
+async def test_what_a_failed_call_said_is_taken_back_by_who_decides_upon_it(kit: Any, decision: Decision) -> None:
+    async def decide(at: Checkpoint) -> Decision | None:
+        return decision if at.kind == "on_error" else None
+
+    begun = '{"next_node": "final_response", "args": {"answer": "Thir'
+    script = [ScriptedReply(text=begun, error=LLMServerError("gone")), kit.answer("Two.")]
+    chunks, _ = await heard(streaming(kit, script=script, interceptors=[decide], llm_max_retries=0))
+    assert [(said.text, said.void) for said in streams(chunks).values()] == [("Thir", True), ("Two.", False)]
+
+
 async def test_a_text_beside_a_tool_call_is_taken_back(kit: Any) -> None:
     async def double(args: Number, ctx: Any) -> Number:
         return Number(n=2 * args.n)
@@ -343,10 +356,10 @@ async def test_a_fork_at_any_event_says_all_of_its_answer(kit: Any) -> None:
 
 async def test_a_resumed_run_does_not_say_again_what_was_said(kit: Any, tmp_path: Path) -> None:
     finish, origin = await recorded(kit)
-    for seq in points(origin.events):
+    for seq in points(origin.events)[::2]:
         events = await resumed(kit, origin.records[: seq + 1], tmp_path / f"{seq}.db", finish)
         check(events, seq)
-        if seq % 5 == 0:
+        if seq % 5 == 2:
             # It is interrupted once more, in the middle of what was left.
             cut = [_record(event) for event in events[: (seq + len(events)) // 2]]
             check(await resumed(kit, cut, tmp_path / f"{seq}-again.db", finish), seq)

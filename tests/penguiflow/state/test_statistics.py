@@ -81,6 +81,23 @@ async def test_runs_and_their_parts_are_counted(open_store: Any) -> None:
     assert found.points[0].tokens == 100
 
 
+async def test_retries_belong_to_what_was_tried_again(open_store: Any) -> None:
+    store = open_store()
+    trace = Trace(store, "one")
+    trace.write("t", "r", 0, "tool.start", "fetch")
+    trace.write("t", "r", 1, "node.retry", "fetch", b'{"attempt":1}')
+    trace.write("t", "r", 2, "tool.end", "fetch", b'{"status":"timeout"}')
+    trace.write("r", None, 3, "record", "clock", b'{"latency_ms":2.5,"error":{"message":"x"}}')
+    trace.write("r", None, 3, "record", "ctx.now", b'{"latency_ms":0.1}')
+    trace.write("o", "r", 3, "node.start", "left open")
+    trace.end(SECOND)
+    found = {(part.kind, part.name): part for part in (await of(store)).parts}
+    assert sorted(found) == [("record", "clock"), ("tool", "fetch")]
+    fetch, clock = found["tool", "fetch"], found["record", "clock"]
+    assert (fetch.count, fetch.failed, fetch.retries) == (1, 1, 1)
+    assert (clock.count, clock.failed, clock.times_ms.max) == (1, 1, 2.5)
+
+
 async def test_flows_sessions_and_times_are_told_apart(open_store: Any) -> None:
     store = open_store()
     for number in range(4):

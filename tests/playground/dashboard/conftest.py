@@ -20,6 +20,7 @@ from playground.breakpoints import Breakpoint
 from playground.dashboard.app import DashboardApp
 from playground.dashboard.layout import UiState
 from playground.protocol import (
+    Answer,
     Breakpoints,
     CodeError,
     CodeFrame,
@@ -33,9 +34,11 @@ from playground.protocol import (
     MemoryGet,
     ModuleInfo,
     NodeInfo,
+    Questions,
     Result,
     Resumed,
     Run,
+    Steer,
     Stopped,
 )
 from playground.sources import HostState, Inbox, RunRefused
@@ -54,7 +57,9 @@ class Script:
         self.events: list[bytes] = []
         self.ms = 0.0
         self.ts = ts
-        self.root = self.start("trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8, **start})
+        self.root = self.start(
+            "trace", flow, None, {"flow": flow, "target": target, "version": "3f9c1ab2" * 8, **start}
+        )
         self._names: dict[str, tuple[str, str, str | None]] = {self.root: ("trace", flow, None)}
 
     def event(self, kind: str, name: str, span: str, parent: str | None, data: dict[str, Any]) -> None:
@@ -242,12 +247,16 @@ class ScriptedSource:
     def __init__(self) -> None:
         self.inbox = Inbox()
         self.can_run = True
+        self.silent = False
+        self.killed = 0
+        self.local = True
         self.can_decide = True
         self.breakpoints: dict[str, Breakpoint] = {}
         self.decisions: list[Decide] = []
+        self.answers: list[Answer] = []
+        self.steered: list[Steer] = []
         self.halted: list[str] = []
         self.contexts: list[ContextGet | ContextEdit] = []
-        self.local = True
         self.memories: list[MemoryGet | MemoryEdit] = []
         self.decision_refusal: RunRefused | None = None
         self.context_answer: Callable[[ContextGet | ContextEdit], Context] | None = None
@@ -329,11 +338,23 @@ class ScriptedSource:
         resumed = {"stop": frame.stop, "trace_id": frame.trace_id, "action": action, "by": by}
         self.inbox.stops.append(Resumed.model_validate(resumed))
 
+    async def answer_question(self, request: Answer) -> None:
+        self.answers.append(request)
+        if self.decision_refusal is not None:
+            raise self.decision_refusal
+        self.inbox.questions = Questions()
+
+    async def steer(self, request: Steer) -> None:
+        self.steered.append(request)
+        if self.decision_refusal is not None:
+            raise self.decision_refusal
+
     async def reload(self) -> None:
         self.reloads += 1
 
     async def kill_silent(self) -> bool:
-        return False
+        self.killed += self.silent
+        return self.silent
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         self.queries.append(query)
@@ -432,6 +453,9 @@ def modules() -> Callable[[], list[ModuleInfo]]:
 def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`async with open_desk(size=(80, 24)) as desk`."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    # Pictures show times of the day.
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     monkeypatch.setattr("playground.dashboard.frames.FRAMES_PER_SECOND", 40)
 
     @asynccontextmanager

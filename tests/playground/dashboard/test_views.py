@@ -256,6 +256,14 @@ def test_flows_show_their_state_by_a_mark(modules: Callable[[], Any]) -> None:
     assert rows(view, 40)[1].endswith("2●")
 
 
+def test_what_is_no_plain_flow_says_what_it_is(modules: Callable[[], Any]) -> None:
+    view, found = FlowsView(), modules()
+    found[0].flows[0].kind = "planner"
+    view.show(found)
+    assert rows(view, 40)[0].split() == ["●", "hello", "planner"]
+    assert rows(view, 12)[0].split() == ["●", "hello"]
+
+
 def test_the_cursor_stays_on_its_flow_when_modules_change(modules: Callable[[], Any]) -> None:
     view = FlowsView()
     view.show(modules())

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from penguiflow.steering import SteeringEventType
+from playground.again import ReplayOrder
 from playground.breakpoints import FILE_NAME, Breakpoint
 from playground.protocol import (
     Accepted,
@@ -156,6 +157,18 @@ async def part(client: Peer, stopped: Stopped, name: str) -> Any:
     return next(each for each in context.parts if each.name == name)
 
 
+async def replayed(client: Peer, target: str, trace_id: str) -> None:
+    """The run is the same again, and nobody is asked."""
+    stops = len([frame for frame in client.frames if isinstance(frame, Stopped)])
+    await client.send(Run(id=3, target=target, replay=ReplayOrder(trace_id=trace_id)))
+    result = await client.until(Result, Error)
+    assert isinstance(result, Result), result
+    report = result.replay
+    assert report is not None
+    assert (report.refused, report.diverged, report.difference, report.made) == (None, None, "", 0)
+    assert len([frame for frame in client.frames if isinstance(frame, Stopped)]) == stops
+
+
 async def test_a_stop_tells_what_can_be_decided(client: Peer) -> None:
     stopped = await stop_at(client, TEXTS, {"text": "a"}, on="node", name="shout")
     assert "edit" in stopped.actions
@@ -216,6 +229,19 @@ async def test_arguments_are_checked_before_the_run_goes_on(client: Peer) -> Non
     await go_on(client, decision)
     assert (await client.until(Result)).status == "ok"
     assert {event["data"]["by"] for event in events(client, "edit")} == {"tester"}
+    await replayed(client, PLANNER, stopped.trace_id)
+
+
+async def test_some_stops_of_many_alike_are_replayed_where_they_were(client: Peer) -> None:
+    """The second prompt of a step is edited, and not its first: a recording tells them apart."""
+    stopped = await stop_at(client, PLANNER, ASKED, on="kind", kind="after_decision", once=True)
+    await go_on(client, stopped, action="retry", then="into")
+    prompt = await client.until(Stopped)
+    assert prompt.kind == "before_llm"
+    edits = {"/messages/0/content": "Count on."}
+    await go_on(client, prompt, action="edit", edits=edits)
+    assert (await client.until(Result)).status == "ok"
+    await replayed(client, PLANNER, stopped.trace_id)
 
 
 async def test_headers_and_meta_of_an_unwrapped_message_are_edited(client: Peer) -> None:
@@ -279,6 +305,7 @@ async def test_the_contexts_of_a_planner_are_edited(client: Peer) -> None:
     await go_on(client, prompt)
     assert (await client.until(Result)).status == "ok"
     told = {event["data"].get("of"): event["data"]["by"] for event in events(client, "edit")}
+    await replayed(client, PLANNER, stopped.trace_id)
     assert told == {"tool_context": "tester", "llm_context": "tester"}
 
 
@@ -311,6 +338,7 @@ async def test_memory_is_edited_while_stopped_and_between_runs(client: Peer) -> 
     await go_on(client, prompt)
     assert (await client.until(Result)).status == "ok"
     assert [event["data"]["of"] for event in events(client, "edit")] == ["memory"]
+    await replayed(client, PLANNER, stopped.trace_id)
     cleared = await ask(client, MemoryGet(key=KEY))
     gone = MemoryEdit(key=KEY, version=cleared.memory.version, change="clear")
     assert (await ask(client, gone)).memory.turns == []

@@ -8,7 +8,8 @@ from typing import Any
 from textual.widgets import Input, TextArea
 
 from playground.again import RestoreReport
-from playground.dashboard.travel.edit_screen import EditScreen
+from playground.dashboard.editing.editor import EditorScreen
+from playground.dashboard.travel.ask_screen import AskScreen
 from playground.protocol import Result, Run
 
 OpenDesk = Callable[..., Any]
@@ -54,13 +55,13 @@ async def test_a_decision_is_changed_and_its_fork_is_shown(
         )
         desk.app.spans.pick(next(s.span_id for s in desk.app.spans.trace.spans.values() if s.name == "fetch"))
         await desk.press("f")
-        await desk.until(lambda: isinstance(desk.app.screen, EditScreen), "the editor")
-        assert "next_node: search, fetch, skim" in desk.text()
+        await desk.until(lambda: isinstance(desk.app.screen, EditorScreen), "the editor")
         area = desk.app.screen.query_one(TextArea)
-        area.text = area.text.replace('"fetch"', '"skim')
+        area.text = area.text.replace('"fetch"', '"skin"')
         await desk.press("ctrl+s")
+        # Its tools are known.
         assert "✖ line 2" in desk.text()
-        area.text = area.text.replace('"skim', '"skim"')
+        area.text = area.text.replace('"skin"', '"skim"')
         await desk.press("ctrl+s")
         await desk.until(lambda: source.requests, "the request")
         request = source.requests[0]
@@ -76,19 +77,34 @@ async def test_a_decision_is_changed_and_its_fork_is_shown(
         await desk.until(lambda: desk.app.workspace.current.trace_id == first.trace_id, "the origin")
 
 
-async def test_what_was_changed_is_not_thrown_away_with_one_key(
+async def test_what_cannot_be_an_edit_is_said_in_the_editor(
     open_desk: OpenDesk, source: Any, triage: Callable[..., Any]
 ) -> None:
     async with open_desk() as desk:
         await shown(desk, source, triage())
         await desk.press("f")
-        await desk.until(lambda: isinstance(desk.app.screen, EditScreen), "the editor")
+        await desk.until(lambda: isinstance(desk.app.screen, EditorScreen), "the editor")
         desk.app.screen.query_one(TextArea).text = "{}"
-        await desk.press("escape")
-        assert "once more" in desk.text()
-        await desk.press("escape")
-        assert not isinstance(desk.app.screen, EditScreen)
+        await desk.press("ctrl+s")
+        await desk.until(lambda: "its keys have to stay" in desk.text(), "why not")
         assert not source.requests
+
+
+async def test_a_fork_after_the_end_is_asked_about(
+    open_desk: OpenDesk, source: Any, triage: Callable[..., Any]
+) -> None:
+    run = triage()
+    async with open_desk() as desk:
+        await shown(desk, source, run)
+        desk.app.panes["inspect"].show_view(desk.app.event_rows)
+        desk.app.event_rows.pick(len(run.events) - 1)
+        await desk.press("4", "f")
+        await desk.until(lambda: isinstance(desk.app.screen, AskScreen), "the question")
+        assert "Nothing was left to do" in desk.text()
+        source.answer = refuse(source, refused=["over"])
+        await desk.press("enter")
+        await desk.until(lambda: source.requests, "the request")
+        assert source.requests[0].restore.at == len(run.events) - 1
 
 
 async def test_secrets_are_asked_for_by_name(open_desk: OpenDesk, source: Any, triage: Callable[..., Any]) -> None:
@@ -96,7 +112,7 @@ async def test_secrets_are_asked_for_by_name(open_desk: OpenDesk, source: Any, t
         await shown(desk, source, triage())
         source.answer = refuse(source, missing=["/payload/password"])
         await desk.press("f")
-        await desk.until(lambda: isinstance(desk.app.screen, EditScreen), "the editor")
+        await desk.until(lambda: isinstance(desk.app.screen, EditorScreen), "the editor")
         await desk.press("ctrl+s")
         await desk.until(lambda: "secret /payload/password" in desk.text(), "the question")
         await desk.press("enter")

@@ -8,7 +8,8 @@ import pytest
 
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.traffic import Traffic
-from playground.dashboard.watching.graph import GraphView, _cut
+from playground.dashboard.watching.graph import GraphView
+from playground.dashboard.watching.painting import cut, paint
 from playground.dashboard.watching.topology import MAX_DRAWN, draw
 from playground.protocol import FlowInfo, NodeInfo, Stopped
 
@@ -176,7 +177,7 @@ def test_loops_and_odd_names() -> None:
 
 @pytest.mark.parametrize(("start", "width", "expected"), [(0, 4, "ab日"), (1, 3, "b日"), (3, 3, " cd"), (0, 3, "ab ")])
 def test_cutting_wide_characters(start: int, width: int, expected: str) -> None:
-    assert "".join(text for text, _ in _cut([("ab日cd", "")], start, width)) == expected
+    assert "".join(text for text, _ in cut([("ab日cd", "")], start, width)) == expected
 
 
 def test_names_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,3 +208,30 @@ async def test_in_the_dashboard(open_desk: Any, source: Any, triage: Triage) -> 
         source.inbox.events.extend(triage("9e9a20c1" * 4).events[-12:])
         source.inbox.events.extend(triage("9e9a20c1" * 4).events)
         await desk.until(lambda: desk.app.workspace.current.over, "the end")
+
+
+@pytest.mark.parametrize("line", ["abcdef", "ab日ef"])
+def test_texts_are_painted_over_a_line_of_any_width(line: str) -> None:
+    written = [(1, "XY", "a"), (2, "Z", "b"), (8, "!", "c")]
+    rows = paint(line, "", written, 0, 10)
+    assert "".join(text for text, _ in rows).rstrip() in {"aXZdef  !", "aXZ ef  !"}
+    assert [role for _, role in rows if role] == ["a", "b", "c"]
+    assert "".join(text for text, _ in paint(line, "", [], -2, 4)) == "  ab"
+
+
+def test_a_graph_is_laid_out_once_while_its_nodes_begin(triage: Triage, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def counted(*given: Any) -> Any:
+        drawn.append(given)
+        return draw(*given)
+
+    monkeypatch.setattr("playground.dashboard.watching.graph.draw", counted)
+    flow = flow_of(("OpenSea", "route"), ("route", "technical"), ("technical", "reply"), ("reply", "Rookery"))
+    trace = TraceModel("9e9a20c1" * 4)
+    view = GraphView(lambda _: flow, lambda _: [])
+    view.show(trace)
+    for raw in triage().events:
+        trace.add(raw)
+        view.sync()
+    assert len(drawn) == 1

@@ -1,0 +1,210 @@
+"""What debugging looks like at the sizes that it is composed for: as text, and with its colors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from playground.breakpoints import Breakpoint
+from playground.protocol import Breakpoints, Context, Memory
+
+OpenDesk = Callable[..., Any]
+ID = "9e9a20c1" * 4
+SIZES = [(80, 24), (120, 40), (200, 60)]
+TABS = ["Stopped", "Breakpoints", "Context"]
+SCREENS = ["editor", "completion", "fault", "changes", "form"]
+
+PAYLOAD = {
+    "tool": "fetch",
+    "args": {"url": "corpus://birds/emperor-penguin", "timeout_s": 30, "headers": {"accept": "text/html"}},
+    "call_id": "call_2_1",
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["tool", "args"],
+    "properties": {
+        "tool": {"enum": ["fetch", "search", "compare", "publish"], "description": "which tool is called"},
+        "args": {
+            "type": "object",
+            "title": "Fetch",
+            "required": ["url"],
+            "properties": {
+                "url": {"type": "string", "minLength": 1},
+                "timeout_s": {"type": "number", "maximum": 60},
+                "headers": {"type": "object"},
+            },
+        },
+        "call_id": {"type": "string"},
+    },
+}
+WHY = {
+    "messages": [
+        {"role": "system", "content": "You plan and act: you call tools, one step after the other.\nToday is Monday."},
+        {"role": "user", "content": '{"query": "What do emperor penguins eat?"}'},
+    ],
+    "reply": '{"next_node": "fetch", "args": {"url": "corpus://birds/emperor-penguin"}}',
+    "decision": {"next_node": "fetch", "args": {"url": "corpus://birds/emperor-penguin"}, "thought": "The best first."},
+    "seqs": {"llm.start": 15},
+    "cut": ["messages"],
+}
+POINTS = [
+    {"id": "1", "on": "tool", "name": "fetch", "condition": '"b" in args.url', "target": "flows/triage.py", "hits": 3},
+    {"id": "2", "on": "kind", "kind": "after_decision", "once": True, "enabled": False, "hits": 1},
+    {"id": "3", "on": "error"},
+    {"id": "4", "on": "node", "name": "technical", "condition": "args.n > 3"},
+]
+PARTS = [
+    {"name": "headers", "value": {"tenant": "playground", "priority": 0}, "version": "1"},
+    {"name": "meta", "value": {}, "version": "1", "editable": False, "why_not": "the node takes payloads"},
+    {"name": "llm_context", "value": {"audience": "children"}, "version": "1"},
+    {"name": "tool_context", "value": {"tenant_id": "demo", "session_id": "first"}, "version": "1"},
+]
+MEMORY = {
+    "key": "demo:reader:first", "planner": "research_agent", "version": 7, "tokens": 2750, "total_max_tokens": 4000,
+    "summary": "The reader asked about krill and its fishery, and wanted short answers.",
+    "turns": [
+        {"turn_id": "t1", "user_message": "What do emperor penguins eat?", "assistant_response": "Fish, and krill."},
+        {"turn_id": "t2", "user_message": "And who eats them?", "assistant_response": "Leopard seals, and skuas."},
+    ],
+    "artifacts": [{"id": "a1", "mime_type": "image/png", "size_bytes": 20480}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def stopped(open_desk: OpenDesk, source: Any, triage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> OpenDesk:
+    """A desk with a run that has stopped, in two of its branches."""
+    monkeypatch.setattr("playground.dashboard.debugging.documents.when", lambda ts: "14:02:11")
+    points = [Breakpoint.model_validate(each) for each in POINTS]
+    source.breakpoints = {each.id: each for each in points}
+    source.answer = lambda run: triage(ID, until="retry").events[:9]
+    source.context_answer = lambda request: Context.model_validate(
+        {"stop": request.stop, "trace_id": ID, "parts": PARTS}
+    )
+    source.memory_answer = lambda request: Memory.model_validate({"memory": MEMORY})
+
+    @asynccontextmanager
+    async def opened(size: tuple[int, int]) -> Any:
+        async with open_desk(size=size) as desk:
+            source.inbox.breakpoints = Breakpoints(breakpoints=points, unfit={"4": "there is no `n` in args"})
+            desk.app.flows.pick("flows/triage.py")
+            desk.app.launcher.run(desk.app.flows.flow, {})
+            await desk.until(lambda: desk.app.workspace.current, "the run")
+            span = next(iter(desk.app.workspace.current.spans))
+            fields = {"span_id": span, "path": ["node:research[m1]", "planner:research[0]", "step:step[1]"]}
+            more = {"payload": PAYLOAD, "why": WHY, "breakpoint": "1", "value_schema": SCHEMA, "memory": MEMORY["key"]}
+            actions = ["proceed", "edit", "skip", "abort"]
+            source.stops_at(ID, "1:stop-1", "before_tool", "fetch", **fields, **more, actions=actions)
+            source.stops_at(ID, "1:stop-2", "before_tool", "compare", **fields)
+            await desk.until(lambda: len(desk.app.workspace.stops) == 2, "the stops")
+            desk.app.clear_notifications()
+            yield desk
+
+    return opened
+
+
+async def front(desk: Any, name: str) -> Any:
+    """The pane whose tab is brought to the front, with what it waits for."""
+    for pane in desk.app.panes.values():
+        for view in pane.views:
+            if view.label == name:
+                pane.show_view(view)
+                desk.app.action_focus_pane(pane.id)
+                await desk.until(lambda view=view: len(view) > 2, "its rows")
+                await desk.press("g")
+                desk.app.clear_notifications()
+                await desk.frame()
+                return pane
+    raise AssertionError(name)
+
+
+async def open_screen(desk: Any, name: str) -> None:
+    """A screen of its own, in the state that is to be seen."""
+    if name == "form":
+        desk.app.areas["debugging"].places.ask(desk.app.workspace.breakpoints.get("1"))
+        await desk.until(lambda: "Change a breakpoint" in desk.text(), "the form")
+        return
+    desk.app.areas["debugging"].edit()
+    await desk.until(lambda: "fits the schema" in desk.text(), "the editor")
+    area = desk.app.screen._area
+    area.cursor_blink = False
+    if name == "completion":
+        area.move_cursor((1, 11))
+        await desk.press(*["delete"] * 7, "ctrl+at")
+        await desk.until(lambda: "publish" in desk.text(), "the list")
+    elif name == "fault":
+        area.move_cursor((4, 18))
+        await desk.press("0")
+        await desk.until(lambda: "at most 60" in desk.text(), "the fault")
+    elif name == "changes":
+        area.move_cursor((4, 18))
+        await desk.press("backspace", "ctrl+d")
+        await desk.until(lambda: "ctrl+d text" in desk.text(), "the changes")
+
+
+def inside(desk: Any, pane: Any) -> list[list[Any]]:
+    """The segments of the pane's rows: without its upper edge, for other tabs are none of ours."""
+    strips = desk.app.screen._compositor.render_strips()
+    region = pane.region
+    return [list(strips[y].crop(region.x, region.right)) for y in range(region.y + 1, region.bottom)]
+
+
+def box(desk: Any) -> list[list[Any]]:
+    """The segments of the screen that lies above the panes."""
+    strips = desk.app.screen._compositor.render_strips()
+    region = next(iter(desk.app.screen.children)).region
+    return [list(strips[y].crop(region.x, region.right)) for y in range(region.y, region.bottom)]
+
+
+def text(rows: list[list[Any]]) -> str:
+    return "\n" + "\n".join("".join(segment.text for segment in row) for row in rows)
+
+
+def colored(rows: list[list[Any]]) -> str:
+    return "\n" + "\n".join(" ".join(f"{segment.text!r}[{segment.style}]" for segment in row) for row in rows)
+
+
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("name", TABS)
+async def test_tabs(stopped: OpenDesk, size: tuple[int, int], name: str, snapshot: SnapshotAssertion) -> None:
+    async with stopped(size) as desk:
+        assert text(inside(desk, await front(desk, name))) == snapshot
+
+
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("name", SCREENS)
+async def test_screens(stopped: OpenDesk, size: tuple[int, int], name: str, snapshot: SnapshotAssertion) -> None:
+    async with stopped(size) as desk:
+        await open_screen(desk, name)
+        assert text(box(desk)) == snapshot
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+@pytest.mark.parametrize("name", TABS)
+async def test_colors_of_tabs(stopped: OpenDesk, name: str, theme: str, snapshot: SnapshotAssertion) -> None:
+    async with stopped((80, 24)) as desk:
+        desk.app.theme = theme
+        assert colored(inside(desk, await front(desk, name))) == snapshot
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+@pytest.mark.parametrize("name", ["completion", "fault"])
+async def test_colors_of_screens(stopped: OpenDesk, name: str, theme: str, snapshot: SnapshotAssertion) -> None:
+    async with stopped((80, 24)) as desk:
+        desk.app.theme = theme
+        await open_screen(desk, name)
+        assert colored(box(desk)) == snapshot
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 8)], ids="{0[0]}x{0[1]}".format)
+async def test_tiny_terminals(stopped: OpenDesk, size: tuple[int, int]) -> None:
+    async with stopped(size) as desk:
+        for name in TABS:
+            assert "cannot be shown" not in text(inside(desk, await front(desk, name)))
+        desk.app.areas["debugging"].edit()
+        await desk.until(lambda: len(desk.app.screen_stack) == 2, "the editor")
+        await desk.press("ctrl+at", "escape", "escape")
+        await desk.until(lambda: len(desk.app.screen_stack) == 1, "the panes")
