@@ -117,6 +117,22 @@ class Control:
         if self.source is not None:
             self._start(self.source.reload, "reload")
 
+    def kill_host(self) -> None:
+        """End a host that is silent, or blocked for long."""
+        if self.source is not None:
+            self._start(partial(self._kill_host, self.source), "kill")
+
+    async def _kill_host(self, source: Source) -> None:
+        from playground.sources import RunRefused
+
+        try:
+            killed = await source.kill_silent()
+        except RunRefused as refusal:
+            self._notify(str(refusal), "error")
+            return
+        told = "the host is killed; another one takes its place" if killed else "the host is neither silent nor blocked"
+        self._notify(told, "warning" if killed else "information")
+
     def refresh_runs(self, text: str = "") -> None:
         """Ask the store for runs of this and earlier days, those that a filter means."""
         if self.source is not None:
