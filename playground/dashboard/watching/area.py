@@ -93,6 +93,10 @@ class WatchingArea(Area):
         """A node or a tool of the graph: what it does now, what failed, or what it did last."""
         if view is self.app.spans or view is self.waterfall:
             self._follow_call()
+            span, trace = self.app.spans.span, self.app.workspace.current
+            if span is not None and trace is not None:
+                # What was made raw stays so until the cursor goes elsewhere.
+                return self.app.detail.subject == ("raw", trace.trace_id, span.span_id)
         if view is not self.graph:
             return False
         item, trace = self.graph.item, self.graph.trace
@@ -196,6 +200,8 @@ class WatchingArea(Area):
             return
         if pane.view is app.event_rows:
             app.open_event()
+        elif app.pane.id == TRACE:
+            app.inspect(app.pane)
         subject = app.detail.subject
         if not isinstance(subject, tuple) or len(subject) != 3 or subject[0] not in {"event", "span", "raw"}:
             app.say("move to a span or an event first", "warning")
