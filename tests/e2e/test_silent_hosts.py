@@ -7,7 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from penguiflow.state.traces import TraceQuery
+from playground.protocol import Accepted, Kill
+from playground.sources import RunRefused
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import AddFlow, OpenLive
@@ -62,6 +66,8 @@ async def test_one_that_comes_back_is_ready_again(project: Path, add_flow: AddFl
     assert (await live.end(trace_id)).status == "ok"
     await live.until(lambda: live.states[-1] == "ready")
     assert not await live.source.kill_silent()
+    with pytest.raises(RunRefused, match="silent"):
+        await live.source.relay(Kill())
 
 
 async def test_one_that_loops_forever_is_killed_too(add_flow: AddFlow, open_live: OpenLive) -> None:
@@ -74,7 +80,7 @@ async def test_one_that_loops_forever_is_killed_too(add_flow: AddFlow, open_live
         lambda: any(float(seconds) >= 2.0 for seconds in re.findall("blocked ([0-9.]+) s", str(live.states)))
     )
     assert any("in loop" in state for state in live.states)
-    assert await live.source.kill_silent()
+    assert isinstance(await live.source.relay(Kill()), Accepted)
     assert (await live.end(trace_id)).status == "interrupted"
     assert (await live.run(target, 0)).status == "ok"
 
