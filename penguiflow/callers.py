@@ -46,8 +46,6 @@ class FlowCalls:
 
         def _refuse_if_draining(self) -> None: ...
 
-        async def _recorder_ready(self) -> None: ...
-
         def _sender_for(self, trace: Trace | None, messages: int) -> Context: ...
 
         def _cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None: ...
@@ -79,7 +77,9 @@ class FlowCalls:
         finally:
             self._end(trace, sink)
             sink.close()
-        await self._egress.kept()
+        durable = self._egress.durable
+        if durable is not None and (commit := durable()) is not None:
+            await commit
         return sink.result
 
     async def stream(
@@ -124,7 +124,9 @@ class FlowCalls:
     async def _submit(self, message: Any, trace: Trace, to: NodeTargets) -> None:
         floes = len(self._open_sea.floes_to(to))
         if floes:
-            await self._recorder_ready()
+            recorder = self._table.recorder
+            if recorder is not None and recorder.congested:
+                await recorder.wait_ready()
             sender = self._sender_for(trace, floes)
             piece = message.payload if is_message(message) else message
             try:

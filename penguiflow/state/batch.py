@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, expand, size_of
+from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, expand
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import pack, pack_columns, pack_hops
 from penguiflow.state.coalesce import CHUNK
@@ -69,7 +69,6 @@ class _Draft:
             if (
                 after == row.events + (sum(map(EVENTS_OF.get, kinds, repeat(1))) if hops else len(records))
                 and "trace.start" not in kinds[1:]
-                and size_of(records) < min(CHUNK_BYTES, self.inline)
                 and self._take_together(records, kinds, after, writer, hops=hops)
             ):
                 return
@@ -87,7 +86,8 @@ class _Draft:
             data = pack_columns(tuple(zip(*records, strict=True)))
         elif CHUNK not in kinds:
             data = pack_hops(records)
-        if data is None:
+        # What is large is cut, or kept beside.
+        if data is None or len(data) >= min(CHUNK_BYTES, self.inline):
             return False
         if kinds[0] == "trace.start":
             row.begin(records[0], writer)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 __all__ = ["Ticket", "Tickets", "settle"]
+
+GATHER_S = 0.005
+"""How long one who waits may have to wait for others to join."""
 
 
 class Ticket(NamedTuple):
@@ -22,10 +26,14 @@ class Tickets:
 
     Args:
         kick: Called on the loop's thread, after whatever else is ready there, when somebody waits.
+        written: A count that grows as long as others are at something that they will wait for, too.
     """
 
-    def __init__(self, kick: Callable[[], None]) -> None:
+    def __init__(self, kick: Callable[[], None], written: Callable[[], int] = lambda: 0) -> None:
         self._kick = kick
+        self._written = written
+        self._seen = 0
+        self._since = 0.0
         self._kicked: asyncio.AbstractEventLoop | None = None
         """The loop that is about to kick."""
         self._waiting: deque[tuple[int, Ticket]] = deque()
@@ -35,8 +43,10 @@ class Tickets:
         loop = asyncio.get_running_loop()
         if self._kicked is not loop:
             self._kicked = loop
+            self._seen = -1
+            self._since = time.monotonic()
             # Not at once: those who are about to wait too go into the same commit.
-            loop.call_soon(self._now)
+            loop.call_soon(self._now, loop)
         return Ticket(loop, loop.create_future())
 
     def wait(self, target: int) -> asyncio.Future[None]:
@@ -53,7 +63,17 @@ class Tickets:
             ready.append(waiting.popleft()[1])
         settle(ready)
 
-    def _now(self) -> None:
+    def _now(self, loop: asyncio.AbstractEventLoop) -> None:
+        written = self._written()
+        if (
+            self._kicked is loop
+            and len(self._waiting) > 1
+            and written != self._seen
+            and time.monotonic() < self._since + GATHER_S
+        ):
+            self._seen = written
+            loop.call_soon(self._now, loop)
+            return
         self._kicked = None
         self._kick()
 

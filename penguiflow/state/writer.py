@@ -107,7 +107,7 @@ class Writer:
         """Traces that lost events: what is stored of them stays a beginning, without gaps."""
         self._last_sign = time.monotonic()
         self._waiting: deque[Future[None]] = deque()
-        self._tickets = Tickets(self._commit_now)
+        self._tickets = Tickets(self._commit_now, lambda: self._bytes_in)
         self._upkeep = upkeep
         self._upkeep_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="penguiflow-store-writer", daemon=True)

@@ -13,7 +13,7 @@ import pytest
 
 from penguiflow import Headers, Message, Node, NodePolicy, create
 from penguiflow.recording import Recorder
-from penguiflow.state import SQLiteStateStore, StoredEvent, writer
+from penguiflow.state import SQLiteStateStore, StoredEvent, tickets, writer
 from penguiflow.state.chunks import unpack
 from penguiflow.state.errors import StoreNotWritable
 from penguiflow.state.tickets import Tickets
@@ -263,3 +263,46 @@ def test_a_loop_that_is_gone_is_passed_over() -> None:
     asyncio.run(stay())
     assert len(kicks) == 2
     gc.collect()
+
+
+async def test_a_commit_waits_for_those_that_are_still_at_it_but_not_for_long(
+    open_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as more is being written, those who wait are not committed one by one; a flow that never rests is."""
+    monkeypatch.setattr(writer, "LINGER_S", 60.0)
+    monkeypatch.setattr(tickets, "GATHER_S", 60.0)
+    store = open_store(durability="every_event")
+    recorder = Recorder(store=store)
+    commits = 0
+    commit = store._writer._write_items
+
+    def count(items: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        return commit(items)
+
+    monkeypatch.setattr(store._writer, "_write_items", count)
+    waits: list[Any] = []
+    for number in range(20):
+        recorder.open(f"t{number}").close("ok")
+        waits += [recorder.durable(), recorder.durable()]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(wait for wait in waits if wait is not None))
+    assert commits == 1
+    monkeypatch.setattr(tickets, "GATHER_S", 0.0)
+    resting = False
+
+    async def never_rests() -> None:
+        log = recorder.open("busy")
+        while not resting:
+            log.event("custom", "x", log.root, {})
+            await asyncio.sleep(0)
+        log.close("ok")
+
+    busy = asyncio.create_task(never_rests())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(wait for wait in (recorder.durable(), recorder.durable()) if wait is not None))
+    resting = True
+    await busy
