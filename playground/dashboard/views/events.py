@@ -17,7 +17,7 @@ class EventsView(View):
 
     label = "Events"
     help = (
-        """Every event of the run, as it was recorded: number, seconds since the beginning, kind, name, and what it says.
+        """Every event of the run, as it was recorded: number, seconds since its beginning, kind, name, what it says.
 A filter takes words that must all be there, !word, kind:node.retry, node:name, and /regular expressions/.""",
         [
             ("⏎", "open the event;  esc back to the list"),
