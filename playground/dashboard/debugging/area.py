@@ -215,7 +215,7 @@ class DebuggingArea(Area):
                 self.stopped.show(None, [], [])
             return
         edits = self.steps.draft(stop)
-        seen = (self.selected, self.stops.revision, self.points.revision, repr(edits))
+        seen = (self.selected, self.stops.revision, self.points.revision, edits)
         if seen == self._shown:
             return
         self._shown = seen
