@@ -43,7 +43,6 @@ LOOP = """
 async def test_a_silent_host_is_told_and_killed(add_flow: AddFlow, open_live: OpenLive) -> None:
     target = add_flow("native", NATIVE)
     live = await open_live()
-    assert not await live.source.kill_silent()
     trace_id = await live.start(target, 1)
     await live.until(lambda: any(state.startswith("silent host silent for 2 s") for state in live.states))
     await live.until(lambda: any(state.startswith("silent host silent for 3 s") for state in live.states))
@@ -77,7 +76,7 @@ async def test_one_that_loops_forever_is_killed_too(add_flow: AddFlow, open_live
     live = await open_live()
     trace_id = await live.start(target, 1)
     await live.until(
-        lambda: any(float(seconds) >= 2.0 for seconds in re.findall("blocked ([0-9.]+) s", str(live.states)))
+        lambda: any(float(seconds) > 2.1 for seconds in re.findall("blocked ([0-9.]+) s", str(live.states)))
     )
     assert any("in loop" in state for state in live.states)
     assert isinstance(await live.source.relay(Kill()), Accepted)
