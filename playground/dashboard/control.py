@@ -84,9 +84,7 @@ class Control:
     def run(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
         """Start a run and follow it."""
         if self.source is None or not self.source.can_run:
-            self._notify(
-                "nothing can be run here: this is a recorded trace" if self.source else "not ready yet", "warning"
-            )
+            self._notify("nothing can be run here: it is only looked at" if self.source else "not ready yet", "warning")
             return
         self._start(partial(self._run, self.source, flow, value, extra), "run")
 
