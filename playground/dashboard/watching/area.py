@@ -23,6 +23,7 @@ from playground.dashboard.watching.waterfall import WaterfallView
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.trace import TraceModel
+    from playground.dashboard.watching.jump import Target
     from playground.protocol import FlowInfo
 
 
@@ -38,6 +39,7 @@ class WatchingArea(Area):
         key("L", "watching", "go_call", "Go to the model's call"),
         key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
         key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
+        key("ctrl+o", "watching", "jump", "Jump to a tab"),
         key("ctrl+t", "watching", "toggle_tour", "The tour"),
         key("percent_sign", "watching", "statistics", "Statistics of the flow"),
         key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
@@ -45,6 +47,7 @@ class WatchingArea(Area):
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
         ("%", "statistics of the flow: percentiles, errors, tokens, cost"),
+        ("ctrl+o", "a letter on every tab: press it to go there"),
         ("ctrl+t", "the tour of one minute, on and off"),
         ("J", "what the inspector shows as raw JSON, and back"),
         ("Y", "copy as JSON, as Python, as a pf command"),
@@ -295,10 +298,25 @@ class WatchingArea(Area):
         else:
             screen.mount(TourCard(self.app.palette, self.tour.rows), before="#keys")
 
+    def jump(self) -> None:
+        """Put a letter on every tab, and go where the one that is pressed stands."""
+        from playground.dashboard.watching.jump import JumpScreen, label
+
+        app = self.app
+
+        def go(target: Target | None) -> None:
+            if target is not None and target.pane.id is not None:
+                self._front(target.view, target.pane.id)
+                app.inspect(target.pane)
+                app.frames.refresh_bars()
+
+        app.push_screen(JumpScreen(label(list(app.panes.values()))), go)
+
     # -- palette --------------------------------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:
         """What can be looked at now."""
+        yield "go: jump", "a letter on every tab", self.jump
         yield f"tour: {'stop' if self.tour.on else 'start'}", "a minute on a flow of the project", self.toggle_tour
         yield "statistics", "percentiles, errors, tokens and cost over the runs of a flow", self.statistics
         if self.app.workspace.current is not None:
