@@ -59,6 +59,7 @@ from playground.supervisor.client import Connection, ConnectionLost, NotAdmitted
 BACKOFF_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 """Waits before the next try, the last one again and again."""
 PING_S = 20.0
+FIRST_S = 1.0
 MAX_TRACES = 10_000
 """Traces whose newest event is remembered."""
 
@@ -88,6 +89,8 @@ class RemoteSource:
         self._status_told = False
         """Whether the host has said how it is: one without a supervisor does not."""
         self._stopped: dict[str, Stopped] = {}
+        self._joined = asyncio.Event()
+        """Set once it was connected."""
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -163,6 +166,8 @@ class RemoteSource:
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first; none while the host is away. Raises `StoreError`."""
+        with contextlib.suppress(TimeoutError):  # what is asked for at the start waits for the first connection
+            await asyncio.wait_for(self._joined.wait(), FIRST_S)
         if self._connection is None:
             return []
         answer = await self._read(Traces(query=query))
@@ -280,6 +285,7 @@ class RemoteSource:
             asked = await connection.request(Questions())
             self.inbox.questions = asked if isinstance(asked, Questions) else None
         self._connection = connection
+        self._joined.set()
         if not self._status_told:
             self._say("ready")
 
