@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 from playground.dashboard.areas import Area, Command, key
-from playground.dashboard.layout import FLOWS, INSPECT, RUNS, TRACE
+from playground.dashboard.layout import FLOWS, INSPECT, TRACE
 from playground.dashboard.views.base import View
-from playground.dashboard.views.detail import DetailView
-from playground.dashboard.watching import copies
-from playground.dashboard.watching.calls import raw_document
 from playground.dashboard.watching.graph import GraphView, idle_details
 from playground.dashboard.watching.llm import ModelCallView
 from playground.dashboard.watching.notices import Watcher
@@ -196,76 +193,15 @@ class WatchingArea(Area):
 
     def raw_json(self) -> None:
         """The event or the span in the inspector as JSON text, or as a tree again."""
-        app, trace = self.app, self.app.workspace.current
-        pane = app.panes[INSPECT]
-        if trace is None:
-            app.say("no run is shown", "warning")
-            return
-        if pane.view is app.event_rows:
-            app.open_event()
-        elif app.pane.id == TRACE:
-            app.inspect(app.pane)
-        subject = app.detail.subject
-        if not isinstance(subject, tuple) or len(subject) != 3 or subject[0] not in {"event", "span", "raw"}:
-            app.say("move to a span or an event first", "warning")
-            return
-        kind, about = subject[0], subject[2]
-        if kind == "raw":
-            if isinstance(about, int):
-                app.inspector.show_event(trace, about)
-            elif about in trace.spans:
-                app.inspector.show_span(trace, trace.spans[about])
-        else:
-            was_event = kind == "event"
-            app.inspector.show_document(("raw", trace.trace_id, about), partial(raw_document, trace, about))
-            app.inspector.event_shown = was_event
-        pane.show_view(app.detail)
-        app.frames.refresh_bars()
+        from playground.dashboard.watching.copying import raw_json
+
+        raw_json(self.app)
 
     def copy_as(self) -> None:
         """Ask in which form to copy what the cursor is on."""
-        from playground.dashboard.watching.menu import CopyMenu
+        from playground.dashboard.watching.copying import copy_as
 
-        heading, choices = self._choices()
-        if choices:
-            self.app.push_screen(CopyMenu(heading, choices), self._copy)
-        else:
-            self.app.say("there is nothing to copy here", "warning")
-
-    def _choices(self) -> tuple[str, list[copies.Choice]]:
-        app, trace, pane = self.app, self.app.workspace.current, self.app.pane
-        if pane.id == FLOWS:
-            flow = app.flows.flow
-            recent = app.state.inputs.get(flow.target, []) if flow is not None else []
-            if flow is None:
-                return "", []
-            return flow.name, copies.of_flow(flow, next(iter([*recent, *flow.samples]), {}))
-        if trace is None:
-            return "", []
-        choices: list[copies.Choice] = []
-        if isinstance(pane.view, DetailView) and pane.view.node is not None:
-            choices = copies.of_value(pane.view.node.json_value())
-        subject = app.detail.subject
-        if pane.view is app.event_rows and app.event_rows.event_index is not None:
-            return "event", copies.of_event(trace, app.event_rows.event_index)
-        if pane.view is app.detail and isinstance(subject, tuple) and isinstance(subject[-1], int):
-            return "event", [*choices, *copies.of_event(trace, subject[-1])]
-        span = self.llm.span if pane.view is self.llm else app.spans.span
-        if span is None or pane.id == RUNS:
-            span = trace.root
-        return (span.name, [*choices, *copies.of_span(trace, span)]) if span is not None else ("", choices)
-
-    def _copy(self, choice: copies.Choice | None) -> None:
-        if choice is None:
-            return
-        # Boundary: what was recorded may be anything; what cannot be put into words is told.
-        try:
-            text = choice.make()
-        except Exception as error:
-            self.app.say(f"cannot be copied: {type(error).__name__}: {error}", "error")
-            return
-        self.app.copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
-        self.app.say(f"copied {len(text):,} characters: {text[:80]}")
+        copy_as(self.app, self.llm)
 
     # -- the tour -------------------------------------------------------------------------------------------------
 
