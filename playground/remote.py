@@ -7,7 +7,6 @@ import contextlib
 import getpass
 import platform
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import pydantic_core
 
@@ -54,12 +53,13 @@ from playground.protocol import (
     decode,
 )
 from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
-from playground.supervisor.batches import read_head, split_batch
+from playground.supervisor.batches import PageBytes, read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost, NotAdmitted
 
 BACKOFF_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 """Waits before the next try, the last one again and again."""
 PING_S = 20.0
+FIRST_S = 1.0
 MAX_TRACES = 10_000
 """Traces whose newest event is remembered."""
 
@@ -89,6 +89,8 @@ class RemoteSource:
         self._status_told = False
         """Whether the host has said how it is: one without a supervisor does not."""
         self._stopped: dict[str, Stopped] = {}
+        self._joined = asyncio.Event()
+        """Set once it was connected."""
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -164,6 +166,8 @@ class RemoteSource:
 
     async def find_traces(self, query: TraceQuery) -> list[TraceSummary]:
         """Runs of this and earlier days, newest first; none while the host is away. Raises `StoreError`."""
+        with contextlib.suppress(TimeoutError):  # what is asked for at the start waits for the first connection
+            await asyncio.wait_for(self._joined.wait(), FIRST_S)
         if self._connection is None:
             return []
         answer = await self._read(Traces(query=query))
@@ -178,22 +182,24 @@ class RemoteSource:
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace. Raises `StoreError`."""
-        return [TraceEvent.from_dict(each) for each in await self._load(trace_id, after, limit)]
+        return [
+            TraceEvent.from_dict(pydantic_core.from_json(each)) for each in await self._load(trace_id, after, limit)
+        ]
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """Committed events of a trace, as JSON bytes. Raises `StoreError`."""
-        return [pydantic_core.to_json(each) for each in await self._load(trace_id, after, limit)]
+        return await self._load(trace_id, after, limit)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, request: BaseFrame, *, reads: bool = False) -> BaseFrame:
+    async def _ask(self, request: BaseFrame, *, reads: bool = False) -> BaseFrame | PageBytes:
         if self._read_only and not reads:
             raise RunRefused("this dashboard only looks on: it was started with --read-only", code="forbidden")
         connection = self._connection
         if connection is None:
             raise RunRefused("the host is away; the connection is being made again")
         try:
-            answer: BaseFrame = await connection.request(request.model_copy())
+            answer: BaseFrame | PageBytes = await connection.request(request.model_copy())
         except ConnectionLost as error:
             raise RunRefused(str(error)) from None
         if isinstance(answer, Error):
@@ -209,22 +215,23 @@ class RemoteSource:
             return False
         return True
 
-    async def _read(self, request: Traces | LoadEvents) -> BaseFrame:
+    async def _read(self, request: Traces | LoadEvents) -> BaseFrame | PageBytes:
         try:
             return await self._ask(request, reads=True)
         except RunRefused as refused:
             raise StoreError(str(refused)) from None
 
-    async def _load(self, trace_id: str, after: int, limit: int | None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    async def _load(self, trace_id: str, after: int, limit: int | None) -> list[bytes]:
+        found: list[bytes] = []
         while limit is None or len(found) < limit:
             wanted = MAX_PAGE_EVENTS if limit is None else min(limit - len(found), MAX_PAGE_EVENTS)
-            page = await self._read(LoadEvents(trace_id=trace_id, after=after, limit=wanted))
-            assert isinstance(page, Page)
+            page = _as_bytes(await self._read(LoadEvents(trace_id=trace_id, after=after, limit=wanted)))
             found.extend(page.events)
             if not page.more or not page.events:
                 break
-            after = page.events[-1]["seq"]
+            head = read_head(page.events[-1])
+            assert head is not None
+            after = head[1]
         return found
 
     # -- the connection -----------------------------------------------------------------------------------------------
@@ -278,6 +285,7 @@ class RemoteSource:
             asked = await connection.request(Questions())
             self.inbox.questions = asked if isinstance(asked, Questions) else None
         self._connection = connection
+        self._joined.set()
         if not self._status_told:
             self._say("ready")
 
@@ -350,6 +358,14 @@ class RemoteSource:
             if len(self._newest) > MAX_TRACES:
                 self._newest.pop(next(iter(self._newest)))
             yield event
+
+
+def _as_bytes(page: BaseFrame | PageBytes) -> PageBytes:
+    """A page, however the host has written it."""
+    if isinstance(page, Page):
+        return PageBytes(page.reply_to or 0, [pydantic_core.to_json(each) for each in page.events], page.more)
+    assert isinstance(page, PageBytes)
+    return page
 
 
 async def probe(url: str, token: str) -> bool:

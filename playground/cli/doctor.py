@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from penguiflow.state.errors import StoreError
-from penguiflow.state.files import BUSY_TIMEOUT_S, explain, open_to_read, open_to_write
+from penguiflow.state.files import BUSY_TIMEOUT_S, explain, open_to_read
 from playground.breakpoints import BreakpointsProblem, BreakpointStore
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode
@@ -153,22 +154,26 @@ def _store(project: Project) -> Iterator[Check]:
         with closing(opened):
             (version,) = opened.connection.execute("PRAGMA user_version").fetchone()
             (count,) = opened.connection.execute("SELECT count(*) FROM traces").fetchone()
-            (found,) = opened.connection.execute("PRAGMA quick_check(1)").fetchone()
-        size = path.stat().st_size
+            size = path.stat().st_size
+            # A very large file would take minutes.
+            check = "PRAGMA quick_check(1)" if size < _CHECKED_BYTES else "SELECT 'ok'"
+            (found,) = opened.connection.execute(check).fetchone()
         if found != "ok":
             yield _error("store", f"{path} is damaged: {found}", "move it aside; `pf export` may save single traces")
             return
-        yield _ok("store", f"{path}, {count:,} runs, {size / 1e6:,.1f} MB, version {version}")
-        open_to_write(path, "batched").close()
-    except Exception as error:  # whatever sqlite3 says of a damaged file
-        told = str(error if isinstance(error, StoreError) else explain(error, path, writing=True))
-        yield _error("store", told)
+        if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            yield _error("store", f"{path} may not be written: runs are not recorded", "check its permissions")
+        else:
+            yield _ok("store", f"{path}, {count:,} runs, {size / 1e6:,.1f} MB, version {version}")
+    except (StoreError, sqlite3.Error) as error:
+        yield _error("store", str(explain(error, path, writing=False)))
     free = shutil.disk_usage(path.parent).free
     if free < _LITTLE_BYTES:
         yield _warning("disk", f"{free / 1e6:,.0f} MB left for {path.parent}", "`pf prune` removes old runs")
 
 
 _LITTLE_BYTES = 200_000_000
+_CHECKED_BYTES = 2_000_000_000
 
 
 def _writable_place(path: Path) -> Path | None:

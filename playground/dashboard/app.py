@@ -368,6 +368,10 @@ class DashboardApp(App[int]):
         """Load the project's code again."""
         self.control.reload()
 
+    def action_kill_host(self) -> None:
+        """End a host that is silent, or blocked for long."""
+        self.control.kill_host()
+
     def action_cancel_run(self) -> None:
         """Cancel the run that is shown."""
         trace = self.workspace.current

@@ -49,6 +49,7 @@ class DashboardCommands(Provider):
         if trace is not None and not trace.over:
             yield "run: cancel", f"cancel {trace.trace_id[:8]}", self._act("cancel_run")
         yield "code: reload", "load the project's code again", self._act("reload")
+        yield "host: kill", "end a host that is silent, or blocked for 2 s, with its runs", self._act("kill_host")
         yield "view: zoom", "one pane, or all", self._act("zoom")
         raw = app.stream.raw
         yield f"view: stream as {'Markdown' if raw else 'raw text'}", "how the stream is shown", self._act("raw")

@@ -84,9 +84,7 @@ class Control:
     def run(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None) -> None:
         """Start a run and follow it."""
         if self.source is None or not self.source.can_run:
-            self._notify(
-                "nothing can be run here: this is a recorded trace" if self.source else "not ready yet", "warning"
-            )
+            self._notify("nothing can be run here: it is only looked at" if self.source else "not ready yet", "warning")
             return
         self._start(partial(self._run, self.source, flow, value, extra), "run")
 
@@ -116,6 +114,22 @@ class Control:
         """Load the project's code again."""
         if self.source is not None:
             self._start(self.source.reload, "reload")
+
+    def kill_host(self) -> None:
+        """End a host that is silent, or blocked for long."""
+        if self.source is not None:
+            self._start(partial(self._kill_host, self.source), "kill")
+
+    async def _kill_host(self, source: Source) -> None:
+        from playground.sources import RunRefused
+
+        try:
+            killed = await source.kill_silent()
+        except RunRefused as refusal:
+            self._notify(str(refusal), "error")
+            return
+        told = "the host is killed; another one takes its place" if killed else "the host is neither silent nor blocked"
+        self._notify(told, "warning" if killed else "information")
 
     def refresh_runs(self, text: str = "") -> None:
         """Ask the store for runs of this and earlier days, those that a filter means."""

@@ -42,7 +42,7 @@ class Finder:
         prompt = f"search {label}" if filtered is None else f"filter {label}"
         self._line = SearchLine(self.needle if filtered is None else filtered, placeholder=prompt)
         await self._app.screen.mount(self._line)
-        self._line.focus()
+        self._app.screen.set_focus(self._line)
 
     def changed(self, event: Input.Changed) -> None:
         """Lists follow each key."""

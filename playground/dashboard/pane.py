@@ -74,6 +74,8 @@ class Pane(Widget, can_focus=True):
         self.current = 0
         self._palette = palette
         self._drawn: tuple[object, ...] = ()
+        self.letters = ""
+        """A letter for each view, while there is one to be pressed."""
         self._tab_cells: list[tuple[int, int]] = []
 
     @property
@@ -170,6 +172,8 @@ class Pane(Widget, can_focus=True):
         palette = self._palette()
         edge = palette.plain + palette.style("frame-focus" if self.has_focus else "frame")
         head: Row = [(self.heading, "heading" if self.has_focus else "strong")]
+        if self.letters and len(self.views) == 1:
+            head.insert(0, (f" {self.letters} ", "tab"))
         if extra := self._title():
             head += [(" ", ""), *extra]
         tabs = self._tabs()
@@ -199,6 +203,8 @@ class Pane(Widget, can_focus=True):
         for number, view in enumerate(self.views if len(self.views) > 1 else ()):
             front = number == self.current
             label = view.label[:1] if initials else view.label
+            if number < len(self.letters):
+                tabs.append((f" {self.letters[number]} ", "tab"))
             tabs.append((f"[{view.label}]", "strong") if front else (f" {label} ", "dim"))
         return tabs
 

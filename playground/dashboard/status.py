@@ -13,6 +13,7 @@ HOST_GLYPHS = {
     "ready": ("●", "ok"),
     "reloading": ("◌", "busy"),
     "stalled": ("◷", "warn"),
+    "silent": ("◷", "error"),
     "dead": ("✖", "error"),
     "restarting": ("↯", "warn"),
     "offline": ("○", "dim"),
@@ -23,10 +24,12 @@ def status_rows(project: str, workspace: Workspace, flows: FlowsView, width: int
     """What stands left, which may be cut, and what stands right."""
     left: Row = [(" ◆ penguiflow ", "heading"), (one_line(project), "strong")]
     host = workspace.host
-    troubled = host is not None and host.state in {"stalled", "dead", "restarting", "offline"} and host.text
+    troubled = host is not None and host.state in {"stalled", "silent", "dead", "restarting", "offline"} and host.text
     if troubled and host is not None:
         glyph, role = HOST_GLYPHS[host.state]
         left += [("  ", ""), (f"{glyph} {one_line(host.text)}", role)]
+        if host.state == "silent":
+            left.append((" · ctrl+k kills it", "strong"))
     else:
         left += _code(flows)
     right: Row = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from playground.debug_frames import DebugRequest
-from playground.host.clients import Client
+from playground.host.clients import Client, is_chunk
 from playground.host.control import Load
 from playground.host.debugging import Debugging
 from playground.host.outlet import Outlet
@@ -24,7 +25,7 @@ from playground.host.runs import cancelled, make_message, perform
 from playground.host.watchdog import Stall
 from playground.loader.inputs import InputRefused
 from playground.loader.runnable import Runnable, runnable_of
-from playground.protocol import Accepted, BaseFrame, Cancel, Error, ModuleInfo, Result, Run
+from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
 
 MAX_RUNS = 1000
 """Runs of clients at once; more are refused."""
@@ -40,6 +41,7 @@ class Tap:
         self._name = name
         self._traces = traces
         self._outlet = outlet
+        self._leaves_out = False
 
     def write(self, record: EventRecord) -> None:
         """Take an event."""
@@ -47,6 +49,12 @@ class Tap:
             self._traces[record.trace_id] = self._name
         elif record.kind == "trace.end":
             self._traces.pop(record.trace_id, None)
+        if self._outlet.congested and is_chunk(record):
+            # The service is neither held back nor filled with what clients cannot take; the store has it.
+            if not self._leaves_out:
+                self._leaves_out = True
+                self._outlet.post(lambda hub: hub.add_line(_left_out(self._name)))
+            return
         self._outlet.write(record)
 
 
@@ -174,9 +182,11 @@ class EmbeddedEngine:
             recorder = flow.recorder = Recorder(name=name)
             self._own.add(name)
         assert isinstance(recorder, Recorder)
+        known = recorder in self._recorders.values()
         self._recorders[name] = recorder
         self._taps[name] = Tap(name, self._traces, self._outlet)
-        recorder.listen(self._taps[name])
+        if not known:  # flows that share one are told of once
+            recorder.listen(self._taps[name])
 
     def _recorder_of(self, trace_id: str) -> Recorder | None:
         return self._recorders.get(self._traces.get(trace_id, ""))
@@ -245,6 +255,11 @@ class EmbeddedEngine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _left_out(name: str) -> LogLine:
+    text = f"stream chunks of {name} are left out: there are more than can be sent"
+    return LogLine(ts=time.time(), source="log", text=text, level="WARNING")
 
 
 def order_for(root: Path, home: Path, hold_s: float) -> Load:

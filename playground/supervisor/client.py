@@ -22,6 +22,7 @@ from playground.protocol import (
     decode,
     encode,
 )
+from playground.supervisor.batches import split_page
 
 CONNECT_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 60.0
@@ -96,7 +97,7 @@ class Connection:
         self._reading = asyncio.create_task(self._read(self._socket))
 
     async def request(self, frame: BaseFrame) -> Any:
-        """Send a request and return the frame that answers it. Raises `ConnectionLost`.
+        """Send a request and return the frame that answers it, a page as `PageBytes`. Raises `ConnectionLost`.
 
         One that is too large is refused here: the host would hang up.
         """
@@ -163,7 +164,8 @@ class Connection:
             while True:
                 data = await socket.recv(decode=False)
                 if data.startswith(REPLY_HEAD):
-                    frame = decode(data)
+                    # Events of a page stay JSON, as those of a batch do.
+                    frame = split_page(data) or decode(data)
                     waiting = self._waiting.get(frame.reply_to) if frame.reply_to is not None else None
                     if waiting is not None and not waiting.done():
                         waiting.set_result(frame)

@@ -26,6 +26,7 @@ from websockets.asyncio.server import serve as serve_websocket
 from websockets.exceptions import InvalidStatus
 
 from benchmarks.terminal import PF, Terminal
+from penguiflow.state.statistics import StatisticsQuery
 from penguiflow.state.traces import TraceQuery
 from playground.breakpoints import Breakpoint, BreakpointStore
 from playground.host.tokens import read_token
@@ -44,6 +45,7 @@ from playground.protocol import (
     LoadEvents,
     Logs,
     MemoryEdit,
+    Numbers,
     Page,
     Questions,
     Reload,
@@ -515,6 +517,12 @@ class TestJoining:
             assert [event.seq for event in await there.source.load_events(trace_id, after=7, limit=3)] == [8, 9, 10]
             (found,) = await there.source.find_traces(TraceQuery())
             assert (found.trace_id, found.status) == (trace_id, "ok")
+            (numbers,) = await there.source.statistics(StatisticsQuery())
+            assert (numbers.runs, numbers.by_status) == (1, {"ok": 1})
+            assert [(part.kind, part.name, part.count) for part in numbers.parts] == [("node", "give", 1)]
+            assert await there.source.statistics(StatisticsQuery(since=time.time() + 3600)) == []
+            wrong = await there.source._connection.request(Numbers(query={"limit": "many"}))  # type: ignore[union-attr]
+            assert (wrong.type, wrong.code) == ("error", "invalid_input")
             assert (here.source.can_run, there.source.can_run) == (True, False)
             with pytest.raises(RunRefused, match="full control"):
                 await there.source.run(Run(target="flows/give.py"))
@@ -610,6 +618,8 @@ class TestJoining:
             with pytest.raises(RunRefused, match="away"):
                 await here.source.run(Run(target="flows/give.py"))
             assert await here.source.find_traces(TraceQuery()) == []
+            with pytest.raises(RunRefused, match="away"):
+                await here.source.statistics(StatisticsQuery())
             here.versions.clear()
             # It has another token, in the same place.
             again = serve("--debug", "--port", port)

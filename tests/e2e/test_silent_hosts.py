@@ -7,7 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from penguiflow.state.traces import TraceQuery
+from playground.protocol import Accepted, Kill
+from playground.sources import RunRefused
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import AddFlow, OpenLive
@@ -39,7 +43,6 @@ LOOP = """
 async def test_a_silent_host_is_told_and_killed(add_flow: AddFlow, open_live: OpenLive) -> None:
     target = add_flow("native", NATIVE)
     live = await open_live()
-    assert not await live.source.kill_silent()
     trace_id = await live.start(target, 1)
     await live.until(lambda: any(state.startswith("silent host silent for 2 s") for state in live.states))
     await live.until(lambda: any(state.startswith("silent host silent for 3 s") for state in live.states))
@@ -62,6 +65,8 @@ async def test_one_that_comes_back_is_ready_again(project: Path, add_flow: AddFl
     assert (await live.end(trace_id)).status == "ok"
     await live.until(lambda: live.states[-1] == "ready")
     assert not await live.source.kill_silent()
+    with pytest.raises(RunRefused, match="silent"):
+        await live.source.relay(Kill())
 
 
 async def test_one_that_loops_forever_is_killed_too(add_flow: AddFlow, open_live: OpenLive) -> None:
@@ -71,10 +76,10 @@ async def test_one_that_loops_forever_is_killed_too(add_flow: AddFlow, open_live
     live = await open_live()
     trace_id = await live.start(target, 1)
     await live.until(
-        lambda: any(float(seconds) >= 2.0 for seconds in re.findall("blocked ([0-9.]+) s", str(live.states)))
+        lambda: any(float(seconds) > 2.1 for seconds in re.findall("blocked ([0-9.]+) s", str(live.states)))
     )
     assert any("in loop" in state for state in live.states)
-    assert await live.source.kill_silent()
+    assert isinstance(await live.source.relay(Kill()), Accepted)
     assert (await live.end(trace_id)).status == "interrupted"
     assert (await live.run(target, 0)).status == "ok"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
@@ -102,4 +103,5 @@ async def test_no_stopped_run_is_killed_for_a_reload(
     assert newest.worker.death is None
     await live.source.decide(Decide(stop=stopped.stop))
     await live.end(old)  # as it was, or interrupted: there is no grace
-    await newest.worker.ended.wait()
+    async with asyncio.timeout(60):
+        await newest.worker.ended.wait()

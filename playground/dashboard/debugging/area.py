@@ -16,7 +16,7 @@ from playground.dashboard.debugging.model import where
 from playground.dashboard.debugging.places import Places
 from playground.dashboard.debugging.steps import Steps
 from playground.dashboard.debugging.surroundings import Surroundings
-from playground.dashboard.debugging.views import STEP_KEYS, BreakpointsView, StoppedView
+from playground.dashboard.debugging.views import GENERAL, BreakpointsView, StoppedView
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, TRACE
 from playground.dashboard.text import one_line
 
@@ -54,10 +54,7 @@ class DebuggingArea(Area):
         key("a", "debugging", "once", "Once or always"),
         key("delete", "debugging", "remove", "Remove the breakpoint"),
     ]
-    GENERAL: ClassVar[list[tuple[str, str]]] = [
-        ("b  B", "breakpoint where the cursor is, with a condition;  H stop this run;  S run, stop at first"),
-        *STEP_KEYS,
-    ]
+    GENERAL: ClassVar[list[tuple[str, str]]] = GENERAL
 
     def __init__(self, app: DashboardApp) -> None:
         super().__init__(app)
@@ -215,7 +212,7 @@ class DebuggingArea(Area):
                 self.stopped.show(None, [], [])
             return
         edits = self.steps.draft(stop)
-        seen = (self.selected, self.stops.revision, self.points.revision, repr(edits))
+        seen = (self.selected, self.stops.revision, self.points.revision, edits)
         if seen == self._shown:
             return
         self._shown = seen

@@ -48,7 +48,7 @@ class Surroundings:
 
     def _read_again(self) -> None:
         source = self._app.control.source
-        if source is not None and source.can_decide:
+        if source is not None:  # who only looks on may look here too
             self._app.control.start(partial(self._load, source), "context")
 
     # -- reading --------------------------------------------------------------------------------------------------

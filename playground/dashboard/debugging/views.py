@@ -17,14 +17,20 @@ MIN_TARGET = 12
 """Cells that the name of a flow needs to say something."""
 STEP_KEYS = [
     ("c", "continue"),
-    ("s  o  O", "step: into whatever comes next, over what it stands before, out of what is around it"),
+    ("s  o  O", "step into, over (a plan as a whole), out"),
     ("t", "run to what the cursor of the trace is on"),
-    ("e", "edit what is shown; what was edited goes on with the next step"),
-    ("A", "replace the decision: another tool, other arguments, another answer"),
-    ("K", "skip it: give a result in its place"),
-    ("u", "try again: the call that failed, or the one that returned"),
+    ("e", "edit; the next step takes along what was edited"),
+    ("A", "replace the decision: tool, arguments, answer"),
+    ("K", "skip it, and give its result"),
+    ("u", "try again what failed, or what returned"),
     ("x", "abort the run"),
     (".", "go to the next run that has stopped"),
+]
+GENERAL = [
+    ("b  B", "breakpoint where the cursor is;  with a condition"),
+    ("S  H", "run, and stop at first;  stop the run that is shown"),
+    ("c  s o O  t", "a stopped run: continue, into, over, out, to here"),
+    ("e A K u x  .", "edit, replace, skip, try again, abort;  the next one"),
 ]
 
 

@@ -56,8 +56,8 @@ class AskLine(Horizontal):
 
     def action_leave(self) -> None:
         """The focus goes back to where it was."""
+        self.screen.set_focus(self._back)
         self.remove()
-        self._back.focus()
 
 
 async def ask_line(
@@ -66,4 +66,4 @@ async def ask_line(
     """Ask; `answer` gets what was entered, and nothing when it was given up."""
     line = AskLine(prompt, value, answer, back)
     await app.screen.mount(line)
-    line.query_one(Input).focus()
+    app.screen.set_focus(line.query_one(Input))

@@ -135,6 +135,19 @@ class DetailView(View):
     """Rows of a document; texts are wrapped to the pane."""
 
     label = "Detail"
+    help = (
+        """What is selected: a flow, a broken module, a run, a span or an event, with its payloads, error and traceback.
+A node ends with what it changed between its input and its output. Of a huge text only the beginning is laid out.""",
+        [
+            ("⏎  ← →", "unfold, fold, go outward"),
+            ("*", "unfold all that is under the cursor"),
+            ("J", "raw JSON, and back"),
+            ("y  Y", "copy the value;  copy as JSON, as Python, as a pf command"),
+            ("D", "decode an event of more than 4 MB"),
+            ("/  n  N", "search, next, previous"),
+            ("[  ]", "the other tabs"),
+        ],
+    )
     empty = "Move in any list: what is selected is shown here."
 
     def __init__(self) -> None:

@@ -16,6 +16,18 @@ class EventsView(View):
     """One row for each event, made when it is seen."""
 
     label = "Events"
+    help = (
+        """Every event of the run, as it was recorded: number, seconds since its beginning, kind, name, what it says.
+A filter takes words that must all be there, !word, kind:node.retry, node:name, and /regular expressions/.""",
+        [
+            ("⏎", "open the event;  esc back to the list"),
+            ("/", "filter;  esc takes it away"),
+            ("J", "open it as raw JSON"),
+            ("y  Y", "copy the event;  copy as JSON, as Python, as a pf command"),
+            ("f", "fork the run there"),
+            ("G", "stay at the end"),
+        ],
+    )
     empty = "No events."
 
     def __init__(self) -> None:

@@ -236,6 +236,16 @@ class LogsView(View):
     """What user code printed and logged, newest last; long lines are wrapped."""
 
     label = "Logs"
+    help = (
+        """What the code printed and logged, newest last, and what the host has to say.
+✖ error   ▲ warning   │ written to stderr""",
+        [
+            ("/", "filter;  esc takes it away"),
+            ("G", "stay at the end"),
+            ("y", "copy the line"),
+            ("[  ]", "stream and the other tabs"),
+        ],
+    )
     empty = "Nothing printed or logged."
 
     def __init__(self) -> None:

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 from playground.dashboard.areas import Area, Command, key
-from playground.dashboard.layout import FLOWS, INSPECT, RUNS, TRACE
+from playground.dashboard.layout import FLOWS, INSPECT, TRACE
 from playground.dashboard.views.base import View
-from playground.dashboard.views.detail import DetailView
-from playground.dashboard.watching import copies
-from playground.dashboard.watching.calls import raw_document
 from playground.dashboard.watching.graph import GraphView, idle_details
 from playground.dashboard.watching.llm import ModelCallView
 from playground.dashboard.watching.notices import Watcher
@@ -23,6 +20,7 @@ from playground.dashboard.watching.waterfall import WaterfallView
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.trace import TraceModel
+    from playground.dashboard.watching.jump import Target
     from playground.protocol import FlowInfo
 
 
@@ -38,6 +36,7 @@ class WatchingArea(Area):
         key("L", "watching", "go_call", "Go to the model's call"),
         key("left_parenthesis", "watching", "walk_calls", "The model's call before", -1),
         key("right_parenthesis", "watching", "walk_calls", "The model's call after", 1),
+        key("ctrl+o", "watching", "jump", "Jump to a tab"),
         key("ctrl+t", "watching", "toggle_tour", "The tour"),
         key("percent_sign", "watching", "statistics", "Statistics of the flow"),
         key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
@@ -45,6 +44,7 @@ class WatchingArea(Area):
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
         ("%", "statistics of the flow: percentiles, errors, tokens, cost"),
+        ("ctrl+o", "a letter on every tab: press it to go there"),
         ("ctrl+t", "the tour of one minute, on and off"),
         ("J", "what the inspector shows as raw JSON, and back"),
         ("Y", "copy as JSON, as Python, as a pf command"),
@@ -93,6 +93,10 @@ class WatchingArea(Area):
         """A node or a tool of the graph: what it does now, what failed, or what it did last."""
         if view is self.app.spans or view is self.waterfall:
             self._follow_call()
+            span, trace = self.app.spans.span, self.app.workspace.current
+            if span is not None and trace is not None:
+                # What was made raw stays so until the cursor goes elsewhere.
+                return self.app.detail.subject == ("raw", trace.trace_id, span.span_id)
         if view is not self.graph:
             return False
         item, trace = self.graph.item, self.graph.trace
@@ -189,74 +193,15 @@ class WatchingArea(Area):
 
     def raw_json(self) -> None:
         """The event or the span in the inspector as JSON text, or as a tree again."""
-        app, trace = self.app, self.app.workspace.current
-        pane = app.panes[INSPECT]
-        if trace is None:
-            app.say("no run is shown", "warning")
-            return
-        if pane.view is app.event_rows:
-            app.open_event()
-        subject = app.detail.subject
-        if not isinstance(subject, tuple) or len(subject) != 3 or subject[0] not in {"event", "span", "raw"}:
-            app.say("move to a span or an event first", "warning")
-            return
-        kind, about = subject[0], subject[2]
-        if kind == "raw":
-            if isinstance(about, int):
-                app.inspector.show_event(trace, about)
-            elif about in trace.spans:
-                app.inspector.show_span(trace, trace.spans[about])
-        else:
-            was_event = kind == "event"
-            app.inspector.show_document(("raw", trace.trace_id, about), partial(raw_document, trace, about))
-            app.inspector.event_shown = was_event
-        pane.show_view(app.detail)
-        app.frames.refresh_bars()
+        from playground.dashboard.watching.copying import raw_json
+
+        raw_json(self.app)
 
     def copy_as(self) -> None:
         """Ask in which form to copy what the cursor is on."""
-        from playground.dashboard.watching.menu import CopyMenu
+        from playground.dashboard.watching.copying import copy_as
 
-        heading, choices = self._choices()
-        if choices:
-            self.app.push_screen(CopyMenu(heading, choices), self._copy)
-        else:
-            self.app.say("there is nothing to copy here", "warning")
-
-    def _choices(self) -> tuple[str, list[copies.Choice]]:
-        app, trace, pane = self.app, self.app.workspace.current, self.app.pane
-        if pane.id == FLOWS:
-            flow = app.flows.flow
-            recent = app.state.inputs.get(flow.target, []) if flow is not None else []
-            if flow is None:
-                return "", []
-            return flow.name, copies.of_flow(flow, next(iter([*recent, *flow.samples]), {}))
-        if trace is None:
-            return "", []
-        choices: list[copies.Choice] = []
-        if isinstance(pane.view, DetailView) and pane.view.node is not None:
-            choices = copies.of_value(pane.view.node.json_value())
-        subject = app.detail.subject
-        if pane.view is app.event_rows and app.event_rows.event_index is not None:
-            return "event", copies.of_event(trace, app.event_rows.event_index)
-        if pane.view is app.detail and isinstance(subject, tuple) and isinstance(subject[-1], int):
-            return "event", [*choices, *copies.of_event(trace, subject[-1])]
-        span = self.llm.span if pane.view is self.llm else app.spans.span
-        if span is None or pane.id == RUNS:
-            span = trace.root
-        return (span.name, [*choices, *copies.of_span(trace, span)]) if span is not None else ("", choices)
-
-    def _copy(self, choice: copies.Choice | None) -> None:
-        if choice is None:
-            return
-        # Boundary: what was recorded may be anything; what cannot be put into words is told.
-        try:
-            text = choice.make()
-        except Exception as error:
-            self.app.say(f"cannot be copied: {type(error).__name__}: {error}", "error")
-            return
-        self.app.copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
-        self.app.say(f"copied {len(text):,} characters: {text[:80]}")
+        copy_as(self.app, self.llm)
 
     # -- the tour -------------------------------------------------------------------------------------------------
 
@@ -289,10 +234,25 @@ class WatchingArea(Area):
         else:
             screen.mount(TourCard(self.app.palette, self.tour.rows), before="#keys")
 
+    def jump(self) -> None:
+        """Put a letter on every tab, and go where the one that is pressed stands."""
+        from playground.dashboard.watching.jump import JumpScreen, label
+
+        app = self.app
+
+        def go(target: Target | None) -> None:
+            if target is not None and target.pane.id is not None:
+                self._front(target.view, target.pane.id)
+                app.inspect(target.pane)
+                app.frames.refresh_bars()
+
+        app.push_screen(JumpScreen(label(list(app.panes.values()))), go)
+
     # -- palette --------------------------------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:
         """What can be looked at now."""
+        yield "go: jump", "a letter on every tab", self.jump
         yield f"tour: {'stop' if self.tour.on else 'start'}", "a minute on a flow of the project", self.toggle_tour
         yield "statistics", "percentiles, errors, tokens and cost over the runs of a flow", self.statistics
         if self.app.workspace.current is not None:

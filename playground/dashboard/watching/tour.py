@@ -20,7 +20,6 @@ class Mark(NamedTuple):
     """How things were when a step began."""
 
     trace_id: str | None
-    cursor: int
     breakpoints: int
 
 
@@ -43,7 +42,7 @@ class Tour:
         """The flow that it is about."""
         self.number = -1
         """Which step; -1 while there is no tour."""
-        self._mark = Mark(None, 0, 0)
+        self._mark = Mark(None, 0)
 
     @property
     def on(self) -> bool:
@@ -86,7 +85,7 @@ class Tour:
     def _remember(self) -> None:
         app, trace = self.app, self.app.workspace.current
         trace_id = trace.trace_id if trace is not None else None
-        self._mark = Mark(trace_id, app.spans.cursor, len(app.workspace.breakpoints.all))
+        self._mark = Mark(trace_id, len(app.workspace.breakpoints.all))
 
     # -- what steps look at ---------------------------------------------------------------------------------------
 
@@ -106,9 +105,10 @@ class Tour:
             and trace.target == self.flow.target
         )
 
-    def moved(self, mark: Mark) -> bool:
-        """The cursor of the tree has moved."""
-        return self.app.pane.id == TRACE and self.app.spans.cursor != mark.cursor
+    @property
+    def moved(self) -> bool:
+        """The cursor of the tree was moved: it does not follow the run any more."""
+        return self.app.pane.id == TRACE and not self.app.spans.follow
 
     def broke(self, mark: Mark) -> bool:
         """There is a breakpoint more."""
@@ -162,7 +162,7 @@ STEPS: tuple[Step, ...] = (
          lambda tour, mark: tour.ran(mark)),
     Step("3", "Press 3: the TRACE pane. Then j: go down a row or two.",
          "Each row is a span: a node, a step of a planner, a call. INSPECT shows what went in and what came out.",
-         lambda tour, mark: tour.moved(mark)),
+         lambda tour, mark: tour.moved),
     Step("]", "Press ]: the same spans as a waterfall.",
          "░ lay in a queue, ┄ waited, ━ worked, ✖ failed. i goes closer, U farther, = fills the axis with one span.",
          lambda tour, mark: tour.front(TRACE, "Waterfall")),

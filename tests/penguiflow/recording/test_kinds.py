@@ -100,9 +100,11 @@ async def test_an_ordinary_run() -> None:
         "playbook.end", "message.enqueued", "message.dequeued", "stream.chunk", "record", "context.changed",
         "checkpoint.hit", "checkpoint.resolved", "edit",
     }  # fmt: skip
-    (edited,) = (event for event in events if event.kind == "edit")
-    assert edited.data["before"] == edited.data["after"]
-    assert edited.data["before"]["type"] == "penguiflow.types:Message"
+    edits = [event for event in events if event.kind == "edit"]
+    assert len(edits) == 2  # in the playbook, and around it
+    for edited in edits:
+        assert edited.data["before"] == edited.data["after"]
+        assert edited.data["before"]["type"] == "penguiflow.types:Message"
 
 
 async def test_a_failure_and_a_timeout() -> None:

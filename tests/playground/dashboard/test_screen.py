@@ -146,6 +146,15 @@ async def test_a_blocked_loop_says_where(open_desk: OpenDesk) -> None:
         await desk.until(lambda: "▲ blocked 1.2 s" in desk.text(), "the text")
 
 
+async def test_a_silent_host_is_told_and_can_be_killed(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.source.inbox.host = HostState("silent", "host silent for 2 s", 1)
+        await desk.until(lambda: "host silent for 2 s · ctrl+k kills it" in desk.text().splitlines()[0], "the offer")
+        desk.source.silent = True
+        await desk.press("ctrl+k")
+        await desk.until(lambda: desk.source.killed == 1, "the end")
+
+
 async def test_broken_code_shows_its_card_and_the_last_good_version_runs(open_desk: OpenDesk, modules: Any) -> None:
     async with open_desk(size=(200, 60)) as desk:
         changed = modules()

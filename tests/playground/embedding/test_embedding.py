@@ -17,12 +17,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from penguiflow import Headers, Message, ModelRegistry, Node, PenguiFlow, create
+from penguiflow.recording.recorder import Recorder
 from penguiflow.state import SQLiteStateStore
 from penguiflow.state.traces import TraceQuery
 from playground import embed
 from playground.again import ReplayOrder
 from playground.breakpoints import Breakpoint
 from playground.embedding import Embedding, EmbedProblem
+from playground.host import outlet
 from playground.host.tokens import read_token
 from playground.protocol import (
     Accepted,
@@ -34,6 +36,7 @@ from playground.protocol import (
     Flows,
     Hello,
     LoadEvents,
+    Logs,
     Page,
     Reload,
     Result,
@@ -58,6 +61,9 @@ class Text(BaseModel):
 async def shout(value: Text, ctx: Any) -> Text:
     if value.text == "wait":
         await asyncio.sleep(LIMIT_S)
+    if value.text == "stream":
+        for _ in range(3):
+            await ctx.emit_chunk(parent=ctx.message, text="...")
     return Text(text=value.text.upper())
 
 
@@ -259,6 +265,38 @@ async def test_a_flow_that_records_nothing_is_seen_from_memory() -> None:
         assert (await flow.call(say("after"))).payload.text == "AFTER"
     finally:
         await flow.stop()
+
+
+async def test_flows_that_share_a_recorder_are_told_of_once(store: SQLiteStateStore) -> None:
+    (one, registry), (other, _) = make_flow(), make_flow()
+    recorder = Recorder(store=store)
+    one.run(registry=registry, recorder=recorder)
+    other.run(registry=registry, recorder=recorder)
+    try:
+        async with embed({"one": one, "other": other}) as host, join(host) as owner:
+            await owner.ask(Subscribe())
+            for flow in (one, other):
+                await flow.call(say("hello"))
+                trace_id = (await owner.event("trace.end"))["trace_id"]
+                batches = [getattr(frame, "events", None) or [] for frame in owner.frames]
+                seqs = [event["seq"] for batch in batches for event in batch if event["trace_id"] == trace_id]
+                assert seqs == list(range(len(seqs)))
+    finally:
+        await one.stop()
+        await other.stop()
+
+
+async def test_a_flood_of_chunks_fills_nobodys_memory(flow: PenguiFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet, "MAX_QUEUED", -1)
+    async with embed(flow) as host, join(host) as owner:
+        await owner.ask(Subscribe())
+        assert (await flow.call(say("stream"))).payload.text == "STREAM"
+        await owner.event("trace.end")
+        kinds = [event["kind"] for frame in owner.frames for event in getattr(frame, "events", None) or []]
+        assert "node.end" in kinds
+        assert "stream.chunk" not in kinds
+        lines = [line.text for frame in owner.frames if isinstance(frame, Logs) for line in frame.lines]
+        assert lines == ["stream chunks of flow are left out: there are more than can be sent"]
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.test"}, {"Authorization": "Bearer wrong"}])
