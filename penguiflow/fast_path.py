@@ -260,7 +260,9 @@ class FastPath(ABC):
             self.table.finish(trace)
         return None
 
-    def _send_recorded(self, worker: Worker, context: Context, trace: Trace, hop: TraceHop, result: Any) -> bool:
+    def _send_recorded(  # noqa: C901 - as above
+        self, worker: Worker, context: Context, trace: Trace, hop: TraceHop, result: Any
+    ) -> bool:
         """Send a result on and write what the invocation did; False, and nothing done, where that is not so simple."""
         outgoing = worker.port.outgoing
         if not trace.hops or context._keeps or worker.loop or len(outgoing) > 1:
@@ -301,7 +303,16 @@ class FastPath(ABC):
             trace.parked += 1
         else:
             trace.queued += 1
-        floe.put((floe, message, payload, trace, message_id))
+        floe.size += 1
+        inbox = floe.inbox
+        inbox.items.append((floe, message, payload, trace, message_id))
+        target = inbox.worker
+        if target is None or inbox.getters:
+            inbox.arrived(floe)
+        elif not target.listed and target.running < target.limit:
+            # As in `step`.
+            target.listed = True
+            self.engine.ready.append(target)
         return True
 
     def lose(self, trace: Trace | None, failure: Exception) -> None:

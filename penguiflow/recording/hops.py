@@ -225,6 +225,10 @@ class Hop:
         begun = self.begun()
         self._log.hops.grow(sum(len(record[9]) for record in begun), len(begun) - 1)  # type: ignore[union-attr]
 
+    def whole(self) -> EventRecord | None:
+        """Its record, where it is over and became one, on the store's thread."""
+        return None if self._token else self._record
+
     def take(self) -> tuple[tuple[EventRecord, ...], bool]:
         """What there is of it, on the store's thread, and whether it was taken in the middle."""
         if self._token:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 __all__ = ["Ticket", "Tickets", "settle"]
 
-GATHER_S = 0.005
+GATHER_S = 0.01
 """How long one who waits may have to wait for others to join."""
 
 

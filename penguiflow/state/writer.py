@@ -305,15 +305,19 @@ class Writer:
             item = queue.popleft()
             room -= 1
             # What stands first is what there is most of.
-            if type(item) is EventRecord or type(item) is _Write:
-                pending.append(item)
-            elif type(item) is Hop:
+            if type(item) is Hop:
+                whole = item.whole()
+                if whole is not None:
+                    pending.append(whole)
+                    continue
                 records, unfinished = item.take()
                 pending.extend(records)
                 if unfinished:
                     # It was counted as one event without data.
                     surplus = size_of(records) + (len(records) - 1) * _EVENT_OVERHEAD
                     self._bytes_out -= surplus
+            elif type(item) is EventRecord or type(item) is _Write:
+                pending.append(item)
             elif isinstance(item, _Job | _Closing):
                 jobs.append(item)
 
