@@ -48,6 +48,7 @@ class RunStreams:
         self._answer: tuple[str, list[str]] | None = None
         """The answer that counts until now: its stream and its text."""
         self._counts: dict[str, int] = {}
+        self._replies: dict[str, int] = {}
 
     def place(self, site: CallSite) -> str:
         """What begins the names of streams from there: where it is in the run, the same whenever it is run again."""
@@ -71,6 +72,18 @@ class RunStreams:
             if sent is None or not (sent.void or (live and not sent.over)):
                 return name
             self._take_back(name)
+
+    def name_again(self, base: str) -> str | None:
+        """As `next_name`, for a reply that is repeated; None for one that was said before, and taken back."""
+        before, name = self._parts.before(), self.next_name(base, live=False)
+        return name if base not in before or name in before else None
+
+    def reply_place(self, site: CallSite) -> str:
+        """What begins the names of the next reply's streams: no two replies of a step share them."""
+        place = self.place(site)
+        number = self._replies.get(place, 0)
+        self._replies[place] = number + 1
+        return place if number == 0 else f"{place}/reply[{number}]"
 
     def say(self, name: str, text: str, meta: Mapping[str, Any], of: str) -> None:
         """A piece of a stream."""
@@ -138,27 +151,31 @@ class ReplyStreams:
 
     def __init__(self, streams: RunStreams, site: CallSite, about: Mapping[str, Any]) -> None:
         self._streams = streams
-        self._place = streams.place(site)
+        self._place = streams.reply_place(site)
         self._of = site.span
         self._about = about
-        self._names: dict[str, str] = {}
+        self._names: dict[str, str | None] = {}
 
     def say(self, channel: str, text: str, *, live: bool) -> None:
         """A piece; `live`: from the model, which is being asked."""
-        name = self._names.get(channel)
-        if name is None:
-            name = self._names[channel] = self._streams.next_name(f"{self._place}/{channel}", live=live)
-        self._streams.say(name, text, {"channel": channel, **self._about}, self._of)
+        if channel not in self._names:
+            base = f"{self._place}/{channel}"
+            self._names[channel] = self._streams.next_name(base, live=True) if live else self._streams.name_again(base)
+        name = self._names[channel]
+        if name is not None:
+            self._streams.say(name, text, {"channel": channel, **self._about}, self._of)
 
     def end(self, channel: str) -> None:
         """Nothing follows in this channel."""
-        if channel in self._names:
-            self._streams.end(self._names[channel])
+        name = self._names.get(channel)
+        if name is not None:
+            self._streams.end(name)
 
     def void(self) -> None:
         """The attempt is not used; what comes now is another one."""
         for name in self._names.values():
-            self._streams.take_back(name)
+            if name is not None:
+                self._streams.take_back(name)
         self._names.clear()
 
 

@@ -28,7 +28,7 @@ CHUNK_EVENTS = 256
 CHUNK_BYTES = 256 * 1024
 _HOPS_AT_ONCE = CHUNK_EVENTS // max(EVENTS_OF.values())
 _HOPS = frozenset(EVENTS_OF)
-_ABOUT_THE_TRACE = frozenset({"message.enqueued", "trace.end", SENT, *TO_ROOKERY})
+_ABOUT_THE_TRACE = frozenset({"message.enqueued", "trace.end", "llm.end", SENT, *TO_ROOKERY})
 _YIELD_EVERY = 1000
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
 _ROWS_AT_ONCE = 32
@@ -99,6 +99,8 @@ class _Draft:
                 row.message(record)
             elif kind == "trace.end":
                 row.finish(record)
+            elif kind == "llm.end":
+                row.call(record)
             else:
                 row.hop(record)
         self.chunks.append((row.events, after - 1, data))
@@ -126,6 +128,8 @@ class _Draft:
                 row.message(record)
             elif kind == "trace.end":
                 row.finish(record)
+            elif kind == "llm.end":
+                row.call(record)
             if len(record[9]) > self.inline:
                 record = spill(record, self.inline, self.payloads)
                 row.bytes += len(given[9]) - len(record[9])

@@ -192,5 +192,7 @@ def _describe(row: TraceRow, records: Sequence[EventRecord]) -> None:
             row.finish(record)
         elif record.kind == "message.enqueued":
             row.message(record)
+        elif record.kind == "llm.end":
+            row.call(record)
         row.events = record.seq + 1
         row.epoch = max(row.epoch, record.epoch)

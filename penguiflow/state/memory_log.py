@@ -30,7 +30,7 @@ _EVENT_OVERHEAD = 400
 _PLACE = "memory"
 _SHOWN = (
     "trace_id", "flow", "target", "status", "started", "ended", "duration_s", "version", "session", "epoch", "events",
-    "error", "input", "output",
+    "error", "input", "output", "llm_calls", "tokens", "cost",
 )  # fmt: skip
 
 
@@ -193,6 +193,8 @@ class MemoryLog:
         self._log_bytes += size
         if record.kind == "message.enqueued":
             row.message(record)
+        elif record.kind == "llm.end":
+            row.call(record)
         elif record.kind == "trace.end":
             row.finish(record)
             if self._limits.max_traces is not None and len(self._logs) > self._limits.max_traces:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.recording.facts import span_usage
 from penguiflow.recording.text import clean_text
 
 __all__ = ["INSERT_TRACE", "UPDATE_TRACE", "TraceRow", "load_rows"]
@@ -29,7 +30,7 @@ _MAX_REMEMBERED_BYTES = 1024
 
 _COLUMNS = (
     "flow", "target", "status", "started", "updated", "ended", "duration_s", "version", "session", "epoch", "events",
-    "error", "input", "output", "origin", "writer", "bytes",
+    "error", "input", "output", "llm_calls", "tokens", "cost", "origin", "writer", "bytes",
 )  # fmt: skip
 _SELECT = " ".join(
     ("SELECT trace_id, id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id IN (SELECT value FROM json_each(?))")
@@ -70,6 +71,10 @@ class TraceRow:
         self.error: str | None = None
         self.input: str | None = None
         self.output: str | None = None
+        self.llm_calls = 0
+        self.tokens = 0
+        self.cost: float | None = None
+        """US dollars, of the calls whose price is known; None when it is of none."""
         self.origin: str | None = None
         self.writer = writer
         self.bytes = 0
@@ -141,6 +146,15 @@ class TraceRow:
         self.error = _error_line(data.get("error"))
         if isinstance(data.get("version"), str):
             self.version = data["version"]
+
+    def call(self, record: EventRecord) -> None:
+        """Take in an `llm.end`."""
+        data = _decoded(record.data)
+        tokens, cost = span_usage(data)
+        self.llm_calls += 1
+        self.tokens += tokens
+        if cost:
+            self.cost = (self.cost or 0.0) + cost
 
     def message(self, record: EventRecord) -> None:
         """Take in a `message.enqueued`: the first from OpenSea is the input, the last to Rookery the output.

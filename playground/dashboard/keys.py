@@ -78,7 +78,7 @@ A module that is broken says where; INSPECT has its error and its frames.""",
     RUNS: (
         """Runs of this and earlier days, newest first.
 ● running  ✔ ok  ✖ error  ◷ timeout  ⊘ cancelled  ↯ interrupted
-⑂ forked from  ⟲ replays  ◧ marked for a comparison  ╭╰ runs of one session
+↳ forked from  ⟲ replays  ◧ marked for a comparison  ╭╰ runs of one session
 A filter takes words, !word, flow:name, status:error, session:key, since:2h, before:today, is:fork, is:replay.""",
         [
             ("⏎", "go to its tree"),

@@ -113,6 +113,21 @@ async def test_a_summary_follows_the_trace(store: Any, record: Any) -> None:
     assert summary.started <= summary.ended
 
 
+async def test_a_summary_counts_calls_of_models_with_their_tokens_and_what_they_cost(store: Any, record: Any) -> None:
+    log = Recorder(store=store, name="qa").open("t", {})
+    for usage in ({"input_tokens": 10, "output_tokens": 5}, {"total_tokens": 7}, {}):
+        call = log.start("llm", "m", log.root, {})
+        log.end("llm", "m", call, log.root, "ok", {"usage": usage, "cost": 0.25 if usage else None})
+        await store.flush()
+    log.close("ok")
+    record(store, "other")
+    await store.flush()
+    summary = await store.get_trace("t")
+    assert (summary.llm_calls, summary.tokens, summary.cost) == (3, 22, 0.5)
+    other = await store.get_trace("other")
+    assert (other.llm_calls, other.tokens, other.cost) == (0, 0, None)
+
+
 @pytest.mark.parametrize("status", ["ok", "error", "timeout", "cancelled", "interrupted"])
 async def test_every_status_is_kept_and_found(store: Any, status: TraceStatus, record: Any) -> None:
     record(store, "t", status=status)

@@ -47,7 +47,7 @@ def test_a_decision_is_changed_compared_and_kept_as_a_test(terminal: Terminal, p
     shown(terminal, b"step 1\r", "INSPECT step 1")
     shown(terminal, b"f", "planner.decision fetch", '"next_node": "fetch"')
     shown(terminal, DOWN + END + LEFT * 2 + BACK * 5 + b"skim", '"next_node": "skim"')
-    shown(terminal, SAVE, "⑂", "The emperor penguin is", "a fork of")
+    shown(terminal, SAVE, "↳", "The emperor penguin is", "a fork of")
 
     # Against where it came from.
     shown(terminal, b"2dd", "◆ diff", "forked after event", "next_node fetch → skim", "Side by side")

@@ -243,7 +243,7 @@ class RunsView(View):
         if line.trace_id == self.marked:
             row.append((" ◧", "accent"))
             room -= 2
-        if line.origin is not None and room > 8:
+        if line.origin is not None and room > 6:
             row += [(" ", ""), (line.origin.short, "accent")]
             room -= cells(line.origin.short) + 1
         if room > len(stamp) + 9:

@@ -365,13 +365,37 @@ async def test_a_resumed_run_does_not_say_again_what_was_said(kit: Any, tmp_path
             check(await resumed(kit, cut, tmp_path / f"{seq}-again.db", finish), seq)
 
 
-async def resumed(kit: Any, records: list[EventRecord], file: Path, finish: Any) -> list[TraceEvent]:
+async def test_a_resumed_run_does_not_say_a_revised_answer_again(kit: Any, tmp_path: Path) -> None:
+    def reply(request: Any) -> Any:
+        said = [message.text for message in request.messages if message.role == "assistant"]
+        if request.structured_output is not None and "passed" in json.dumps(request.structured_output.json_schema):
+            passed = LONG in request.messages[-1].text
+            return json.dumps({"score": float(passed), "passed": passed, "feedback": "longer"})
+        return kit.answer(LONG if said else "Three of them.")
+
+    def planner() -> ReactPlanner:
+        model = ScriptedModel(rules=[(lambda _: True, reply)])
+        return streaming(kit, model=model, reflection_config=ReflectionConfig(enabled=True, max_revisions=1))
+
+    log = kit.Log()
+    _, finish = await heard(planner(), log)
+    said_all = max(event.seq for event in log.events if event.kind == "stream.chunk")
+    for seq in points(log.events):
+        events = await resumed(kit, log.records[: seq + 1], tmp_path / f"{seq}.db", finish, planner)
+        found = streams(logged(events))
+        assert answers(found) == [LONG], seq
+        assert all(said.over for said in found.values()), seq
+        if seq >= said_all:
+            assert logged(events) == logged(log.events), seq
+
+
+async def resumed(kit: Any, records: list[EventRecord], file: Path, finish: Any, make: Any = None) -> list[TraceEvent]:
     """All events of a run that is taken up where `records` end."""
     store, trace_id = SQLiteStateStore(file), records[0].trace_id
     for record in records:
         store.sink.write(record)
     await store.flush()
-    flow, registry = World(kit).planner().as_flow()
+    flow, registry = (make or World(kit).planner)().as_flow()
     flow.run(registry=registry, recorder=store.recorder())
     results = [item async for item in flow.restore(await read_frontier(store, trace_id))]
     await flow.stop()

@@ -72,7 +72,7 @@ async def test_a_decision_is_changed_and_its_fork_is_shown(
         )
         await desk.until(lambda: desk.app.workspace.current.trace_id == request.trace_id, "the fork")
         await desk.until(lambda: "a fork of 5ad5c87d" in desk.text().replace("\n", " "), "its origin")
-        assert "⑂5ad5" in desk.text()
+        assert "↳5ad5" in desk.text()
         await desk.press("backspace")
         await desk.until(lambda: desk.app.workspace.current.trace_id == first.trace_id, "the origin")
 
