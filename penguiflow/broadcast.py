@@ -10,7 +10,7 @@ from types import CoroutineType, MappingProxyType
 from typing import Any, cast
 
 from penguiflow.context import Context
-from penguiflow.coroutines import raised, resume
+from penguiflow.coroutines import DONE, Runner, raised, resume
 from penguiflow.metrics import NO_EXTRA, EventDraft, FlowEvent, StoredEvent
 from penguiflow.middlewares import Middleware
 from penguiflow.store_feed import EventStore, StoreFeed
@@ -29,6 +29,7 @@ class Broadcast:
         self.feed: StoreFeed | None = None
         self.queue_maxsize = queue_maxsize
         self.background: set[asyncio.Task[None]] = set()
+        self._runner = Runner()
 
     def wanted(self, level: int) -> bool:
         """Whether anybody wants an event of this level."""
@@ -84,15 +85,23 @@ class Broadcast:
             try:
                 telling: Any = middleware(event)
                 if type(telling) is CoroutineType:
-                    pending = telling.send(None)
+                    runner = self._runner
+                    pending = runner.send(telling)
+                    if pending is DONE:
+                        runner.result = None
+                        continue
+                    telling = runner.hand_over()
+                    self._runner = Runner()
                 else:
                     telling = telling.__await__()
                     pending = next(telling)
             except StopIteration:
                 continue
             except Exception as error:  # a failing listener must not stop the flow
+                self._runner = Runner()
                 self.failed("middleware_error", event.trace_id, error, event)
             except BaseException as failure:  # the invocation ends with it, not its carrier
+                self._runner = Runner()
                 return raised(failure)
             else:
                 return self._tell_rest(event, position, telling, pending)
