@@ -75,6 +75,7 @@ class StreamText:
 
     def add(self, text: str, *, sequence: int | None, done: bool, at_ns: int) -> None:
         """Append a chunk; `sequence` counts from 0, and a jump in it is a gap."""
+        self._total += len(text)
         expected = self.chunks + self.gaps
         if sequence is not None and sequence > expected:
             missing = sequence - expected
@@ -82,7 +83,6 @@ class StreamText:
             text = f"⟨{missing} missing⟩{text}"
         self.chunks += 1
         self.chars += len(text)
-        self._total += len(text)
         self.done = self.done or done
         self.first_ns = at_ns if self.first_ns is None else self.first_ns
         self.last_ns = at_ns

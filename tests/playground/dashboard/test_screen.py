@@ -252,13 +252,13 @@ async def test_the_palette_goes_to_a_node(open_desk: OpenDesk) -> None:
         await desk.until(lambda: desk.app.pane.id == "trace" and desk.app.spans.span.name == "reply", "the node")
 
 
-async def test_help_is_about_the_focused_pane(open_desk: OpenDesk) -> None:
+async def test_help_is_about_the_view_in_front(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
-        await desk.press("4", "question_mark")
-        await desk.until(lambda: "INSPECT · keys" in desk.text(), "the text")
+        await desk.press("4", "right_square_bracket", "question_mark")
+        await desk.until(lambda: "EVENTS · keys" in desk.text(), "the text")
         await desk.until(lambda: "kind:node.retry" in desk.text(), "the text")
         await desk.press("escape")
-        assert "INSPECT · keys" not in desk.text()
+        assert "EVENTS · keys" not in desk.text()
 
 
 async def test_tab_cycles_zoom_enlarges_and_escape_returns(open_desk: OpenDesk) -> None:

@@ -138,7 +138,7 @@ def test_streams_are_joined_and_gaps_marked() -> None:
     stream.add("world\nmore", sequence=1, done=False, at_ns=500_000_000)
     stream.add("!", sequence=4, done=True, at_ns=1_000_000_000)
     assert stream.text() == "Hello world\nmore⟨2 missing⟩!"
-    assert (stream.gaps, stream.done, stream.rate()) == (2, True, 2.0)
+    assert (stream.gaps, stream.done, stream.rate()) == (2, True, 17 / 4)
 
 
 def test_a_line_without_end_stays_cheap_and_whole() -> None:
