@@ -86,7 +86,8 @@ def test_a_call_is_edited_the_plan_stepped_and_the_memory_changed(terminal: Term
 
     # Another page, and on to the end of the call.
     shown(terminal, b"e", "edit before tool fetch", "emperor-penguin", "fits the schema · unchanged")
-    shown(terminal, DOWN * 3 + END + BACK * 16, "✖ line 4")
+    shown(terminal, DOWN + END + b"\x1b[D\x1b[D\x00", "publish")
+    shown(terminal, b"\r" + DOWN * 2 + END + BACK * 16, "✖ line 4", '"tool": "fetch"')
     shown(terminal, b'gentoo-penguin"', "fits the schema · changed")
     shown(
         terminal,

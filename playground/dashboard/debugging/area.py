@@ -71,6 +71,8 @@ class DebuggingArea(Area):
         self._marked: tuple[object, ...] = ()
         self._places: dict[str, str] = {}
         """Where runs have stopped, as their list says it."""
+        self._problem: str | None = None
+        """What was told of the file of breakpoints."""
         self._gone_at = 0.0
         self._to_pick: str | None = None
         """A span that the cursor of the tree has to go to once it is there."""
@@ -113,6 +115,10 @@ class DebuggingArea(Area):
         self._pick()
         self.breakpoints.sync()
         self.surroundings.frame()
+        if self.points.problem != self._problem:
+            self._problem = self.points.problem
+            if self._problem is not None:
+                self.app.say(self._problem, "error")
         wanted, self.breakpoints.wants = self.breakpoints.wants, None
         if wanted is not None:
             self.places.toggle(wanted)

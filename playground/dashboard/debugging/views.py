@@ -99,11 +99,13 @@ A breakpoint may have a condition over what is about to happen, such as "b" in a
             self.touch()
 
     def title(self) -> Row:
-        """What is wrong with the file that keeps them."""
-        return [("⚠ " + one_line(self.points.problem), "error")] if self.points.problem else []
+        """Whether something is wrong with the file that keeps them."""
+        return [("⚠", "error")] if self.points.problem else []
 
     def note(self) -> str:
-        """How many are on."""
+        """How many are on, or what is wrong with their file."""
+        if self.points.problem:
+            return f"⚠ {one_line(self.points.problem)}"
         enabled = sum(each.enabled for each in self.points.all)
         return f"{enabled} of {len(self)} on" if len(self) else ""
 

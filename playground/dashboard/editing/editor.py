@@ -233,7 +233,9 @@ class EditorScreen(ModalScreen[bool]):
                 offered = choices(self._subject.schema, found.parts, found.wants, found.present)
             except Exception:
                 offered = []
-            typed = found.typed.strip('"').lower()
+            whole = self._area.text[found.start : found.end]
+            # What is complete already is there to be replaced: everything is offered.
+            typed = "" if any(each.text == whole for each in offered) else found.typed.strip('"').lower()
             offered = [each for each in offered if typed in each.text.lower()]
             offered.sort(key=lambda each: not each.text.strip('"').lower().startswith(typed))
         self._spot, self._choices = found, offered
@@ -256,7 +258,8 @@ class EditorScreen(ModalScreen[bool]):
         popup.add_options(Option(Content(clip(line, POPUP_CELLS))) for line in lines)
         columns = min(max(len(line) for line in lines), POPUP_CELLS) + 4
         popup.styles.width = columns
-        popup.highlighted = 0
+        now = "" if self._spot is None else self._area.text[self._spot.start : self._spot.end]
+        popup.highlighted = next((at for at, each in enumerate(self._choices) if each.text == now), 0)
         popup.add_class("-open")
         cursor = self._area.cursor_screen_offset
         rows = min(len(self._choices), POPUP_ROWS) + 2

@@ -15,6 +15,8 @@ from playground.dashboard.editing.jsontext import colors
 from playground.dashboard.palette import Palette
 from playground.dashboard.text import one_line
 
+COMPLETES = frozenset({"tab", "ctrl+@", "ctrl+at", "ctrl+space"})
+"""Terminals have no sign of its own for ctrl+space: it is that of ctrl+@."""
 MAX_COLORED = 2000
 """Characters of a line that are colored."""
 
@@ -74,7 +76,7 @@ class JsonArea(TextArea):
             event.stop()
             event.prevent_default()
             return
-        if event.key in {"tab", "ctrl+at", "ctrl+space"} and self._json:
+        if event.key in COMPLETES and self._json:
             event.stop()
             event.prevent_default()
             self.post_message(self.Complete(forced=event.key != "tab"))

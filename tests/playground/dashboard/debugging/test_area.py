@@ -263,6 +263,17 @@ async def test_breakpoints_are_listed_and_changed(open_desk: OpenDesk, running: 
         await desk.until(lambda: list(running.breakpoints) == ["2"], "one left")
 
 
+async def test_a_file_that_cannot_be_read_is_told_once(open_desk: OpenDesk, running: Any) -> None:
+    async with open_desk(size=(200, 60)) as desk:
+        for _ in range(2):
+            running.inbox.breakpoints = Breakpoints(problem="breakpoints.json cannot be read: it is no list")
+            await desk.until(lambda: running.inbox.breakpoints is None, "the news")
+        await desk.until(lambda: "breakpoints.json cannot be read" in desk.text(), "the notice")
+        assert len(desk.app._notifications) == 1
+        await desk.press("5", "right_square_bracket", "right_square_bracket")
+        await desk.until(lambda: "⚠ breakpoints.json cannot be read" in desk.text(), "the lower edge")
+
+
 async def test_who_only_looks_on_sets_no_breakpoint(open_desk: OpenDesk, running: Any) -> None:
     running.can_decide = False
     async with open_desk(size=(160, 40)) as desk:

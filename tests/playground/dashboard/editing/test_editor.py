@@ -128,6 +128,16 @@ async def test_a_list_narrows_as_one_types_and_escape_closes_it(edit: Callable[.
         assert editor.answers == []
 
 
+async def test_what_is_complete_can_be_replaced(edit: Callable[..., Any]) -> None:
+    async with edit(Subject("edit", VALUE, SCHEMA)) as editor:
+        popup = editor.screen.query_one(OptionList)
+        editor.area.move_cursor((1, 14))
+        await editor.desk.press("ctrl+@")
+        await editor.desk.until(lambda: popup.option_count == 2 and popup.has_class("-open"), "both")
+        await editor.desk.press("down", "tab")
+        assert editor.area.document.get_line(1) == '  "tool": "search",'
+
+
 async def test_tab_indents_where_nothing_is_known(edit: Callable[..., Any]) -> None:
     async with edit(Subject("edit", {"a": 1}, None)) as editor:
         await editor.desk.press("tab")
