@@ -130,6 +130,15 @@ class RunOptions(TypedDict, total=False):
 
 _OF_MODELS = frozenset({"llm_fallback", "reflection_llm", "summarizer_llm", "use_native_llm", "llm_transport"})
 _KNOWN = frozenset(each.name for each in fields(PlannerSettings))
+_OPTIONS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("tool_context", "a mapping", lambda given: isinstance(given, Mapping)),
+    ("memory_key", "a MemoryKey", lambda given: hasattr(given, "composite")),
+    ("steering", "a SteeringInbox", lambda given: hasattr(given, "wait_if_paused")),
+    ("tool_visibility", "a policy with `visible_tools`", lambda given: hasattr(given, "visible_tools")),
+    ("on_ask", "a function", callable),
+    ("event_callback", "a function", callable),
+)
+"""Of a run: what they have to be."""
 
 
 class ReactPlanner:
@@ -396,14 +405,25 @@ def _merged(ours: ToolPolicy | None, theirs: ToolPolicy | None) -> ToolPolicy | 
     )
 
 
+def _check_options(query: str, options: RunOptions) -> None:
+    unknown = sorted(set(options) - RunOptions.__optional_keys__)
+    if unknown:
+        raise TypeError(f"a run got an unexpected keyword argument {unknown[0]!r}")
+    if not isinstance(query, str):
+        raise TypeError(f"query must be a string, not {type(query).__name__}")
+    for name, what, fits in _OPTIONS:
+        value = options.get(name)
+        if value is not None and not fits(value):
+            raise TypeError(f"{name} must be {what}, not {type(value).__name__}")
+
+
 def _request(query: str, options: RunOptions) -> tuple[PlannerRequest, LiveParts]:
-    """What a run is asked as data, and the objects beside it. Raises `TypeError` for a context that cannot be one."""
+    """What a run is asked as data, and the objects beside it. Raises `TypeError` for what is none of these."""
+    _check_options(query, options)
     context, tools = options.get("llm_context"), options.get("tool_context")
     if options.get("context_meta") is not None:
         warnings.warn("context_meta is deprecated: use llm_context", DeprecationWarning, stacklevel=4)
         context = {**(options["context_meta"] or {}), **(context or {})}
-    if tools is not None and not isinstance(tools, Mapping):
-        raise TypeError(f"tool_context must be a mapping, not {type(tools).__name__}")
     key, parts = options.get("memory_key"), options.get("input_parts")
     request = PlannerRequest(
         query=query,

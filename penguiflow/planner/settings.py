@@ -38,6 +38,14 @@ _LEAST = {
     "deadline_s": 0,
 }
 """Of numbers; None is none of these."""
+_KINDS: dict[str, type] = {
+    "error_recovery": ErrorRecoveryConfig,
+    "tool_examples": ToolExamplesConfig,
+    "reflection_config": ReflectionConfig,
+    "observation_guardrail": ObservationGuardrailConfig,
+    "usage_limits": UsageLimits,
+    "tool_policy": ToolPolicy,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +118,13 @@ class PlannerSettings:
     def __post_init__(self) -> None:
         for name, smallest in _LEAST.items():
             value = getattr(self, name)
+            if value is not None and not isinstance(value, int | float):
+                raise TypeError(f"{name} must be a number; got {value!r}")
             if value is not None and not value >= smallest:
                 raise ValueError(f"{name} must be {smallest} or more; got {value!r}")
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} must be of type {kind.__name__}; got {value!r}")
         if self.event_callback is not None and not callable(self.event_callback):
             raise TypeError(f"event_callback must be callable; got {type(self.event_callback).__name__}")
