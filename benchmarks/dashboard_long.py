@@ -1,4 +1,4 @@
-"""A recorded trace of a million events in `pf tui`: to open it, to scroll, to filter and to search it.
+"""A recorded trace of a million events in `pf tui`: to open it, scroll, filter, search, and go back in time in it.
 
 .venv/bin/python -m benchmarks.dashboard_long [--events 1000000]
 
@@ -24,12 +24,17 @@ PAGES = 40
 SIZE = (120, 40)
 
 
-def typed(terminal: Terminal, keys: bytes, *needles: str, timeout: float = 60.0) -> float:
-    """Seconds from keys to one of these texts."""
+def typed(
+    terminal: Terminal, keys: bytes, *needles: str, also: tuple[str, ...] = (), timeout: float = 60.0
+) -> float:
+    """Seconds from keys to one of these texts, and all of those in `also`."""
     start = len(terminal.output)
     pressed = time.perf_counter()
     terminal.press(keys)
-    while not any(needle in terminal.text(start) for needle in needles):
+    while True:
+        text = terminal.text(start)
+        if any(needle in text for needle in needles) and all(needle in text for needle in also):
+            break
         terminal.read(0.05)
         if time.perf_counter() - pressed > timeout:
             raise TimeoutError(f"none of {needles}:\n{terminal.screen()}")
@@ -49,6 +54,30 @@ def scroll(terminal: Terminal) -> list[float]:
     return waits
 
 
+def jumps(terminal: Terminal, events: int) -> list[tuple[str, float, str]]:
+    """Seconds from a key of the timeline until the bar, the tree and its spans are those of that moment."""
+
+    def landed(keys: bytes, place: int) -> float:
+        return typed(terminal, keys, f"{place:,} events", also=(f"{place:,} of {events:,}",))
+
+    terminal.press(b",")
+    terminal.until_shown("TIMELINE", f"{events:,} of {events:,}")
+    terminal.settle(0.5, 2.0)
+    tenth = events // 10
+    back = [landed(b"\x1b[5~", events - tenth * number) for number in range(1, 10)]
+    forward = [landed(b"\x1b[6~", events - tenth * number) for number in range(8, 0, -1)]
+    place = events - tenth
+    steps = [landed(b"\x1b[D", place - number) for number in range(1, 21)]
+    landed(b"\x1b[F", events)
+    terminal.press(b",")
+    terminal.settle(0.5, 2.0)
+    return [
+        ("timeline: a tenth back, p50", quantile(back, 0.5), f"worst {max(back) * 1e3:.0f} ms"),
+        ("timeline: a tenth forward, p50", quantile(forward, 0.5), f"worst {max(forward) * 1e3:.0f} ms"),
+        ("timeline: one event back, p50", quantile(steps, 0.5), f"worst {max(steps) * 1e3:.0f} ms"),
+    ]
+
+
 def look(folder: Path, events: int) -> list[tuple[str, float, str]]:
     """What was done, the seconds, and what the issue of it was."""
     told: list[tuple[str, float, str]] = []
@@ -61,6 +90,9 @@ def look(folder: Path, events: int) -> list[tuple[str, float, str]]:
         terminal.until_shown(f"{events:,} events", timeout=120)
         told.append(("open: all events are read", time.perf_counter() - pressed, ""))
         terminal.settle(2.5, 3.0)
+        terminal.press(b"3")
+        terminal.settle(0.5, 1.0)
+        told += jumps(terminal, events)
         terminal.press(b"4]")
         terminal.until_shown("Events")
         terminal.settle(0.5, 1.0)

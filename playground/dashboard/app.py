@@ -292,9 +292,13 @@ class DashboardApp(App[int]):
 
     async def action_do(self, area: str, method: str, *args: object) -> None:
         """A key or a command of an area."""
-        done = getattr(self.areas[area], method)(*args)
-        if inspect.isawaitable(done):
-            await done
+        # Boundary: what a key does with anybody's data may go wrong; the screen stays, and says what did.
+        try:
+            done = getattr(self.areas[area], method)(*args)
+            if inspect.isawaitable(done):
+                await done
+        except Exception as error:
+            self.say(f"that did not work: {type(error).__name__}: {error}", "error")
 
     def action_focus_pane(self, name: str) -> None:
         """Give a pane the focus."""

@@ -41,9 +41,7 @@ class Launcher:
         else:
             self.run(flow, ready[0], stop_first=stop_first)
 
-    def run(
-        self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None, *, stop_first: bool = False
-    ) -> None:
+    def run(self, flow: FlowInfo, value: Any, extra: dict[str, Any] | None = None, *, stop_first: bool = False) -> None:
         """Run, remember the input, and follow the run; `stop_first`: until it has stopped at its first checkpoint."""
         if stop_first:
             extra = {**(run_options(flow) if extra is None else extra), "stop_first": True}

@@ -19,7 +19,7 @@ class Origin(NamedTuple):
     @property
     def short(self) -> str:
         """For a list: `↳9e9a` for a fork, `⟲9e9a` for a replay."""
-        return f"{'⟲' if self.replay else '↳'}{one_line(self.trace_id[:4])}"
+        return f"{'⟲' if self.replay else '↳'}{one_line(self.trace_id[:6])}"
 
     def __str__(self) -> str:
         name = one_line(self.trace_id[:8])

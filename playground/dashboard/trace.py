@@ -107,6 +107,11 @@ class TraceModel:
         self.streams: dict[str, StreamText] = {}
         self.traffic = Traffic()
         self.retries = 0
+        self.llm_calls = 0
+        """That have ended."""
+        self.tokens = 0
+        self.cost = 0.0
+        """US dollars, of the calls whose price is known."""
         self.bad = 0
         self.began: list[Span] = []
         self.reshaped: dict[str, Span] = {}
@@ -203,11 +208,21 @@ class TraceModel:
                 self._began(span)
             else:
                 self.traffic.ended(span, self.parent)
+                if span.kind == "llm":
+                    self._called(data)
                 self._reshape(span)
             if span.kind == "node":
                 self._nodes_open += 1 if kind == "node.start" else -1
             if span.kind == "trace":
                 self._own_span(head, data, span)
+
+    def _called(self, data: dict[str, Any]) -> None:
+        from penguiflow.recording.facts import span_usage
+
+        tokens, cost = span_usage(data)
+        self.llm_calls += 1
+        self.tokens += tokens
+        self.cost += cost
 
     def _note(self, kind: str, span: Span) -> None:
         if kind.endswith(".start"):

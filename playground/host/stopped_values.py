@@ -29,6 +29,9 @@ def decision_of(request: Decide, checkpoint: Checkpoint, plain: Any, masked: Any
     `plain` is the payload as JSON, `masked` as the client saw it.
     """
     action, place = request.action, checkpoint.place
+    if place is not None and action not in place.actions:
+        told = f"{action} is not possible {checkpoint.kind.replace('_', ' ')}: {', '.join(place.actions)}"
+        raise InputRefused([{"path": "/action", "message": told}])
     if action == "abort":
         return Decision("abort", str(request.value or "by the debugger"), by=by)
     if action in ("proceed", "retry"):

@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from penguiflow.observer import Payload
 from penguiflow.planner.memory.bank import MemoryBank
-from penguiflow.planner.memory.config import MemoryKey, ShortTermMemoryConfig
+from penguiflow.planner.memory.config import MemoryBudgetExceeded, MemoryKey, ShortTermMemoryConfig
 from penguiflow.planner.memory.keeping import STORE_TIMEOUT_S
 from penguiflow.planner.memory.protocols import ShortTermMemory, ShortTermMemoryPersistence
 from penguiflow.planner.memory.short_term import DefaultShortTermMemory
@@ -145,6 +145,11 @@ class RunMemory:
             told = await run.site.call("record", "memory.turn", [self._key, said], add)
         except TraceCancelled:
             raise
+        except MemoryBudgetExceeded as error:
+            # It was asked for: the turn does not fit, and nothing may be left out.
+            about = {"event": "memory_turn_not_kept", "key": self._key}
+            logger.warning("memory_turn_not_kept: %s: %s", self._key, error, extra=about)
+            return
         except Exception:  # whatever a store or a summarizer raises: the answer is there all the same
             logger.exception("memory_turn_not_kept", extra={"event": "memory_turn_not_kept", "key": self._key})
             return

@@ -103,8 +103,15 @@ def _is(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES.get(name, (object,)))
 
 
+def _is_hidden(value: Any) -> bool:
+    """Whether a secret is shown masked. What it really is fits: only the host has it, and looks at it."""
+    if isinstance(value, str):
+        return "⟦$secret " in value
+    return isinstance(value, dict) and value.keys() == {"$secret"} and isinstance(value["$secret"], str)
+
+
 def _faults(value: Any, schema: Any, root: Schema, parts: list[str], rule: str, depth: int) -> Iterator[Fault]:
-    if not isinstance(schema, dict) or depth > MAX_DEPTH:
+    if not isinstance(schema, dict) or depth > MAX_DEPTH or _is_hidden(value):
         return
     schema = resolve(schema, root)
     for name in ("anyOf", "oneOf"):

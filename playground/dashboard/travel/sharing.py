@@ -154,7 +154,7 @@ class Sharing:
     async def ask_test(self, trace_id: str, flow: str | None) -> None:
         """Where to?"""
         if self._local():
-            name = f"tests/test_{_word(flow)}_{_word(trace_id[:4])}.py"
+            name = f"tests/test_{_word(flow)}_{_word(trace_id[:8])}.py"
             await self._ask("write a test that replays the run to this file", name, partial(self._test, trace_id))
 
     def _test(self, trace_id: str, given: str) -> None:

@@ -219,7 +219,7 @@ class RunsView(View):
         if seconds is None and line.status == "running":
             seconds = max(time.time() - line.started, 0.0)
         took = duration(seconds)
-        row: Row = [(f"{glyph} ", role), (line.trace_id[: 8 if width >= 44 else 4], "accent"), (f" {took:>7}", "")]
+        row: Row = [(f"{glyph} ", role), (line.trace_id[: 8 if width >= 44 else 6], "accent"), (f" {took:>7}", "")]
         used = sum(cells(piece) for piece, _ in row)
         flow = one_line(line.flow or line.target or "")
         stamp = when(line.started)

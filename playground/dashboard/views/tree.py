@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from playground.dashboard.text import GLYPHS, ROLES, Row, bar, cells, clip, duration, one_line, pad
 from playground.dashboard.trace import TraceModel, error_line, failed, seconds
 from playground.dashboard.views.base import View
+from playground.dashboard.views.tree_rows import TreeRow, WholeRows, flatten, shown_children
 
 if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
@@ -21,14 +22,6 @@ TIME_CELLS = 8
 UNKNOWN = "◌"
 """The mark of a span whose end may not be read yet."""
 CHEAP_S = 0.005
-
-
-def shown_children(span: Span) -> Sequence[Span]:
-    """What hangs under a span on screen: a single attempt that did not fail is folded into its node."""
-    children = span.children
-    if span.kind == "node" and len(children) == 1 and children[0].kind == "attempt" and not failed(children[0]):
-        return children[0].children
-    return children
 
 
 def shown_parent(trace: TraceModel, span: Span) -> Span | None:
@@ -51,7 +44,9 @@ class TreeView(View):
         self._clock = clock
         self._not_before = 0.0
         self.trace: TraceModel | None = None
-        self.rows: list[tuple[Span, int]] = []
+        self.rows: list[TreeRow] = []
+        self._whole: WholeRows | None = None
+        """Of the trace whose moments are shown."""
         self._toggled: dict[str, bool] = {}
         self._seen = -1
         self.loading = False
@@ -62,11 +57,21 @@ class TreeView(View):
         """Show another trace, from its beginning; the same one at another moment keeps its folds."""
         if trace is None or self.trace is None or self.trace.trace_id != trace.trace_id:
             self._toggled = {}
+        self._keep_whole(trace)
         self.trace = trace
         self.cursor = self.top = 0
         self.follow = False
         self._rebuild()
         self.touch()
+
+    def _keep_whole(self, trace: TraceModel | None) -> None:
+        """Keep the rows of a trace while its moments are shown: those have most of them too."""
+        whole = None if trace is None else trace.whole
+        if trace is None or whole is None:
+            self._whole = None
+        elif self._whole is None or not self._whole.fits(trace):
+            same = whole is self.trace and not whole.began and not whole.reshaped
+            self._whole = WholeRows(whole, self.rows if same else self._laid_out(whole))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -145,7 +150,7 @@ class TreeView(View):
         end = index + 1
         while end < len(self.rows) and self.rows[end][1] > depth:
             end += 1
-        self.rows[index:end] = self._flatten(span, depth)
+        self.rows[index:end] = flatten(span, depth, self.is_open if self._toggled else None)
 
     def _index(self, span: Span) -> int | None:
         for index in range(len(self.rows) - 1, -1, -1):
@@ -155,31 +160,18 @@ class TreeView(View):
 
     def _rebuild(self) -> None:
         started, trace = self._clock(), self.trace
-        self.rows = []
-        for root in trace.tree.roots if trace is not None else ():
-            self.rows += self._flatten(root, 0)
+        self.rows = [] if trace is None else self._laid_out(trace)
         if trace is not None:
             trace.began, trace.reshaped = [], {}
             # A huge tree is laid out again at most for a tenth of the time.
             took = self._clock() - started
             self._not_before = self._clock() + 10 * took if took > CHEAP_S else 0.0
 
-    def _flatten(self, span: Span, depth: int) -> list[tuple[Span, int]]:
-        # Hundreds of thousands of rows are laid out at a jump in time: most have nothing below them.
-        rows: list[tuple[Span, int]] = []
-        toggled = self._toggled
-        stack: list[tuple[Iterator[Span], int]] = [(iter((span,)), depth)]
-        while stack:
-            siblings, level = stack[-1]
-            for current in siblings:
-                rows.append((current, level))
-                children = shown_children(current) if current.children else ()
-                if children and (not toggled or self.is_open(current)):
-                    stack.append((iter(children), level + 1))
-                    break
-            else:
-                stack.pop()
-        return rows
+    def _laid_out(self, trace: TraceModel) -> list[TreeRow]:
+        is_open = self.is_open if self._toggled else None
+        if self._whole is not None and self._whole.fits(trace) and trace.has_own_spans:
+            return self._whole.at(trace, is_open)
+        return [row for root in trace.tree.roots for row in flatten(root, 0, is_open)]
 
     # -- folding --------------------------------------------------------------------------------------------------
 
@@ -191,6 +183,7 @@ class TreeView(View):
     def fold(self, span: Span, is_open: bool) -> None:
         """Open or fold a span."""
         self._toggled[span.span_id] = is_open
+        self._whole = None
         if self.trace is not None and (self.trace.began or self.trace.reshaped):
             # What is not in the rows yet must come in once, not again with the next frame.
             self._rebuild()
@@ -274,6 +267,10 @@ class TreeView(View):
         ]
         if trace.retries:
             row.append((f" ↻{trace.retries}", "warn"))
+        if trace.llm_calls:
+            row.append((f"  {trace.llm_calls} LLM · {trace.tokens:,} tok", "dim"))
+            if trace.cost:
+                row.append((f" · ${trace.cost:.4f}", "dim"))
         return row
 
     def note(self) -> str:

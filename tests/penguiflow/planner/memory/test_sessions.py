@@ -308,6 +308,16 @@ async def test_a_store_that_fails_costs_the_memory_and_not_the_answer(
         assert "memory_turn_not_kept" in caplog.text
 
 
+async def test_a_turn_that_does_not_fit_is_left_out_with_a_warning(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    budget = MemoryBudget(total_max_tokens=20, summary_max_tokens=0, overflow_policy="error")
+    talk = Talk(kit, short_term_memory=ShortTermMemoryConfig(strategy="truncation", budget=budget))
+    with caplog.at_level(logging.WARNING, logger="penguiflow.planner"):
+        assert (await talk.run("a" * 100)).payload["raw_answer"] == "told-" + "a" * 100
+    [told] = [record for record in caplog.records if record.message.startswith("memory_turn_not_kept")]
+    assert "of 20" in told.message
+    assert told.exc_info is None
+
+
 async def test_a_memory_that_cannot_be_read_is_left_as_it_is(kit: Any) -> None:
     store = InMemoryStateStore()
     await store.save_memory_state("t:u:s", {"version": 99, "turns": []})

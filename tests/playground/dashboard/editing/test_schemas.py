@@ -58,6 +58,23 @@ def test_what_does_not_fit_is_told(value: Any, told: list[tuple[str, str]]) -> N
     assert [(fault.pointer, fault.message) for fault in faults(value, SCHEMA)] == told
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"query": {"$secret": "hmac:00ff"}},
+        {"query": "x", "mode": {"$secret": "env:MODE"}},
+        {"query": "x", "near": {"url": {"$secret": "hmac:00ff"}}},
+        {"query": "x", "near": {"$secret": "hmac:00ff"}},
+        {"query": "x", "mode": "with ⟦$secret env:MODE⟧"},
+    ],
+)
+def test_a_secret_that_is_hidden_is_no_fault(value: Any) -> None:
+    assert faults(value, SCHEMA) == []
+    # Only the mark itself stands for a secret, and what is beside one is still looked at.
+    assert faults({**value, "query": {"$secret": 1}}, SCHEMA)
+    assert faults({**value, "flags": {"a": 1}}, SCHEMA)
+
+
 def test_an_unknown_key_is_told_with_those_there_are() -> None:
     (fault,) = faults({"query": "x", "mod": 1}, SCHEMA)
     assert fault.pointer == "/mod"

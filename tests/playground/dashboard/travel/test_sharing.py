@@ -134,7 +134,7 @@ async def test_a_test_is_asked_for_with_the_path_that_was_given(
         desk.app.root = str(tmp_path)
         await shown(desk, source, triage())
         await desk.press("T")
-        await desk.until(lambda: "tests/test_triage_9e9a.py" in desk.text(), "the proposal")
+        await desk.until(lambda: "tests/test_triage_9e9a20c1.py" in desk.text(), "the proposal")
         await answer(desk, "tests/test_triage.py")
         await desk.until(lambda: any("pytest tests/test_triage.py" in note for note in told(desk)), "the test")
         assert asked == [("test", triage().trace_id, "-o", "tests/test_triage.py", "--json")]
