@@ -147,8 +147,8 @@ class RunMemory:
             raise
         except MemoryBudgetExceeded as error:
             # It was asked for: the turn does not fit, and nothing may be left out.
-            about = {"event": "memory_turn_not_kept", "key": self._key}
-            logger.warning("memory_turn_not_kept: %s: %s", self._key, error, extra=about)
+            event = {"event": "memory_turn_not_kept", "key": self._key}
+            logger.warning("memory_turn_not_kept: %s: %s", self._key, error, extra=event)
             return
         except Exception:  # whatever a store or a summarizer raises: the answer is there all the same
             logger.exception("memory_turn_not_kept", extra={"event": "memory_turn_not_kept", "key": self._key})
