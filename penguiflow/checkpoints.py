@@ -21,7 +21,8 @@ result. It is not asked about cancellations and deadlines.
 `inject` sends one more message to the node's successors and then proceeds; `abort` cancels the trace.
 
 `Checkpoint.place` says what fits there, and what is around: see `Place`. An interceptor that has a method
-`wants(checkpoint)` is asked only where that says so; a flow that a node calls as a playbook asks those of its caller too.
+`wants(checkpoint)` is asked only where that says so. A flow that a node calls as a playbook asks those of its caller
+too.
 """
 
 from __future__ import annotations

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from penguiflow import NodePolicy
+from penguiflow.asking import MAX_ANSWERS
 from penguiflow.callsite import CallSite
 from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.planner import PlannerFinish, PlannerPause
-from penguiflow.planner.asking import MAX_ANSWERS, Journal, ask_human, given_answer
+from penguiflow.planner.asking import Journal, ask_human, given_answer
 from penguiflow.planner.requests import Resumption
 from penguiflow.planner.signals import AskSignal
 from penguiflow.recording.cassette import Cassette

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -45,7 +45,7 @@ async def test_a_step_and_its_tool_stand_for_the_decision(research: Callable[...
     for span in (span_of(trace, "step", number=1), span_of(trace, "tool", "fetch")):
         point = point_at_span(trace, span)
         assert (point.kind, point.head.kind, point.head.name) == ("decision", "planner.decision", "fetch")
-        stand = await stand_at(Any, trace, point)
+        stand = await stand_at(cast("Any", None), trace, point)
         assert stand.document == {"next_node": "fetch", "args": {"url": "corpus://a"}, "thought": "fetch it"}
         assert "research · step 1" in stand.about[0]
         assert stand.schema is not None
@@ -58,7 +58,7 @@ async def test_a_call_of_a_model_stands_for_its_prompt(research: Callable[..., A
     trace = model_of(research().events)
     point = point_at_span(trace, span_of(trace, "llm", number=1))
     assert (point.kind, point.head.kind) == ("before_llm", "llm.start")
-    stand = await stand_at(Any, trace, point)
+    stand = await stand_at(cast("Any", None), trace, point)
     after = json.loads(json.dumps(stand.document).replace("what, step 1", "what else"))
     edits = edits_between(stand.document, after, stand.prefixes)
     assert edits == {"before_llm:/messages/0/content": "what else"}
@@ -69,7 +69,7 @@ async def test_an_event_of_a_tool_stands_for_its_arguments(research: Callable[..
     trace = model_of(run.events)
     index = next(i for i, raw in enumerate(run.events) if json.loads(raw)["kind"] == "tool.start")
     point = point_at_event(trace, index)
-    stand = await stand_at(Any, trace, point)
+    stand = await stand_at(cast("Any", None), trace, point)
     assert (point.kind, stand.document) == ("before_tool", {"args": {"query": "what"}})
     assert edits_between(stand.document, {"args": {}}, stand.prefixes) == {"before_tool:/args": {}}
 
