@@ -99,7 +99,8 @@ def test_each_change_is_seen() -> None:
     [
         Plain(text="x", tags=["a"]), Open(text="x"), Open.model_validate({"text": "x", "more": [1]}),
         Loose(thing=Plain(text="y")), Loose(thing=3), Float(number=1.5), Float(number=float("nan")),
-        Hidden(secret=SecretStr("hush")), Key(api_key="hush"), "text", None, 3, {"api_key": "hush"}, ["a"], Plain.model_construct(text=3, tags=[{}]),
+        Hidden(secret=SecretStr("hush")), Key(api_key="hush"), "text", None, 3, {"api_key": "hush"}, ["a"],
+        Plain.model_construct(text=3, tags=[{}]),
         Plain.model_construct(text=b"\xff"), Plain(text="⟦$secret env:HOME⟧"), Plain(text="a" * 400),
     ],
     ids=str,
