@@ -175,6 +175,10 @@ async def test_a_stop_tells_what_can_be_decided(client: Peer) -> None:
     assert stopped.value_schema["properties"]["text"]["type"] == "string"
     assert stopped.result_schema["properties"]["text"]["type"] == "string"
     assert (stopped.target, stopped.context, stopped.why) == (TEXTS, ["headers", "meta"], None)
+    assert "retry" not in stopped.actions
+    answer = await ask(client, Decide(stop=stopped.stop, action="retry"))
+    assert (answer.code, answer.details[0]["path"]) == ("invalid_input", "/action")
+    assert "retry is not possible before node" in answer.message
     await go_on(client, stopped, action="abort")
     await client.until(Result)
 
