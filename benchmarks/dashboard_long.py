@@ -24,9 +24,7 @@ PAGES = 40
 SIZE = (120, 40)
 
 
-def typed(
-    terminal: Terminal, keys: bytes, *needles: str, also: tuple[str, ...] = (), timeout: float = 60.0
-) -> float:
+def typed(terminal: Terminal, keys: bytes, *needles: str, also: tuple[str, ...] = (), timeout: float = 60.0) -> float:
     """Seconds from keys to one of these texts, and all of those in `also`."""
     start = len(terminal.output)
     pressed = time.perf_counter()

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Mark", "Moment", "mark_of"]
 
-_STATE = ("last_seq", "epoch", "status", "error", "retries", "bad", "_nodes_open", "_last_offset")
+_STATE = (
+    *("last_seq", "epoch", "status", "error", "retries", "bad", "_nodes_open", "_last_offset"),
+    *("llm_calls", "tokens", "cost"),
+)
 """Of a trace: what is copied as it is."""
 _ABOUT = ("flow", "target", "version", "session", "origin", "started")
 _start_of = attrgetter("start_seq")
@@ -146,7 +149,7 @@ class _MomentTree(SpanTree):
     def __init__(self, whole: TraceModel, mark: Mark) -> None:
         super().__init__()
         self._seq = mark.state[0]
-        self._owned: set[str] = set()
+        self.owned: set[str] = set()
         self.spans = dict(islice(whole.spans.items(), mark.spans))
         self.roots = whole.tree.roots[: bisect_right(whole.tree.roots, self._seq, key=_start_of)]
         for span_id in mark.open:
@@ -154,9 +157,9 @@ class _MomentTree(SpanTree):
 
     def _own(self, span_id: str) -> None:
         span = self.spans.get(span_id)
-        if span is None or span_id in self._owned:
+        if span is None or span_id in self.owned:
             return
-        self._owned.add(span_id)
+        self.owned.add(span_id)
         mine = copy.copy(span)
         begun = bisect_right(span.children, self._seq, key=_start_of)
         mine.children = list(span.children[:begun])
@@ -181,7 +184,7 @@ class _MomentTree(SpanTree):
         return super().add(event)
 
     def _start(self, event: TraceEvent) -> Span:
-        self._owned.add(event.span_id)
+        self.owned.add(event.span_id)
         return super()._start(event)
 
 
@@ -190,7 +193,7 @@ class Moment(TraceModel):
 
     def __init__(self, whole: TraceModel, count: int) -> None:
         super().__init__(whole.trace_id, clock=lambda: 0.0)
-        self.whole = whole
+        self._whole = whole
         self.live = True
         self._next_mark = sys.maxsize
         count = max(0, min(count, len(whole.events)))
@@ -201,26 +204,35 @@ class Moment(TraceModel):
             self.events = EventPrefix(whole.events, 0)
         self.advance(count - len(self.events))
 
+    @property
+    def whole(self) -> TraceModel:
+        """The trace that it is a moment of."""
+        return self._whole
+
+    def own_spans(self) -> set[str] | None:
+        """Ids of the spans that it does not share with the whole trace."""
+        return self.tree.owned if isinstance(self.tree, _MomentTree) else None
+
     def advance(self, events: int) -> None:
         """Take in that many of the next events."""
-        log = self.whole.events
+        log = self._whole.events
         for index in range(len(self.events), min(len(self.events) + events, len(log))):
             self.add(log[index])
-        if self.at_end and self.whole.status == "interrupted":
+        if self.at_end and self._whole.status == "interrupted":
             # Nothing in the log says so: its host died.
             self.interrupt()
 
     @property
     def at_end(self) -> bool:
         """Whether nothing more is known."""
-        return len(self.events) >= len(self.whole.events)
+        return len(self.events) >= len(self._whole.events)
 
     def now_ns(self) -> int:
         """Time stands still between two events."""
         return self._last_offset
 
     def _restore(self, mark: Mark) -> None:
-        whole = self.whole
+        whole = self._whole
         self.tree = _MomentTree(whole, mark)
         self.events = EventPrefix(whole.events, mark.events)
         for name, value in zip(_STATE, mark.state, strict=True):

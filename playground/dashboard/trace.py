@@ -137,6 +137,15 @@ class TraceModel:
         """The trace's own span."""
         return self.tree.roots[0] if self.tree.roots else None
 
+    @property
+    def whole(self) -> TraceModel | None:
+        """What this is a moment of; None for a trace as it is."""
+        return None
+
+    def own_spans(self) -> set[str] | None:
+        """Of a moment: ids of the spans that it does not share with the whole trace; None when it shares none."""
+        return None
+
     def parent(self, span: Span) -> Span | None:
         """The span around a span."""
         return None if span.parent_id is None else self.tree.spans.get(span.parent_id)

@@ -169,8 +169,9 @@ class TreeView(View):
 
     def _laid_out(self, trace: TraceModel) -> list[TreeRow]:
         is_open = self.is_open if self._toggled else None
-        if self._whole is not None and self._whole.fits(trace) and trace.has_own_spans:
-            return self._whole.at(trace, is_open)
+        own = trace.own_spans()
+        if own is not None and self._whole is not None and self._whole.fits(trace):
+            return self._whole.at(trace, own, is_open)
         return [row for root in trace.tree.roots for row in flatten(root, 0, is_open)]
 
     # -- folding --------------------------------------------------------------------------------------------------

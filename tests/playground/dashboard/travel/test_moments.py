@@ -10,6 +10,7 @@ import pytest
 from playground.dashboard import trace as trace_module
 from playground.dashboard.moments import Moment
 from playground.dashboard.trace import TraceModel
+from playground.dashboard.views.tree import TreeView
 
 
 def model_of(events: list[bytes]) -> TraceModel:
@@ -32,6 +33,7 @@ def told(trace: TraceModel) -> dict[str, Any]:
         "events": list(trace.events),
         "streams": {name: (s.text(), s.chunks, s.done, s.gaps) for name, s in trace.streams.items()},
         "about": (trace.flow, trace.target, trace.version, trace.started, trace.status, trace.error, trace.retries),
+        "calls of models": (trace.llm_calls, trace.tokens, trace.cost),
         "queued": trace._queued,
         "edges": {name: (edge.sent, edge.gone) for name, edge in trace.traffic.edges.items()},
         "nodes": {name: (w.ok, w.failed, w.retries, list(w.open)) for name, w in trace.traffic.nodes.items()},
@@ -110,3 +112,58 @@ def test_landmarks_are_where_things_fail_stop_and_begin(
     assert [b'"node.start"' in events[index] for index in marks.nodes] == [True] * 3
     decisions = research().events
     assert [b'"planner.decision"' in decisions[i] for i in model_of(decisions).landmarks.stops] == [True] * 2
+
+
+def rows_of(view: TreeView) -> list[tuple[str, str, int]]:
+    return [(span.span_id, span.status, depth) for span, depth in view.rows]
+
+
+@pytest.mark.parametrize("kind", ["triage", "research"])
+def test_the_rows_of_a_moment_are_those_of_a_tree_laid_out_anew(
+    request: pytest.FixtureRequest, every: int, kind: str
+) -> None:
+    events = request.getfixturevalue(kind)().events
+    whole, view = model_of(events), TreeView()
+    view.show(whole)
+    before = rows_of(view)
+    folds = [span for span, _ in view.rows if span.children][-1:]
+    for folded in (None, *folds):
+        if folded is not None:
+            view.show(whole)
+            view.fold(folded, False)
+        for count in [*range(len(events), 0, -1), *range(1, len(events) + 1, 3)]:
+            moment, fresh = Moment(whole, count), TreeView()
+            view.show(moment)
+            fresh._toggled = dict(view._toggled)
+            fresh.trace = moment
+            fresh._rebuild()
+            assert rows_of(view) == rows_of(fresh), count
+            assert all(a is b for (a, _), (b, _) in zip(view.rows, fresh.rows, strict=True))
+    if not folds:
+        view.show(whole)
+        assert rows_of(view) == before
+
+
+def test_attempts_that_fail_later_are_folded_at_the_moment_before(every: int, script: Any) -> None:
+    run = script("t")
+    node = run.node("slow", "m")
+    first = run.attempt(node)
+    for number in range(4):
+        run.end(run.start("tool", f"tool {number}", first))
+    run.end(first, "error", error={"message": "no"})
+    run.event("node.retry", "slow", node, run.root, {"attempt": 1, "sleep_s": 0.0})
+    second = run.attempt(node, 1)
+    run.end(second)
+    run.end(node)
+    run.end(run.root)
+    whole, view = model_of(run.events), TreeView()
+    view.show(whole)
+    shapes = set()
+    for count in range(len(run.events), 0, -1):
+        moment, fresh = Moment(whole, count), TreeView()
+        view.show(moment)
+        fresh.show(model_of(run.events[:count]))
+        assert rows_of(view) == rows_of(fresh), count
+        shapes.add(tuple(depth for _, depth in view.rows))
+    assert (0, 1, 2, 2, 2, 2) in shapes
+    assert (0, 1, 2, 3, 3, 3, 3, 2) in shapes
