@@ -63,6 +63,8 @@ class Budgets:
         limit = self._limits.tool_calls
         if limit is not None and self.tool_calls + count > limit:
             return False
+        if self._outer is not None and not self._outer.take_tool_calls(count):
+            return False
         self.tool_calls += count
         return True
 
@@ -73,6 +75,8 @@ class Budgets:
     def give_back_tool_calls(self, count: int) -> None:
         """Calls that were taken and not made."""
         self.tool_calls -= count
+        if self._outer is not None:
+            self._outer.give_back_tool_calls(count)
 
     def take_request(self, kind: CallKind = "main") -> bool:
         """Take one call of a model; False when a limit is reached."""
@@ -108,11 +112,12 @@ class Budgets:
         return Budgets(clock=self._clock, outer=self)
 
     def spent(self) -> dict[str, Any] | None:
-        """What calls of models used, as `count` takes it; None where there were none."""
+        """What was used, as `count` takes it; None where no model was asked."""
         if not self.requests:
             return None
         usage = [self.usage.input_tokens, self.usage.output_tokens, self.usage.total_tokens]
-        return {"calls": dict(self.calls), "usage": usage, "cost": self.cost, "unknown_costs": self.unknown_costs}
+        about = {"calls": dict(self.calls), "usage": usage, "cost": self.cost, "unknown_costs": self.unknown_costs}
+        return {**about, "tool_calls": self.tool_calls} if self.tool_calls else about
 
     def count(self, spent: Mapping[str, Any]) -> None:
         """Count what a recording says was used."""
@@ -121,6 +126,7 @@ class Budgets:
         self.usage += Usage(*spent["usage"])
         self.cost += spent["cost"]
         self.unknown_costs += spent["unknown_costs"]
+        self.tool_calls += spent.get("tool_calls", 0)
         if self._outer is not None:
             self._outer.count(spent)
 

@@ -75,6 +75,23 @@ async def test_limits_hold_for_what_branches_ask(kit: Any, limits: UsageLimits, 
     assert (cost["total_cost_usd"], cost["total_tokens"], cost["main_llm_calls"]) == (asked, 10 * asked, asked)
 
 
+async def test_a_limit_of_calls_holds_for_tools_of_tools(kit: Any) -> None:
+    family, log = Family(kit), kit.Log()
+    branches = kit.plan(*(kit.call("delegate", n=n) for n in range(3)))
+    limits = UsageLimits(tool_calls=5)
+    planner = family.planner(branches, kit.answer("x"), usage_limits=limits, recorder=log.recorder())
+    finish = await planner.run("x")
+
+    assert isinstance(finish, PlannerFinish)
+    starts = [event.name for event in log.events if event.kind == "tool.start"]
+    assert sorted(starts) == ["delegate"] * 3 + ["leaf"] * 2
+    assert finish.metadata["constraints"]["tool_calls"] == 5
+
+    flow, registry = Family(kit).planner(branches, kit.answer("x"), usage_limits=limits).as_flow()
+    outcome = (await replay(flow, Cassette.of(log.events), registry=registry)).check()
+    assert outcome.output.metadata["constraints"] == finish.metadata["constraints"]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_replay_counts_what_was_used(kit: Any, fails: bool) -> None:
     family, log = Family(kit), kit.Log()
