@@ -48,11 +48,13 @@ class NodePlace:
         return "/input" if self._kind == "on_error" else ""
 
     def shown(self) -> Any:
-        """See `Place`. An error, with what the function got."""
+        """See `Place`. An error, with where it was raised and what the function got."""
         if not isinstance(self._payload, BaseException):
             return self._payload
-        error = self._payload
-        return {"error": {"type": type(error).__name__, "message": _text(error)}, "input": self._given}
+        # Here, since flows that nobody debugs do without recordings.
+        from penguiflow.recording.failures import exception_to_data
+
+        return {"error": exception_to_data(self._payload), "input": self._given}
 
     def schema(self, action: Literal["edit", "skip"]) -> dict[str, Any] | None:
         """See `Place`."""
@@ -184,10 +186,3 @@ def _tell(context: Context, part: str, before: Any, after: Any, by: str) -> None
     if trace is not None and trace.log is not None:
         about = {"of": part, "before": Payload(before), "after": Payload(after), "by": by}
         trace.log.event("edit", part, context._span, about)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # its __str__ is user code
-        return ""

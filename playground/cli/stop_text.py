@@ -27,7 +27,7 @@ _ABOUT = {
     "after_tool": "after tool {}",
     "before_join": "before join {}",
     "before_finish": "before the answer of {}",
-    "on_error": "an error in {}",
+    "on_error": "at an error in {}",
 }
 _SHOWN = {
     "before_node": "its input",
@@ -59,9 +59,16 @@ def payload_lines(stop: Stopped, value: Any, paint: Paint, *, full: bool = False
         return [paint("dim", f"{_SHOWN.get(stop.kind, 'the payload')} is too large to be shown: {stop.bytes:,} bytes")]
     folded = False
     if not full:
-        value, folded = fold(value, PAYLOAD_LINES)
+        value, folded = fold(_without_traceback(stop, value), PAYLOAD_LINES)
     lines = many_lines(json_text(value, indent=2)).split("\n")
     return [*lines, paint("dim", "(folded: p shows all of it)")] if folded else lines
+
+
+def _without_traceback(stop: Stopped, value: Any) -> Any:
+    """File and line tell enough where a screen is short of lines; `p /error/traceback` prints it."""
+    if stop.kind != "on_error" or not isinstance(value, dict) or not isinstance(value.get("error"), dict):
+        return value
+    return {**value, "error": {key: item for key, item in value["error"].items() if key != "traceback"}}
 
 
 def why_lines(why: Why, paint: Paint, *, width: int, full: bool = False) -> list[str]:

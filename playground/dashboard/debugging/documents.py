@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from playground.dashboard.debugging.model import Place, where
-from playground.dashboard.details import field, text
+from playground.dashboard.details import error_nodes, field, text
 from playground.dashboard.text import Row, one_line, size, when
 from playground.dashboard.views.detail import Node
 
@@ -85,11 +85,16 @@ def _payload(stop: Stopped) -> list[Node]:
     name = ASKS.get(stop.kind, "payload")
     if stop.payload is None and stop.bytes is not None:
         return [field(name, f"{size(stop.bytes)}: too large to be shown", "warn")]
-    node = Node(name, stop.payload)
+    shown = stop.payload
+    failed: list[Node] = []
+    if stop.kind == "on_error" and isinstance(shown, dict) and isinstance(shown.get("error"), dict):
+        failed = error_nodes(shown["error"])
+        name, shown = "given", {key: value for key, value in shown.items() if key != "error"}
+    node = Node(name, shown)
     node.open = True
     for child in node.children:
         child.open = isinstance(child.value, dict | list) and len(child.value) <= 12
-    return [node]
+    return [*failed, node]
 
 
 def _why(why: Why) -> list[Node]:

@@ -182,7 +182,9 @@ async def test_a_result_is_given_a_run_aborted_and_an_error_mended(client: Peer)
     await client.send(put("1", on="error"))
     await client.send(Run(id=2, target=TEXTS, input={"text": "fail"}))
     stopped = await client.until(Stopped)
-    assert stopped.payload["error"] == {"type": "ValueError", "message": "too quiet"}
+    error = stopped.payload["error"]
+    assert (error["type"], error["message"]) == ("ValueError", "too quiet")
+    assert Path(error["file"]).name == "app.py" and f"line {error['line']}, in" in error["traceback"]
     assert (stopped.payload["input"]["text"], stopped.value_at) == ("fail", "/input")
     assert (await decide(client, stopped, "edit", value={"text": 7})).details[0]["path"] == "/input/text"
     assert (await decide(client, stopped, "edit", edits={"/error/message": "x"})).code == "invalid_input"
