@@ -268,12 +268,15 @@ class Debugger:
 
     def _keep(self, work: Callable[[], list[Breakpoint]]) -> None:
         """Do something with the file; a file that cannot be read or written is told, and those known stay."""
+        before = {each.id: each.condition for each in self._breakpoints}
         try:
             self._breakpoints = work()
             self._problem = None
         except BreakpointsProblem as problem:
             self._problem = str(problem)
-        self._unfit = {each.id: self._unfit[each.id] for each in self._breakpoints if each.id in self._unfit}
+        # What did not fit is told of the condition that did not, not of one that took its place.
+        same = [each.id for each in self._breakpoints if before.get(each.id) == each.condition]
+        self._unfit = {name: self._unfit[name] for name in same if name in self._unfit}
 
     def _all(self) -> Breakpoints:
         known = [each.model_copy() for each in self._breakpoints]

@@ -12,7 +12,7 @@ from textual.binding import Binding
 from playground.dashboard.areas import Area, Command, key
 from playground.dashboard.bars import Key
 from playground.dashboard.debugging.documents import stop_document
-from playground.dashboard.debugging.model import where
+from playground.dashboard.debugging.model import place_of, where
 from playground.dashboard.debugging.places import Places
 from playground.dashboard.debugging.steps import Steps
 from playground.dashboard.debugging.surroundings import Surroundings
@@ -72,6 +72,8 @@ class DebuggingArea(Area):
         self._places: dict[str, str] = {}
         """Where runs have stopped, as their list says it."""
         self._problem: str | None = None
+        self._unfit: dict[str, str] = {}
+        """Conditions that did not fit, as far as they were told."""
         """What was told of the file of breakpoints."""
         self._gone_at = 0.0
         self._to_pick: str | None = None
@@ -119,9 +121,23 @@ class DebuggingArea(Area):
             self._problem = self.points.problem
             if self._problem is not None:
                 self.app.say(self._problem, "error")
+        self._tell_unfit()
         wanted, self.breakpoints.wants = self.breakpoints.wants, None
         if wanted is not None:
             self.places.toggle(wanted)
+
+    def _tell_unfit(self) -> None:
+        """Somebody waits for a stop that does not come: say why, once."""
+        unfit = self.points.unfit
+        if unfit == self._unfit:
+            return
+        for name, why in unfit.items():
+            found = self.points.get(name)
+            # One that is not for one place alone comes to payloads that it is not meant for.
+            if found is not None and found.name is not None and name not in self._unfit:
+                told = f"did not stop at {place_of(found).text()}: {found.condition} does not fit, {why}"
+                self.app.say(told, "warning")
+        self._unfit = dict(unfit)
 
     def clock(self) -> None:
         """A run that went on is no longer shown as stopped."""

@@ -231,6 +231,15 @@ async def test_conditions_narrow_and_tell_what_does_not_fit(client: Peer) -> Non
     assert not [frame for frame in client.frames if isinstance(frame, Stopped)]
     unfit = [frame.unfit for frame in client.frames if isinstance(frame, Breakpoints) and frame.unfit]
     assert unfit[-1] == {"2": "the payload has no 'url'"}
+    await client.send(put("3", on="tool"))
+    while len((told := await client.until(Breakpoints)).breakpoints) < 3:
+        pass
+    assert told.unfit == unfit[-1]
+    other = 'text == "nothing"'
+    await client.send(put("2", on="node", name="mark", condition=other))
+    while other not in [each.condition for each in (told := await client.until(Breakpoints)).breakpoints]:
+        pass
+    assert told.unfit == {}
     await client.send(Run(id=2, target=TEXTS, input={"text": "b", "api_key": "k"}))
     stopped = await client.until(Stopped)
     assert (stopped.name, stopped.breakpoint) == ("mark", "1")

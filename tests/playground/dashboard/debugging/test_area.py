@@ -249,7 +249,7 @@ async def test_breakpoints_are_listed_and_changed(open_desk: OpenDesk, running: 
         assert "3 hits" in text
         assert "⚠ there is no url" in text
         assert "○ each error" in text
-        assert "1 of 2 on" in text
+        assert desk.app.panes["output"].view.note() == "1 of 2 on"
         await desk.press("g", "space")
         await desk.until(lambda: not running.breakpoints["1"].enabled, "off")
         await desk.press("enter", "a")
@@ -272,6 +272,17 @@ async def test_a_file_that_cannot_be_read_is_told_once(open_desk: OpenDesk, runn
         assert len(desk.app._notifications) == 1
         await desk.press("5", "right_square_bracket", "right_square_bracket")
         await desk.until(lambda: "⚠ breakpoints.json cannot be read" in desk.text(), "the lower edge")
+
+
+async def test_a_condition_that_does_not_fit_is_told_once(open_desk: OpenDesk, running: Any) -> None:
+    here = Breakpoint(id="1", on="node", name="summarize", condition="price > 3")
+    anywhere = Breakpoint(id="2", on="any", condition="price > 3")
+    async with open_desk(size=(200, 60)) as desk:
+        for why in ("the payload has no 'price'", "a list has no 'price'"):
+            running.inbox.breakpoints = Breakpoints(breakpoints=[here, anywhere], unfit={"1": why, "2": why})
+            await desk.until(lambda: running.inbox.breakpoints is None, "the news")
+        await desk.until(lambda: "did not stop at node summarize" in desk.text(), "the notice")
+        assert len(desk.app._notifications) == 1
 
 
 async def test_who_only_looks_on_sets_no_breakpoint(open_desk: OpenDesk, running: Any) -> None:
