@@ -184,7 +184,8 @@ async def test_a_result_is_given_a_run_aborted_and_an_error_mended(client: Peer)
     stopped = await client.until(Stopped)
     error = stopped.payload["error"]
     assert (error["type"], error["message"]) == ("ValueError", "too quiet")
-    assert Path(error["file"]).name == "app.py" and f"line {error['line']}, in" in error["traceback"]
+    assert Path(error["file"]).name == "app.py"
+    assert f"line {error['line']}, in" in error["traceback"]
     assert (stopped.payload["input"]["text"], stopped.value_at) == ("fail", "/input")
     assert (await decide(client, stopped, "edit", value={"text": 7})).details[0]["path"] == "/input/text"
     assert (await decide(client, stopped, "edit", edits={"/error/message": "x"})).code == "invalid_input"
@@ -237,8 +238,8 @@ async def test_conditions_narrow_and_tell_what_does_not_fit(client: Peer) -> Non
     assert told.unfit == unfit[-1]
     other = 'text == "nothing"'
     await client.send(put("2", on="node", name="mark", condition=other))
-    while other not in [each.condition for each in (told := await client.until(Breakpoints)).breakpoints]:
-        pass
+    while all(each.condition != other for each in told.breakpoints):
+        told = await client.until(Breakpoints)
     assert told.unfit == {}
     await client.send(Run(id=2, target=TEXTS, input={"text": "b", "api_key": "k"}))
     stopped = await client.until(Stopped)
