@@ -224,7 +224,7 @@ class DashboardApp(App[int]):
                 area.show(trace)
         if trace is None:
             return
-        if trace.root is not None and self.pane.id != FLOWS:
+        if trace.root is not None and self.pane.id != FLOWS and trace.whole is None:
             self.inspector.show_span(trace, trace.root)
         line = self.run_rows.line
         if line is None or line.trace_id != trace.trace_id:

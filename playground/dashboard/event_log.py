@@ -88,7 +88,10 @@ class EventLog(Sequence[bytes]):
     def __getitem__(self, index: slice) -> list[bytes]: ...
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
+            first, last, step = index.indices(len(self))
+            if step != 1:
+                return [self[each] for each in range(first, last, step)]
+            return [raw for stretch in self.stretches(first, last) for raw in self._stretch(*stretch)]
         if index < 0:
             index += len(self)
         if index >= self._sealed:
@@ -122,6 +125,10 @@ class EventLog(Sequence[bytes]):
             _, closed = self._open.popitem(last=False)
             self._open_bytes -= sum(map(len, closed))
         return events
+
+    def _stretch(self, number: int, begin: int, end: int) -> list[bytes]:
+        base = self._firsts[number] if number < len(self._pages) else self._sealed
+        return self._events(number)[begin - base : end - base]
 
     def text(self, number: int) -> bytes:
         """What a search looks at, by page: of each event the kind, the name and the data, a line each."""

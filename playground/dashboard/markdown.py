@@ -51,18 +51,24 @@ def wrap_row(row: Row, width: int, indent: int = 0) -> list[Row]:
     room = width
     for text, role in row:
         for word in re.findall(r"\s*\S+|\s+$", text):
-            rest = word
-            if cells(rest) > room and rows[-1]:
+            rest, plain = word, word.isascii()
+            if _exceeds(rest, room) and rows[-1]:
                 rows.append([(" " * indent, "")] if indent else [])
                 room, rest = width - indent, word.lstrip()
-            while cells(rest) > room:
-                head = clip(rest, room)[:-1] or rest[:1]
+            while _exceeds(rest, room):
+                # What is ASCII needs no measuring: a line without spaces may be as long as a stream.
+                head = rest[: max(room - 1, 1)] if plain else clip(rest, room)[:-1] or rest[:1]
                 rows[-1].append((head, role))
                 rows.append([(" " * indent, "")] if indent else [])
                 room, rest = width - indent, rest[len(head) :]
             rows[-1].append((rest, role))
             room -= cells(rest)
     return rows
+
+
+def _exceeds(text: str, room: int) -> bool:
+    # Measuring all of a huge word for each row that it fills would take seconds.
+    return len(text) > 4 * room or cells(text) > room
 
 
 class Renderer:

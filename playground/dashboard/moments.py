@@ -10,10 +10,10 @@ from __future__ import annotations
 import copy
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping, ValuesView
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from penguiflow.recording.spans import Span, SpanTree
 from playground.dashboard.event_log import EventLog
@@ -121,7 +121,10 @@ class EventPrefix(EventLog):
     def __getitem__(self, index: slice) -> list[bytes]: ...
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         if isinstance(index, slice):
-            return [self._log[each] for each in range(*index.indices(self._count))]
+            first, last, step = index.indices(self._count)
+            if step == 1:
+                return self._log[first:last]
+            return [self._log[each] for each in range(first, last, step)]
         place = index + self._count if index < 0 else index
         if not 0 <= place < self._count:
             raise IndexError(index)
@@ -143,6 +146,60 @@ class EventPrefix(EventLog):
         return self._log.holding(needle, first, min(last, self._count), backwards=backwards)
 
 
+class _Spans(ValuesView[Span]):
+    """Spans in order of their start, from either end."""
+
+    def __init__(self, spans: SpanPrefix) -> None:
+        super().__init__(spans)
+        self._spans = spans
+
+    def __reversed__(self) -> Iterator[Span]:
+        return (self._spans[span_id] for span_id in reversed(self._spans))
+
+
+class SpanPrefix(MutableMapping[str, Span]):
+    """The first spans of a trace by id, some of them replaced, and new ones after them; nothing is copied."""
+
+    def __init__(self, whole: dict[str, Span], count: int, seq: int) -> None:
+        self._whole = whole
+        self._count = count
+        self._seq = seq
+        """Of the last event before which these spans had begun."""
+        self._replaced: dict[str, Span] = {}
+        self._new: dict[str, Span] = {}
+
+    def _shared(self, span_id: object) -> Span | None:
+        span = self._whole.get(span_id) if isinstance(span_id, str) else None
+        return span if span is not None and span.start_seq <= self._seq else None
+
+    def __getitem__(self, span_id: str) -> Span:
+        found = self._replaced.get(span_id) or self._new.get(span_id) or self._shared(span_id)
+        if found is None:
+            raise KeyError(span_id)
+        return found
+
+    def __setitem__(self, span_id: str, span: Span) -> None:
+        (self._new if self._shared(span_id) is None else self._replaced)[span_id] = span
+
+    def __delitem__(self, span_id: str) -> None:
+        raise TypeError("spans stay")
+
+    def __len__(self) -> int:
+        return self._count + len(self._new)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from islice(self._whole, self._count)
+        yield from self._new
+
+    def __reversed__(self) -> Iterator[str]:
+        yield from reversed(self._new)
+        yield from islice(reversed(self._whole), len(self._whole) - self._count, None)
+
+    def values(self) -> _Spans:
+        """All of them, in order."""
+        return _Spans(self)
+
+
 class _MomentTree(SpanTree):
     """Spans that were over by then are shared with the whole trace; what may still change is copied first."""
 
@@ -150,7 +207,8 @@ class _MomentTree(SpanTree):
         super().__init__()
         self._seq = mark.state[0]
         self.owned: set[str] = set()
-        self.spans = dict(islice(whole.spans.items(), mark.spans))
+        # It answers as a dict does; to copy hundreds of thousands of spans would be felt at each jump.
+        self.spans = cast("dict[str, Span]", SpanPrefix(whole.spans, mark.spans, self._seq))
         self.roots = whole.tree.roots[: bisect_right(whole.tree.roots, self._seq, key=_start_of)]
         for span_id in mark.open:
             self._own(span_id)

@@ -109,6 +109,7 @@ class Walk:
         moment = timeline.moment
         app.workspace.moment = moment
         if app.workspace.current is not moment:
+            app.inspector.event_shown = False
             self._showing = True
             try:
                 app.show_trace(moment, False)
@@ -122,8 +123,9 @@ class Walk:
         span = None if head is None else moment.spans.get(head.span_id)
         if span is not None:
             app.spans.pick(span.span_id)
-            if app.spans.span is not None and not app.inspector.event_shown:
-                app.inspector.show_span(moment, app.spans.span)
+        shown = app.spans.span or moment.root
+        if shown is not None and not app.inspector.event_shown:
+            app.inspector.show_span(moment, shown)
         self.view.sync()
         self.pane.redraw_if_changed()
 

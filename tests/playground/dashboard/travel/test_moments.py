@@ -66,6 +66,8 @@ def test_any_moment_is_as_it_was(request: pytest.FixtureRequest, every: int, kin
         moment = Moment(whole, count)
         assert told(moment) == {**told(model_of(events[:count])), "now": moment.now_ns()}, count
         assert moment.at_end == (count == len(events))
+        assert [*reversed(moment.spans.values())] == [*moment.spans.values()][::-1]
+        assert moment.events[2:-1] == [moment.events[index] for index in range(2, max(len(moment.events) - 1, 2))]
     assert told(whole) == before
     assert (len(whole.marks) > 0) == (every < len(events))
 
