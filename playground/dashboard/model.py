@@ -184,9 +184,11 @@ class Workspace:
                 data = read_data(raw)
             except BadEvent:
                 data = {}
-            where = f"{data.get('file', '?')}:{data.get('line', '?')} in {data.get('function', head.name)}"
+            where = f" at {data['file']}:{data.get('line', '?')}" if data.get("file") else ""
+            within = data.get("function") or head.name
             took = duration(float(data.get("ms", 0)) / 1000)
-            self.logs.append(Line(head.ts, "host", f"the event loop was blocked {took} at {where}", "WARNING"))
+            said = f"the event loop was blocked {took}{where}" + (f" in {within}" if within else "")
+            self.logs.append(Line(head.ts, "host", said, "WARNING"))
         elif head.kind == "host.died":
             self.logs.append(Line(head.ts, "host", "the host died", "ERROR"))
 

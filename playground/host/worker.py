@@ -114,9 +114,22 @@ def _serve(order: Load, records: Records, wire: Wire) -> None:
     with ExitStack() as stack:
         watched = stack.enter_context(offline()) if order.offline else None
         runner = stack.enter_context(asyncio.Runner())
-        runner.get_loop()
+        loop = runner.get_loop()
+        os.register_at_fork(after_in_child=lambda: leave_when_forked(loop))
         loader.import_all()
         runner.run(run())
+
+
+def leave_when_forked(loop: asyncio.AbstractEventLoop) -> None:
+    """A process that user code forked ends where it would go on as a second worker: on this loop.
+
+    It shares the selector of the real one, and would take from it what only that one may answer. What it does by
+    itself, as a target of multiprocessing does, is left alone.
+    """
+    # The step that forked is finished; nothing else that was ready then may happen twice.
+    for waiting in getattr(loop, "_ready", ()):
+        waiting.cancel()
+    loop.call_soon(os._exit, 0)
 
 
 def _give_way(project: Project) -> None:

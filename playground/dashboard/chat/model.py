@@ -23,6 +23,8 @@ MAX_TURNS = 500
 MAX_STEPS = 200
 MAX_SPANS = 2000
 """Of a run, the newest: what is looked at with each frame."""
+MAX_CHARS = 100_000
+"""Of a reply that is shown: all of it is laid out at once."""
 CUT = "…"
 
 
@@ -116,7 +118,7 @@ class Turn:
         if trace.over:
             self._end(trace)
         else:
-            self.reply = _streamed(trace)
+            self.reply = _shortened(_streamed(trace))
         self.revision += 1
 
     def _end(self, trace: TraceModel) -> None:
@@ -127,7 +129,7 @@ class Turn:
         if self.pause is not None:
             self.status, self.reply = "paused", ""
         else:
-            self.reply = reply_text(output) or _streamed(trace)
+            self.reply = _shortened(reply_text(output) or _streamed(trace))
 
     def hold(self, stopped: str) -> None:
         """A debugger holds the run there; empty when it does not."""
@@ -225,6 +227,12 @@ def _streamed(trace: TraceModel) -> str:
         if found:
             return found[-1].text()
     return ""
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MAX_CHARS:
+        return text
+    return f"{text[:MAX_CHARS]}{CUT}\n({len(text):,} characters: the trace has all of them)"
 
 
 def _parsed(text: str | None) -> Any:

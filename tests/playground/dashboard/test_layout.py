@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from playground.dashboard import markdown
 from playground.dashboard.layout import PANES, UiState, load_state, place, save_state
 from playground.dashboard.markdown import Renderer
+from playground.dashboard.text import cells, row_cells
 
 
 @pytest.mark.parametrize("size", [(64, 16), (80, 22), (99, 30), (100, 30), (120, 38), (200, 58), (500, 198)])
@@ -94,3 +96,21 @@ def test_long_words_are_broken() -> None:
 
 def test_control_characters_of_a_stream_stay_symbols() -> None:
     assert draw("a\x1b[2Jb\x07") == ["a␛[2Jb␇"]
+
+
+@pytest.mark.parametrize(
+    "word", ["x" * 20_000 + "…", "漢" * 20_000, "e\u0301" * 20_000], ids=["tail", "wide", "joined"]
+)
+def test_a_huge_word_is_not_measured_for_each_of_its_rows(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = 0
+
+    def count(text: str) -> int:
+        nonlocal measured
+        measured += len(text)
+        return cells(text)
+
+    monkeypatch.setattr(markdown, "cells", count)
+    rows = Renderer(30).lines([word])
+    assert "".join(text for row in rows for text, _ in row) == word
+    assert all(row_cells(row) <= 30 for row in rows)
+    assert measured < 10 * len(word)
