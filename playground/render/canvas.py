@@ -77,12 +77,12 @@ class Canvas:
         used = [*self._lines, *self._text]
         height = max((row for row, _ in used), default=-1) + 1
         width = max((column for _, column in used), default=-1) + 1
-        return ["".join(self._cell(row, column) for column in range(width)).rstrip() for row in range(height)]
-
-    def _cell(self, row: int, column: int) -> str:
-        text = self._text.get((row, column))
-        if text is not None:
-            return text
-        if (row, column) in self._bridges:
-            return "│"
-        return _GLYPHS.get(self._lines.get((row, column), 0), " ")
+        grid = [[" "] * width for _ in range(height)]
+        for (row, column), directions in self._lines.items():
+            grid[row][column] = _GLYPHS.get(directions, " ")
+        for row, column in self._bridges:
+            if row < height and column < width:
+                grid[row][column] = "│"
+        for (row, column), text in self._text.items():
+            grid[row][column] = text
+        return ["".join(cells_of_row).rstrip() for cells_of_row in grid]

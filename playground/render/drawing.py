@@ -39,6 +39,8 @@ class Drawing:
         """Where each node was drawn."""
         self.arrows: dict[str, tuple[int, int]] = {}
         """Row and column of the arrow head above each node that something leads to."""
+        self._widths = {name: max(map(cells, lines)) + 4 for name, lines in texts.items()}
+        self._sources = {source for source, _ in layout.edges}
         self.center = self._columns()
 
     def lines(self) -> list[str]:
@@ -55,7 +57,7 @@ class Drawing:
         return canvas.lines()
 
     def _width(self, name: str) -> int:
-        return 1 if name in self.layout.stand_ins else max(map(cells, self.texts[name])) + 4
+        return 1 if name in self.layout.stand_ins else self._widths[name]
 
     def _height(self, name: str) -> int:
         return 1 if name in ENDPOINTS or name in self.layout.stand_ins else len(self.texts[name]) + 2
@@ -99,7 +101,7 @@ class Drawing:
 
     def _draw_node(self, canvas: Canvas, row: int, height: int, name: str) -> None:
         middle = self.center[name]
-        outgoing = any(source == name for source, _ in self.layout.edges)
+        outgoing = name in self._sources
         if name in self.layout.stand_ins:
             canvas.vertical(middle, row, row + height - 1)
             return

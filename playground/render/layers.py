@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -136,8 +137,10 @@ def _crossings(rows: Sequence[Sequence[str]], below: dict[str, list[str]]) -> in
     total = 0
     for upper, lower in pairwise(rows):
         position = {name: index for index, name in enumerate(lower)}
-        ends = [sorted(position[target] for target in below.get(name, ())) for name in upper]
-        for index, left in enumerate(ends):
-            for right in ends[index + 1 :]:
-                total += sum(1 for a in left for b in right if a > b)
+        passed: list[int] = []
+        for name in upper:
+            ends = [position[target] for target in below.get(name, ())]
+            total += sum(len(passed) - bisect_right(passed, end) for end in ends)
+            for end in ends:
+                insort(passed, end)
     return total

@@ -26,6 +26,7 @@ class Route:
         self.drops = drops
         self._buses = _share(edges)
         self._spans = [(min(columns), max(columns)) for columns in map(self._columns, self._buses)]
+        self._above = self._precedence()
         self._tracks = self._stack()
 
     @property
@@ -69,25 +70,38 @@ class Route:
         waiting.sort(key=lambda index: self._spans[index])
         tracks = [0] * len(self._buses)
         placed: list[int] = []
+        blocked = {index: sum(index in self._above[other] for other in waiting) for index in waiting}
         while waiting:
-            blocked = [sum(self._must_precede(other, index) for other in waiting) for index in waiting]
-            index = waiting.pop(blocked.index(min(blocked)))
+            index = min(waiting, key=blocked.__getitem__)
+            waiting.remove(index)
+            for lower in self._above[index]:
+                if lower in blocked:
+                    blocked[lower] -= 1
             left, right = self._spans[index]
             for other in placed:
                 apart = right < self._spans[other][0] or self._spans[other][1] < left
-                if not apart or self._must_precede(other, index):
+                if not apart or index in self._above[other]:
                     tracks[index] = max(tracks[index], tracks[other])
             tracks[index] += 1
             placed.append(index)
         return tracks
 
-    def _must_precede(self, upper: int, lower: int) -> bool:
-        """True when a source of the one stands over a target of the other: their verticals would run together."""
-        if upper == lower:
-            return False
-        own = {self.drops[target] for target in self._buses[upper].targets}
-        foreign = {self.drops[target] for target in self._buses[lower].targets} - own
-        return any(self.stems[source] in foreign for source in self._buses[upper].sources)
+    def _precedence(self) -> list[set[int]]:
+        """For each bus, those that must lie below it.
+
+        A source of the one stands over a target of the other: their verticals would run together.
+        """
+        arriving: dict[int, set[int]] = {}
+        own: list[set[int]] = []
+        for index, bus in enumerate(self._buses):
+            own.append({self.drops[target] for target in bus.targets})
+            for column in own[-1]:
+                arriving.setdefault(column, set()).add(index)
+        above: list[set[int]] = []
+        for index, bus in enumerate(self._buses):
+            columns = {self.stems[source] for source in bus.sources} - own[index]
+            above.append({lower for column in columns for lower in arriving.get(column, ()) if lower != index})
+        return above
 
     def _bridge(self, canvas: Canvas, index: int, line: int) -> None:
         """Mark where verticals of other buses cross this line without joining it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from playground.dashboard.text import cells, clip, one_line
@@ -11,6 +12,8 @@ from playground.dashboard.traffic import ENDS
 Edge = tuple[str, str]
 STATE_CELLS = 16
 """Room for a node's state, so that boxes do not change their width while a run goes on."""
+KEPT = 16
+"""Pictures, so that another run or moment of a flow costs no layout."""
 MAX_DRAWN = 120
 """Nodes; more of them are a list."""
 NAME_CELLS = 30
@@ -47,7 +50,13 @@ class Picture(NamedTuple):
 
 
 def draw(names: Sequence[str], edges: Sequence[Edge], tools: dict[str, list[str]]) -> Picture:
-    """Lay a graph out; `tools` by the node that they are in."""
+    """Lay a graph out; `tools` by the node that they are in. The same graph is laid out once."""
+    return _drawn(tuple(names), tuple(edges), tuple((name, tuple(inside)) for name, inside in tools.items()))
+
+
+@lru_cache(maxsize=KEPT)
+def _drawn(names: Sequence[str], edges: Sequence[Edge], inside: Sequence[tuple[str, Sequence[str]]]) -> Picture:
+    tools = dict(inside)
     if not names:
         return Picture([], [], {}, True)
     if len(names) > MAX_DRAWN:
@@ -89,7 +98,7 @@ def _texts(name: str, back: Sequence[str], tools: Sequence[str]) -> list[str]:
     return rows
 
 
-def _listing(names: Sequence[str], edges: Sequence[Edge], tools: dict[str, list[str]]) -> Picture:
+def _listing(names: Sequence[str], edges: Sequence[Edge], tools: Mapping[str, Sequence[str]]) -> Picture:
     following: dict[str, list[str]] = {}
     for source, target in edges:
         following.setdefault(source, []).append(target)

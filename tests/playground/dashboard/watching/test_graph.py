@@ -235,3 +235,10 @@ def test_a_graph_is_laid_out_once_while_its_nodes_begin(triage: Triage, monkeypa
         trace.add(raw)
         view.sync()
     assert len(drawn) == 1
+
+
+def test_a_graph_is_laid_out_once_for_all_its_runs() -> None:
+    names, edges = ["OpenSea", "one", "two", "Rookery"], [("OpenSea", "one"), ("one", "two"), ("two", "Rookery")]
+    first = draw(names, edges, {"two": ["fetch"]})
+    assert draw(list(names), list(edges), {"two": ["fetch"]}) is first
+    assert draw(names, edges, {"two": ["skim"]}) is not first
