@@ -130,6 +130,7 @@ def _json(value: object) -> str:
 
 def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     """A span: how it went, what went in, what came out."""
+    from playground.dashboard.debugging.edited import edited_nodes
     from playground.dashboard.watching.calls import changes_nodes, span_nodes
 
     if span.kind == "trace":
@@ -149,6 +150,7 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     nodes.append(field("began", f"{started}, {duration(wait)} in the queue" if wait is not None else started))
     if span.span_id in trace.retry_after:
         nodes.append(field("again", f"after {duration(trace.retry_after[span.span_id])}", "warn"))
+    nodes += edited_nodes(trace, span)
     nodes += _errors(span)
     nodes += span_nodes(trace, span)
     if message is not None:
