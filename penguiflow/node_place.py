@@ -9,6 +9,7 @@ from pydantic import BaseModel, create_model
 
 from penguiflow.channels import UNCHANGED
 from penguiflow.checkpoints import Action, CheckpointKind, Part, Unfit
+from penguiflow.failures import text_of
 from penguiflow.observer import Payload
 from penguiflow.types import Headers, Message
 from penguiflow.unfit import fitting, made, schema_of
@@ -51,10 +52,10 @@ class NodePlace:
         """See `Place`. An error, with where it was raised and what the function got."""
         if not isinstance(self._payload, BaseException):
             return self._payload
-        # Here, since flows that nobody debugs do without recordings.
-        from penguiflow.recording.failures import exception_to_data
-
-        return {"error": exception_to_data(self._payload), "input": self._given}
+        error, trace = self._payload, self._context._trace
+        if trace is not None and trace.log is not None:
+            return {"error": trace.log.describe(error), "input": self._given}
+        return {"error": {"type": type(error).__name__, "message": text_of(error, str)}, "input": self._given}
 
     def schema(self, action: Literal["edit", "skip"]) -> dict[str, Any] | None:
         """See `Place`."""
