@@ -16,6 +16,7 @@ from textual.binding import BindingType
 from playground.dashboard import keys
 from playground.dashboard.areas import Area
 from playground.dashboard.bars import KeyBar, StatusBar
+from playground.dashboard.bursts import Bursts
 from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
@@ -91,6 +92,7 @@ class DashboardApp(App[int]):
         self._last_pane = FLOWS
         self.pressed_at = 0.0
         """When a key was pressed last (monotonic)."""
+        self.bursts = Bursts()
         self.frames = Frames(self, collect=live)
         if state.theme is not None and state.theme in self.available_themes:
             self.theme = state.theme
@@ -193,6 +195,8 @@ class DashboardApp(App[int]):
         """Note when somebody is at work here."""
         if isinstance(event, events.Key):
             self.pressed_at = time.monotonic()
+            if self.bursts.moved(event, self.focused):
+                return
         await super().on_event(event)
 
     def _spawn(self, work: Work, group: str) -> object:

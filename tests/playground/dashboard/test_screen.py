@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 
 from penguiflow.state.errors import StoreUnreadable
 from playground.dashboard.layout import PANES, UiState
@@ -460,3 +461,17 @@ def test_the_first_paint_needs_none_of_the_heavy_modules(tmp_path: Path) -> None
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
     )
     assert done.stdout.strip() == "[]"
+
+
+async def test_keys_of_one_burst_go_where_the_first_of_them_leads(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.press("j", "r")
+        await desk.until(lambda: desk.app.workspace.current and desk.app.workspace.current.over, "the run")
+        runs = len(desk.source.requests)
+        # Without a pause between them, as they come over a slow line: all are there before the line is.
+        for char in "4]/bBkind:rSHq":
+            desk.app.post_message(events.Key({"/": "slash", "]": "right_square_bracket"}.get(char, char), char))
+        await desk.until(lambda: desk.app.event_rows.filter.text == "bBkind:rSHq", "the filter")
+        assert len(desk.source.requests) == runs
+        assert len(desk.app.screen_stack) == 1
+        assert desk.app.is_running
