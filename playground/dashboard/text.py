@@ -173,10 +173,15 @@ def duration(seconds: float | None) -> str:
     return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
 
 
+def now_s() -> float:
+    """Unix seconds of this moment; one place, so that pictures can be made of any day."""
+    return time.time()
+
+
 def when(ts: float, now: float | None = None) -> str:
     """Local time of day for today, otherwise the day and the hour: always as short as it can be told apart."""
     then = time.localtime(ts)
-    today = time.localtime(now)
+    today = time.localtime(now_s() if now is None else now)
     if then[:3] == today[:3]:
         return time.strftime("%H:%M:%S", then)
     return time.strftime("%b %d %H:%M" if then.tm_year == today.tm_year else "%Y-%m-%d", then)

@@ -456,6 +456,8 @@ def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callab
     # Pictures show times of the day.
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+    # Another day of the same year, whatever the year is when this runs: dates are drawn in one way.
+    monkeypatch.setattr("playground.dashboard.text.now_s", lambda: START + 30 * 86_400)
     monkeypatch.setattr("playground.dashboard.frames.FRAMES_PER_SECOND", 40)
 
     @asynccontextmanager
