@@ -344,6 +344,9 @@ class DebuggingArea(Area):
         stop = self.stop
         if stop is None or self._in_list or self._in_context or self.app.pane.id == FLOWS:
             return None
+        source = self.app.control.source
+        if source is not None and not source.can_decide:
+            return None
         change = ("e", "edit", "edit")
         if "edit" not in stop.actions:
             change = ("u", "retry", "retry") if "retry" in stop.actions else ("x", "abort", "abort")

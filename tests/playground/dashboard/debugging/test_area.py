@@ -292,6 +292,9 @@ async def test_who_only_looks_on_sets_no_breakpoint(open_desk: OpenDesk, running
         await desk.press("3", "g", "j", "b")
         await desk.until(lambda: "breakpoints cannot be set here" in desk.text(), "why not")
         assert running.breakpoints == {}
+        await stop(desk, running)
+        await desk.until(lambda: "⏸ before node technical" in desk.text(), "the tab")
+        assert "c continue" not in desk.text()
 
 
 # -- context ----------------------------------------------------------------------------------------------------------
