@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from penguiflow.types import Message
 
-__all__ = ["Payload", "TraceHop", "TraceLog", "TraceRecorder"]
+__all__ = ["BACKGROUND_TASK", "Payload", "TraceHop", "TraceLog", "TraceRecorder"]
+
+BACKGROUND_TASK = "penguiflow-background"
+"""Name of the tasks that go on after the run that began them, and have traces of their own."""
 
 
 class Payload(NamedTuple):

@@ -188,6 +188,7 @@ class _Reader:
         self.went_on: dict[str, int] = {}
         """The last event of each span that shows its code at work."""
         self.forked = False
+        self.background = False
         self.chunks: dict[tuple[str, int], str] = {}
         self.sent_in: dict[tuple[str, int], dict[str, Any]] = {}
         """Chunks that came in from outside, by stream and number."""
@@ -258,7 +259,7 @@ class _Reader:
         cassette.streams = ["".join(texts) for texts in self.streamed.values()]
         if not cassette.inputs and cassette.problem is None:
             origin = "it was forked from another trace" if self.forked else "its input is not in the log"
-            cassette.problem = origin
+            cassette.problem = "it is no run, but was done in the background of one" if self.background else origin
         return cassette
 
     def _note_start(self, family: str, event: TraceEvent) -> None:
@@ -275,6 +276,7 @@ class _Reader:
             return
         self.root = event.span_id
         self.forked = bool(data.get("origin"))
+        self.background = data.get("mode") == "background"
         cassette = self.cassette
         cassette.trace_id = event.trace_id
         cassette.flow = str(data.get("flow", event.name))

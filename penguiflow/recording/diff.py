@@ -153,7 +153,7 @@ async def _forked(a: tuple[TraceStore, str], b: tuple[TraceStore, str]) -> Forke
         trace = await store.get_trace(trace_id)
         origin = None if trace is None else trace.origin
         # A replay runs all of it again.
-        if origin is not None and origin.get("mode") != "replay" and origin.get("trace_id") == other:
+        if origin is not None and origin.get("mode") is None and origin.get("trace_id") == other:
             seq = origin.get("seq")
             return Forked(fork=fork, seq=seq) if isinstance(seq, int) else None
     return None

@@ -61,7 +61,7 @@ class TraceStart(_Data):
     environment: dict[str, str] = {}
     session: str | None = None
     origin: dict[str, JsonValue] | None = None
-    """`trace_id` and `seq` that a fork or a replay comes from."""
+    """`trace_id` and `seq` that a fork or a replay comes from, or the `trace_id` that background work is of."""
     mode: str | None = None
     worker: str | None = None
 
@@ -289,6 +289,8 @@ class MemoryChanged(_Data):
     before: JsonValue = None
     after: JsonValue = None
     by: str
+    version: int | None = None
+    """Of the memory, after a summary that was written in the background."""
 
 
 class JoinStart(_Data):

@@ -8,14 +8,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from penguiflow.state import schema
-from penguiflow.state.reader import Reader
+from penguiflow.state.reader import NOT_BACKGROUND, Reader
 
 __all__ = ["SessionSummary", "sessions"]
 
-_RUNS = (
-    "SELECT session, count(*), min(started), max(started), group_concat(DISTINCT flow),"
-    " sum(status IN ('error', 'timeout', 'interrupted')) FROM traces"
-    " WHERE session IS NOT NULL GROUP BY session ORDER BY max(started) DESC LIMIT ?"
+_RUNS = " ".join(
+    (
+        "SELECT session, count(*), min(started), max(started), group_concat(DISTINCT flow),",
+        "sum(status IN ('error', 'timeout', 'interrupted')) FROM traces WHERE session IS NOT NULL AND",
+        NOT_BACKGROUND,
+        "GROUP BY session ORDER BY max(started) DESC LIMIT ?",
+    )
 )
 _MEMORIES = "SELECT key, updated FROM memory_states ORDER BY updated DESC"
 

@@ -48,6 +48,12 @@ class _Logged:
         about = {name: getattr(row, name) for name in _SHOWN}
         return TraceSummary(**about, origin=None if row.origin is None else json.loads(row.origin))
 
+    @property
+    def is_background(self) -> bool:
+        """Whether it was done in the background on account of a run."""
+        origin = None if self.row.origin is None else json.loads(self.row.origin)
+        return origin is not None and origin.get("mode") == "background"
+
     def matches(self, query: TraceQuery) -> bool:
         row = self.row
         searched = " ".join(text or "" for text in (row.trace_id, row.flow, row.input, row.output, row.error))
@@ -57,6 +63,7 @@ class _Logged:
             and query.status in (None, row.status)
             and (query.since is None or row.started >= query.since)
             and (query.before is None or row.started < query.before)
+            and (query.background or query.flow is not None or not self.is_background)
             and (not query.text or query.text.casefold() in searched.casefold())
         )
 
@@ -135,7 +142,8 @@ class MemoryLog:
             return wanted
         if prefix == "last":
             for logged in self._newest_first():
-                return logged.row.trace_id
+                if not logged.is_background:
+                    return logged.row.trace_id
             raise no_such_trace(prefix, _PLACE)
         found = sorted(trace_id for trace_id in self._logs if wanted and trace_id.startswith(wanted))
         return the_only(found[: MAX_CANDIDATES + 1], prefix, _PLACE)

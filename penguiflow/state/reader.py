@@ -25,7 +25,7 @@ from penguiflow.state.overview import span_tree
 from penguiflow.state.spill import restore
 from penguiflow.state.traces import TraceQuery, TraceSummary
 
-__all__ = ["Reader"]
+__all__ = ["NOT_BACKGROUND", "Reader"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,9 @@ _SUMMARY = (
     "error", "input", "output", "llm_calls", "tokens", "cost", "origin", "updated", "writer",
 )  # fmt: skip
 _SELECT = " ".join(("SELECT", ", ".join(_SUMMARY), "FROM traces"))
+NOT_BACKGROUND = "(origin IS NULL OR json_extract(origin, '$.mode') IS NOT 'background')"
+"""Runs, without what was done in the background on account of one."""
+_LAST = " ".join(("SELECT trace_id FROM traces WHERE", NOT_BACKGROUND, "ORDER BY started DESC, id DESC LIMIT 1"))
 _SEARCHED = ("trace_id", "flow", "input", "output", "error")
 _TEXTS = "".join(("fold(", " || ' ' || ".join(f"ifnull({column}, '')" for column in _SEARCHED), ")"))
 
@@ -116,6 +119,8 @@ def find_traces(connection: sqlite3.Connection, query: TraceQuery) -> list[Trace
         if value is not None:
             conditions.append(condition)
             values.append(clean_text(value) if isinstance(value, str) else value)
+    if not query.background and query.flow is None:
+        conditions.append(NOT_BACKGROUND)
     if query.text:
         conditions.append(f"instr({_TEXTS}, ?)")
         values.append(clean_text(query.text.casefold()))
@@ -147,7 +152,7 @@ def resolve_trace(connection: sqlite3.Connection, prefix: str, path: str) -> str
     wanted = clean_text(prefix)
     exact = connection.execute("SELECT trace_id FROM traces WHERE trace_id = ?", (wanted,)).fetchone()
     if exact is None and prefix == "last":
-        exact = connection.execute("SELECT trace_id FROM traces ORDER BY started DESC, id DESC LIMIT 1").fetchone()
+        exact = connection.execute(_LAST).fetchone()
         if exact is None:
             raise no_such_trace(prefix, path)
     if exact is not None:

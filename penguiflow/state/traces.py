@@ -50,7 +50,8 @@ class TraceSummary(BaseModel):
     cost: float | None = None
     """US dollars; None when unknown."""
     origin: dict[str, str | int] | None = None
-    """`{trace_id, seq}` of the trace that this one was forked from."""
+    """`{trace_id, seq}` of the trace that this one was forked from; with `mode`, that it replays (`replay`), or on
+    account of which it did something in the background (`background`)."""
 
 
 class TraceQuery(BaseModel):
@@ -65,6 +66,8 @@ class TraceQuery(BaseModel):
     """Started at or after, unix seconds."""
     before: float | None = None
     """Started before, unix seconds."""
+    background: bool = False
+    """Also what was done in the background on account of a run; a query that names its flow finds it anyway."""
     limit: int = 50
 
 
@@ -107,7 +110,7 @@ class TraceStore(Protocol):
         ...
 
     async def resolve_trace(self, prefix: str) -> str:
-        """The full id behind a unique prefix, or behind `last`.
+        """The full id behind a unique prefix, or behind `last`: the run that started last, and no background work.
 
         Raises `TraceNotFound` or `AmbiguousTrace` (which lists the candidates).
         """

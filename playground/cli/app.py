@@ -102,12 +102,13 @@ def traces(
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Started since: 2h, 3d, today, 2026-01-31.")] = None,
     session: Annotated[str | None, typer.Option(metavar="KEY", help="Only those of this session.")] = None,
     limit: Annotated[int, typer.Option(metavar="N", help="At most this many.")] = 50,
+    background: Annotated[bool, typer.Option("--all", help="Also what runs left to the background.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> Command:
     """List the runs of this and earlier days, newest first."""
     from playground.cli.traces import TracesOptions, list_traces
 
-    options = TracesOptions(flow=flow, status=status, text=text, since=since, session=session, limit=limit, json=json)
+    options = TracesOptions(flow, status, text, since, session, limit, background, json)
     return lambda: list_traces(options)
 
 

@@ -26,6 +26,7 @@ class TracesOptions(NamedTuple):
     since: str | None = None
     session: str | None = None
     limit: int = 50
+    background: bool = False
     json: bool = False
 
 
@@ -64,5 +65,6 @@ def _query(options: TracesOptions) -> TraceQuery:
         session=options.session,
         text=options.text,
         since=None if options.since is None else read_moment(options.since),
+        background=options.background,
         limit=options.limit,
     )

@@ -15,16 +15,25 @@ class Origin(NamedTuple):
     seq: int | None
     """The last event that a fork has in common with it."""
     replay: bool
+    background: bool = False
+    """It was done in the background on account of that run."""
 
     @property
     def short(self) -> str:
         """For a list: `↳9e9a` for a fork, `⟲9e9a` for a replay."""
         return f"{'⟲' if self.replay else '↳'}{one_line(self.trace_id[:6])}"
 
+    @property
+    def kind(self) -> str:
+        """`fork`, `replay` or `background`."""
+        return "replay" if self.replay else "background" if self.background else "fork"
+
     def __str__(self) -> str:
         name = one_line(self.trace_id[:8])
         if self.replay:
             return f"a replay of {name}"
+        if self.background:
+            return f"in the background of {name}"
         return f"a fork of {name}" + (f" after event {self.seq}" if self.seq is not None else "")
 
 
@@ -33,4 +42,5 @@ def origin_of(data: Mapping[str, Any] | None, mode: object = None) -> Origin | N
     if not isinstance(data, Mapping) or not isinstance(data.get("trace_id"), str):
         return None
     seq = data.get("seq")
-    return Origin(data["trace_id"], seq if isinstance(seq, int) else None, "replay" in (mode, data.get("mode")))
+    modes = (mode, data.get("mode"))
+    return Origin(data["trace_id"], seq if isinstance(seq, int) else None, "replay" in modes, "background" in modes)

@@ -80,7 +80,7 @@ class RunFilter:
         everything = line.words() if self._words else ""
         for wanted, field, word in self._words:
             if field == "is":
-                found = line.origin is not None and word in ("replay" if line.origin.replay else "fork")
+                found = line.origin is not None and word in line.origin.kind
             elif field:
                 found = word in str(getattr(line, field) or "").lower()
             else:

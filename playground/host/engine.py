@@ -11,6 +11,7 @@ from typing import Any
 
 from penguiflow.endings import Endings
 from penguiflow.ids import new_id
+from penguiflow.observer import BACKGROUND_TASK
 from penguiflow.recording.offline import Offline
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
@@ -373,6 +374,12 @@ class Engine:
             await asyncio.wait(stopping, timeout=FLOW_STOP_S)
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=0.1)
+        # What planners left to the background: its traces are to have an end.
+        left = [task for task in asyncio.all_tasks(self.loop) if task.get_name() == BACKGROUND_TASK]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=FLOW_STOP_S)
         for recorder in self._recorders.values():
             for trace_id in recorder.close_all():
                 error = {"code": "HOST_ENDED", "message": "the host ended before the run did"}

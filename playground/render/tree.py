@@ -59,6 +59,8 @@ def origin_text(trace: TraceSummary) -> str | None:
     name = one_line(str(origin.get("trace_id", "?")))[:_SHORT_ID]
     if origin.get("mode") == "replay":
         return f"replay of {name}"
+    if origin.get("mode") == "background":
+        return f"in the background of {name}"
     return f"fork of {name} after event {origin['seq']}" if "seq" in origin else f"from {name}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from penguiflow.observer import Payload
+from penguiflow.planner.memory.background import caused_by
 from penguiflow.planner.memory.bank import MemoryBank
 from penguiflow.planner.memory.config import MemoryBudgetExceeded, MemoryKey, ShortTermMemoryConfig
 from penguiflow.planner.memory.keeping import STORE_TIMEOUT_S
@@ -139,7 +140,7 @@ class RunMemory:
         async def add() -> dict[str, Any]:
             turn.turn_id = _turn_id(run)
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                return {"turn_id": turn.turn_id, **await self._add(turn)}
+                return {"turn_id": turn.turn_id, **await self._add(run, turn)}
 
         try:
             told = await run.site.call("record", "memory.turn", [self._key, said], add)
@@ -157,11 +158,12 @@ class RunMemory:
             about = {"of": self._key, "change": "turn.added", "before": None, "by": "run"}
             run.site.event("memory.changed", self._key, {**about, "after": Payload({**said, **told})})
 
-    async def _add(self, turn: ConversationTurn) -> dict[str, Any]:
+    async def _add(self, run: PlannerRun, turn: ConversationTurn) -> dict[str, Any]:
         memory, store = self._bank.of(self._key), self._bank.store
         if memory is None:
             return {}
-        await memory.add_turn(turn)
+        with caused_by(run, self._key):
+            await memory.add_turn(turn)
         if isinstance(memory, DefaultShortTermMemory):
             return {"version": memory.state.revision}
         if store is not None and isinstance(memory, ShortTermMemoryPersistence):

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+from penguiflow.observer import BACKGROUND_TASK
+from penguiflow.planner.memory.background import SummaryTrace, summary_trace
 from penguiflow.planner.memory.config import MemoryHealth, ShortTermMemoryConfig
 from penguiflow.planner.memory.keeping import Kept
 from penguiflow.planner.memory.state import MemoryState
@@ -162,19 +164,22 @@ class DefaultShortTermMemory:
             since = 0.0 if state.degraded_at is None else self._time() - state.degraded_at
             if 0 <= since < self.config.degraded_retry_interval_s:
                 return
-        self._task = loop.create_task(self._work(self.summarizer), name="penguiflow-memory")
+        self._task = loop.create_task(self._work(self.summarizer), name=BACKGROUND_TASK)
         _working.add(self._task)
         self._task.add_done_callback(_working.discard)
 
     async def _work(self, summarizer: Summarizer) -> None:
-        try:
-            if self.health is MemoryHealth.DEGRADED:
-                await self._to(MemoryHealth.RECOVERING)
-            await self._summarize_all(summarizer)
-        except Exception:  # a store that cannot take it: the turns stay where they are until the next one comes
-            logger.exception("memory_not_summarized", extra={"event": "memory_not_summarized"})
+        async with summary_trace() as trace:
+            try:
+                if self.health is MemoryHealth.DEGRADED:
+                    await self._to(MemoryHealth.RECOVERING)
+                await self._summarize_all(summarizer, trace)
+            except Exception as error:  # a store that cannot take it: the turns stay until the next one comes
+                logger.exception("memory_not_summarized", extra={"event": "memory_not_summarized"})
+                if trace is not None:
+                    trace.error = error
 
-    async def _summarize_all(self, summarizer: Summarizer) -> None:
+    async def _summarize_all(self, summarizer: Summarizer, trace: SummaryTrace | None) -> None:
         failures = overtaken = 0
         while self._state.pending and overtaken < MAX_OVERTAKEN:
             batch, base = list(self._state.pending), self._state.summary
@@ -182,6 +187,8 @@ class DefaultShortTermMemory:
                 summary = await self._ask(summarizer, base, batch)
             except Exception as error:  # whatever a summarizer raises
                 logger.warning("memory_summary_failed: %s: %s", type(error).__name__, error)
+                if trace is not None:
+                    trace.error = error
                 failures += 1
                 if failures > self.config.retry_attempts or self.health is MemoryHealth.RECOVERING:
                     await self._to(MemoryHealth.DEGRADED)
@@ -195,6 +202,8 @@ class DefaultShortTermMemory:
             if not done:
                 overtaken += 1
                 continue
+            if trace is not None:
+                trace.changed(base, self._state.summary, self._state.revision)
             await self._to(MemoryHealth.HEALTHY)
             await self._tell(self.config.on_summary_updated, base, self._state.summary)
 

@@ -26,7 +26,8 @@ def summarizer_of(provider: Provider, config: ShortTermMemoryConfig) -> Summariz
     """Asks a model once for each summary; the memory sees to retries and limits of time."""
 
     async def summarize(asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        from penguiflow.llm.calls import AskPolicy, ask
+        from penguiflow.llm.calls import AskPolicy
+        from penguiflow.planner.memory.background import ask_for_summary
 
         told = {
             "summary": asked["previous_summary"],
@@ -41,7 +42,7 @@ def summarizer_of(provider: Provider, config: ShortTermMemoryConfig) -> Summariz
             ),
             temperature=0.0,
         )
-        response = await ask(provider, request, policy=AskPolicy(timeout_s=60.0, max_retries=0))
+        response = await ask_for_summary(provider, request, AskPolicy(timeout_s=60.0, max_retries=0))
         return {"summary": response.message.text}
 
     return summarize

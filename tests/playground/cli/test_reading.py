@@ -108,6 +108,29 @@ def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "no traces match\n")
 
 
+def test_what_was_done_in_the_background_is_no_run(write_trace: WriteTrace, capsys: pytest.CaptureFixture[str]) -> None:
+    import asyncio
+
+    async def write() -> None:
+        await write_trace("run")
+        await write_trace("aside", flow="planner.memory", mode="background", origin={"trace_id": "run"})
+
+    asyncio.run(write())
+
+    def found(*arguments: str) -> list[str]:
+        assert run("traces", "--json", *arguments) == 0
+        listed = TracesOutput.model_validate_json(capsys.readouterr().out)
+        return [trace.trace_id for trace in listed.traces]
+
+    assert found() == ["run"]
+    assert found("--all") == ["aside", "run"]
+    assert found("--flow", "planner.memory") == ["aside"]
+    assert run("inspect", "last") == 0
+    assert "run" in capsys.readouterr().out.splitlines()[0]
+    assert run("inspect", "aside") == 0
+    assert "in the background of run" in capsys.readouterr().out
+
+
 def test_a_project_without_traces(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("traces") == 0
     assert "no traces yet" in capsys.readouterr().err
