@@ -206,7 +206,9 @@ class DashboardApp(App[int]):
     def say(self, message: str, severity: str = "information", *, stays_s: float | None = None) -> None:
         """Tell people once; without markup, for the text may be anybody's."""
         told = one_line(message)[:400]
-        self.notify(told, severity=cast("Severity", severity), markup=False, timeout=stays_s)
+        # A key that is refused again does not cover the panes with what stands there already.
+        if severity != "warning" or all(each.message != told for each in self._notifications):
+            self.notify(told, severity=cast("Severity", severity), markup=False, timeout=stays_s)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG; its spaces stay, in renderers too that drop those at the beginning of a text."""

@@ -168,6 +168,9 @@ class BreakForm(ModalScreen[dict[str, Any] | None]):
             return
         index = self.query_one(OptionList).highlighted
         if index is None or not 0 <= index < len(self._found):
+            message = self.query_one("#message", Label)
+            message.update(Content("✖ nothing has this name here; to name it all the same: node NAME, tool NAME"))
+            message.set_class(True, "error")
             self.query_one("#find", Input).focus()
             return
         place = self._found[index]

@@ -99,6 +99,8 @@ async def test_what_cannot_be_done_is_said(open_desk: OpenDesk, running: Any) ->
         await start(desk)
         await desk.press("s")
         await desk.until(lambda: "no run that is shown has stopped" in desk.text(), "why not")
+        await desk.press("s", "s")
+        assert [note.message for note in desk.app._notifications].count("no run that is shown has stopped") == 1
         await stop(desk, running, actions=["proceed"])
         for key, why in [("u", "can be tried again"), ("e", "can be edited"), ("K", "nothing to skip")]:
             await desk.press(key)
@@ -229,7 +231,10 @@ async def test_a_place_may_be_named(open_desk: OpenDesk, running: Any) -> None:
     async with open_desk() as desk:
         await desk.press("j", "B")
         await desk.until(lambda: "node technical" in desk.text(), "the places")
-        await desk.press(*"tool", "space", *"fetch", "enter")
+        await desk.press(*"fet", "enter")
+        await desk.until(lambda: "nothing has this name here" in desk.text(), "what is missing")
+        assert running.breakpoints == {}
+        await desk.press("backspace", "backspace", "backspace", *"tool", "space", *"fetch", "enter")
         await desk.until(lambda: running.breakpoints, "the breakpoint")
         (each,) = running.breakpoints.values()
         assert (each.on, each.name) == ("tool", "fetch")
