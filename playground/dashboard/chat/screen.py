@@ -109,9 +109,10 @@ class ChatScreen(Screen[str | None]):
         self.session_pane.redraw_if_changed()
         self.turn_pane.redraw_if_changed()
         self.query_one("#chat-status", StatusBar).set_rows(self._about(), talking.state())
-        if talking.rejected:
-            self.line.value, talking.rejected = self.line.value or talking.rejected, ""
-            self.line.cursor_position = len(self.line.value)
+        if talking.accepted:
+            if self.line.value.strip() == talking.accepted:
+                self.line.value = ""
+            talking.accepted = ""
         placeholder = self._placeholder(talking.conversation)
         if self.line.placeholder != placeholder:
             self.line.placeholder = placeholder

@@ -32,8 +32,8 @@ class Talking:
         self.waiting: list[str] = []
         """What was said while a run went on that cannot be steered."""
         self._runs_seen = -1
-        self.rejected = ""
-        """An answer that did not fit, to be typed anew."""
+        self.accepted = ""
+        """An answer that was taken, as it was typed."""
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Talking:
     # -- saying something -----------------------------------------------------------------------------------------
 
     def say(self, text: str, now: float) -> bool:
-        """Answer, steer or start a run; False when that cannot be, which is told."""
+        """Answer, steer or start a run; False while it stays to be typed: it cannot be said, or was not accepted yet."""
         source, conversation = self._app.control.source, self.conversation
         if source is None or not source.can_run:
             self._app.say("nothing can be said here: these runs are recorded, or you only look on", "warning")
@@ -164,7 +164,7 @@ class Talking:
             self._app.control.start(
                 partial(self._answer, question, answer_value(question.value_schema, text), text), "answer"
             )
-            return True
+            return False
         running = conversation.running
         if running is not None:
             self._app.control.start(partial(self._steer, running, text), "steer")
@@ -229,8 +229,8 @@ class Talking:
             await source.answer_question(Answer(question=question.question, value=value))
         except RunRefused as refusal:
             self._app.say(str(refusal), "warning")
-            self.rejected = text
             return
+        self.accepted = text
         for turn in self.conversation.turns:
             if turn.trace_id == question.trace_id:
                 turn.say(f"answered: {text}")
