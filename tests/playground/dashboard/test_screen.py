@@ -475,3 +475,41 @@ async def test_keys_of_one_burst_go_where_the_first_of_them_leads(open_desk: Ope
         assert len(desk.source.requests) == runs
         assert len(desk.app.screen_stack) == 1
         assert desk.app.is_running
+
+
+async def test_a_key_that_goes_wrong_is_a_notice_and_the_screen_goes_on(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_desk() as desk:
+
+        def fail() -> None:
+            raise RuntimeError("no fish")
+
+        async def fail_later() -> None:
+            raise RuntimeError("no krill")
+
+        monkeypatch.setattr(desk.app.areas["chat"], "open", fail)
+        await desk.press("w")
+        await desk.until(lambda: "no fish" in desk.text(), "the notice")
+        monkeypatch.setattr(desk.app.areas["chat"], "open", fail_later)
+        await desk.press("w")
+        await desk.until(lambda: "no krill" in desk.text(), "the notice")
+        await desk.press("j")
+        assert "● ready" in desk.text()
+
+
+async def test_a_row_that_cannot_be_made_costs_its_own_line(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_desk() as desk:
+        made = desk.app.flows.row
+
+        def row(index: int, width: int) -> Any:
+            if index == 1:
+                raise RuntimeError("no fish")
+            return made(index, width)
+
+        monkeypatch.setattr(desk.app.flows, "row", row)
+        desk.app.flows.touch()
+        await desk.until(lambda: "cannot be shown" in desk.text(), "the row")
+        assert "● hello" in desk.text()
