@@ -240,10 +240,12 @@ class DebuggingArea(Area):
         self._shown = seen
         mine = self.stops.of(stop.trace_id)
         number = next((index for index, each in enumerate(mine, 1) if each.stop == stop.stop), 1)
+        source = self.app.control.source
+        decides = source is None or source.can_decide
         # Boundary: a payload may be anything that JSON can say.
         try:
             found = self.points.get(stop.breakpoint)
-            heading, nodes = stop_document(stop, found, number=number, count=len(mine), edits=edits)
+            heading, nodes = stop_document(stop, found, number=number, count=len(mine), edits=edits, decides=decides)
         except Exception as error:
             self.app.say(f"the stopped run cannot be shown: {type(error).__name__}: {error}", "error")
             return

@@ -53,9 +53,18 @@ def readable_path(path: list[str]) -> str:
 
 
 def stop_document(
-    stop: Stopped, breakpoint: Breakpoint | None, *, number: int, count: int, edits: dict[str, Any]
+    stop: Stopped,
+    breakpoint: Breakpoint | None,
+    *,
+    number: int,
+    count: int,
+    edits: dict[str, Any],
+    decides: bool = True,
 ) -> tuple[Row, list[Node]]:
-    """All there is to know of a stop. `number` of `count` stops; `edits` are to go with what is decided."""
+    """All there is to know of a stop. `number` of `count` stops; `edits` are to go with what is decided.
+
+    Who only looks on (not `decides`) is told so.
+    """
     several = f"{number} of {count} " if count > 1 else ""
     heading: Row = [(f"⏸ {several}{one_line(where(stop))}", "warn"), (f" {stop.trace_id[:8]}", "accent")]
     nodes = [
@@ -65,7 +74,7 @@ def stop_document(
     nodes += [field("✎ edited", f"{place or 'all of it'}  {_short(value)}", "warn") for place, value in edits.items()]
     nodes += _payload(stop)
     may = " · ".join(label for action, label in ACTIONS if action in stop.actions)
-    nodes.append(field("you may", may or "let it go on"))
+    nodes.append(field("you may", (may or "let it go on") if decides else "only look on: somebody else decides"))
     nodes.append(field("by", f"{_by(stop, breakpoint)}, at {when(stop.since)}"))
     if stop.why is not None:
         nodes += _why(stop.why)

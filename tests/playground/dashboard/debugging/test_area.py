@@ -300,6 +300,7 @@ async def test_who_only_looks_on_sets_no_breakpoint(open_desk: OpenDesk, running
         await stop(desk, running)
         await desk.until(lambda: "⏸ before node technical" in desk.text(), "the tab")
         assert "c continue" not in desk.text()
+        assert "only look on" in desk.text()
 
 
 # -- context ----------------------------------------------------------------------------------------------------------
