@@ -287,7 +287,7 @@ class Gateway:
 
 
 def _status(state: HostState) -> HostStatus:
-    return HostStatus(state=state.state, text=state.text, generation=state.generation)
+    return HostStatus(state=state.state, text=state.text, generation=state.generation, killable=state.killable)
 
 
 def _told(frame: Shown) -> Shown:

@@ -328,6 +328,7 @@ class HostStatus(BaseFrame):
     """As in `playground.sources.HostState`."""
     text: str = ""
     generation: int = 0
+    killable: bool = False
 
 
 class Told(BaseFrame):

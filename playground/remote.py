@@ -325,7 +325,7 @@ class RemoteSource:
                 inbox.modules = frame.modules
             case HostStatus():
                 self._status_told = True
-                inbox.host = HostState(frame.state, frame.text, frame.generation)
+                inbox.host = HostState(frame.state, frame.text, frame.generation, frame.killable)
             case Breakpoints():
                 inbox.breakpoints = frame
             case Questions():

@@ -50,6 +50,8 @@ class HostState(NamedTuple):
     text: str = ""
     """One line for people: `restarted after exit code 1`, `blocked 1.2 s at nodes.py:28 in fetch`."""
     generation: int = 0
+    killable: bool = False
+    """Whether `Source.kill_silent` would end it: it is silent, or blocked for long."""
 
 
 class Notice(NamedTuple):

@@ -28,7 +28,7 @@ def status_rows(project: str, workspace: Workspace, flows: FlowsView, width: int
     if troubled and host is not None:
         glyph, role = HOST_GLYPHS[host.state]
         left += [("  ", ""), (f"{glyph} {one_line(host.text)}", role)]
-        if host.state in {"silent", "stalled"}:
+        if host.killable:
             left.append((" · ctrl+k kills it", "strong"))
     else:
         left += _code(flows)

@@ -452,7 +452,8 @@ class Supervisor:
         self._listener.modules_changed(modules)
 
     def _say(self, state: str, text: str = "") -> None:
-        self._listener.state_changed(HostState(state, text, self._number))
+        killable = bool(self._pulse.silent | self._stuck)
+        self._listener.state_changed(HostState(state, text, self._number, killable))
 
     # -- files --------------------------------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ class Talking:
     # -- saying something -----------------------------------------------------------------------------------------
 
     def say(self, text: str, now: float) -> bool:
-        """Answer, steer or start a run; False while it stays to be typed: it cannot be said, or was not accepted yet."""
+        """Answer, steer or start a run; False while it stays in the line: refused, or not accepted yet."""
         source, conversation = self._app.control.source, self.conversation
         if source is None or not source.can_run:
             self._app.say("nothing can be said here: these runs are recorded, or you only look on", "warning")

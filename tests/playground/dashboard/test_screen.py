@@ -143,13 +143,14 @@ async def test_a_blocked_loop_says_where(open_desk: OpenDesk) -> None:
         await desk.until(
             lambda: "blocked 1.2 s at flows/slow.py:28 in fetch" in desk.text().splitlines()[0], "the place"
         )
+        assert "ctrl+k" not in desk.text()
         await desk.press("5", "right_square_bracket")
         await desk.until(lambda: "▲ blocked 1.2 s" in desk.text(), "the text")
 
 
 async def test_a_silent_host_is_told_and_can_be_killed(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
-        desk.source.inbox.host = HostState("silent", "host silent for 2 s", 1)
+        desk.source.inbox.host = HostState("silent", "host silent for 2 s", 1, killable=True)
         await desk.until(lambda: "host silent for 2 s · ctrl+k kills it" in desk.text().splitlines()[0], "the offer")
         desk.source.silent = True
         await desk.press("ctrl+k")
