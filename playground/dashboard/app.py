@@ -210,6 +210,23 @@ class DashboardApp(App[int]):
         if severity != "warning" or all(each.message != told for each in self._notifications):
             self.notify(told, severity=cast("Severity", severity), markup=False, timeout=stays_s)
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: Severity = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """As Textual's, for a notice that ends whatever the wall clock does."""
+        from textual.notifications import Notify
+
+        from playground.dashboard.toasts import Toast
+
+        lasts = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self.post_message(Notify(Toast(message, title, severity, lasts, markup=markup)))
+
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG; its spaces stay, in renderers too that drop those at the beginning of a text."""
         svg = super().export_screenshot(title=title, simplify=simplify)

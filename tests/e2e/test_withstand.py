@@ -314,3 +314,18 @@ def test_two_dashboards_on_one_project(project: Path) -> None:
         (project / "go").touch()
         one.until_shown("0 running", "ready")
         leave(one)
+
+
+def test_a_clock_that_jumps(project: Path) -> None:
+    """The host's clock and the dashboard's own differ by years, both ways, from one reading to the next."""
+    (project / "sitecustomize.py").write_text(
+        "import itertools, time\n"
+        "real, jumps = time.time, itertools.cycle((0.0, 9e7, -9e7, 4e3, -4e3))\n"
+        "time.time = lambda: real() + next(jumps)\n"
+    )
+    with Terminal([PF, "tui", "rough.py"], cwd=project, size=(140, 44), env={"PYTHONPATH": str(project)}) as terminal:
+        terminal.until_shown("rough", "ready")
+        order(terminal, "well")
+        terminal.until("✔ rough")
+        visit(terminal)
+        leave(terminal)
