@@ -1,0 +1,1 @@
+"""What goes in and out: requests, results of agents, tasks and sessions."""

@@ -1,0 +1,104 @@
+"""Tasks, their events, and sessions, as stores keep them."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from peeragent.models.agents import Agent
+from peeragent.models.turns import SocraticState, Turn
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands. The last three are final."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing comes after it."""
+        return self in FINAL
+
+
+FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+class TaskError(BaseModel):
+    """Why a task failed: `error` for people, `code` for programs."""
+
+    error: str
+    code: str
+
+
+class TaskRecord(BaseModel):
+    """A task."""
+
+    task_id: str
+    status: TaskStatus
+    task: str
+    session_id: str
+    owner: str = "anonymous"
+    """Whose key it came with: nobody else sees it."""
+    kind: Literal["execute", "direct", "continue", "demo", "problem_tree"] = "execute"
+    agent: Agent | None = None
+    """Who was asked for; None lets the router decide."""
+    agent_type: str | None = None
+    """Who did it."""
+    priority: int = Field(default=2, ge=1, le=3)
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    result: dict[str, Any] | None = None
+    error: TaskError | None = None
+    attempts: int = 0
+    """How often a worker, or the request itself, began it."""
+    context: dict[str, Any] = Field(default_factory=dict)
+    answers: dict[str, str] = Field(default_factory=dict)
+    webhook: str | None = None
+    trace_id: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class TaskEvent(BaseModel):
+    """A line of a task's story, for streams: `id` from 1, without gaps."""
+
+    id: int
+    type: Literal["classification", "content", "done", "error"]
+    data: dict[str, Any]
+
+
+class Transition(BaseModel):
+    """A line of the append-only log of what became of tasks."""
+
+    seq: int
+    task_id: str
+    status: TaskStatus
+    attempt: int
+    worker: str | None
+    at: datetime
+
+
+class SessionRecord(BaseModel):
+    """What the server knows of a conversation."""
+
+    session_id: str
+    owner: str = "anonymous"
+    turns: list[Turn] = Field(default_factory=list)
+    last_agent: Agent | None = None
+    socratic: SocraticState | None = None
+    version: int = 0
+    """0 is a session that was never saved; each save adds one."""
+    updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+def new_id(prefix: str) -> str:
+    """`PREFIX-` and 128 random bits in hex: nobody guesses it, and it is never the name of another key."""
+    return f"{prefix}-{secrets.token_hex(16)}"
