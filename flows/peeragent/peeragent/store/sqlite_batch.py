@@ -1,0 +1,121 @@
+"""One connection that writes, in groups; one that reads. Both in threads, so that no disk holds up the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peeragent.store.base import StoreUnavailable
+
+T = TypeVar("T")
+
+MAX_BATCH = 500
+
+
+class Batches:
+    """Writes that come while one is under way share the next transaction: many requests, one sync of the disk."""
+
+    def __init__(self, path: Path, schema: str, *, timeout_s: float) -> None:
+        self._path, self._schema, self._timeout_s = path, schema, timeout_s
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._writing = ThreadPoolExecutor(1, "peeragent-writes")
+        self._reading = ThreadPoolExecutor(1, "peeragent-reads")
+        self._waiting: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make the file. Raises `StoreUnavailable`."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = await loop.run_in_executor(self._writing, self._connect)
+            self._reader = await loop.run_in_executor(self._reading, self._connect)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unavailable(error) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(self._schema)
+        return db
+
+    async def close(self) -> None:
+        """Write what waits, and close."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+        loop = asyncio.get_running_loop()
+        for db, pool in ((self._writer, self._writing), (self._reader, self._reading)):
+            if db is not None:
+                await loop.run_in_executor(pool, db.close)
+            pool.shutdown(wait=False)
+        self._writer = self._reader = None
+
+    async def read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """What `ask` finds. Raises `StoreUnavailable`."""
+        if self._reader is None:
+            raise StoreUnavailable(f"{self._path} is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading, ask, self._reader)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """What `change` gives, when it is committed. What it raises must come before its first write.
+
+        Raises `StoreUnavailable`, and then nothing of it was written.
+        """
+        if self._writer is None:
+            raise StoreUnavailable(f"{self._path} is not open")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, done))
+        if self._task is None:
+            self._task = asyncio.create_task(self._flush(self._writer), name="peeragent store")
+        return await done
+
+    async def _flush(self, db: sqlite3.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                try:
+                    made = await loop.run_in_executor(self._writing, _apply, db, [change for change, _ in batch])
+                except sqlite3.Error as error:
+                    made = [self._unavailable(error)] * len(batch)
+                for (_, done), outcome in zip(batch, made, strict=True):
+                    if done.done():
+                        continue
+                    if isinstance(outcome, BaseException):
+                        done.set_exception(outcome)
+                    else:
+                        done.set_result(outcome)
+        finally:
+            self._task = None
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path}: {error}")
+
+
+def _apply(db: sqlite3.Connection, changes: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+    """All changes in one transaction; what one of them raises is its outcome. Raises `sqlite3.Error`: none was made."""
+    made: list[Any] = []
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for change in changes:
+            try:
+                made.append(change(db))
+            except sqlite3.Error:
+                raise
+            except Exception as error:
+                made.append(error)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return made
