@@ -18,6 +18,7 @@ _KEPT = frozenset(
     {
         *("save_planner_state", "load_planner_state", "peek_planner_state"),
         *("save_memory_state", "load_memory_state", "list_memory_states", "swap_memory_state"),
+        "remove_memory_state",
     }
 )
 

@@ -70,6 +70,12 @@ class CallSite:
         return self.scope is not None
 
     @property
+    def store(self) -> Any:
+        """The store that it is recorded in; None without one."""
+        runtime = None if self.context is None or not self.recorded else self.context.runtime
+        return None if runtime is None else getattr(runtime._table.recorder, "store", None)
+
+    @property
     def trace_id(self) -> str | None:
         """The trace; None without one."""
         return None if self.context is None else self.context.trace_id

@@ -8,11 +8,65 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from penguiflow.context import Context as FlowContext
 from penguiflow.planner.outcomes import PlannerPauseReason
+from penguiflow.sessions.kv_keys import KVScope
 
 if TYPE_CHECKING:
     from penguiflow.artifacts.scoped import ScopedArtifacts
 
-__all__ = ["AnyContext", "PlannerPauseReason", "ToolContext"]
+__all__ = ["AnyContext", "KVScope", "PlannerPauseReason", "SessionKV", "ToolContext"]
+
+
+class SessionKV(Protocol):
+    """Values by key, in namespaces: JSON, shared by all runs of a session. `scope="task"`: for one task, for an hour.
+
+    Changes of one key are made one after the other, by however many tools, runs and processes.
+    """
+
+    async def get(self, key: str, *, scope: KVScope = "session", namespace: str | None = None) -> Any | None:
+        """The value; None when there is none."""
+        ...
+
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        scope: KVScope = "session",
+        namespace: str | None = None,
+        emit_update: bool = True,
+    ) -> Any:
+        """Keep a value; gives it as it will come back. Raises `TypeError` or `ValueError` for what is no JSON."""
+        ...
+
+    async def patch(
+        self,
+        key: str,
+        patch: Mapping[str, Any],
+        *,
+        scope: KVScope = "session",
+        namespace: str | None = None,
+        emit_update: bool = True,
+    ) -> Any:
+        """Put these keys into an object, made when there is none; gives all of it. Raises `TypeError` for no object."""
+        ...
+
+    async def get_or_init(
+        self,
+        key: str,
+        default: Any,
+        *,
+        scope: KVScope = "session",
+        namespace: str | None = None,
+        emit_update: bool = True,
+    ) -> Any:
+        """The value; `default`, which is kept from then on, when there is none."""
+        ...
+
+    async def delete(
+        self, key: str, *, scope: KVScope = "session", namespace: str | None = None, emit_update: bool = True
+    ) -> bool:
+        """Forget a value; whether there was one."""
+        ...
 
 
 class ToolContext(Protocol):
@@ -36,6 +90,15 @@ class ToolContext(Protocol):
     @property
     def artifacts(self) -> ScopedArtifacts:
         """Where to keep what is too large for the model."""
+        ...
+
+    @property
+    def kv(self) -> SessionKV:
+        """What the tools of a session keep and share. Each method raises `SessionKVUnavailable` where that cannot be.
+
+        It takes `tenant_id`, `user_id` and `session_id` in `tool_context` (for the scope `task` also `task_id`), and a
+        state store: the planner's own, or the one that the run is recorded in.
+        """
         ...
 
     def pause(self, reason: PlannerPauseReason, payload: Mapping[str, Any] | None = None) -> Awaitable[Any]:

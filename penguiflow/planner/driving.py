@@ -143,7 +143,7 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
         steering=live.steering or inboxes.take(site.trace_id),
         resumed=record,
         on_ask=live.on_ask,
-        pauses=partial(planner.pauses, _recorded_in(site)) if settings.pause_enabled else None,
+        pauses=partial(planner.pauses, site.store) if settings.pause_enabled else None,
         artifact_store=planner.kept_artifacts,
         planned=None if site.trace_id is None else planned_edits.get(site.trace_id),
     )
@@ -159,12 +159,6 @@ async def open_run(planner: ReactPlanner, request: PlannerRequest, *, ctx: Any =
     if live.opened is not None:
         live.opened(run)
     return run
-
-
-def _recorded_in(site: CallSite) -> Any:
-    """The store that the run's trace is recorded in; None without one."""
-    runtime = None if site.context is None or not site.recorded else site.context.runtime
-    return None if runtime is None else getattr(runtime._table.recorder, "store", None)
 
 
 def _interceptors(settings: PlannerSettings, site: CallSite) -> Sequence[Interceptor]:
@@ -214,7 +208,7 @@ async def _paused(planner: ReactPlanner, request: PlannerRequest, site: CallSite
     token = request.resume.pause
 
     async def take() -> dict[str, Any]:
-        return asdict(await planner.pauses(_recorded_in(site)).take(token))
+        return asdict(await planner.pauses(site.store).take(token))
 
     record = record_of(await site.call("record", "planner.take", [], take) if site.recorded else await take())
     if record.pending is not None:

@@ -21,6 +21,7 @@ from penguiflow.planner.streams import ToolStreams
 if TYPE_CHECKING:
     from penguiflow.planner.budgets import Budgets
     from penguiflow.planner.run import PlannerRun
+    from penguiflow.planner.tool_kv import ToolKV
 
 __all__ = ["RunToolContext", "owner_of"]
 
@@ -44,6 +45,7 @@ class RunToolContext:
         "_artifacts",
         "_budgets",
         "_journal",
+        "_kv",
         "_meta",
         "_name",
         "_run",
@@ -78,6 +80,7 @@ class RunToolContext:
         self._stored: list[ArtifactRef] = []
         self._meta: dict[str, Any] | None = None
         self._artifacts: ScopedArtifacts | None = None
+        self._kv: ToolKV | None = None
         self._budgets: Budgets | None = None
 
     def made(self) -> dict[str, Any]:
@@ -142,6 +145,15 @@ class RunToolContext:
             store = _Telling(self._run.artifact_store or NoOpArtifactStore(), self._run, self._stored)
             self._artifacts = ScopedArtifacts(store, **owner_of(self._run))
         return self._artifacts
+
+    @property
+    def kv(self) -> ToolKV:
+        """What the tools of the session keep and share."""
+        if self._kv is None:
+            from penguiflow.planner.tool_kv import ToolKV
+
+            self._kv = ToolKV(self._run, self)
+        return self._kv
 
     async def pause(self, reason: PlannerPauseReason, payload: Mapping[str, Any] | None = None) -> Any:
         """Pause the run. The tool does not go on: when the run is resumed, the model decides again."""

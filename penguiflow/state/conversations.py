@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from penguiflow.state import schema
+from penguiflow.state.documents import is_kv_key
 from penguiflow.state.reader import NOT_BACKGROUND, Reader
 
 __all__ = ["SessionSummary", "sessions"]
@@ -47,7 +48,7 @@ async def sessions(reader: Reader, limit: int) -> list[SessionSummary]:
 
 
 def _sessions(connection: sqlite3.Connection, limit: int) -> list[SessionSummary]:
-    memories: dict[str, float] = dict(_rows(connection, _MEMORIES))
+    memories: dict[str, float] = {key: at for key, at in _rows(connection, _MEMORIES) if not is_kv_key(key)}
     found: list[SessionSummary] = []
     taken: set[str] = set()
     for session, runs, first, last, flows, failed in connection.execute(_RUNS, (limit,)):

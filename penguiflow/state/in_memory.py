@@ -172,6 +172,14 @@ class InMemoryStateStore(MemoryLog):
         await self.save_memory_state(key, state)
         return True
 
+    async def remove_memory_state(self, key: str, *, revision: int) -> bool:
+        """Remove a memory if it has this `revision`; whether it did."""
+        before = self._memories.get(key)
+        if before is None or revision != before.get("revision", 0):
+            return False
+        del self._memories[key]
+        return True
+
     async def save_trajectory(self, trace_id: str, session_id: str, trajectory: Any) -> None:
         """Keep the trajectory of a trace."""
         self._trajectories.ensure(session_id, lambda: Recent(self._max_traces)).keep(trace_id, trajectory)

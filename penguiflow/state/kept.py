@@ -162,6 +162,10 @@ class KeepsState:
     async def list_memory_states(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`, sorted."""
         wanted = clean_text(prefix)
+        if wanted and wanted.isascii():  # with another last character, who knows which comes after it
+            after = wanted[:-1] + chr(ord(wanted[-1]) + 1)
+            sql = "SELECT key FROM memory_states WHERE key >= ? AND key < ? ORDER BY key"
+            return [key for (key,) in await self._rows(sql, (wanted, after))]
         rows = await self._rows("SELECT key FROM memory_states WHERE key >= ? ORDER BY key", (wanted,))
         return [key for (key,) in rows if key.startswith(wanted)]
 
@@ -178,6 +182,19 @@ class KeepsState:
             return True
 
         return await self._transact(swap)
+
+    async def remove_memory_state(self, key: str, *, revision: int) -> bool:
+        """Remove a memory if it has this `revision`; whether it did."""
+        kept = (clean_text(key),)
+
+        def remove(connection: sqlite3.Connection) -> bool:
+            found = connection.execute("SELECT state FROM memory_states WHERE key = ?", kept).fetchone()
+            if found is None or revision != from_json(found[0]).get("revision", 0):
+                return False
+            connection.execute("DELETE FROM memory_states WHERE key = ?", kept)
+            return True
+
+        return await self._transact(remove)
 
     async def save_trajectory(self, trace_id: str, session_id: str, trajectory: Any) -> None:
         """Keep the trajectory of a trace."""

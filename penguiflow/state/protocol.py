@@ -13,6 +13,7 @@ __all__ = [
     "StateStore",
     "SupportsArtifacts",
     "SupportsConversationBindings",
+    "SupportsMemoryRemoval",
     "SupportsMemoryRevisions",
     "SupportsMemoryState",
     "SupportsPlannerEvents",
@@ -103,6 +104,15 @@ class SupportsMemoryRevisions(Protocol):
 
     async def swap_memory_state(self, key: str, state: dict[str, Any], *, revision: int) -> bool:
         """Keep a memory if the one before has this `revision` (0: it has none, or there is none); whether it did."""
+        ...
+
+
+@runtime_checkable
+class SupportsMemoryRemoval(Protocol):
+    """Removes memories."""
+
+    async def remove_memory_state(self, key: str, *, revision: int) -> bool:
+        """Remove a memory if it has this `revision`; whether it did."""
         ...
 
 

@@ -28,11 +28,15 @@ _OTHERS = {
     "planner_events": f"saved < ? AND {_ORPHANED.format('planner_events')}",
     "trajectories": f"saved < ? AND {_ORPHANED.format('trajectories')}",
     "session_log": "saved < ?",
+    "memory_states": "updated < min(?, strftime('%s', 'now') - 3600) AND key >= 'kv:task:' AND key < 'kv:task;'",
     "tasks": (
         "saved < ? AND json_extract(CAST(state AS TEXT), '$.value.status') IN ('COMPLETE', 'FAILED', 'CANCELLED')"
     ),
 }
-"""What belongs to no trace that is kept and has had its time, by table. Memories belong to nobody and are kept."""
+"""What belongs to no trace that is kept and has had its time, by table.
+
+Memories and values of sessions belong to nobody and are kept; what a task has kept lives for an hour.
+"""
 
 
 @dataclass(frozen=True, slots=True)

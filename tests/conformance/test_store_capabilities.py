@@ -18,6 +18,7 @@ from penguiflow.state import (
     SteeringEventType,
     SupportsArtifacts,
     SupportsConversationBindings,
+    SupportsMemoryRemoval,
     SupportsMemoryRevisions,
     SupportsMemoryState,
     SupportsPlannerEvents,
@@ -92,6 +93,7 @@ def test_it_can_do_all_that_the_contract_names(store: Any) -> None:
     for capability in (
         SupportsArtifacts,
         SupportsConversationBindings,
+        SupportsMemoryRemoval,
         SupportsMemoryRevisions,
         SupportsMemoryState,
         SupportsPlannerEvents,
@@ -318,6 +320,10 @@ async def test_memories_are_listed_by_the_beginning_of_their_keys(store: Any) ->
     assert await store.list_memory_states("a:") == ["a:u:s"]
     assert await store.list_memory_states("a_") == ["a_:u:s"]
     assert await store.list_memory_states("c") == []
+    assert await store.list_memory_states("ä") == ["ä:u:s"]
+    await store.save_memory_state("a:\U0010ffff", {"turns": []})
+    assert await store.list_memory_states("a:") == ["a:u:s", "a:\U0010ffff"]
+    assert await store.list_memory_states("\x7f") == []
 
 
 async def test_a_memory_is_replaced_only_as_it_is_known(store: Any) -> None:
@@ -330,6 +336,18 @@ async def test_a_memory_is_replaced_only_as_it_is_known(store: Any) -> None:
     # What an earlier program saved counts no changes.
     await store.save_memory_state("old", {"turns": [1]})
     assert await store.swap_memory_state("old", {"turns": [1, 2], "revision": 1}, revision=0)
+
+
+async def test_a_memory_is_removed_only_as_it_is_known(store: Any) -> None:
+    assert not await store.remove_memory_state("key", revision=0)
+    await store.swap_memory_state("key", {"revision": 7}, revision=0)
+    assert not await store.remove_memory_state("key", revision=6)
+    assert await store.load_memory_state("key") == {"revision": 7}
+    assert await store.remove_memory_state("key", revision=7)
+    assert not await store.remove_memory_state("key", revision=7)
+    assert (await store.load_memory_state("key"), await store.list_memory_states()) == (None, [])
+    await store.save_memory_state("old", {"turns": [1]})
+    assert await store.remove_memory_state("old", revision=0)
 
 
 async def test_of_those_who_replace_a_memory_at_once_one_wins(store: Any) -> None:

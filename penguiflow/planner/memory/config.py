@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from penguiflow.planner.memory.turns import ConversationTurn
+from penguiflow.state.documents import join_key, split_key
 
 __all__ = [
     "MemoryBudget",
@@ -81,19 +82,15 @@ class MemoryKey:
 
     def composite(self) -> str:
         """`tenant:user:session`. A colon or percent sign of a part is escaped, so that no two keys look the same."""
-        return ":".join(_escape(part) for part in (self.tenant_id, self.user_id, self.session_id))
+        return join_key(self.tenant_id, self.user_id, self.session_id)
 
     @classmethod
     def parse(cls, composite: str) -> MemoryKey:
         """Read what `composite` wrote. Raises `ValueError`."""
-        parts = composite.split(":")
+        parts = split_key(composite)
         if len(parts) != 3 or not all(parts):
             raise ValueError(f"a memory's key is 'tenant:user:session', none of it empty; got {composite!r}")
-        return cls(*(part.replace("%3A", ":").replace("%25", "%") for part in parts))
-
-
-def _escape(part: str) -> str:
-    return part.replace("%", "%25").replace(":", "%3A")
+        return cls(*parts)
 
 
 @dataclass(slots=True)

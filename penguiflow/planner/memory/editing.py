@@ -16,6 +16,7 @@ from penguiflow.planner.memory.config import MemoryConflict, MemoryHealth, Short
 from penguiflow.planner.memory.short_term import DefaultShortTermMemory
 from penguiflow.planner.memory.state import MemoryState, cut
 from penguiflow.planner.memory.turns import ConversationTurn, dump_turn
+from penguiflow.state.documents import is_kv_key
 
 if TYPE_CHECKING:
     from penguiflow.planner.memory.session import RunMemory
@@ -92,7 +93,7 @@ class MemoryEditor:
         found = {key for key in self._bank.held() if key.startswith(prefix)}
         listing = getattr(self._bank.store, "list_memory_states", None)
         if callable(listing):
-            found.update(await listing(prefix))
+            found.update(key for key in await listing(prefix) if not is_kv_key(key))
         return sorted(found)
 
     async def get(self, key: str) -> MemoryView:

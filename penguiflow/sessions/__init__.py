@@ -1,0 +1,1 @@
+"""What belongs to a session, beyond a single run of it."""
