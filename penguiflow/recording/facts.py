@@ -36,7 +36,7 @@ _NOISE = frozenset(
 """Data that tells when, where and how long, and differs from run to run."""
 _CLOCK_AND_CHANCE = frozenset({"ctx.now", "ctx.random"})
 """Recorded calls that always answer something else; what follows from it is compared."""
-_DECISIONS = ("planner.", "checkpoint.")
+_DECISIONS = "planner."
 _SENT = frozenset({"message.enqueued", "stream.chunk"})
 _ENDINGS = frozenset({"deadline.exceeded", "budget.exhausted", "cancel.requested", "message.dropped"})
 _ABSURD = 1e15
@@ -170,6 +170,9 @@ class FactReader:
             "stream.chunk": self._chunk,
             "record": self._record,
             "edit": self._decision,
+            # That a run was stopped is no difference; what was decided then is.
+            "checkpoint.hit": _nothing,
+            "checkpoint.resolved": self._resolved,
             "node.retry": self._retry,
         }
 
@@ -400,7 +403,14 @@ class FactReader:
 
     def _decision(self, event: TraceEvent, span: _Open) -> None:
         what = comparable(event, Aspect.DECISION)
-        self._fact(span, event.kind, span.ordinal(event.kind), what, event.seq, Aspect.DECISION)
+        # One edit of a call and another one of the decision to make it are two things.
+        label = f"{event.kind} {event.data.get('checkpoint')}" if event.kind == "edit" else event.kind
+        self._fact(span, label, span.ordinal(label), what, event.seq, Aspect.DECISION)
+
+    def _resolved(self, event: TraceEvent, span: _Open) -> None:
+        # Somebody who looked on, and changed nothing, makes no run another one.
+        if event.data.get("decision") != "proceed":
+            self._decision(event, span)
 
     def _ending(self, event: TraceEvent, span: _Open) -> None:
         what = comparable(event, Aspect.STATUS)

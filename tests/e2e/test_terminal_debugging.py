@@ -80,40 +80,6 @@ def break_on_fetch(terminal: Terminal, condition: bytes) -> None:
     shown(terminal, b"\r", "breakpoint at tool fetch")
 
 
-def test_a_call_is_edited_the_plan_stepped_and_the_memory_changed(terminal: Terminal) -> None:
-    break_on_fetch(terminal, b'"b" in args.url')
-    shown(terminal, b"r", "⏸ 1 stopped", "stopped   ⏸ before tool fetch", 'if "b" in args.url', "raw reply")
-
-    # Another page, and on to the end of the call.
-    shown(terminal, b"e", "edit before tool fetch", "emperor-penguin", "fits the schema · unchanged")
-    shown(terminal, DOWN + END + b"\x1b[D\x1b[D\x00", "publish")
-    shown(terminal, b"\r" + DOWN * 2 + END + BACK * 16, "✖ line 4", '"tool": "fetch"')
-    shown(terminal, b'gentoo-penguin"', "fits the schema · changed")
-    shown(
-        terminal,
-        b"\x04",
-        '-     "url": "corpus://birds/emperor-penguin"',
-        '+     "url": "corpus://birds/gentoo-penguin"',
-    )
-    shown(terminal, SAVE, "✎ edited  /args/url", "c continue")
-    shown(terminal, b"o", "⏸ after tool fetch", "fastest swimmer")
-
-    # Over the plan as a whole, and into its join.
-    shown(terminal, b"o", "⏸ before the prompt to")
-    shown(terminal, b"o", "⏸ after the decision for parallel")
-    shown(terminal, b"o", "⏸ before the join compare")
-    shown(terminal, b"s", "⏸ after tool compare")
-
-    # What is remembered of the conversation is another thing.
-    shown(terminal, b"5]]]", "memory    demo:reader:first", "(nothing yet)")
-    shown(terminal, b"Ge", "summary of demo:reader:first")
-    shown(terminal, b"The reader asked about icebergs.", "✔ changed")
-    shown(terminal, SAVE, "version 1", "The reader asked about icebergs.", "del forget")
-    terminal.press(b"c")
-    terminal.until_shown("0 running", "✔ research_agent")
-    shown(terminal, b"[[[", "fastest swimmer", "icebergs")
-
-
 def test_another_editor_has_the_terminal_and_gives_it_back(terminal: Terminal) -> None:
     break_on_fetch(terminal, b"args.url")
     shown(terminal, b"r", "⏸ 1 stopped", "stopped   ⏸ before tool fetch")

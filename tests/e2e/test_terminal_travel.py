@@ -1,10 +1,8 @@
-"""Time travel in a real terminal: another decision, both runs compared, the better one kept as a test."""
+"""Time travel in a real terminal: the timeline of a run, its replay, and its file."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ from benchmarks.terminal import PF, Terminal
 
 FLOWS = Path(__file__).parents[2] / "flows"
 LIMIT_S = 300.0
-DOWN, END, LEFT, BACK, SAVE, ESCAPE = b"\x1b[B", b"\x1b[F", b"\x1b[D", b"\x7f", b"\x13", b"\x1b"
 
 
 @pytest.fixture
@@ -37,38 +34,6 @@ def shown(terminal: Terminal, keys: bytes, *needles: str) -> None:
     """Press keys and wait for what they bring onto the screen."""
     terminal.press(keys)
     terminal.until_shown(*needles)
-
-
-def test_a_decision_is_changed_compared_and_kept_as_a_test(terminal: Terminal, project: Path) -> None:
-    shown(terminal, b"r", "Emperor penguins eat fish", "✔")
-
-    # The step that fetched: another tool.
-    shown(terminal, b"3g/", "search tree")
-    shown(terminal, b"step 1\r", "INSPECT step 1")
-    shown(terminal, b"f", "planner.decision fetch", '"next_node": "fetch"')
-    shown(terminal, DOWN + END + LEFT * 2 + BACK * 5 + b"skim", '"next_node": "skim"')
-    shown(terminal, SAVE, "↳", "The emperor penguin is", "a fork of")
-
-    # Against where it came from.
-    shown(terminal, b"2dd", "◆ diff", "forked after event", "next_node fetch → skim", "Side by side")
-    shown(terminal, b"]", "tokens", "tool skim")
-    shown(terminal, b"]n", "2 of ")
-    shown(terminal, ESCAPE, "TRACE")
-
-    # Kept.
-    shown(terminal, b"T", "write a test that replays the run to this file", "tests/test_research_agent_")
-    shown(terminal, b"\r", "written:", "pytest")
-    [test] = (project / "tests").glob("test_*.py")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
 
 
 def test_the_timeline_goes_through_a_run(terminal: Terminal) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penguiflow import Context, FlowError, Headers, Message, Node, NodePolicy, create
+from penguiflow.checkpoints import Checkpoint, Decision, Interceptor
 from penguiflow.observer import Payload
 from penguiflow.recording import diff as diffing
 from penguiflow.recording.diff import TraceDiff, diff_traces
@@ -25,7 +26,13 @@ async def store(tmp_path: Path) -> AsyncIterator[SQLiteStateStore]:
 
 
 async def run(
-    store: SQLiteStateStore, trace_id: str, *, prompt: str = "sum up", fail: int = -1, words: int = 3
+    store: SQLiteStateStore,
+    trace_id: str,
+    *,
+    prompt: str = "sum up",
+    fail: int = -1,
+    words: int = 3,
+    interceptors: Sequence[Interceptor] = (),
 ) -> None:
     """Splits a text, asks about each part in parallel, streams what it got."""
 
@@ -54,7 +61,7 @@ async def run(
     two = Node(ask, name="ask", policy=NodePolicy(validate="none", max_retries=0, max_concurrency=4))
     three = Node(tell, name="tell", policy=plain)
     flow = create(one.to(two), two.to(three))
-    flow.run(state_store=store)
+    flow.run(state_store=store, interceptors=interceptors)
     message = Message(payload="fish", headers=Headers(tenant="acme"), trace_id=trace_id)
     try:
         async for _ in flow.stream(message):
@@ -103,6 +110,30 @@ async def test_the_first_divergence_is_the_prompt_that_changed(store: SQLiteStat
     # Three prompts, three answers, three messages, three streams, three results.
     assert diff.total == 15
     assert {path for _, path in where(diff)} >= {"ask[2]/attempt[0]/model", "ask[1] -> tell", "tell[1] -> Rookery"}
+
+
+async def test_who_looked_on_at_a_stop_changed_nothing(store: SQLiteStateStore) -> None:
+    class Looks:
+        def wants(self, checkpoint: Checkpoint) -> bool:
+            return checkpoint.kind == "before_node"
+
+        async def __call__(self, checkpoint: Checkpoint) -> Decision | None:
+            return Decision.proceed
+
+    async def change(checkpoint: Checkpoint) -> Decision | None:
+        if checkpoint.kind != "before_node" or checkpoint.name != "split":
+            return None
+        return Decision.edit(checkpoint.payload.model_copy(update={"payload": "krill"}))
+
+    await run(store, "a")
+    await run(store, "b", interceptors=[Looks()])
+    await run(store, "c", interceptors=[change])
+    assert await store.load_events("b", kinds=["checkpoint.resolved"])
+    assert (await compare(store)).equal
+    assert (await compare(store, "b", "a")).equal
+    found = await compare(store, "b", "c")
+    assert found.first is not None
+    assert (found.first.aspect, found.first.b and found.first.b.kind) == ("decision", "edit")
 
 
 async def test_what_failed_and_what_is_missing_for_it(store: SQLiteStateStore) -> None:
