@@ -78,11 +78,14 @@ class TaskStore(Protocol):
         attempt: int | None = None,
         changes: dict[str, Any] | None = None,
         worker: str | None = None,
+        session: SessionRecord | None = None,
+        events: Sequence[tuple[str, dict[str, Any]]] = (),
     ) -> TaskRecord | None:
         """Give the task its final status, once, with `changes` of its fields; None if it has one, is gone, or `attempt`
-        is no longer the one that counts."""
+        is no longer the one that counts. `session` is saved with it, as `save_session` does, and `events` are the last
+        of its story: all of it or nothing."""
 
-    async def put_finished(self, task: TaskRecord) -> None:
+    async def put_finished(self, task: TaskRecord, session: SessionRecord | None = None) -> None:
         """Keep a task that is over already: what `add` and `finish` would write, in one step."""
 
     async def delete(self, task_id: str) -> bool:
@@ -104,7 +107,9 @@ class TaskStore(Protocol):
 
     # queue
     async def claim(self, worker: str, lease_s: float) -> Lease | None:
-        """The next task: by priority, then age; among them those whose lease ran out. None if there is none."""
+        """The next task: by priority, then age; among them those whose lease ran out. None if there is none.
+
+        Tasks of one session are given out one at a time, in the order in which they came."""
 
     async def renew(self, lease: Lease, lease_s: float) -> bool:
         """Whether the lease is still held; then until `lease_s` from now."""
@@ -150,6 +155,10 @@ class TaskStore(Protocol):
     # keys
     async def reserve_key(self, owner: str, key: str, task_id: str, fingerprint: str) -> Reserved:
         """Take an idempotency key for a task, unless somebody has: then theirs is returned."""
+
+    async def count(self, key: str, window_s: float) -> tuple[int, float]:
+        """Add one to a counter that begins anew `window_s` after its first; its value, and the seconds until then."""
+        ...
 
     async def expire(self) -> int:
         """Forget tasks and sessions whose time is over, and end those whose worker was lost `max_attempts` times as

@@ -29,6 +29,8 @@ LOOK_AGAIN_S = 0.25
 LOST = TaskError(error="the worker was lost", code="WORKER_LOST")
 LAST_EVENTS = frozenset({"done", "error"})
 
+_TRANSIENT = {"sessions": "expires", "keys": "expires", "holds": "until", "counters": "until"}
+"""Tables whose rows end by themselves, and the column that says when."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
   task_id TEXT PRIMARY KEY, owner TEXT NOT NULL, status TEXT NOT NULL, session_id TEXT NOT NULL,
@@ -57,6 +59,7 @@ CREATE TABLE IF NOT EXISTS keys (
   owner TEXT NOT NULL, key TEXT NOT NULL, task_id TEXT NOT NULL, fingerprint TEXT NOT NULL, expires REAL NOT NULL,
   PRIMARY KEY (owner, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, hits INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -108,9 +111,15 @@ class SQLiteTaskStore:
         if queue:
             self._work.ring()
 
-    async def put_finished(self, task: TaskRecord) -> None:
+    async def put_finished(self, task: TaskRecord, session: SessionRecord | None = None) -> None:
         """Keep a task that is over already."""
-        await self._db.write(lambda db: self._insert(db, task, queued=False, until=None, worker=""))
+
+        def put(db: sqlite3.Connection) -> None:
+            if session is not None:
+                self._save(db, session)
+            self._insert(db, task, queued=False, until=None, worker="")
+
+        await self._db.write(put)
 
     def _insert(
         self, db: sqlite3.Connection, task: TaskRecord, *, queued: bool, until: float | None, worker: str
@@ -142,6 +151,8 @@ class SQLiteTaskStore:
         attempt: int | None = None,
         changes: dict[str, Any] | None = None,
         worker: str | None = None,
+        session: SessionRecord | None = None,
+        events: Sequence[tuple[str, dict[str, Any]]] = (),
     ) -> TaskRecord | None:
         """Give the task its final status, once."""
         given = {**(changes or {}), "status": status, "completed_at": datetime.now(UTC)}
@@ -150,6 +161,9 @@ class SQLiteTaskStore:
             found = _find(db, task_id)
             if found is None or found.status.final or (attempt is not None and found.attempts != attempt):
                 return None
+            if session is not None:
+                self._save(db, session)
+            _append(db, task_id, events)
             return _change(db, found, given, worker, lease_until=None)
 
         done = await self._db.write(end)
@@ -203,9 +217,11 @@ class SQLiteTaskStore:
         def take(db: sqlite3.Connection) -> Lease | None:
             now = time.time()
             row = db.execute(
-                "SELECT task_id FROM tasks WHERE status IN ('pending', 'processing') AND queued=1 AND attempts<? "
+                "SELECT task_id FROM tasks t WHERE status IN ('pending', 'processing') AND queued=1 AND attempts<?1 "
                 "AND expires>?2 AND ((status='pending' AND not_before<=?2) "
                 "OR (status='processing' AND lease_until<?2)) "
+                "AND NOT EXISTS (SELECT 1 FROM tasks e WHERE e.session_id=t.session_id AND e.created<t.created "
+                "AND e.queued=1 AND e.status IN ('pending', 'processing') AND e.expires>?2 AND e.attempts<?1) "
                 "ORDER BY priority DESC, created LIMIT 1",
                 (self._max_attempts, now),
             ).fetchone()
@@ -293,20 +309,7 @@ class SQLiteTaskStore:
 
     async def append_events(self, task_id: str, events: Sequence[tuple[str, dict[str, Any]]]) -> list[TaskEvent]:
         """Add to the task's story."""
-
-        def append(db: sqlite3.Connection) -> list[TaskEvent]:
-            (last,) = db.execute("SELECT coalesce(max(id), 0) FROM events WHERE task_id=?", (task_id,)).fetchone()
-            added = [
-                TaskEvent.model_validate({"id": last + number, "type": kind, "data": data})
-                for number, (kind, data) in enumerate(events, 1)
-            ]
-            db.executemany(
-                "INSERT INTO events VALUES (?,?,?,?)",
-                [(task_id, each.id, each.type, json.dumps(each.data)) for each in added],
-            )
-            return added
-
-        added = await self._db.write(append)
+        added = await self._db.write(lambda db: _append(db, task_id, events))
         self._news.ring()
         return added
 
@@ -348,26 +351,22 @@ class SQLiteTaskStore:
 
     async def save_session(self, session: SessionRecord) -> SessionRecord:
         """Keep it under the next version."""
+        return await self._db.write(lambda db: self._save(db, session))
+
+    def _save(self, db: sqlite3.Connection, session: SessionRecord) -> SessionRecord:
         saved = session.model_copy(update={"version": session.version + 1, "updated_at": datetime.now(UTC)})
-
-        def save(db: sqlite3.Connection) -> None:
-            now = time.time()
-            row = db.execute(
-                "SELECT owner, version FROM sessions WHERE session_id=? AND expires>?", (session.session_id, now)
-            ).fetchone()
-            if row is not None and row[0] != session.owner:
-                raise NotTheOwner(session.session_id)
-            if (0 if row is None else row[1]) != session.version:
-                raise SessionConflict(session.session_id)
-            db.execute(
-                "INSERT OR REPLACE INTO sessions VALUES (?,?,?,?,?)",
-                (
-                    *(session.session_id, session.owner, saved.version),
-                    *(now + self._session_ttl_s, saved.model_dump_json()),
-                ),
-            )
-
-        await self._db.write(save)
+        now = time.time()
+        row = db.execute(
+            "SELECT owner, version FROM sessions WHERE session_id=? AND expires>?", (session.session_id, now)
+        ).fetchone()
+        if row is not None and row[0] != session.owner:
+            raise NotTheOwner(session.session_id)
+        if (0 if row is None else row[1]) != session.version:
+            raise SessionConflict(session.session_id)
+        db.execute(
+            "INSERT OR REPLACE INTO sessions VALUES (?,?,?,?,?)",
+            (session.session_id, session.owner, saved.version, now + self._session_ttl_s, saved.model_dump_json()),
+        )
         return saved
 
     async def acquire_session(self, session_id: str, holder: str, lease_s: float) -> str | None:
@@ -406,6 +405,21 @@ class SQLiteTaskStore:
 
         return await self._db.write(reserve)
 
+    async def count(self, key: str, window_s: float) -> tuple[int, float]:
+        """Add one to a counter."""
+
+        def add(db: sqlite3.Connection) -> tuple[int, float]:
+            now = time.time()
+            hits, until = db.execute(
+                "INSERT INTO counters VALUES (?1, 1, ?2 + ?3) ON CONFLICT (key) DO UPDATE SET "
+                "hits = CASE WHEN until<=?2 THEN 1 ELSE hits + 1 END, "
+                "until = CASE WHEN until<=?2 THEN ?2 + ?3 ELSE until END RETURNING hits, until",
+                (key, now, window_s),
+            ).fetchone()
+            return hits, until - now
+
+        return await self._db.write(add)
+
     async def expire(self) -> int:
         """Forget what is over; end what nobody will finish."""
 
@@ -423,7 +437,12 @@ class SQLiteTaskStore:
             gone = [row[0] for row in db.execute("SELECT task_id FROM tasks WHERE expires<=?", (now,))]
             db.executemany("DELETE FROM events WHERE task_id=?", [(task_id,) for task_id in gone])
             db.executemany("DELETE FROM tasks WHERE task_id=?", [(task_id,) for task_id in gone])
-            for table, column in (("sessions", "expires"), ("keys", "expires"), ("holds", "until")):
+            for table, column in (
+                ("sessions", "expires"),
+                ("keys", "expires"),
+                ("holds", "until"),
+                ("counters", "until"),
+            ):
                 db.execute(f"DELETE FROM {table} WHERE {column}<=?", (now,))  # noqa: S608 - the names above
             db.execute("DELETE FROM transitions WHERE at<?", (now - self._task_ttl_s,))
             return len(lost) + len(gone)
@@ -461,3 +480,17 @@ def _log(db: sqlite3.Connection, task: TaskRecord, worker: str | None) -> None:
         "INSERT INTO transitions (task_id, status, attempt, worker, at) VALUES (?,?,?,?,?)",
         (task.task_id, task.status.value, task.attempts, worker or None, time.time()),
     )
+
+
+def _append(db: sqlite3.Connection, task_id: str, events: Sequence[tuple[str, dict[str, Any]]]) -> list[TaskEvent]:
+    if not events:
+        return []
+    (last,) = db.execute("SELECT coalesce(max(id), 0) FROM events WHERE task_id=?", (task_id,)).fetchone()
+    added = [
+        TaskEvent.model_validate({"id": last + number, "type": kind, "data": data})
+        for number, (kind, data) in enumerate(events, 1)
+    ]
+    db.executemany(
+        "INSERT INTO events VALUES (?,?,?,?)", [(task_id, each.id, each.type, json.dumps(each.data)) for each in added]
+    )
+    return added

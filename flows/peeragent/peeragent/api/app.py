@@ -1,0 +1,134 @@
+"""The application: `create_app()`, or `uvicorn --factory peeragent.api.app:create_app`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+
+from peeragent.api import agent_routes
+from peeragent.api.access import Access
+from peeragent.api.errors import handle_errors
+from peeragent.api.size import BodyLimit
+from peeragent.models.agents import Agent
+from peeragent.parts import Parts
+from peeragent.settings import Settings
+from peeragent.settings import settings as settings_of_environment
+
+SWEEP_S = 30.0
+TAGS = [{"name": "agent", "description": "Tasks for the agents."}, {"name": "service", "description": "How it is."}]
+SOCKETS = ["/ws/business/{session_id}", "/ws/agent/{session_id}"]
+
+
+def create_app(settings: Settings | None = None, parts: Parts | None = None) -> FastAPI:
+    """The service. Settings come from the environment unless given; `parts` are for tests."""
+    settings = settings or settings_of_environment()
+    made = parts or Parts.of(settings)
+    app = FastAPI(
+        title=settings.app_name,
+        version=settings.app_version,
+        description="Routes tasks to specialized agents.",
+        debug=False,
+        lifespan=_lifespan,
+        openapi_tags=TAGS,
+    )
+    app.state.settings, app.state.parts = settings, made
+    app.state.service, app.state.router, app.state.webhooks = made.service, made.router, made.webhooks
+    app.state.access = Access(settings, made.store)
+    handle_errors(app, debug=settings.debug)
+    app.include_router(agent_routes.router, prefix=f"{settings.api_prefix}/agent")
+    _service_routes(app, settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_credentials=settings.cors_allow_credentials,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=["Retry-After", "X-Task-ID"],
+        )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    await parts.start()
+    sweep = asyncio.create_task(_sweep(parts), name="peeragent sweep")
+    try:
+        yield
+    finally:
+        sweep.cancel()
+        await asyncio.wait([sweep])
+        await parts.stop()
+
+
+async def _sweep(parts: Parts) -> None:
+    from peeragent.store.base import StoreUnavailable
+
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            await parts.store.expire()
+        await asyncio.sleep(SWEEP_S)
+
+
+def _service_routes(app: FastAPI, settings: Settings) -> None:
+    @app.get("/ping", tags=["service"])
+    async def ping() -> dict[str, bool]:
+        """Whether the process answers."""
+        return {"pong": True}
+
+    @app.get("/health", tags=["service"])
+    async def health(request: Request) -> dict[str, Any]:
+        """How the service and what it needs are, within a second."""
+        parts: Parts = request.app.state.parts
+        checks = await parts.checks()
+        healthy = all(state in {"healthy", "disabled"} for state in checks.values())
+        return {
+            "status": "healthy" if healthy else "degraded",
+            "app": settings.app_name,
+            "version": settings.app_version,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "checks": checks,
+        }
+
+    @app.get("/", tags=["service"])
+    async def root() -> dict[str, Any]:
+        """Where things are."""
+        return {
+            "message": f"{settings.app_name} routes tasks to specialized agents",
+            "version": settings.app_version,
+            "docs": "/docs",
+            "health": "/health",
+            "api_prefix": settings.api_prefix,
+            "rate_limit": settings.rate_limit_execute,
+            "websocket_endpoints": SOCKETS,
+        }
+
+    @app.get("/api/info", tags=["service"])
+    async def info(request: Request) -> dict[str, Any]:
+        """What can be asked for."""
+        prefix = f"{settings.api_prefix}/agent"
+        names = ("execute", "execute/stream", "execute/async", "status", "tasks", "execute/direct", "classify", "stats")
+        model = request.app.state.parts.model
+        return {
+            "name": settings.app_name,
+            "version": settings.app_version,
+            "api_version": settings.api_prefix.strip("/"),
+            "endpoints": {name.replace("/", "_"): f"{prefix}/{name}" for name in names},
+            "websocket_endpoints": {"business": SOCKETS[0], "agent": SOCKETS[1]},
+            "agent_types": [agent.value for agent in Agent],
+            "rate_limits": {
+                "execute": settings.rate_limit_execute,
+                "status": settings.rate_limit_status,
+                "default": settings.rate_limit_default,
+            },
+            "llm_provider": model.provider_name,
+            "llm_model": model.model,
+        }

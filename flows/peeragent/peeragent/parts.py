@@ -1,0 +1,95 @@
+"""What the service is made of, put together from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peeragent.flow import make_flow
+from peeragent.llm import make_model
+from peeragent.routing import Router
+from peeragent.search import make_search
+from peeragent.service import Service
+from peeragent.settings import Settings
+from peeragent.store.base import StoreUnavailable, TaskStore
+from peeragent.store.open import make_store
+from peeragent.webhooks import Webhooks
+from penguiflow import PenguiFlow
+from penguiflow.llm import Provider
+from penguiflow.state import Retention, SQLiteStateStore
+
+CHECK_S = 1.0
+"""How long a health check may take."""
+
+
+@dataclass
+class Parts:
+    """A service with all that it stands on."""
+
+    settings: Settings
+    model: Provider
+    flow: PenguiFlow
+    router: Router
+    store: TaskStore
+    service: Service
+    webhooks: Webhooks
+    traces: SQLiteStateStore | None = None
+    _opened: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(cls, settings: Settings, *, store: TaskStore | None = None, model: Provider | None = None) -> Parts:
+        """Those of the settings."""
+        model = model or make_model(settings)
+        store = store or make_store(settings)
+        search = make_search(settings)
+        flow = make_flow(model, search)
+        service = Service(settings, store, flow)
+        webhooks = Webhooks(settings)
+        service.on_finished.append(webhooks.tell)
+        return cls(settings, model, flow, Router(model), store, service, webhooks, _traces(settings))
+
+    async def start(self) -> None:
+        """Open the store and start the flow. A store that does not answer yet is tried again at every request."""
+        with contextlib.suppress(StoreUnavailable):
+            await self.store.open()
+        recording: dict[str, Any] = {} if self.traces is None else {"state_store": self.traces}
+        self.flow.run(**recording)
+        await self.service.start()
+
+    async def stop(self) -> None:
+        """End what runs, hand back what is not finished, close all."""
+        await self.service.stop()
+        await self.flow.stop()
+        await self.webhooks.close()
+        if self.traces is not None:
+            await self.traces.close()
+        await self.store.close()
+
+    async def checks(self) -> dict[str, str]:
+        """How what the service needs is, in words that give nothing away."""
+        names = {"redis": self.settings.redis_url is not None, "store": True}
+        states = {}
+        for name, there in names.items():
+            states[name] = await _check(self.store) if there else "disabled"
+        states["mongodb"] = "disabled"
+        return states
+
+
+async def _check(store: TaskStore) -> str:
+    try:
+        async with asyncio.timeout(CHECK_S):
+            await store.check()
+    except (StoreUnavailable, TimeoutError):
+        return "unhealthy"
+    return "healthy"
+
+
+def _traces(settings: Settings) -> SQLiteStateStore | None:
+    if not settings.record_traces:
+        return None
+    home = Path(os.environ.get("PENGUIFLOW_HOME") or ".penguiflow")
+    return SQLiteStateStore(home / "state.db", retention=Retention(max_age_s=settings.task_ttl_hours * 3600))

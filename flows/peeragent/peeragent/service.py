@@ -1,0 +1,548 @@
+"""What all doors share: a request comes in, its session is looked up, the flow runs, the task is written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from peeragent.errors import PeerAgentError, Refused
+from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Agent
+from peeragent.models.tasks import SessionRecord, TaskError, TaskEvent, TaskRecord, TaskStatus, new_id
+from peeragent.models.turns import MAX_HISTORY, Turn, TurnRequest, TurnResult
+from peeragent.sessions import Sessions
+from peeragent.settings import Settings
+from peeragent.store.base import Lease, SessionConflict, TaskStore
+from penguiflow import FlowError, Headers, Message, PenguiFlow
+from penguiflow.types import StreamChunk
+
+KEEP_AFTER_S = 0.25
+"""A request that is answered within that writes its task once, when it is over."""
+LOOK_S = 0.5
+"""How often a process looks whether somebody wants one of its tasks to end."""
+GATHER_S = 0.03
+"""Pieces of an answer that come within that are written together."""
+MAX_TURN_CHARS = 2000
+
+Policy = Literal["enqueue", "reject", "interrupt"]
+OnPiece = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks."""
+
+    owner: str = "anonymous"
+    admin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is asked for."""
+
+    task: str
+    session_id: str | None = None
+    agent: Agent | None = None
+    kind: Literal["execute", "direct", "continue", "demo", "problem_tree"] = "execute"
+    context: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
+    priority: int | None = None
+    prefix: str = "task"
+    webhook: str | None = None
+    idempotency_key: str | None = None
+    policy: Policy | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same request."""
+        told = repr((self.kind, self.agent, self.task, self.session_id, self.context, self.answers, self.webhook))
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run."""
+
+    status: TaskStatus
+    changes: dict[str, Any]
+    session: SessionRecord | None = None
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class Service:
+    """Runs tasks: at once, as streams, or for workers. `start` it before, `stop` it after."""
+
+    def __init__(self, settings: Settings, store: TaskStore, flow: PenguiFlow) -> None:
+        self.settings, self.store, self.flow = settings, store, flow
+        self.worker = new_id("worker")
+        """How this process is named in leases and in the log of transitions."""
+        self.on_finished: list[Callable[[TaskRecord, float], None]] = []
+        """Called with each task that this process finished, and the seconds it took. They neither wait nor raise."""
+        self.sessions = Sessions(store, lease_s=settings.worker_lease, cancel=self.cancel_task)
+        self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._leases: dict[str, Lease] = {}
+        self._asked: set[str] = set()
+        """Tasks whose end was asked for here."""
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> int:
+        """Tasks under way here."""
+        return len(self._running)
+
+    async def start(self) -> None:
+        """Begin to look after what runs."""
+        self._watch = asyncio.create_task(self._look_after(), name="peeragent watch")
+
+    async def stop(self) -> None:
+        """Let what runs finish for `shutdown_grace` seconds; what does not is handed back, or failed `SHUTDOWN`."""
+        under_way = [*self._running.values(), *self._streams]
+        if under_way:
+            await asyncio.wait(under_way, timeout=self.settings.shutdown_grace)
+        for run in [*self._running.values()]:
+            run.cancel()
+        if self._streams:
+            await asyncio.wait([*self._streams], timeout=5.0)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+
+    # requests
+
+    async def execute(self, who: Principal, order: Order) -> TaskRecord:
+        """Do it, and give the task as it ended. Raises `Refused`."""
+        task = self.new_task(who, order)
+        earlier = await self._earlier(who, order, task)
+        if earlier is not None:
+            return await self._until_final(earlier)
+        async with self.sessions.turn(task, fresh=order.session_id is None, policy=self._policy(order)) as session:
+            _check_answers(order, session)
+            return await self._inline(task, session)
+
+    async def submit(self, who: Principal, order: Order) -> TaskRecord:
+        """Keep it for a worker. Raises `Refused`."""
+        task = self.new_task(who, order).model_copy(update={"status": TaskStatus.PENDING, "attempts": 0})
+        earlier = await self._earlier(who, order, task)
+        if earlier is not None:
+            return earlier
+        if order.session_id is not None:
+            await self.sessions.check(order.session_id, who.owner)
+        await self.store.add(task, queue=True)
+        return task
+
+    async def stream(self, who: Principal, order: Order) -> TaskRecord:
+        """Begin it here; `follow` gives what comes. It goes on when nobody follows. Raises `Refused`."""
+        task = self.new_task(who, order)
+        earlier = await self._earlier(who, order, task)
+        if earlier is not None:
+            return earlier
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        run = asyncio.create_task(self._streamed(task, order, begun), name=f"peeragent stream {task.task_id}")
+        self._streams.add(run)
+        run.add_done_callback(self._streams.discard)
+        await begun
+        return task
+
+    def follow(self, task_id: str, after: int = 0) -> AsyncIterator[TaskEvent]:
+        """The story of a task, from an event's id on."""
+        return self.store.follow(task_id, after)
+
+    async def find(self, who: Principal, task_id: str) -> TaskRecord:
+        """The task. Raises `Refused` 404, also for somebody else's: nobody learns that it is there."""
+        task = await self.store.get(task_id)
+        if task is None or (task.owner != who.owner and not who.admin):
+            raise Refused("TASK_NOT_FOUND", f"there is no task {task_id!r}, or no more", 404)
+        return task
+
+    async def cancel(self, who: Principal, task_id: str) -> TaskRecord:
+        """End a task. Raises `Refused` 404, and 409 for one that is over."""
+        task = await self.find(who, task_id)
+        if not task.status.final:
+            await self.cancel_task(task_id)
+            task = await self._until_final(task)
+        if task.status is not TaskStatus.CANCELLED:
+            raise Refused("TASK_IS_OVER", f"the task is {task.status.value} already", 409)
+        return task
+
+    async def delete(self, who: Principal, task_id: str) -> None:
+        """Forget a task; one that is not over is cancelled first."""
+        task = await self.find(who, task_id)
+        if not task.status.final:
+            await self.cancel_task(task_id)
+            await self._until_final(task)
+        await self.store.delete(task_id)
+
+    async def cancel_task(self, task_id: str) -> None:
+        """Ask for the end of a task, wherever it runs."""
+        if (run := self._running.get(task_id)) is not None:
+            self._asked.add(task_id)
+            run.cancel()
+        await self.store.request_cancel(task_id)
+
+    # workers
+
+    async def work(self, lease: Lease) -> TaskRecord | None:
+        """Do a claimed task. None when the lease was lost on the way, or the task was handed back."""
+        task = lease.task
+        self._leases[task.task_id] = lease
+        try:
+            async with self.sessions.turn(task, fresh=False, policy="enqueue") as session:
+                return await self._leased(task, session, lease)
+        except SessionConflict:
+            await self.store.hand_back(lease)
+            return None
+        except Refused as error:
+            failed = TaskError(error=error.message, code=error.code)
+            return await self.store.finish(
+                task.task_id, TaskStatus.FAILED, attempt=lease.attempt, changes={"error": failed}, worker=self.worker
+            )
+        finally:
+            self._leases.pop(task.task_id, None)
+
+    async def _leased(self, task: TaskRecord, session: SessionRecord, lease: Lease) -> TaskRecord | None:
+        story = Story(self.store, task.task_id)
+        began = time.monotonic()
+        run = self._begin(task, session, story.add)
+        try:
+            outcome = await run
+        except asyncio.CancelledError:
+            if _is_cancelled_itself():
+                await _ended_run(run)
+                await self.store.hand_back(lease)
+                raise
+            if not await self._is_asked(task):
+                await self.store.hand_back(lease)
+                return None
+            outcome = _cancelled()
+        finally:
+            self._running.pop(task.task_id, None)
+            await story.flush()
+        done = await self._finish(task, outcome, attempt=lease.attempt)
+        self._tell(done, began)
+        return done
+
+    # inside
+
+    def new_task(self, who: Principal, order: Order) -> TaskRecord:
+        """The task of an order, as it begins here. Raises `Refused` for one that is too long."""
+        if len(order.task) > self.settings.max_task_chars:
+            raise Refused("TASK_TOO_LONG", f"a task has at most {self.settings.max_task_chars} characters", 413)
+        agent = order.agent
+        priority = order.priority or (DEFAULT_PRIORITY if agent is None else PRIORITIES.get(agent, DEFAULT_PRIORITY))
+        return TaskRecord(
+            task_id=new_id(order.prefix),
+            status=TaskStatus.PROCESSING,
+            task=order.task,
+            session_id=order.session_id or new_id("session"),
+            owner=who.owner,
+            kind=order.kind,
+            agent=agent,
+            priority=priority,
+            started_at=datetime.now(UTC),
+            attempts=1,
+            context=order.context,
+            answers=order.answers,
+            webhook=order.webhook,
+            metadata={"priority_given": order.priority is not None},
+        )
+
+    def _policy(self, order: Order) -> Policy:
+        return order.policy or self.settings.double_text
+
+    async def _earlier(self, who: Principal, order: Order, task: TaskRecord) -> TaskRecord | None:
+        if order.idempotency_key is None:
+            return None
+        reserved = await self.store.reserve_key(who.owner, order.idempotency_key, task.task_id, order.fingerprint)
+        if reserved.first:
+            return None
+        if reserved.fingerprint != order.fingerprint:
+            raise Refused("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key came with another request before", 422)
+        # The first request may be about to write its task.
+        for _ in range(int(2 * KEEP_AFTER_S / GATHER_S) + 10):
+            found = await self.store.get(reserved.task_id)
+            if found is not None:
+                return found
+            await asyncio.sleep(GATHER_S)
+        raise Refused("IDEMPOTENCY_IN_PROGRESS", "the request with this Idempotency-Key has not begun yet", 409)
+
+    async def _until_final(self, task: TaskRecord) -> TaskRecord:
+        deadline = time.monotonic() + self.settings.task_timeout
+        while not task.status.final and time.monotonic() < deadline:
+            await asyncio.sleep(GATHER_S)
+            found = await self.store.get(task.task_id)
+            if found is None:
+                break
+            task = found
+        return task
+
+    async def _inline(self, task: TaskRecord, session: SessionRecord) -> TaskRecord:
+        began = time.monotonic()
+        run = self._begin(task, session, None)
+        kept = False
+        try:
+            await asyncio.wait((run,), timeout=KEEP_AFTER_S)
+            if not run.done():
+                await self.store.add(task, lease_s=self.settings.worker_lease, worker=self.worker)
+                self._hold(task)
+                kept = True
+            outcome = await run
+        except asyncio.CancelledError:
+            if _is_cancelled_itself():
+                await _ended_run(run)
+                if kept:
+                    await self._finish(task, await self._stopped(task), attempt=1)
+                raise
+            outcome = await self._stopped(task)
+        finally:
+            self._running.pop(task.task_id, None)
+            self._leases.pop(task.task_id, None)
+        if kept:
+            done = await self._finish(task, outcome, attempt=1)
+            done = done or await self.store.get(task.task_id) or _ended(task, outcome)
+        else:
+            done = _ended(task, outcome)
+            await self.store.put_finished(done, outcome.session)
+        self._tell(done, began)
+        return done
+
+    async def _streamed(self, task: TaskRecord, order: Order, begun: asyncio.Future[None]) -> None:
+        try:
+            fresh = order.session_id is None
+            async with self.sessions.turn(task, fresh=fresh, policy=self._policy(order)) as session:
+                _check_answers(order, session)
+                await self.store.add(task, lease_s=self.settings.worker_lease, worker=self.worker)
+                begun.set_result(None)
+                began, story = time.monotonic(), Story(self.store, task.task_id)
+                run = self._begin(task, session, story.add)
+                self._hold(task)
+                try:
+                    outcome = await run
+                except asyncio.CancelledError:
+                    outcome = await self._stopped(task)
+                finally:
+                    self._running.pop(task.task_id, None)
+                    self._leases.pop(task.task_id, None)
+                    await story.flush()
+                self._tell(await self._finish(task, outcome, attempt=1), began)
+        except Exception as error:
+            if begun.done():
+                raise
+            begun.set_exception(error)
+
+    async def _stopped(self, task: TaskRecord) -> Outcome:
+        """What a run that was cancelled comes to: somebody asked for it, or the service stops."""
+        if await self._is_asked(task):
+            return _cancelled()
+        return _failed(TaskError(error="the service was stopped; ask again", code="SHUTDOWN"))
+
+    async def _is_asked(self, task: TaskRecord) -> bool:
+        if task.task_id in self._asked:
+            self._asked.discard(task.task_id)
+            return True
+        return task.task_id in await self.store.cancel_requested([task.task_id])
+
+    def _hold(self, task: TaskRecord) -> None:
+        until = time.time() + self.settings.worker_lease
+        self._leases[task.task_id] = Lease(task=task, worker=self.worker, attempt=1, until=until)
+
+    def _begin(self, task: TaskRecord, session: SessionRecord, on_piece: OnPiece | None) -> asyncio.Task[Outcome]:
+        run = asyncio.create_task(self._think(task, session, on_piece), name=f"peeragent {task.task_id}")
+        self._running[task.task_id] = run
+        return run
+
+    async def _think(self, task: TaskRecord, session: SessionRecord, on_piece: OnPiece | None) -> Outcome:
+        request = TurnRequest(
+            task=task.task,
+            session_id=session.session_id,
+            agent=task.agent,
+            context=task.context,
+            history=session.turns[-MAX_HISTORY:],
+            last_agent=session.last_agent,
+            socratic=session.socratic,
+            answers=task.answers,
+        )
+        headers = Headers(tenant=task.owner)
+        message = Message(payload=request, headers=headers, meta={"session_id": session.session_id})
+        try:
+            async with asyncio.timeout(self.settings.task_timeout):
+                turn = await (self._call(message) if on_piece is None else self._follow_flow(message, on_piece))
+        except TimeoutError:
+            return _failed(TaskError(error=f"no answer within {self.settings.task_timeout:g} s", code="TASK_TIMEOUT"))
+        except FlowError as error:
+            return _failed(_task_error(error), trace_id=message.trace_id)
+        changes: dict[str, Any] = {
+            "result": turn.result.model_dump(mode="json"),
+            "agent_type": turn.result.agent_type,
+            "trace_id": message.trace_id,
+        }
+        if not task.metadata.get("priority_given"):
+            changes["priority"] = PRIORITIES.get(turn.route.agent, DEFAULT_PRIORITY)
+        events = [
+            (
+                "done",
+                {
+                    "done": True,
+                    "task_id": task.task_id,
+                    "agent_type": turn.result.agent_type,
+                    "priority": changes.get("priority", task.priority),
+                    "result": changes["result"],
+                },
+            )
+        ]
+        return Outcome(TaskStatus.COMPLETED, changes, self._after(session, task, turn), events)
+
+    async def _call(self, message: Message) -> TurnResult:
+        return _turn(await self.flow.call(message))
+
+    async def _follow_flow(self, message: Message, on_piece: OnPiece) -> TurnResult:
+        last: Any = None
+        async with contextlib.aclosing(self.flow.stream(message)) as pieces:
+            async for piece in pieces:
+                payload = piece.payload if isinstance(piece, Message) else piece
+                if not isinstance(payload, StreamChunk):
+                    last = payload
+                elif "route" in payload.meta:
+                    on_piece("classification", {"event": "classification", **payload.meta["route"]})
+                elif payload.text:
+                    on_piece("content", {"content": payload.text})
+        return _turn(last)
+
+    def _after(self, session: SessionRecord, task: TaskRecord, turn: TurnResult) -> SessionRecord:
+        said = task.task or "\n".join(f"{question}: {answer}" for question, answer in task.answers.items())
+        agent = turn.route.agent
+        turns = [
+            *session.turns,
+            Turn(role="user", text=said[:MAX_TURN_CHARS], agent=agent),
+            Turn(role="assistant", text=_in_words(turn)[:MAX_TURN_CHARS], agent=agent),
+        ]
+        kept = turns[-self.settings.max_messages_per_session :]
+        return session.model_copy(update={"turns": kept, "last_agent": agent, "socratic": turn.socratic})
+
+    async def _finish(self, task: TaskRecord, outcome: Outcome, *, attempt: int) -> TaskRecord | None:
+        return await self.store.finish(
+            task.task_id,
+            outcome.status,
+            attempt=attempt,
+            changes=outcome.changes,
+            worker=self.worker,
+            session=outcome.session,
+            events=outcome.events,
+        )
+
+    def _tell(self, task: TaskRecord | None, began: float) -> None:
+        if task is not None:
+            for tell in self.on_finished:
+                tell(task, time.monotonic() - began)
+
+    async def _look_after(self) -> None:
+        """Renew what is held here, and end what somebody wants to end."""
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(PeerAgentError):
+                for task_id in await self.store.cancel_requested([*self._running]) if self._running else ():
+                    if (run := self._running.get(task_id)) is not None:
+                        run.cancel()
+                if time.monotonic() - renewed > self.settings.worker_lease / 3:
+                    renewed = time.monotonic()
+                    await self._renew()
+
+    async def _renew(self) -> None:
+        for task_id, lease in [*self._leases.items()]:
+            held = await self.store.renew(lease, self.settings.worker_lease)
+            if not held and (run := self._running.get(task_id)) is not None:
+                run.cancel()
+        await self.sessions.renew()
+
+
+class Story:
+    """Writes the pieces of an answer, those of a moment together."""
+
+    def __init__(self, store: TaskStore, task_id: str) -> None:
+        self._store, self._task_id = store, task_id
+        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+
+    def add(self, kind: str, data: dict[str, Any]) -> None:
+        """One more piece."""
+        self._waiting.append((kind, data))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name=f"peeragent story {self._task_id}")
+
+    async def flush(self) -> None:
+        """Return when all is written."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(GATHER_S)
+                pieces = list(self._waiting)
+                self._waiting.clear()
+                await self._store.append_events(self._task_id, pieces)
+        finally:
+            self._writing = None
+
+
+def _is_cancelled_itself() -> bool:
+    """Whether it is the current task that was cancelled, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _ended_run(run: asyncio.Task[Outcome]) -> None:
+    run.cancel()
+    await asyncio.wait((run,))
+
+
+def _turn(result: Any) -> TurnResult:
+    payload = result.payload if isinstance(result, Message) else result
+    if not isinstance(payload, TurnResult):
+        raise TypeError(f"the flow gave {type(payload).__name__} and no TurnResult")
+    return payload
+
+
+def _task_error(error: FlowError) -> TaskError:
+    cause = error.original_exc
+    if isinstance(cause, PeerAgentError):
+        return TaskError(error=cause.message, code=cause.code)
+    # What else went wrong is for the log of the run, not for whoever asked.
+    return TaskError(error="the agent failed", code="EXECUTION_ERROR")
+
+
+def _failed(error: TaskError, trace_id: str | None = None) -> Outcome:
+    told = {"error": error.error, "code": error.code, "done": True}
+    return Outcome(TaskStatus.FAILED, {"error": error, "trace_id": trace_id}, events=[("error", told)])
+
+
+def _cancelled() -> Outcome:
+    told = {"error": "the task was cancelled", "code": "TASK_CANCELLED", "done": True}
+    error = TaskError(error=str(told["error"]), code=str(told["code"]))
+    return Outcome(TaskStatus.CANCELLED, {"error": error}, events=[("error", told)])
+
+
+def _ended(task: TaskRecord, outcome: Outcome) -> TaskRecord:
+    return task.model_copy(update={**outcome.changes, "status": outcome.status, "completed_at": datetime.now(UTC)})
+
+
+def _check_answers(order: Order, session: SessionRecord) -> None:
+    if order.kind == "continue" and (session.socratic is None or not session.socratic.waits):
+        raise Refused("NO_OPEN_QUESTIONS", "this session has no open questions: begin with a task", 409)
+
+
+def _in_words(turn: TurnResult) -> str:
+    """What an agent said, for the history: its main text."""
+    data = turn.result.data
+    for name in ("content", "code", "translated_text", "full_email", "tldr", "identified_business_problem"):
+        if isinstance(text := data.get(name), str) and text:
+            return text
+    questions: Sequence[Any] = data.get("questions") or ()
+    return "\n".join(map(str, questions)) or str(data.get("main_problem") or turn.result.type)
