@@ -54,6 +54,8 @@ class Order:
     answers: dict[str, str] = field(default_factory=dict)
     priority: int | None = None
     prefix: str = "task"
+    task_id: str | None = None
+    """Made by the door, where it is told before the work begins."""
     webhook: str | None = None
     idempotency_key: str | None = None
     policy: Policy | None = None
@@ -237,7 +239,7 @@ class Service:
         agent = order.agent
         priority = order.priority or (DEFAULT_PRIORITY if agent is None else PRIORITIES.get(agent, DEFAULT_PRIORITY))
         return TaskRecord(
-            task_id=new_id(order.prefix),
+            task_id=order.task_id or new_id(order.prefix),
             status=TaskStatus.PROCESSING,
             task=order.task,
             session_id=order.session_id or new_id("session"),

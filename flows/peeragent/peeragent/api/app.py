@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 
-from peeragent.api import agent_routes
+from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
 from peeragent.api.errors import handle_errors
 from peeragent.api.size import BodyLimit
@@ -19,6 +19,7 @@ from peeragent.models.agents import Agent
 from peeragent.parts import Parts
 from peeragent.settings import Settings
 from peeragent.settings import settings as settings_of_environment
+from peeragent.store.base import StoreUnavailable
 
 SWEEP_S = 30.0
 TAGS = [{"name": "agent", "description": "Tasks for the agents."}, {"name": "service", "description": "How it is."}]
@@ -41,6 +42,8 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     app.state.service, app.state.router, app.state.webhooks = made.service, made.router, made.webhooks
     app.state.access = Access(settings, made.store)
     handle_errors(app, debug=settings.debug)
+    app.state.conversations = sockets.Conversations(made.service, settings.max_connections)
+    app.include_router(sockets.router)
     app.include_router(agent_routes.router, prefix=f"{settings.api_prefix}/agent")
     _service_routes(app, settings)
     if settings.cors_origins:
@@ -60,19 +63,19 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await parts.start()
-    sweep = asyncio.create_task(_sweep(parts), name="peeragent sweep")
+    sweep = asyncio.create_task(_sweep(parts, app.state.conversations), name="peeragent sweep")
     try:
         yield
     finally:
+        await app.state.conversations.close()
         sweep.cancel()
         await asyncio.wait([sweep])
         await parts.stop()
 
 
-async def _sweep(parts: Parts) -> None:
-    from peeragent.store.base import StoreUnavailable
-
+async def _sweep(parts: Parts, conversations: sockets.Conversations) -> None:
     while True:
+        conversations.sweep()
         with contextlib.suppress(StoreUnavailable):
             await parts.store.expire()
         await asyncio.sleep(SWEEP_S)

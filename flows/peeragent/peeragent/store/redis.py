@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ STAY_AWAY_S = 1.0
 """After a failure the next requests are refused at once for that long: they would only wait for the same."""
 PAGE = 200
 MAX_RACES = 100
+IS_ID = re.compile(r"[a-z]+(-[a-z]+)*-[0-9a-f]{8,64}").fullmatch
+"""Other keys have the same beginning: only what looks like a task's id is one."""
 LOST = TaskError(error="the worker was lost", code="WORKER_LOST")
 LAST_EVENTS = frozenset({"done", "error"})
 PREFIX = scripts.PREFIX
@@ -131,12 +134,14 @@ class RedisTaskStore:
     def _session_args(self, session: SessionRecord | None) -> tuple[Any, ...]:
         if session is None:
             return ()
-        return session.owner, session.version, _saved(session).model_dump_json(), self._session_ttl
+        return session.session_id, session.owner, session.version, _saved(session).model_dump_json(), self._session_ttl
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """The task."""
+        if not IS_ID(task_id):
+            return None
         found = await self._asked(self._db.get, f"{PREFIX}task:{task_id}")
-        return None if found is None or ":" in task_id else _task(found)
+        return None if found is None else _task(found)
 
     async def _read(self, task_id: str) -> tuple[TaskRecord, str] | None:
         """The task, and the version of it."""
@@ -363,7 +368,7 @@ class RedisTaskStore:
 
     async def save_session(self, session: SessionRecord) -> SessionRecord:
         """Keep it under the next version."""
-        made = await self._run(scripts.SAVE_SESSION, session.session_id, *self._session_args(session))
+        made = await self._run(scripts.SAVE_SESSION, *self._session_args(session))
         _check_session(made, session.session_id)
         return _saved(session)
 

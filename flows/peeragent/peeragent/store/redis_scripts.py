@@ -34,10 +34,10 @@ ADD = (
     _COMMON
     + """
 -- 1 id, 2 record, 3 status, 4 attempts, 5 owner, 6 session, 7 created, 8 rank, 9 ttl, 10 queued, 11 lease until,
--- 12 worker, 13 now; 14 on: owner, version, record, ttl of a session to be saved with it
+-- 12 worker, 13 now; 14 on: id, owner, version, record, ttl of a session to be saved with it
 local id = ARGV[1]
 if ARGV[14] then
-  local saved = save_session(ARGV[6], ARGV[14], ARGV[15], ARGV[16], ARGV[17])
+  local saved = save_session(ARGV[14], ARGV[15], ARGV[16], ARGV[17], ARGV[18])
   if saved ~= 'ok' then return saved end
 end
 redis.call('SET', P .. 'task:' .. id, ARGV[2], 'PX', ARGV[9])
@@ -63,7 +63,7 @@ CHANGE = (
     _COMMON
     + """
 -- 1 id, 2 version that was read, 3 record, 4 status, 5 attempts, 6 lease until or '', 7 not before or '', 8 worker,
--- 9 now, 10 ttl of events, 11 number of events, then these; then owner, version, record, ttl of a session
+-- 9 now, 10 ttl of events, 11 number of events, then these; then id, owner, version, record, ttl of a session
 local id = ARGV[1]
 local held = redis.call('HMGET', state(id), 'version', 'session', 'queued')
 if not held[1] then return 'gone' end
@@ -71,7 +71,7 @@ if held[1] ~= ARGV[2] then return 'changed' end
 local events = tonumber(ARGV[11])
 local rest = 12 + events
 if ARGV[rest] then
-  local saved = save_session(held[2], ARGV[rest], ARGV[rest + 1], ARGV[rest + 2], ARGV[rest + 3])
+  local saved = save_session(unpack(ARGV, rest, rest + 4))
   if saved ~= 'ok' then return saved end
 end
 redis.call('SET', P .. 'task:' .. id, ARGV[3], 'KEEPTTL')
