@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penguiflow.llm.profiles import ModelProfile, get_profile, register_profile
     from penguiflow.llm.protocol import NativeLLMAdapter, NativeToolCallResult, create_native_adapter
     from penguiflow.llm.providers import Provider, create_provider
+    from penguiflow.llm.recorded import ask_in
     from penguiflow.llm.schema.plan import OutputMode
     from penguiflow.llm.scripted import ScriptedModel, ScriptedReply
     from penguiflow.llm.telemetry import LLMEvent, TelemetryHooks, get_telemetry_hooks
@@ -99,6 +100,7 @@ _MODULES = {
         "Provider",
         "create_provider",
     ),
+    "recorded": ("ask_in",),
     "schema.plan": ("OutputMode",),
     "scripted": (
         "ScriptedModel",
@@ -177,6 +179,7 @@ __all__ = [
     "ToolSpec",
     "Usage",
     "ask",
+    "ask_in",
     "create_native_adapter",
     "create_provider",
     "generate_structured",

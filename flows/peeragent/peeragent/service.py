@@ -369,6 +369,8 @@ class Service:
             last_agent=session.last_agent,
             socratic=session.socratic,
             answers=task.answers,
+            demo=task.kind == "demo",
+            stream=on_piece is not None,
         )
         headers = Headers(tenant=task.owner)
         message = Message(payload=request, headers=headers, meta={"session_id": session.session_id})

@@ -123,6 +123,24 @@ class FullBusinessAnalysis(BusinessDiagnosis):
     recommendations: list[str] | None = None
 
 
+class DemoRound(BaseModel):
+    """A round of a conversation that the model played."""
+
+    phase: Phase
+    phase_emoji: str
+    questions: list[str]
+    answer: str
+
+
+class DemoOutput(BaseModel):
+    """What the business agent gives where the model answers its questions, too."""
+
+    task: str
+    rounds: list[DemoRound]
+    diagnosis: BusinessDiagnosis
+    problem_tree: ProblemTree
+
+
 class SummaryOutput(BaseModel):
     """What the summary agent gives."""
 
@@ -199,6 +217,6 @@ class AgentResult(BaseModel):
 
     agent_type: str
     type: str
-    """`code`, `content`, `questions`, `diagnosis`, `full_analysis`, `problem_tree`, or the `type` of the output."""
+    """`code`, `content`, `questions`, `full_analysis`, `problem_tree`, `demo`, or the `type` of the output."""
     data: dict[str, Any]
     model: ModelUsed

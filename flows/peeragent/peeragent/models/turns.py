@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from peeragent.models.agents import Agent, AgentResult, Phase, Route
+from peeragent.models.agents import Agent, AgentResult, BusinessDiagnosis, Phase, Route
 
 MAX_TASK = 20_000
 """Characters of a task."""
@@ -60,6 +60,9 @@ class TurnRequest(BaseModel):
     last_agent: Agent | None = None
     socratic: SocraticState | None = None
     answers: dict[str, str] = Field(default_factory=dict, description="To the open questions, by question.")
+    diagnose_now: bool = Field(default=False, description="No further round of questions: these answers must do.")
+    demo: bool = Field(default=False, description="The business agent's questions are answered by the model.")
+    stream: bool = Field(default=True, description="Whether the answer also comes in pieces, as stream chunks.")
 
 
 class Routed(BaseModel):
@@ -67,6 +70,10 @@ class Routed(BaseModel):
 
     request: TurnRequest
     route: Route
+    diagnosis: BusinessDiagnosis | None = None
+    """What the business agent found, where the problem agent goes on with it."""
+    rounds: list[Round] = Field(default_factory=list)
+    """What was asked and answered on the way to the diagnosis."""
 
 
 class TurnResult(BaseModel):

@@ -1,0 +1,320 @@
+"""The model of the settings: who is asked, in which order, and what becomes of the replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from peeragent.chunks import Chunks
+from peeragent.errors import AgentFailed
+from peeragent.models.agents import ModelUsed
+from peeragent.scripted import scripted_model
+from peeragent.settings import Settings
+from penguiflow import Context
+from penguiflow.llm import (
+    AskPolicy,
+    CancelToken,
+    CompletionResponse,
+    FallbackProvider,
+    LLMAuthError,
+    LLMContextLengthError,
+    LLMError,
+    LLMInvalidRequestError,
+    LLMMessage,
+    LLMRateLimitError,
+    LLMRequest,
+    LLMServerError,
+    LLMTimeoutError,
+    ModelFallbackConfig,
+    ModelProfile,
+    Provider,
+    StreamCallback,
+    StructuredOutputSpec,
+    ask,
+    ask_in,
+    create_provider,
+)
+
+T = TypeVar("T", bound=BaseModel)
+Create = Callable[..., Provider]
+"""`create_provider`, or what takes its place."""
+
+ORDER = ("openai", "google", "anthropic")
+DEFAULT_MODELS = {"openai": "gpt-4o-mini", "google": "gemini-2.5-flash", "anthropic": "claude-sonnet-4-6"}
+"""Of a provider for which `llm_model` names none."""
+REPAIRS = 2
+"""How often a model is told what is wrong with its reply."""
+RETRIES = 2
+"""Of a call that failed on its way."""
+BACKOFF = 0.5  # seconds
+COOLDOWN = 10.0  # seconds for which a provider that failed is passed over, where there are others
+NO_KEY = "unused"  # what a server of one's own is told, where no key is set
+_SHOWN = 300  # characters of a complaint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """One model at one provider."""
+
+    provider: str
+    model: str
+    key: SecretStr | None = None
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As `create_provider` takes it."""
+        return f"{self.provider}/{self.model}"
+
+
+def names_of(settings: Settings) -> list[Named]:
+    """Whom the settings have keys for: `llm_provider` first, then in `ORDER`. Empty without any."""
+    found = []
+    for provider in dict.fromkeys((settings.llm_provider, *ORDER)):
+        key: SecretStr | None = getattr(settings, f"{provider}_api_key")
+        url = settings.openai_base_url if provider == "openai" else None
+        if key is None and url is None:
+            continue
+        own = settings.llm_model if provider == settings.llm_provider else None
+        found.append(Named(provider=provider, model=own or DEFAULT_MODELS[provider], key=key, url=url))
+    return found
+
+
+class Form(Generic[T]):
+    """A reply that is to be JSON of a given form."""
+
+    def __init__(self, model: type[T]) -> None:
+        self.model = model
+        self.spec = StructuredOutputSpec(model.__name__.strip("_"), model.model_json_schema())
+
+    def read(self, text: str) -> T:
+        """The reply; what stands around the JSON is passed over. Raises `ValueError`, which says what is wrong."""
+        begin, end = text.find("{"), text.rfind("}")
+        if begin < 0 or end < begin:
+            raise ValueError("there is no JSON object in your reply")
+        try:
+            return self.model.model_validate(json.loads(text[begin : end + 1]))
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            told = [f"{'.'.join(map(str, each['loc'])) or 'the object'}: {each['msg']}" for each in problems[:5]]
+            raise ValueError("; ".join(told)) from error
+
+
+class Model:
+    """Asks, for agents: as an `llm` span of their node's trace, streamed if they say so, and with typed failures."""
+
+    def __init__(
+        self,
+        make: Callable[[], Provider],
+        names: Sequence[Named] = (),
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        timeout_s: float = 60.0,
+        backoff_s: float = BACKOFF,
+    ) -> None:
+        """`make` is called when the model is first needed. `names`: in the order in which they are asked."""
+        self._make = make
+        self._made: Provider | None = None
+        self._names = {each.name: each for each in names}
+        self._temperature = temperature
+        self._max_tokens = max_tokens
+        self._policy = AskPolicy(timeout_s=timeout_s, max_retries=RETRIES, backoff_s=backoff_s)
+        self._first = _used(names[0]) if names else ModelUsed(provider="scripted", model="scripted", scripted=True)
+
+    @property
+    def first(self) -> ModelUsed:
+        """Who is asked first."""
+        return self._first
+
+    @property
+    def provider(self) -> Provider:
+        """Who is asked."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    async def text(
+        self, ctx: Context | None, messages: Sequence[LLMMessage], *, purpose: str, stream: bool = False
+    ) -> tuple[str, ModelUsed]:
+        """A reply in words. Raises `AgentFailed`, also for an empty one."""
+        response = await self._asked(ctx, self._request(messages), purpose, stream)
+        text = response.message.text.strip()
+        if not text:
+            raise AgentFailed("LLM_BAD_REPLY", f"{self._who(response)} gave an empty reply")
+        return text, self._used_for(response)
+
+    async def form(
+        self,
+        ctx: Context | None,
+        messages: Sequence[LLMMessage],
+        form: Form[T],
+        *,
+        purpose: str,
+        check: Callable[[T], str | None] | None = None,
+        code: str = "LLM_BAD_REPLY",
+        stream_field: str | None = None,
+        temperature: float | None = None,
+        repairs: int = REPAIRS,
+    ) -> tuple[T, ModelUsed]:
+        """A reply that has a form. What is wrong with one is told to the model, `repairs` times at most.
+
+        Args:
+            check: Says what is wrong with a reply that has the form; None where nothing is.
+            code: Of the failure, when the last reply did not pass `check`.
+            stream_field: The field whose text is streamed; nothing is by default.
+
+        Raises:
+            AgentFailed: no reply came, or none that is right.
+        """
+        asked = list(messages)
+        for left in range(repairs, -1, -1):
+            request = self._request(asked, form.spec, temperature)
+            response = await self._asked(ctx, request, purpose, stream_field is not None, stream_field)
+            said = response.message.text
+            try:
+                reply = form.read(said)
+                problem, failed = check(reply) if check is not None else None, code
+            except ValueError as error:
+                problem, failed = str(error), "LLM_BAD_REPLY"
+            else:
+                if problem is None:
+                    return reply, self._used_for(response)
+            if not left:
+                raise AgentFailed(failed, f"no good reply of {self._who(response)} to {purpose!r}: {problem[:_SHOWN]}")
+            complaint = f"Your reply cannot be used: {problem}. Give the whole JSON object again, corrected."
+            asked += [LLMMessage.of("assistant", said or "(nothing)"), LLMMessage.of("user", complaint)]
+            purpose = f"{purpose.removesuffix('.repair')}.repair"
+        raise AssertionError("unreachable")
+
+    def _request(
+        self,
+        messages: Sequence[LLMMessage],
+        form: StructuredOutputSpec | None = None,
+        temperature: float | None = None,
+    ) -> LLMRequest:
+        return LLMRequest(
+            self.provider.model,
+            tuple(messages),
+            structured_output=form,
+            temperature=self._temperature if temperature is None else temperature,
+            max_tokens=self._max_tokens,
+        )
+
+    async def _asked(
+        self, ctx: Context | None, request: LLMRequest, purpose: str, stream: bool, field: str | None = None
+    ) -> CompletionResponse:
+        try:
+            if ctx is None:
+                return await ask(self.provider, request, policy=self._policy)
+            if not stream:
+                return await ask_in(ctx, self.provider, request, policy=self._policy, purpose=purpose)
+            async with Chunks(ctx, field=field) as chunks:
+                return await ask_in(
+                    ctx,
+                    self.provider,
+                    request,
+                    policy=self._policy,
+                    purpose=purpose,
+                    on_event=chunks.take,
+                    on_restart=chunks.restart,
+                )
+        except LLMError as error:
+            raise _failed(error, " and ".join(self._names) or "the scripted model") from error
+
+    def _used_for(self, response: CompletionResponse) -> ModelUsed:
+        answered = self._names.get(response.model or "")
+        if answered is None or answered.provider == self._first.provider:
+            return self._first
+        return _used(answered, fallback=True)
+
+    def _who(self, response: CompletionResponse) -> str:
+        used = self._used_for(response)
+        return f"{used.provider}/{used.model}"
+
+
+def make_model(settings: Settings, *, create: Create = create_provider, backoff_s: float = BACKOFF) -> Model:
+    """The model of the settings; a scripted one where no key is set."""
+    names = names_of(settings)
+    about: dict[str, Any] = {
+        "temperature": settings.llm_temperature,
+        "max_tokens": settings.llm_max_tokens,
+        "timeout_s": settings.llm_timeout,
+        "backoff_s": backoff_s,
+    }
+    if not names:
+        return Model(scripted_model, **about)
+    return Model(lambda: _connected(names, create), names, **about)
+
+
+def _connected(names: Sequence[Named], create: Create) -> Provider:
+    by_name: Mapping[str, Named] = {each.name: each for each in names}
+
+    def made(model: str, **_: Any) -> Provider:
+        named = by_name[model]
+        key = NO_KEY if named.key is None else named.key.get_secret_value()
+        return _Signed(create(model, api_key=key, base_url=named.url), model)
+
+    first, *others = by_name
+    if not others:
+        return made(first)
+    config = ModelFallbackConfig(models=others, cooldown_s=COOLDOWN, max_wait_s=COOLDOWN)
+    return FallbackProvider(first, config, provider_factory=made)
+
+
+class _Signed(Provider):
+    """A provider whose answers say whose they are: with fallbacks nobody knows otherwise."""
+
+    def __init__(self, inner: Provider, name: str) -> None:
+        self._inner = inner
+        self._name = name
+
+    @property
+    def provider_name(self) -> str:
+        return self._inner.provider_name
+
+    @property
+    def profile(self) -> ModelProfile:
+        return self._inner.profile
+
+    @property
+    def model(self) -> str:
+        return self._inner.model
+
+    async def complete(
+        self,
+        request: LLMRequest,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+        stream: bool = False,
+        on_stream_event: StreamCallback | None = None,
+    ) -> CompletionResponse:
+        response = await self._inner.complete(
+            request, timeout_s=timeout_s, cancel=cancel, stream=stream, on_stream_event=on_stream_event
+        )
+        return replace(response, model=self._name)
+
+
+def _used(named: Named, *, fallback: bool = False) -> ModelUsed:
+    return ModelUsed(provider=named.provider, model=named.model, scripted=False, fallback=fallback)
+
+
+def _failed(error: LLMError, who: str) -> AgentFailed:
+    """What is told of a failure: its kind, and nothing of what the provider said, which may quote keys and prompts."""
+    if isinstance(error, LLMContextLengthError):
+        return AgentFailed("LLM_REFUSED", f"the request is longer than {who} takes")
+    if isinstance(error, LLMInvalidRequestError):
+        return AgentFailed("LLM_REFUSED", f"{who} does not take the request (status {error.status_code})")
+    kinds: tuple[tuple[type[LLMError], str], ...] = (
+        (LLMTimeoutError, "did not answer in time"),
+        (LLMRateLimitError, "has too many requests now"),
+        (LLMAuthError, "refuses its key"),
+        (LLMServerError, "cannot be reached, or failed"),
+    )
+    what = next((said for kind, said in kinds if isinstance(error, kind)), "failed")
+    return AgentFailed("LLM_UNAVAILABLE", f"{who} {what}")
