@@ -22,10 +22,10 @@ PF = Path(sys.executable).with_name("pf")
 # The pty becomes the controlling terminal, so that a change of its size is told to the program.
 _LEAD = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[@-Z\\-_])")
-_UNKNOWN_TO_PYTE = re.compile(
-    rb"\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
+_NOT_FOR_PYTE = re.compile(
+    rb"\x1b\[[0-9;]*m|\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
 )
-"""Private modes, titles and queries: an emulator for tests needs none of them."""
+"""Private modes, titles and queries, which it does not know, and colors, which nobody asks it for."""
 
 
 class Terminal:
@@ -41,6 +41,7 @@ class Terminal:
     ) -> None:
         self.output = bytearray()
         self._fed = 0
+        self._shown: str | None = None
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
@@ -78,6 +79,7 @@ class Terminal:
         """Give the terminal another size."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._screen.resize(rows, columns)
+        self._shown = None
 
     def press(self, keys: bytes) -> None:
         """Type."""
@@ -95,6 +97,15 @@ class Terminal:
         self.output += data
         return data
 
+    def read_all(self, timeout: float) -> bool:
+        """As `read`, with all that waits by then, within reason; False when nothing came."""
+        if not self.read(timeout):
+            return False
+        for _ in range(64):
+            if not self.read(0.0):
+                break
+        return True
+
     def text(self, start: int = 0) -> str:
         """What was written since `start`, without escape sequences."""
         return _ESCAPES.sub(b"", bytes(self.output[start:])).decode("utf-8", "replace")
@@ -103,13 +114,15 @@ class Terminal:
         """Wait until all of these were written; returns the seconds since the program was started."""
         deadline = time.perf_counter() + timeout
         while not all(needle in (seen := self.text(start)) for needle in needles):
-            if time.perf_counter() > deadline or (not self.read(0.05) and self.process.poll() is not None):
+            if time.perf_counter() > deadline or (not self.read_all(0.05) and self.process.poll() is not None):
                 raise TimeoutError(f"{needles} did not appear; last seen: {seen[-20000:]}")
         return time.perf_counter() - self.started
 
     def screen(self) -> str:
         """What a person sees at this moment, line by line."""
-        fresh = _UNKNOWN_TO_PYTE.sub(b"", bytes(self.output[self._fed :]))
+        if self._fed == len(self.output) and self._shown is not None:
+            return self._shown
+        fresh = _NOT_FOR_PYTE.sub(b"", bytes(self.output[self._fed :]))
         # An escape sequence that is not complete yet waits for the rest of it.
         cut = fresh.rfind(b"\x1b")
         if cut >= 0 and not _ESCAPES.match(fresh, cut):
@@ -118,13 +131,17 @@ class Terminal:
         else:
             self._fed = len(self.output)
         self._stream.feed(fresh)
-        return "\n".join(self._screen.display)
+        cells, columns = self._screen.buffer, range(self._screen.columns)
+        # What stands right of a wide character is empty: `display` measures every cell to say the same.
+        lines = ("".join(cells[row][column].data for column in columns) for row in range(self._screen.lines))
+        self._shown = "\n".join(lines)
+        return self._shown
 
     def until_shown(self, *needles: str, timeout: float = 60.0) -> None:
         """Wait until all of these stand on the screen at once."""
         deadline = time.perf_counter() + timeout
         while not all(needle in (seen := self.screen()) for needle in needles):
-            if time.perf_counter() > deadline or (not self.read(0.05) and self.process.poll() is not None):
+            if time.perf_counter() > deadline or (not self.read_all(0.05) and self.process.poll() is not None):
                 raise TimeoutError(f"{needles} did not appear; the screen:\n{seen}")
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:

@@ -123,5 +123,5 @@ def test_the_tour_waits_for_each_key(project: Path) -> None:
         shown(terminal, b"?", "Everywhere")
         shown(terminal, ESCAPE, "[Tree]", "0 running")
         # It is offered once only.
-        shown(terminal, TOUR, "TOUR 1/")
+        shown(terminal, TOUR, "━━ TOUR ")
         shown(terminal, TOUR, "0 running")
