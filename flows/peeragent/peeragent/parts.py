@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peeragent.flow import make_flow
-from peeragent.llm import make_model
+from peeragent.flow import make_flow, make_registry
+from peeragent.llm import Model, make_model
 from peeragent.routing import Router
 from peeragent.search import make_search
 from peeragent.service import Service
@@ -18,8 +18,8 @@ from peeragent.settings import Settings
 from peeragent.store.base import StoreUnavailable, TaskStore
 from peeragent.store.open import make_store
 from peeragent.webhooks import Webhooks
+from peeragent.worker import Worker
 from penguiflow import PenguiFlow
-from penguiflow.llm import Provider
 from penguiflow.state import Retention, SQLiteStateStore
 
 CHECK_S = 1.0
@@ -31,17 +31,18 @@ class Parts:
     """A service with all that it stands on."""
 
     settings: Settings
-    model: Provider
+    model: Model
     flow: PenguiFlow
     router: Router
     store: TaskStore
     service: Service
     webhooks: Webhooks
     traces: SQLiteStateStore | None = None
-    _opened: bool = field(default=False, init=False)
+    _worker: Worker | None = field(default=None, init=False)
+    _working: asyncio.Task[None] | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, settings: Settings, *, store: TaskStore | None = None, model: Provider | None = None) -> Parts:
+    def of(cls, settings: Settings, *, store: TaskStore | None = None, model: Model | None = None) -> Parts:
         """Those of the settings."""
         model = model or make_model(settings)
         store = store or make_store(settings)
@@ -52,16 +53,25 @@ class Parts:
         service.on_finished.append(webhooks.tell)
         return cls(settings, model, flow, Router(model), store, service, webhooks, _traces(settings))
 
-    async def start(self) -> None:
-        """Open the store and start the flow. A store that does not answer yet is tried again at every request."""
+    async def start(self, *, work: bool = False) -> None:
+        """Open the store and start the flow; `work`: on queued tasks, too.
+
+        A store that does not answer yet is asked again at every request.
+        """
         with contextlib.suppress(StoreUnavailable):
             await self.store.open()
         recording: dict[str, Any] = {} if self.traces is None else {"state_store": self.traces}
-        self.flow.run(**recording)
+        self.flow.run(registry=make_registry(), **recording)
         await self.service.start()
+        if work:
+            self._worker = Worker(self.service)
+            self._working = asyncio.create_task(self._worker.run(), name="peeragent worker")
 
     async def stop(self) -> None:
         """End what runs, hand back what is not finished, close all."""
+        if self._worker is not None and self._working is not None:
+            self._worker.stop()
+            await asyncio.wait([self._working])
         await self.service.stop()
         await self.flow.stop()
         await self.webhooks.close()

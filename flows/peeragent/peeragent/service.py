@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from peeragent.errors import PeerAgentError, Refused
-from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Agent
+from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Agent, Route
 from peeragent.models.tasks import SessionRecord, TaskError, TaskEvent, TaskRecord, TaskStatus, new_id
 from peeragent.models.turns import MAX_HISTORY, Turn, TurnRequest, TurnResult
 from peeragent.sessions import Sessions
@@ -407,16 +407,24 @@ class Service:
 
     async def _follow_flow(self, message: Message, on_piece: OnPiece) -> TurnResult:
         last: Any = None
+        routed = False
         async with contextlib.aclosing(self.flow.stream(message)) as pieces:
             async for piece in pieces:
                 payload = piece.payload if isinstance(piece, Message) else piece
                 if not isinstance(payload, StreamChunk):
                     last = payload
                 elif "route" in payload.meta:
-                    on_piece("classification", {"event": "classification", **payload.meta["route"]})
+                    routed = True
+                    on_piece("classification", _classified(Route.model_validate(payload.meta["route"])))
                 elif payload.text:
                     on_piece("content", {"content": payload.text})
-        return _turn(last)
+                elif "restart" in payload.meta:
+                    # What came so far is void: the model was asked again.
+                    on_piece("content", {"content": "", "restart": True})
+        turn = _turn(last)
+        if not routed:
+            on_piece("classification", _classified(turn.route))
+        return turn
 
     def _after(self, session: SessionRecord, task: TaskRecord, turn: TurnResult) -> SessionRecord:
         said = task.task or "\n".join(f"{question}: {answer}" for question, answer in task.answers.items())
@@ -512,6 +520,11 @@ def _turn(result: Any) -> TurnResult:
     if not isinstance(payload, TurnResult):
         raise TypeError(f"the flow gave {type(payload).__name__} and no TurnResult")
     return payload
+
+
+def _classified(route: Route) -> dict[str, Any]:
+    told = route.model_dump(mode="json", exclude={"agent"})
+    return {"event": "classification", "agent": route.agent.agent_type, **told}
 
 
 def _task_error(error: FlowError) -> TaskError:

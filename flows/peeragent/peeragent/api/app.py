@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
-    await parts.start()
+    await parts.start(work=parts.settings.embedded_worker)
     sweep = asyncio.create_task(_sweep(parts, app.state.conversations), name="peeragent sweep")
     try:
         yield
@@ -119,7 +119,7 @@ def _service_routes(app: FastAPI, settings: Settings) -> None:
         """What can be asked for."""
         prefix = f"{settings.api_prefix}/agent"
         names = ("execute", "execute/stream", "execute/async", "status", "tasks", "execute/direct", "classify", "stats")
-        model = request.app.state.parts.model
+        model = request.app.state.parts.model.first
         return {
             "name": settings.app_name,
             "version": settings.app_version,
@@ -132,6 +132,6 @@ def _service_routes(app: FastAPI, settings: Settings) -> None:
                 "status": settings.rate_limit_status,
                 "default": settings.rate_limit_default,
             },
-            "llm_provider": model.provider_name,
+            "llm_provider": model.provider,
             "llm_model": model.model,
         }

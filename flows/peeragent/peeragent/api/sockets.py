@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ MAX_PENDING = 8
 """Tasks that one conversation may have under way or waiting."""
 MAX_UNSENT = 32
 """Frames that are kept for a client that is away."""
+KEPT_S = 300.0
+"""How long they are kept; what came of a task is in the store for longer."""
 SEND_S = 10.0
 """A client that takes nothing for that long is gone."""
 
@@ -47,6 +50,8 @@ class Conversation:
     unsent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_UNSENT))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    left: float = 0.0
+    """When the last socket went, by the monotonic clock."""
 
     async def say(self, frame: dict[str, Any]) -> None:
         """Send it, or keep it for the next connection."""
@@ -97,6 +102,7 @@ class Conversations:
         """The socket is gone; another that took its place stays."""
         if conversation.socket is socket:
             conversation.socket = None
+            conversation.left = time.monotonic()
         self.forget(kind, conversation)
 
     def forget(self, kind: str, conversation: Conversation) -> None:
@@ -108,7 +114,8 @@ class Conversations:
     def sweep(self) -> None:
         """Forget what nobody came back for; called now and then. Outcomes stay in the store."""
         for (kind, _), conversation in [*self._known.items()]:
-            if conversation.socket is None and not conversation.tasks:
+            away = time.monotonic() - conversation.left
+            if conversation.socket is None and not conversation.tasks and away > KEPT_S:
                 conversation.unsent.clear()
                 self.forget(kind, conversation)
 

@@ -1,0 +1,195 @@
+"""`peeragent serve`, `worker`, `tasks`, `chat`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import signal
+import socket
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from peeragent.logs import configure_logging
+from peeragent.settings import LOOPBACK, Settings
+
+app = typer.Typer(
+    name="peeragent",
+    help="A service that routes tasks to specialized agents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+USAGE = 2
+NOT_FOUND = 3
+
+
+def fail(message: str, code: int = USAGE) -> typer.Exit:
+    """Say what is wrong; the exit to raise."""
+    typer.echo(f"peeragent: {message}", err=True)
+    return typer.Exit(code)
+
+
+def read_settings(**given: Any) -> Settings:
+    """Those of the environment, with what the command line says."""
+    try:
+        found = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, each['loc'])).upper() or 'settings'}: {each['msg']}" for each in error.errors()
+        )
+        raise fail(told) from None
+    configure_logging(found)
+    return found
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; API_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one; API_PORT.", min=0, max=65535)] = None,
+) -> None:
+    """Serve HTTP and WebSocket; works on queued tasks too, unless EMBEDDED_WORKER=false."""
+    import uvicorn
+
+    from peeragent.api.app import create_app
+
+    settings = read_settings(api_host=host, api_port=port)
+    if settings.api_host not in LOOPBACK and not settings.needs_keys:
+        raise fail(
+            f"{settings.api_host} is reachable by others, and there are no keys: set API_KEYS=owner:key "
+            "(16 characters or more), or listen on 127.0.0.1"
+        )
+    listener = _listen(settings.api_host, settings.api_port)
+    shown = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    typer.echo(f"PeerAgent listens on http://{shown}:{listener.getsockname()[1]}", err=True)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_frame_bytes,
+        ws_ping_interval=settings.ws_ping_interval,
+        ws_ping_timeout=settings.ws_ping_interval,
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_grace)),
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        why = "somebody listens there already; take another with --port" if error.errno == errno.EADDRINUSE else error
+        raise fail(f"cannot listen on {host}:{port}: {why}") from None
+    return listener
+
+
+@app.command()
+def worker() -> None:
+    """Work on queued tasks until it is told to stop; what it cannot finish is handed back."""
+    settings = read_settings()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    from peeragent.parts import Parts
+    from peeragent.worker import Worker
+
+    parts = Parts.of(settings)
+    await parts.start()
+    working = Worker(parts.service)
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, working.stop)
+    typer.echo(f"PeerAgent works on the tasks of {parts.store.name}", err=True)
+    try:
+        await working.run()
+    finally:
+        await parts.stop()
+
+
+@app.command()
+def tasks(
+    task_id: Annotated[str | None, typer.Argument(help="One task, whole; else all, newest first.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only those with this status.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only those of this session.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What became of tasks, straight from the store."""
+    settings = read_settings()
+    asyncio.run(_show(settings, task_id, status, session, limit, as_json))
+
+
+async def _show(
+    settings: Settings, task_id: str | None, status: str | None, session: str | None, limit: int, as_json: bool
+) -> None:
+    from peeragent.models.tasks import TaskRecord, TaskStatus
+    from peeragent.store.base import StoreUnavailable
+    from peeragent.store.open import make_store
+
+    if status is not None and status not in {each.value for each in TaskStatus}:
+        raise fail(f"there is no status {status!r}; there are {', '.join(TaskStatus)}")
+    store = make_store(settings)
+    try:
+        await store.open()
+        found: list[TaskRecord] = []
+        if task_id is None:
+            wanted = None if status is None else TaskStatus(status)
+            found = await store.list_tasks(status=wanted, session_id=session, limit=limit)
+        elif (task := await store.get(task_id)) is not None:
+            found = [task]
+        else:
+            raise fail(f"there is no task {task_id!r}, or no more", NOT_FOUND)
+    except StoreUnavailable as error:
+        raise fail(str(error), 5) from None
+    finally:
+        with contextlib.suppress(StoreUnavailable):
+            await store.close()
+    told = [task.model_dump(mode="json") for task in found]
+    if as_json or task_id is not None:
+        typer.echo(json.dumps(told[0] if task_id is not None else told, ensure_ascii=False, indent=2))
+        return
+    for task in found:
+        words = " ".join(task.task.split())[:60]
+        typer.echo(f"{task.created_at:%Y-%m-%d %H:%M:%S}  {task.status.value:<10}  {task.task_id}  {words}")
+    if not found:
+        typer.echo("no tasks", err=True)
+
+
+@app.command()
+def chat(
+    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://127.0.0.1:8000",
+    session: Annotated[str | None, typer.Option(help="A conversation that goes on.")] = None,
+    key_file: Annotated[str | None, typer.Option(help="A file with the key.")] = None,
+) -> None:
+    """Talk to the agents in the terminal: answers come as they are written."""
+    from peeragent.chat import Chat, ChatError
+
+    try:
+        asyncio.run(Chat(url, session, key_file).run())
+    except ChatError as error:
+        raise fail(str(error), error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """The command."""
+    with contextlib.suppress(BrokenPipeError):
+        app()
+    sys.exit(0)

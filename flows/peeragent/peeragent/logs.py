@@ -1,0 +1,39 @@
+"""Logs with structure: one JSON object a line, with the task and the session they belong to."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from peeragent.settings import Settings
+
+
+def configure_logging(settings: Settings) -> None:
+    """Have all logs of the process written to stderr as the settings say."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    last: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)
+    # Each request is an interaction and each run a trace; what libraries say of theirs is noise.
+    for name in ("httpx", "httpcore", "uvicorn.access", "penguiflow.core"):
+        logging.getLogger(name).setLevel(logging.WARNING)
