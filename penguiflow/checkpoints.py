@@ -116,6 +116,10 @@ class Place(Protocol):
         """The editor of the memory that the run has (`penguiflow.planner.memory.RunMemoryEditor`), or None."""
         ...
 
+    def kv(self) -> Any:
+        """Whose values the tools of the run keep, and where (`penguiflow.planner.tool_kv.RunKV`), or None."""
+        ...
+
 
 class Checkpoint(NamedTuple):
     """Where the run stands."""

@@ -105,6 +105,10 @@ class NodePlace:
         """See `Place`. A node has none."""
         return None
 
+    def kv(self) -> Any:
+        """See `Place`. A node has none."""
+        return None
+
     def _live(self) -> Any:
         return self._given if self._kind == "on_error" else self._payload
 

@@ -92,6 +92,8 @@ class Stopped(BaseFrame):
     """Which parts `context.get` gives."""
     memory: str | None = None
     """Key of the conversation whose memory the run has."""
+    kv: str | None = None
+    """`tenant:user:session` whose values its tools keep; None where nobody knows."""
     why: Why | None = None
     """For a planner's stop."""
     breakpoint: str | None = None
@@ -248,6 +250,76 @@ class Memory(BaseFrame):
     """The one that was asked for."""
 
 
+class KvEntry(BaseModel):
+    """One value that tools keep (`ctx.kv`)."""
+
+    session: str
+    """`tenant:user:session`."""
+    scope: Literal["session", "task"] = "session"
+    task: str = ""
+    """Its id, in the scope `task`."""
+    namespace: str = ""
+    key: str
+    value: Any = None
+    """As JSON, without secrets; None, and `cut`, where it is too large to be shown here."""
+    cut: bool = False
+    bytes: int = 0
+    etag: str | None = None
+    """Tells what it is of; an edit names it. None where there is nothing."""
+    updated: float | None = None
+    """Unix seconds."""
+    expires: float | None = None
+    """Unix seconds; None: never."""
+    artifact: str | None = None
+    """Id of the copy of a large value."""
+
+
+class KvGet(BaseFrame):
+    """What tools keep in a session. Answered by `kv` or `error` (`not_found`)."""
+
+    type: Literal["kv.get"] = "kv.get"
+    session: str | None = None
+    """`tenant:user:session`; None: only which there are."""
+    scope: Literal["session", "task"] = "session"
+    task: str = ""
+    namespace: str = ""
+    key: str | None = None
+    """This one alone, as a whole; None: all of the session, of every scope and namespace."""
+
+
+class KvEdit(BaseFrame):
+    """Change a value, at once; whoever reads it next has the new one.
+
+    Answered by `kv`, with this one alone, or `error` (`not_found`, `invalid_input`, `conflict`).
+    """
+
+    type: Literal["kv.edit"] = "kv.edit"
+    session: str
+    scope: Literal["session", "task"] = "session"
+    task: str = ""
+    namespace: str = ""
+    key: str
+    change: Literal["set", "delete"] = "set"
+    etag: str | None = None
+    """As `kv` told it; `conflict` when it is another by now. None: there is nothing yet."""
+    value: Any = None
+    """The whole of it. Secrets may stay hidden as they were shown."""
+    edits: dict[str, Any] = Field(default_factory=dict)
+    """In place of `value`: new values by JSON Pointer into it."""
+
+
+class Kv(BaseFrame):
+    """What tools keep in a session."""
+
+    type: Literal["kv"] = "kv"
+    sessions: list[str] = Field(default_factory=list)
+    """Those that have values, sorted; at most 1,000."""
+    entries: list[KvEntry] = Field(default_factory=list)
+    """By scope, task, namespace and key."""
+    more: int = 0
+    """How many there are besides."""
+
+
 class Steer(BaseFrame):
     """Steer a planner's run while it goes on. Answered by `accepted`, or `error`.
 
@@ -305,6 +377,18 @@ class Kill(BaseFrame):
 
 
 DebugRequest = (
-    Breakpoints | Decide | Halt | ContextGet | ContextEdit | MemoryGet | MemoryEdit | Steer | Questions | Answer | Kill
+    Breakpoints
+    | Decide
+    | Halt
+    | ContextGet
+    | ContextEdit
+    | MemoryGet
+    | MemoryEdit
+    | KvGet
+    | KvEdit
+    | Steer
+    | Questions
+    | Answer
+    | Kill
 )
 """What a client may ask for here."""

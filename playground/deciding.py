@@ -19,6 +19,9 @@ from playground.protocol import (
     ContextGet,
     Decide,
     Error,
+    Kv,
+    KvEdit,
+    KvGet,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -149,13 +152,26 @@ class Deciding:
 
         Raises `RunRefused`.
         """
+        answer = await self._request(self._of_stop(stop), request)
+        assert isinstance(answer, Memory)
+        return answer
+
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """What tools keep, after a change if one is asked for; asked of the host of a stopped run, or of the newest.
+
+        Raises `RunRefused`.
+        """
+        answer = await self._request(self._of_stop(stop), request)
+        assert isinstance(answer, Kv)
+        return answer
+
+    def _of_stop(self, stop: str | None) -> Connection:
+        """The host of a stopped run; without one the newest."""
         number = max(self._connections, default=0) if stop is None else _parts(stop)[0]
         connection = self._connections.get(number)
         if connection is None:
             raise RunRefused("no host is there whose memory could be read")
-        answer = await self._request(connection, request)
-        assert isinstance(answer, Memory)
-        return answer
+        return connection
 
     async def relay(self, request: BaseFrame, generation: int | None) -> BaseFrame:
         """Any request, with what answers it: asked of the worker that has its stop, else of this one, or the newest.

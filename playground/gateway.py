@@ -38,6 +38,7 @@ from playground.protocol import (
     Halt,
     Hello,
     HostStatus,
+    KvEdit,
     MemoryEdit,
     Questions,
     Resumed,
@@ -54,7 +55,7 @@ PUMP_S = 0.015
 """How often what workers have sent is passed on."""
 DRAIN_S = 0.3
 Shown = TypeVar("Shown", bound=BaseFrame)
-STOPPING = (Breakpoints, Decide, Halt, ContextEdit, MemoryEdit)
+STOPPING = (Breakpoints, Decide, Halt, ContextEdit, MemoryEdit, KvEdit)
 """What a host refuses that does not stop runs."""
 NO_STOPS = "this host does not stop runs: it was started without --debug"
 

@@ -34,6 +34,9 @@ from playground.protocol import (
     Halt,
     Kill,
     Logs,
+    Kv,
+    KvEdit,
+    KvGet,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -202,6 +205,10 @@ class LiveSource:
         return await self._deciding.memory(request, stop=stop)
 
     async def answer_question(self, request: Answer) -> None:
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """What tools keep; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
+        return await self._deciding.kv(request, stop=stop)
+
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._deciding.answer(request)
 

@@ -33,6 +33,10 @@ from playground.debug_frames import (
     Decide,
     Halt,
     Kill,
+    Kv,
+    KvEdit,
+    KvEntry,
+    KvGet,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -70,6 +74,10 @@ __all__ = [
     "Halt",
     "Hello",
     "Kill",
+    "Kv",
+    "KvEdit",
+    "KvEntry",
+    "KvGet",
     "HostStatus",
     "LoadEvents",
     "LogLine",
@@ -431,6 +439,9 @@ Frame = Annotated[
     | MemoryGet
     | MemoryEdit
     | Memory
+    | KvGet
+    | KvEdit
+    | Kv
     | Steer
     | Questions
     | Answer

@@ -35,6 +35,9 @@ from playground.protocol import (
     HostStatus,
     Kill,
     LoadEvents,
+    Kv,
+    KvEdit,
+    KvGet,
     Logs,
     Memory,
     MemoryEdit,
@@ -143,6 +146,12 @@ class RemoteSource:
         return answer
 
     async def answer_question(self, request: Answer) -> None:
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """What tools keep; with an edit, after it. Raises `RunRefused`."""
+        answer = await self._ask(request, reads=isinstance(request, KvGet))
+        assert isinstance(answer, Kv)
+        return answer
+
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._ask(request)
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         ContextGet,
         Decide,
         LogLine,
+        Kv,
+        KvEdit,
+        KvGet,
         Memory,
         MemoryEdit,
         MemoryGet,
@@ -156,6 +159,10 @@ class Source(Protocol):
         ...
 
     async def answer_question(self, request: Answer) -> None:
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """What tools keep; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
+        ...
+
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         ...
 

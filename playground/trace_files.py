@@ -24,6 +24,9 @@ from playground.protocol import (
     ContextGet,
     Decide,
     Memory,
+    Kv,
+    KvEdit,
+    KvGet,
     MemoryEdit,
     MemoryGet,
     Run,
@@ -141,6 +144,10 @@ class FileSource:
         self._refuse()
 
     async def steer(self, request: Steer) -> None:
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """Refused."""
+        self._refuse()
+
         """Refused."""
         self._refuse()
 

@@ -161,6 +161,12 @@ class RunPlace:
         memory = self._run.memory
         return None if memory is None or memory.key == EPHEMERAL else memory.editor(self._run)
 
+    def kv(self) -> Any:
+        """See `Place`."""
+        from penguiflow.planner.tool_kv import run_kv
+
+        return run_kv(self._run)
+
     # -- schemas ------------------------------------------------------------------------------------------------------
 
     @property

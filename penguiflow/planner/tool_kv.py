@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.observer import Payload
-from penguiflow.sessions.kv_keys import KVAddress, KVScope
+from penguiflow.sessions.kv_keys import KVAddress, KVOwner, KVScope, SessionKVUnavailable
 from penguiflow.sessions.kv_store import KVChange, keeps_kv
 from penguiflow.sessions.kv_values import as_json, nested, plain_json, unnested
 from penguiflow.sessions.session_kv import SessionKVFacade, shown_entry
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from penguiflow.planner.run import PlannerRun
     from penguiflow.planner.tool_context import RunToolContext
 
-__all__ = ["ToolKV", "kv_store_of"]
+__all__ = ["RunKV", "ToolKV", "kv_store_of", "run_kv", "told_change"]
 
 _CHANGES = {"kv_init": "kv.init", "kv_set": "kv.set", "kv_patch": "kv.patch", "kv_delete": "kv.delete"}
 
@@ -25,6 +25,31 @@ def kv_store_of(run: PlannerRun) -> Any:
     """Who keeps the values of a run's session: the planner's own store, else the one that the run is recorded in."""
     own = run.settings.state_store
     return run.site.store if keeps_kv(run.site.store) and not keeps_kv(own) else own
+
+
+class RunKV:
+    """Whose values the tools of a run keep, and where: for whoever looks at the run while it has stopped."""
+
+    def __init__(self, run: PlannerRun, session: str, store: Any) -> None:
+        self._run = run
+        self.session = session
+        """`tenant:user:session`."""
+        self.store = store
+
+    def saw(self, change: KVChange, by: str) -> None:
+        """Somebody has changed a value of the session: the run's log says so. The next tool that reads it has it."""
+        told = told_change("edit", change, by)
+        self._run.site.event("edit", change.address.composite(), {**told, "of": "kv"})
+
+
+def run_kv(run: PlannerRun) -> RunKV | None:
+    """None where there is no store, or it is not known whose run it is."""
+    store = kv_store_of(run)
+    try:
+        session = KVOwner.of(run.tool_context).session
+    except SessionKVUnavailable:
+        return None
+    return RunKV(run, session, store) if keeps_kv(store) else None
 
 
 class ToolKV:

@@ -284,8 +284,9 @@ class PlannerReflection(_Data):
 
 class MemoryChanged(_Data):
     of: str
-    """The memory's key."""
+    """The memory's key; of a value that tools keep (`ctx.kv`) its own."""
     change: str
+    """Of a value `kv.init`, `kv.set`, `kv.patch` or `kv.delete`; `before` and `after` have it under its names."""
     before: JsonValue = None
     after: JsonValue = None
     by: str
@@ -370,7 +371,7 @@ class Edit(_Data):
     checkpoint: str | None = None
     """Of a planner's: which one."""
     of: str | None = None
-    """What is around a stopped run: `headers`, `meta`, `llm_context`, `tool_context` or `memory`."""
+    """What is around a stopped run: `headers`, `meta`, `llm_context`, `tool_context`, `memory` or `kv`."""
 
 
 class LogRecord(_Data):

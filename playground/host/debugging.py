@@ -17,6 +17,7 @@ from playground.host.clients import Client, Hub
 from playground.host.control import Load
 from playground.host.debugger import UNNAMED, Debugger
 from playground.host.desk import Desk
+from playground.host.key_values import KeyValues
 from playground.host.memories import Memories
 from playground.host.outbox import FRAME
 from playground.host.outlet import Outlet
@@ -35,6 +36,8 @@ from playground.protocol import (
     Error,
     Halt,
     Kill,
+    KvEdit,
+    KvGet,
     MemoryEdit,
     MemoryGet,
     Questions,
@@ -70,6 +73,7 @@ class Debugging:
         self._begin = begin
         self._recorder_of = log_of
         self._memories = Memories(planners, self._editors, self._tell_memory)
+        self._key_values = KeyValues(planners, self._runs_kv, lambda: records.store, self._tell_memory)
         self._target_of = target_of
         self.debugger = Debugger(
             Path(order.breakpoints or order.home),
@@ -102,6 +106,8 @@ class Debugging:
                 self._reply(client, request, self._context(request, client))
             case MemoryGet() | MemoryEdit():
                 self._begin(self._memory(request, client))
+            case KvGet() | KvEdit():
+                self._begin(self._kv(request, client))
             case Steer():
                 self._begin(self._steer(request, client))
             case Questions():
@@ -167,6 +173,15 @@ class Debugging:
         """Of the memories that stopped runs have."""
         places = [stop.checkpoint.place for stop in self.debugger.stops]
         return [editor for place in places if place is not None and (editor := place.memory()) is not None]
+
+    async def _kv(self, request: KvGet | KvEdit, client: Client) -> None:
+        masker = self._wire.hub.masker
+        self._reply(client, request, await self._key_values.do(request, client.name or UNNAMED, masker))
+
+    def _runs_kv(self) -> list[Any]:
+        """Whose values the tools of stopped runs keep."""
+        places = [stop.checkpoint.place for stop in self.debugger.stops]
+        return [kv for place in places if place is not None and (kv := place.kv()) is not None]
 
     def _tell_memory(self, key: str, data: dict[str, Any]) -> None:
         self._wire.post(lambda hub: hub.add_host_event("memory.changed", key, data), urgent=True)

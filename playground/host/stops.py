@@ -73,6 +73,8 @@ class Stop:
             frame.context = [name for name in PARTS if name in found]
             memory = place.memory()
             frame.memory = None if memory is None else memory.key
+            kv = place.kv()
+            frame.kv = None if kv is None else kv.session
         size = len(encode(frame))
         if size > MAX_SHOWN_BYTES:
             frame.payload, frame.bytes = None, size

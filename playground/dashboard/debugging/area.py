@@ -290,7 +290,7 @@ class DebuggingArea(Area):
         if self._in_list and self.breakpoints.breakpoint is not None:
             self.places.remove(self.breakpoints.breakpoint)
         elif self._in_context and not self.surroundings.forget():
-            self.app.say("put the cursor on a turn: del forgets it", "warning")
+            self.app.say("put the cursor on a turn or a value: del forgets it", "warning")
 
     def step(self, then: str) -> None:
         """Let the stopped run go on: `continue`, `into`, `over`, `out`."""

@@ -10,9 +10,12 @@ from playground.dashboard.text import Row, count, one_line, size
 from playground.dashboard.views.detail import DetailView, Node
 
 if TYPE_CHECKING:
-    from playground.protocol import Context, ContextPart, MemoryShown
+    from playground.dashboard.debugging.values import Values
+    from playground.protocol import Context, ContextPart, KvEntry, MemoryShown
 
 BAR_CELLS = 20
+OPEN_ITEMS = 12
+"""What has at most so many is shown unfolded."""
 NAMES = {
     "headers": "headers",
     "meta": "meta",
@@ -25,9 +28,9 @@ class Item(NamedTuple):
     """What the cursor is on."""
 
     kind: str
-    """`part`, `summary`, `turn` or `key`."""
+    """`part`, `summary`, `turn`, `key`, `kv` or `kv_new`."""
     name: str
-    """Of the part, the turn's id, the key of a conversation."""
+    """Of the part, the turn's id, the key of a conversation, what tells a value from others."""
 
 
 class ContextView(DetailView):
@@ -35,8 +38,8 @@ class ContextView(DetailView):
 
     label = "Context"
     empty = (
-        "What is around a run that has stopped is shown here: headers, meta, contexts, and what its planner "
-        "remembers. Between runs: what planners remember of each conversation."
+        "What is around a run that has stopped is shown here: headers, meta, contexts, what its planner remembers, "
+        "and what its tools keep. Between runs: what planners remember and tools keep of each session."
     )
     keys = (
         Key("e", "edit", "do('debugging', 'edit')"),
@@ -45,12 +48,12 @@ class ContextView(DetailView):
         Key("y", "copy", "copy"),
     )
     help = (
-        """What is around a run that has stopped, and what its planner remembers of the conversation.
+        """What is around a run that has stopped, what its planner remembers and what its tools keep (ctx.kv).
 What is edited here is changed at once; it is in the events, with what was before.""",
         [
-            ("e", "edit what the cursor is on: headers, meta, a context, the summary, a turn"),
-            ("⏎", "unfold; on a conversation: open it"),
-            ("del", "forget a turn"),
+            ("e", "edit what the cursor is on: headers, a context, the summary, a turn, a value; + adds one"),
+            ("⏎", "unfold; on a session: open it"),
+            ("del", "forget a turn, delete a value"),
             ("y", "copy"),
         ],
     )
@@ -72,9 +75,9 @@ What is edited here is changed at once; it is in the events, with what was befor
         return None
 
     def activate(self) -> bool:
-        """Enter opens a conversation, else folds."""
+        """Enter opens a session, begins a new value, else folds."""
         item = self.item
-        if item is not None and item.kind == "key":
+        if item is not None and item.kind in ("key", "kv_new"):
             self.wants = item
             return True
         return super().activate()
@@ -85,6 +88,7 @@ What is edited here is changed at once; it is in the events, with what was befor
         heading: Row,
         context: Context | None,
         memory: MemoryShown | None,
+        values: Values,
         keys: list[str],
         problems: list[str],
     ) -> None:
@@ -95,6 +99,8 @@ What is edited here is changed at once; it is in the events, with what was befor
             nodes += self._part(part)
         if memory is not None:
             nodes += self._memory(memory)
+        if values.session is not None:
+            nodes += self._values(values)
         if keys:
             nodes.append(field("all", f"{len(keys)} conversations are remembered: ⏎ opens one", "dim"))
         for key in keys:
@@ -110,7 +116,7 @@ What is edited here is changed at once; it is in the events, with what was befor
         if part.bytes is not None and part.value is None:
             return [self._keep(field(name, f"{size(part.bytes)}: too large to be shown", "warn"), item)]
         node = Node(name, part.value)
-        node.open = isinstance(part.value, dict | list) and 0 < len(part.value) <= 12
+        node.open = isinstance(part.value, dict | list) and 0 < len(part.value) <= OPEN_ITEMS
         nodes = [self._keep(node, item)]
         if not part.editable:
             nodes.append(self._keep(field("", f"cannot be edited: {part.why_not or 'it is read only'}", "dim"), item))
@@ -129,6 +135,39 @@ What is edited here is changed at once; it is in the events, with what was befor
         if memory.artifacts:
             nodes.append(Node("artifacts", memory.artifacts))
         return nodes
+
+    def _values(self, values: Values) -> list[Node]:
+        """What tools keep: by namespace and key."""
+        kept = len(values.entries) + values.more
+        about = (
+            f"{values.session}  {kept} value{'s' if kept != 1 else ''}" if kept else f"{values.session}  nothing yet"
+        )
+        nodes = [field("kv", about, "strong")]
+        for entry in values.entries:
+            item = Item("kv", entry_id(entry))
+            if entry.cut:
+                nodes.append(
+                    self._keep(field(entry_name(entry), f"{size(entry.bytes)}: e reads all of it", "warn"), item)
+                )
+                continue
+            node = Node(entry_name(entry), entry.value)
+            node.open = isinstance(entry.value, dict | list) and 0 < len(entry.value) <= OPEN_ITEMS
+            nodes.append(self._keep(node, item))
+        if values.more:
+            nodes.append(field("", f"and {values.more} more: `pf kv list` has them", "dim"))
+        nodes.append(self._keep(field("+", "e adds a value", "dim"), Item("kv_new", "")))
+        return nodes
+
+
+def entry_name(entry: KvEntry) -> str:
+    """How a value is called: `namespace/key`, and of which task."""
+    name = f"{entry.namespace}/{entry.key}" if entry.namespace else entry.key
+    return one_line(name if entry.scope == "session" else f"{name} (task {entry.task})")
+
+
+def entry_id(entry: KvEntry) -> str:
+    """What tells a value from the others of its session."""
+    return "\0".join((entry.scope, entry.task, entry.namespace, entry.key))
 
 
 def budget(memory: MemoryShown) -> str:

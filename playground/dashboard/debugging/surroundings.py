@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from playground.dashboard.debugging.context import ContextView, Item, heading_of
+from playground.dashboard.debugging.values import Values
 from playground.dashboard.layout import OUTPUT
 
 if TYPE_CHECKING:
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
     from playground.dashboard.debugging.area import DebuggingArea
     from playground.dashboard.editing.editor import Refusals
-    from playground.protocol import Context, ContextPart, Memory, MemoryShown
+    from playground.protocol import Context, ContextPart, MemoryShown
     from playground.sources import RunRefused, Source
+
+Read = TypeVar("Read")
+QUIET = ("not_found", "unknown_frame")
+"""Why nothing is shown, and nothing is said: there is nothing, or the host is an older one that keeps nothing."""
 
 
 class Surroundings:
@@ -30,12 +35,15 @@ class Surroundings:
         """The conversation that was opened."""
         self._context: Context | None = None
         self._memory: MemoryShown | None = None
+        self._values = Values(app, self._stop, self._reload)
 
     def frame(self) -> None:
         """Read again what is looked at, when it may be another."""
         app, stop = self._app, self._area.stop
         wanted, self.view.wants = self.view.wants, None
-        if wanted is not None:
+        if wanted is not None and wanted.kind == "kv_new":
+            self._values.edit(wanted)
+        elif wanted is not None:
             self._chosen = wanted.name
         if app.panes[OUTPUT].view is not self.view or not app.panes[OUTPUT].display:
             return
@@ -55,32 +63,40 @@ class Surroundings:
 
     async def _load(self, source: Source) -> None:
         from playground.protocol import ContextGet, MemoryGet
-        from playground.sources import RunRefused
 
-        stop, problems = self._area.stop, []
+        stop = self._area.stop
+        name = None if stop is None else stop.stop
+        problems: list[str] = []
         context: Context | None = None
-        memory: Memory | None = None
         if stop is not None:
-            try:
-                context = await source.context(ContextGet(stop=stop.stop))
-            except RunRefused as refusal:
-                if refusal.code != "not_found":
-                    problems.append(str(refusal))
+            context = await _read(partial(source.context, ContextGet(stop=stop.stop)), problems)
         key = stop.memory if stop is not None else self._chosen
-        try:
-            memory = await source.memory(MemoryGet(key=key), stop=None if stop is None else stop.stop)
-            if stop is None and key is None and len(memory.keys) == 1:
-                memory = await source.memory(MemoryGet(key=memory.keys[0]))
-        except RunRefused as refusal:
-            if refusal.code != "not_found":
-                problems.append(str(refusal))
+        session = stop.kv if stop is not None else key
+        memory = await _read(partial(source.memory, MemoryGet(key=key), stop=name), problems)
+        values = await _read(partial(self._values.read, source, session, name), problems)
+        keys = {*([] if memory is None else memory.keys), *([] if values is None else values.sessions)}
+        if stop is None and key is None and len(keys) == 1:
+            [session] = keys
+            values = await _read(partial(self._values.read, source, session), problems)
+            if memory is not None and memory.keys:
+                memory = await _read(partial(source.memory, MemoryGet(key=session)), problems)
         if self._area.stop is not stop and (stop is None or self._area.selected != stop.stop):
             return  # another one is looked at by now, and read
         self._context = context
         self._memory = None if memory is None else memory.memory
-        keys = [] if stop is not None or memory is None else [each for each in memory.keys if each != self._key]
-        subject = ("context", None if stop is None else stop.trace_id, self._key)
-        self.view.fill(subject, [] if stop is None else heading_of(stop), context, self._memory, keys, problems)
+        self._values.take(session, values)
+        others = [] if stop is not None else sorted(keys - {self._key or "", session or ""})
+        subject = ("context", None if stop is None else stop.trace_id, self._key or session)
+        heading = [] if stop is None else heading_of(stop)
+        self.view.fill(subject, heading, context, self._memory, self._values, others, problems)
+
+    async def _reload(self) -> None:
+        if self._app.control.source is not None:
+            await self._load(self._app.control.source)
+
+    def _stop(self) -> str | None:
+        """The stop that is looked at: its host is asked."""
+        return None if self._area.stop is None else self._area.stop.stop
 
     @property
     def _key(self) -> str | None:
@@ -95,6 +111,8 @@ class Surroundings:
             self._app.say("put the cursor on what is to be edited", "warning")
         elif item.kind == "part":
             self._edit_part(item)
+        elif item.kind in ("kv", "kv_new"):
+            self._values.edit(item)
         elif self._memory is not None:
             self._edit_memory(item, self._memory)
 
@@ -150,8 +168,10 @@ class Surroundings:
         return refused
 
     def forget(self) -> bool:
-        """Forget the turn that the cursor is on."""
+        """Forget the turn, or delete the value, that the cursor is on."""
         item = self.view.item
+        if item is not None and item.kind == "kv":
+            return self._values.delete(item)
         if item is None or item.kind != "turn":
             return False
         self._app.control.start(partial(self._forget, item), "memory")
@@ -186,6 +206,18 @@ class Surroundings:
             return _told(refusal)
         self._read_again()
         return []
+
+
+async def _read(ask: Callable[[], Awaitable[Read]], problems: list[str]) -> Read | None:
+    """What is asked for; None where there is nothing, and where it is refused."""
+    from playground.sources import RunRefused
+
+    try:
+        return await ask()
+    except RunRefused as refusal:
+        if refusal.code not in QUIET:
+            problems.append(str(refusal))
+    return None
 
 
 def _told(refusal: RunRefused) -> Refusals:

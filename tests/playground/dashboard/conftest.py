@@ -29,6 +29,9 @@ from playground.protocol import (
     ContextGet,
     Decide,
     FlowInfo,
+    Kv,
+    KvEdit,
+    KvGet,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -258,9 +261,11 @@ class ScriptedSource:
         self.halted: list[str] = []
         self.contexts: list[ContextGet | ContextEdit] = []
         self.memories: list[MemoryGet | MemoryEdit] = []
+        self.kvs: list[KvGet | KvEdit] = []
         self.decision_refusal: RunRefused | None = None
         self.context_answer: Callable[[ContextGet | ContextEdit], Context] | None = None
         self.memory_answer: Callable[[MemoryGet | MemoryEdit], Memory] | None = None
+        self.kv_answer: Callable[[KvGet | KvEdit], Kv] | None = None
         self.stored: dict[str, list[bytes]] = {}
         self.summaries: list[TraceSummary] = []
         self.requests: list[Run] = []
@@ -323,6 +328,12 @@ class ScriptedSource:
         if self.memory_answer is None:
             raise RunRefused("there is no memory")
         return self.memory_answer(request)
+
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        self.kvs.append(request)
+        if self.kv_answer is None:
+            raise RunRefused("there is no store", code="not_found")
+        return self.kv_answer(request)
 
     def stops_at(self, trace_id: str, stop: str, kind: str, name: str, **more: Any) -> Stopped:
         """A run stops, as the host tells it."""
