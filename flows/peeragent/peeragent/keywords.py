@@ -10,6 +10,8 @@ from peeragent.words import listed
 
 INTENT = 4
 """Weight of what is plainly said: `translate`, `write … function`."""
+HINT = 2
+"""Weight of what only points to an agent: a question, `in Python`."""
 TOPIC = 1
 """Weight of a word that only belongs to a field."""
 LEAD = 2
@@ -47,20 +49,17 @@ INTENTS: dict[Agent, tuple[str, ...]] = {
         r"debug(?:ging)?",
         r"stack ?trace",
         r"unit tests? for",
-        rf"(?:in|using|with) (?:{'|'.join(map(re.escape, _LANGUAGES))})",
     ),
     Agent.CONTENT: (
         r"explain(?:ing|s)?",
         r"describe",
-        r"what(?: is|'s| are| was| were)",
-        r"who (?:is|are|was|were)",
         r"research",
         r"tell me (?:more )?about",
         r"(?:write|draft|create)\b[^.?!\n]{0,40}?\b(?:articles?|blog posts?|essays?|posts?|guide|overview)",
-        r"latest (?:trends?|news|developments?)",
+        r"(?:latest|current|recent)\b[^.?!\n]{0,30}?\b(?:trends?|news|developments?)",
         r"history of",
         r"define|definition of",
-        r"how (?:does|do|did) (?!i\b|you say)",
+        r"compare",
     ),
     Agent.BUSINESS: (
         rf"(?:{_GOODS})\b[^.?!\n]{{0,40}}?\b(?:{_FALLS})",
@@ -78,7 +77,6 @@ INTENTS: dict[Agent, tuple[str, ...]] = {
         r"translat(?:e|es|ed|ing|ion)",
         r"how (?:do|would) you say",
         rf"(?:say|put|render) (?:this|that|it|the following)\b[^.?!\n]{{0,40}}?\bin(?:to)? (?:{'|'.join(_NATURAL)})",
-        rf"(?:in)?to (?:{'|'.join(_NATURAL)})",
     ),
     Agent.EMAIL: (
         r"(?:write|draft|compose|send|prepare|reply|respond|answer)\b[^.?!\n]{0,50}?\be-?mails?",
@@ -95,12 +93,25 @@ INTENTS: dict[Agent, tuple[str, ...]] = {
         r"competitor analysis",
         r"competitive (?:analysis|landscape|advantage|positioning)",
         r"analy[sz]e\b[^.?!\n]{0,30}?\bcompetitors?",
-        r"(?:who are|our|my|the|main|top) (?:[a-z]+ )?(?:competitors|rivals)",
+        r"(?:who are|our|my|the|main|top) (?:[a-z]+ ){0,2}?(?:competitors|rivals)",
         r"swot",
         r"compare\b[^.?!\n]{0,60}?\b(?:competitors?|rivals?)",
     ),
 }
 """Patterns: each speaks for the agent by itself."""
+
+HINTS: dict[Agent, tuple[str, ...]] = {
+    Agent.CODE: (rf"(?:in|using|with) (?:{'|'.join(map(re.escape, _LANGUAGES))})",),
+    Agent.CONTENT: (
+        r"what(?: is|'s| are| was| were)",
+        r"wh(?:o|ere|en) (?:is|are|was|were|did)",
+        r"who (?:won|wrote|invented|discovered|founded)",
+        r"how (?:does|do|did) (?!i\b|you say)",
+        r"why (?:is|are|was|were|do|does|did)",
+    ),
+    Agent.TRANSLATE: (rf"(?:in)?to (?:{'|'.join(_NATURAL)})",),
+}
+"""Patterns: each decides where nothing else does."""
 
 TOPICS: dict[Agent, tuple[str, ...]] = {
     Agent.CODE: (
@@ -112,7 +123,6 @@ TOPICS: dict[Agent, tuple[str, ...]] = {
     ),
     Agent.CONTENT: (
         *listed("article blog essay trends news overview guide tutorial history science meaning introduction"),
-        *listed("how why what who when where"),
         "machine learning",
     ),
     Agent.BUSINESS: (
@@ -144,6 +154,13 @@ def _by_length(words: Iterable[str]) -> Iterable[str]:
     return (re.escape(word) for word in sorted(set(words), key=len, reverse=True))
 
 
-COMPILED: dict[Agent, tuple[re.Pattern[str], re.Pattern[str]]] = {
-    agent: (bounded(INTENTS[agent]), bounded(_by_length(TOPICS[agent]))) for agent in INTENTS
+_NEVER = (r"(?!)",)
+COMPILED: dict[Agent, tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]] = {
+    agent: (
+        bounded(INTENTS[agent]),
+        bounded(HINTS.get(agent, _NEVER)),
+        bounded(_by_length(TOPICS[agent])),
+    )
+    for agent in INTENTS
 }
+"""Of each agent its intents, hints and topics."""

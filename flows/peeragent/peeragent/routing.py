@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from peeragent.agents import prompts
 from peeragent.errors import AgentFailed
-from peeragent.keywords import COMPILED, INTENT, LEAD, LEAD_WORDS, TOPIC
+from peeragent.keywords import COMPILED, HINT, INTENT, LEAD, LEAD_WORDS, TOPIC
 from peeragent.llm import Form, Model
 from peeragent.models.agents import Agent, Route
 from peeragent.models.turns import TurnRequest
@@ -19,8 +19,9 @@ ENOUGH = 2
 """Points without which no agent is chosen by words."""
 AHEAD = 1
 """Points by which it must be ahead of the next one."""
-SCANNED = 4000
-"""Characters of a task that are looked at: what a task wants is said at its beginning."""
+HEAD = 800
+TAIL = 400
+"""Characters at both ends of a task that are looked at: what a task wants stands there, around what it is about."""
 SHORT = 4
 """Words of a task that is so short that it goes on with what was before, where nothing else speaks."""
 
@@ -40,6 +41,23 @@ class _Points:
     intent: bool = False
     words: list[str] = field(default_factory=list)
 
+    def take(self, pattern: re.Pattern[str], text: str, weight: int) -> bool:
+        """Count what is found: the first with its weight, more if the text begins with it; others a little."""
+        first = True
+        for match in pattern.finditer(text):
+            words = " ".join(match[0].split()).casefold()
+            if words in self.words:
+                continue
+            self.words.append(words)
+            if not first:
+                self.points += TOPIC
+                continue
+            first = False
+            self.points += weight
+            if len(_WORD.findall(text[: match.start()])) < LEAD_WORDS:
+                self.points += LEAD
+        return not first
+
 
 class _Chosen(BaseModel):
     """What a model says."""
@@ -47,6 +65,11 @@ class _Chosen(BaseModel):
     agent: Agent
     score: float = Field(ge=0, le=1)
     reason: str
+
+    @field_validator("agent", mode="before")
+    @classmethod
+    def _name(cls, given: object) -> object:
+        return given.strip().casefold().removesuffix("_agent") if isinstance(given, str) else given
 
 
 CHOSEN = Form(_Chosen)
@@ -72,7 +95,7 @@ class Router:
         found = _counted(request.task)
         chosen = _plainly(found)
         last = request.last_agent
-        if last is not None and (chosen is None or not found[0].intent) and _goes_on(request.task):
+        if last is not None and _goes_on(request.task, chosen, intent=bool(found) and found[0].intent):
             reason = f"it goes on with what the {last} agent did before"
             return Route(agent=last, method="session", score=0.8, reason=reason)
         if chosen is not None:
@@ -102,27 +125,17 @@ def resumed() -> Route:
 
 def _counted(task: str) -> list[_Points]:
     """Points of each agent, the best first."""
-    text = task[:SCANNED]
+    text = task if len(task) <= HEAD + TAIL else f"{task[:HEAD]}\n{task[-TAIL:]}"
     found = []
-    for agent, (intents, topics) in COMPILED.items():
+    for agent, (intents, hints, topics) in COMPILED.items():
         counted = _Points(agent)
-        seen = set()
-        for match in intents.finditer(text):
-            words = " ".join(match[0].split()).casefold()
-            if words in seen:
-                continue
-            seen.add(words)
-            counted.intent = True
-            # Of two intents one is said first: to write a script that analyzes data is to write a script.
-            counted.points += INTENT if len(seen) == 1 else TOPIC
-            if len(seen) == 1 and len(_WORD.findall(text[: match.start()])) < LEAD_WORDS:
-                counted.points += LEAD
+        counted.intent = counted.take(intents, text, INTENT)
+        counted.take(hints, text, HINT)
         for match in topics.finditer(text):
             word = match[0].casefold()
-            if word not in seen:
-                seen.add(word)
+            if word not in counted.words:
+                counted.words.append(word)
                 counted.points += TOPIC
-        counted.words = sorted(seen)
         if counted.points:
             found.append(counted)
     return sorted(found, key=lambda each: (-each.points, not each.intent))
@@ -140,6 +153,9 @@ def _plainly(found: list[_Points]) -> Route | None:
     return Route(agent=best.agent, method="keyword", score=score, reason=reason, keywords=words)
 
 
-def _goes_on(task: str) -> bool:
-    words = len(_WORD.findall(task[:SCANNED]))
+def _goes_on(task: str, chosen: Route | None, *, intent: bool) -> bool:
+    """Whether a task only makes sense after what was before."""
+    if chosen is not None:
+        return not intent and _GOES_ON.match(task) is not None
+    words = len(_WORD.findall(task[: HEAD + TAIL]))
     return words <= SHORT or _GOES_ON.match(task) is not None or (words <= 3 * SHORT and bool(_REFERS.search(task)))
