@@ -31,6 +31,7 @@ _SCALARS = (str, int, bool, type(None))
 _EXACT: frozenset[type] = frozenset(_SCALARS)
 _EXACT_OR_FLOAT: frozenset[type] = frozenset({*_SCALARS, float})
 _TEXT = frozenset({str})
+_PLAIN_CONTAINERS = frozenset({list, dict})
 _LEAVES = (
     bytes, bytearray, date, time, timedelta, Decimal, UUID, PurePath, Enum, SecretStr, SecretBytes,
 )  # fmt: skip
@@ -47,6 +48,7 @@ _OWN_FORMS = ("ser_json_bytes", "ser_json_timedelta", "ser_json_temporal", "ser_
 _settled: dict[type, bool] = {}
 _floats: dict[type, bool] = {}
 _annotations: dict[type, dict[str, Any]] = {}
+_fields: dict[type, dict[str, tuple[str, Any, Any]]] = {}
 
 
 def escape(key: object) -> str:
@@ -250,19 +252,39 @@ class _Shapes:
         if _is_custom(kind) and not _survives(value, kind):
             self.lost[place] = type_name(kind)
             return
-        fields = kind.model_fields
         if issubclass(kind, RootModel):
-            self.visit(value.__dict__.get("root"), fields["root"].annotation, place, depth + 1)
+            self.visit(value.__dict__.get("root"), kind.model_fields["root"].annotation, place, depth + 1)
             return
+        known = _fields.get(kind) or _fields_of(kind)
         for name, item in value.__dict__.items():
-            if type(item) in _SCALARS:
+            item_kind = type(item)
+            if item_kind in _EXACT or (item_kind in _PLAIN_CONTAINERS and not item):
                 continue
-            field = fields.get(name)
-            shown = name if field is None else field.serialization_alias or field.alias or name
-            declared = _OPEN if field is None else field.annotation
-            self.visit(item, declared, f"{place}/{escape(shown)}", depth + 1)
+            shown, declared, sure = known.get(name) or (escape(name), _OPEN, _OPEN)
+            if item_kind is not sure:
+                self.visit(item, declared, f"{place}/{shown}", depth + 1)
         for name, item in (value.__pydantic_extra__ or {}).items():
             self.visit(item, _OPEN, f"{place}/{escape(name)}", depth + 1)
+
+
+def _fields_of(kind: type[BaseModel]) -> dict[str, tuple[str, Any, Any]]:
+    """Of each field: its part of a JSON Pointer, its annotation, and the type of values that nothing is noted of."""
+    if len(_fields) >= _MAX_CLASSES:
+        _fields.clear()
+    found = {}
+    for name, field in kind.model_fields.items():
+        declared = _bare(field.annotation)
+        sure = declared if isinstance(declared, type) and _is_sure(declared) else _OPEN
+        found[name] = (escape(field.serialization_alias or field.alias or name), field.annotation, sure)
+    _fields[kind] = found
+    return found
+
+
+def _is_sure(kind: type) -> bool:
+    """Whether nothing is noted of an instance of exactly this class where exactly this class is declared."""
+    if issubclass(kind, BaseModel):
+        return is_always_plain(kind) and not _is_odd(kind)
+    return issubclass(kind, _LEAVES) and not issubclass(kind, bytes | bytearray)
 
 
 def _looks_settled(kind: type) -> bool:
