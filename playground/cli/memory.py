@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
-from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +22,8 @@ from playground.cli.editing import EditorError, NotJson, as_text, edit_text, par
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.restore import read_edits
 from playground.cli.stores import reading
-from playground.dashboard.text import clip, many_lines, one_line, pad, when
+from playground.cli.tables import pick_session, print_table
+from playground.dashboard.text import many_lines, one_line, when
 from playground.project import find_project
 
 __all__ = [
@@ -139,7 +139,7 @@ def list_sessions(*, limit: int, json: bool) -> int:
         )
         for each in found
     ]
-    _table(console, ("SESSION", "RUNS", "FAILED", "LAST", "FLOWS", "MEMORY"), rows)
+    print_table(console, ("SESSION", "RUNS", "FAILED", "LAST", "FLOWS", "MEMORY"), rows)
     if not found:
         console.tell("no sessions: `pf run TARGET --session KEY` makes one")
     return ExitCode.DONE
@@ -172,7 +172,7 @@ def list_memories(*, json: bool) -> int:
         (one_line(each.key), str(each.version), f"{each.turns:,}", f"{each.tokens:,}", one_line(each.summary))
         for each in lines
     ]
-    _table(console, ("KEY", "VERSION", "TURNS", "TOKENS", "SUMMARY"), rows)
+    print_table(console, ("KEY", "VERSION", "TURNS", "TOKENS", "SUMMARY"), rows)
     if not found:
         console.tell("nothing is remembered")
     return ExitCode.DONE
@@ -304,20 +304,7 @@ async def _writing() -> AsyncIterator[MemoryEditor]:
 async def _resolved(editor: MemoryEditor, session: str) -> str:
     """The key of a conversation: all of it, its session alone, or the beginning of either that no other has."""
     keys = await editor.keys()
-    alone = {key: key.rpartition(":")[2] for key in keys}
-    for found in (
-        [key for key in keys if key == session],
-        [key for key in keys if alone[key] == session],
-        [key for key in keys if session and (key.startswith(session) or alone[key].startswith(session))],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            told = f"several conversations are called {one_line(session)}"
-            raise Failure(told, ExitCode.NOT_FOUND, hint="give the whole key", details=[one_line(key) for key in found])
-    near = get_close_matches(session, [*keys, *alone.values()], n=1)
-    hint = f"did you mean {one_line(near[0])}?" if near else "`pf memory` lists what is remembered"
-    raise Failure(f"nothing is remembered of {one_line(session)}", ExitCode.NOT_FOUND, hint=hint)
+    return pick_session(keys, session, missing="nothing is remembered of", listing="pf memory")
 
 
 def _conflict(key: str, wanted: int, found: int) -> Failure:
@@ -350,14 +337,3 @@ def _show(console: Console, view: MemoryView, *, json: bool) -> None:
         console.line(paint("dim", f"── turn {number} {one_line(turn.turn_id)}{waits}"))
         console.line(f"{paint('dim', 'user:')} {many_lines(turn.user_message)}")
         console.line(f"{paint('dim', 'answer:')} {many_lines(turn.assistant_response)}")
-
-
-def _table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if not rows:
-        return
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head) - 1)]
-    for number, row in enumerate((head, *rows)):
-        fixed = "  ".join(pad(text, size) for text, size in zip(row, widths, strict=False))
-        rest = row[-1] if console.width is None else clip(row[-1], max(8, console.width - len(fixed) - 2))
-        line = f"{fixed}  {rest}".rstrip()
-        console.line(console.out_paint("dim", line) if number == 0 else line)

@@ -15,6 +15,7 @@ from playground import protocol
 from playground.cli.breakpoints import BreakpointsOutput
 from playground.cli.calls import CallsOutput
 from playground.cli.doctor import DoctorOutput
+from playground.cli.kv import KvOutput, ValuesOutput
 from playground.cli.memory import MemoriesOutput, MemoryOutput, SessionsOutput
 from playground.cli.new import NewOutput
 from playground.cli.outputs import (
@@ -53,6 +54,8 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "sessions": SessionsOutput,
     "doctor": DoctorOutput,
     "new": NewOutput,
+    "kv": ValuesOutput,
+    "kv_get": KvOutput,
     "memory": MemoriesOutput,
     "memory_show": MemoryOutput,
     "diff": DiffOutput,

@@ -11,10 +11,22 @@ from playground.cli.failures import Failure
 from playground.cli.memory import changes_between
 from playground.dashboard.text import many_lines, one_line
 from playground.debug_frames import PartName
-from playground.protocol import Context, ContextEdit, ContextGet, ContextPart, Memory, MemoryEdit, MemoryGet, Stopped
+from playground.protocol import (
+    Context,
+    ContextEdit,
+    ContextGet,
+    ContextPart,
+    Kv,
+    KvEntry,
+    KvGet,
+    Memory,
+    MemoryEdit,
+    MemoryGet,
+    Stopped,
+)
 from playground.session import HostSession
 
-__all__ = ["as_pointer", "as_value", "context_text", "edit_context", "edit_memory", "memory_text"]
+__all__ = ["as_pointer", "as_value", "context_text", "edit_context", "edit_memory", "kv_text", "memory_text"]
 
 InEditor = Callable[[Any], Awaitable[Any]]
 """Has somebody edit a value."""
@@ -30,6 +42,17 @@ async def memory_text(host: HostSession, stop: Stopped) -> str:
     """What the run remembers of its conversation."""
     shown = await _memory(host, stop)
     return json_text(shown.model_dump(mode="json", exclude={"turn_schema"}), indent=2)
+
+
+async def kv_text(host: HostSession, stop: Stopped) -> str:
+    """What the tools of the run's session keep: `pf kv` changes it."""
+    if stop.kv is None:
+        raise Failure("it is not known whose values its tools keep", hint="tool_context says it: tenant, user, session")
+    answer = await host.debug(KvGet(session=stop.kv))
+    assert isinstance(answer, Kv)
+    told = [f"── {_called(each)}\n{_value(each)}" for each in answer.entries]
+    told += [f"and {answer.more} more"] if answer.more else []
+    return "\n".join(told) or f"nothing is kept in {stop.kv}"
 
 
 async def edit_context(host: HostSession, stop: Stopped, text: str, in_editor: InEditor) -> str:
@@ -123,3 +146,12 @@ async def _memory(host: HostSession, stop: Stopped) -> Any:
 
 def _shown(part: ContextPart) -> str:
     return f"({part.bytes:,} bytes)" if part.bytes is not None else many_lines(json_text(part.value, indent=2))
+
+
+def _called(entry: KvEntry) -> str:
+    name = f"{entry.namespace}/{entry.key}" if entry.namespace else entry.key
+    return one_line(name if entry.scope == "session" else f"{name} (task {entry.task})")
+
+
+def _value(entry: KvEntry) -> str:
+    return f"({entry.bytes:,} bytes)" if entry.cut else many_lines(json_text(entry.value, indent=2))

@@ -20,6 +20,9 @@ from playground.protocol import (
     ContextGet,
     Decide,
     Halt,
+    Kv,
+    KvEdit,
+    KvGet,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -64,15 +67,15 @@ class Refused(BaseModel):
     """For values that do not fit: `{path, message}` for each field."""
 
 
-Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | Halt | Answer
+Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | KvGet | KvEdit | Halt | Answer
 """What else can be asked for while a run waits."""
-Line = Stopped | Resumed | Questions | Refused | Context | Memory | Accepted
+Line = Stopped | Resumed | Questions | Refused | Context | Memory | Kv | Accepted
 
 
 class StopLine(RootModel[Line]):
     """`pf run --json` with breakpoints: one line of stdout before the last, which is the run's.
 
-    `context`, `memory` and `accepted` answer what was asked for by a line with a `type`.
+    `context`, `memory`, `kv` and `accepted` answer what was asked for by a line with a `type`.
     """
 
     root: Line = Field(discriminator="type")

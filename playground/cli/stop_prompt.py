@@ -14,7 +14,15 @@ from playground.cli.debug import Debugging, read_break
 from playground.cli.editing import EditorError, NotJson, as_text, edit_text, parse_edited
 from playground.cli.failures import Failure
 from playground.cli.progress import Progress
-from playground.cli.stop_around import as_pointer, as_value, context_text, edit_context, edit_memory, memory_text
+from playground.cli.stop_around import (
+    as_pointer,
+    as_value,
+    context_text,
+    edit_context,
+    edit_memory,
+    kv_text,
+    memory_text,
+)
 from playground.cli.stop_text import heading, payload_lines, why_lines
 from playground.dashboard.text import many_lines, one_line
 from playground.protocol import BaseFrame, Decide, Resumed, Stopped
@@ -50,7 +58,7 @@ M            edit what the run remembers, at once; M summary=TEXT
 k VALUE      skip it: this is its result (JSON, else text); k alone opens $EDITOR
 r            retry
 x REASON     abort the run
-p            print all of it; p PATH, p why, p context, p memory
+p            print all of it; p PATH, p why, p context, p memory, p kv
 Enter        the last step again"""
 _NEEDS = {"e": "edit", "k": "skip", "r": "retry"}
 
@@ -247,6 +255,8 @@ class _Conversation:
             self._tell(await context_text(self.host, self.stop))
         elif what == "memory":
             self._tell(await memory_text(self.host, self.stop))
+        elif what == "kv":
+            self._tell(await kv_text(self.host, self.stop))
         elif what:
             value = find(self._payload(), parts_of(as_pointer(what)))
             if value is NOTHING:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from playground.cli.help import PlainCommand
+from playground.cli.kv_app import kv_app
 from playground.cli.memory_app import memory_app
 
 __all__ = ["add_store_commands"]
@@ -25,6 +26,7 @@ def add_store_commands(app: typer.Typer) -> None:
     command(name="stats", short_help="Count runs: how long, how often they fail, what they cost.")(stats)
     command(name="search", short_help="Find events by their text and kind.")(search)
     command(name="sessions", short_help="List the sessions that runs belong to.")(sessions)
+    app.add_typer(kv_app, name="kv", short_help="Show and change what tools keep in sessions.")
     app.add_typer(memory_app, name="memory", short_help="Show and change what planners remember.")
 
 
