@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -364,6 +365,7 @@ def _mentions_floats(annotation: Any) -> bool:
     return isinstance(annotation, type) and _has_floats(annotation)
 
 
+@lru_cache(_MAX_CLASSES)
 def _is_custom(kind: type[BaseModel]) -> bool:
     """Whether the JSON of its objects may be anything, or less than they are."""
     decorators = kind.__pydantic_decorators__
@@ -372,6 +374,7 @@ def _is_custom(kind: type[BaseModel]) -> bool:
     return any(field.exclude for field in kind.model_fields.values())
 
 
+@lru_cache(_MAX_CLASSES)
 def _is_odd(kind: type) -> bool:
     """Whether a model writes its fields under other names than it reads them."""
     if not issubclass(kind, BaseModel):
