@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -48,6 +47,8 @@ _OWN_FORMS = ("ser_json_bytes", "ser_json_timedelta", "ser_json_temporal", "ser_
 
 _settled: dict[type, bool] = {}
 _floats: dict[type, bool] = {}
+_customs: dict[type, bool] = {}
+_odds: dict[type, bool] = {}
 _annotations: dict[type, dict[str, Any]] = {}
 _fields: dict[type, dict[str, tuple[str, Any, Any]]] = {}
 
@@ -365,24 +366,34 @@ def _mentions_floats(annotation: Any) -> bool:
     return isinstance(annotation, type) and _has_floats(annotation)
 
 
-@lru_cache(_MAX_CLASSES)
 def _is_custom(kind: type[BaseModel]) -> bool:
     """Whether the JSON of its objects may be anything, or less than they are."""
-    decorators = kind.__pydantic_decorators__
-    if decorators.field_serializers or decorators.model_serializers or any(map(kind.model_config.get, _OWN_FORMS)):
-        return True
-    return any(field.exclude for field in kind.model_fields.values())
+    known = _customs.get(kind)
+    if known is None:
+        decorators = kind.__pydantic_decorators__
+        forms = decorators.field_serializers or decorators.model_serializers
+        own = bool(forms) or any(map(kind.model_config.get, _OWN_FORMS))
+        known = own or any(field.exclude for field in kind.model_fields.values())
+        _keep(_customs, kind, known)
+    return known
 
 
-@lru_cache(_MAX_CLASSES)
 def _is_odd(kind: type) -> bool:
     """Whether a model writes its fields under other names than it reads them."""
-    if not issubclass(kind, BaseModel):
-        return False
-    return any(
-        field.serialization_alias is not None and field.serialization_alias != field.validation_alias
-        for field in kind.model_fields.values()
-    )
+    known = _odds.get(kind)
+    if known is None:
+        known = issubclass(kind, BaseModel) and any(
+            field.serialization_alias is not None and field.serialization_alias != field.validation_alias
+            for field in kind.model_fields.values()
+        )
+        _keep(_odds, kind, known)
+    return known
+
+
+def _keep(cache: dict[type, bool], kind: type, known: bool) -> None:
+    if len(cache) >= _MAX_CLASSES:
+        cache.clear()
+    cache[kind] = known
 
 
 def _survives(value: BaseModel, kind: type[BaseModel]) -> bool:
