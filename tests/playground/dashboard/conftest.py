@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from textual.pilot import Pilot
@@ -45,6 +45,9 @@ from playground.protocol import (
     Stopped,
 )
 from playground.sources import HostState, Inbox, RunRefused
+
+if TYPE_CHECKING:
+    from tests.settling import Drawn
 
 START = 1_790_000_000.0
 WAIT_S = 60.0
@@ -407,10 +410,11 @@ class ScriptedSource:
 class Desk:
     """A running app, its pilot and its source."""
 
-    def __init__(self, app: DashboardApp, pilot: Pilot[int], source: ScriptedSource) -> None:
+    def __init__(self, app: DashboardApp, pilot: Pilot[int], source: ScriptedSource, drawn: Drawn) -> None:
         self.app = app
         self.pilot = pilot
         self.source = source
+        self._drawn = drawn
 
     async def until(self, ready: Callable[[], object], what: str = "the condition") -> None:
         """Wait for something to become true."""
@@ -427,7 +431,8 @@ class Desk:
         for _ in range(int(WAIT_S / 0.005)):
             await self.pilot.pause(0.005)
             if self.app.frames.count >= before + 2:
-                return
+                break
+        await self._drawn(self.app)
 
     async def press(self, *keys: str) -> None:
         """Press keys and let them take effect."""
@@ -461,21 +466,21 @@ def modules() -> Callable[[], list[ModuleInfo]]:
 
 
 @pytest.fixture
-def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def open_desk(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch, settling: Drawn) -> Callable[..., Any]:
     """`async with open_desk(size=(80, 24)) as desk`."""
-    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     # Pictures show times of the day.
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     # Another day of the same year, whatever the year is when this runs: dates are drawn in one way.
     monkeypatch.setattr("playground.dashboard.text.now_s", lambda: START + 30 * 86_400)
-    monkeypatch.setattr("playground.dashboard.frames.FRAMES_PER_SECOND", 40)
+    monkeypatch.setattr("playground.dashboard.frames.FRAMES_PER_SECOND", 100)
 
     @asynccontextmanager
     async def opened(size: tuple[int, int] = (120, 40), state: UiState | None = None) -> AsyncIterator[Desk]:
         app = DashboardApp(source, project="demo", state=state or UiState())
+        app.animation_level = "none"
         async with app.run_test(size=size, notifications=True) as pilot:
-            desk = Desk(app, pilot, source)
+            desk = Desk(app, pilot, source, settling)
             await desk.until(lambda: len(app.flows) or not source.modules, "the flows")
             yield desk
 

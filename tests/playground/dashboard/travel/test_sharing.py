@@ -156,7 +156,7 @@ async def test_a_command_ends_with_who_waits_for_it(tmp_path: Path) -> None:
     assert told.out.startswith("penguiflow ")
 
 
-async def test_a_trace_file_is_opened_to_look_at(tmp_path: Path) -> None:
+async def test_a_trace_file_is_opened_to_look_at(tmp_path: Path, settling: object) -> None:
     file = await recorded(tmp_path)
     broken = tmp_path / "broken.pftrace"
     broken.write_bytes(b"\x1f\x8bnothing")
