@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import gc
 import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
 from penguiflow.observer import Payload
 
-pytest_plugins = ["tests.model_server"]
+pytest_plugins = ["tests.model_server", "tests.settling"]
 
 RUNTIME_TESTS = Path(__file__).parent / "penguiflow"
 HANG_S = 120.0
@@ -236,6 +237,12 @@ class EventLog:
 def runtime_tasks() -> list[str]:
     """Names of the tasks that flows have on this loop."""
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("penguiflow")]
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: no collection of garbage has to look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

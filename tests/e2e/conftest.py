@@ -219,3 +219,25 @@ def add_flow(project: Path) -> AddFlow:
         return f"flows/{name}.py"
 
     return add
+
+
+@pytest.fixture(scope="session")
+def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with three runs of `flows/greet.py`, to be copied: to run commands takes its time."""
+    root = tmp_path_factory.mktemp("some_runs")
+    (root / "pyproject.toml").write_text('[project]\nname = "sample"\n')
+    (root / "flows").mkdir()
+    (root / "flows" / "greet.py").write_text(dedent(GREET).lstrip())
+    environment = {name: value for name, value in os.environ.items() if name != "PENGUIFLOW_HOME"}
+    for number in range(3):
+        command = ["run", "flows/greet.py", "--input", '{"name": "Pip"}', "--trace-id", f"run-{number}", "--quiet"]
+        subprocess.run(
+            [sys.executable, "-m", "playground", *command],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=LIMIT_S,
+            check=True,
+        )
+    return root / ".penguiflow" / "state.db"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LIMIT_S = 60.0
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
+NONSENSE = ["", "no json", "{}", "[]", '["stdin"]', '["resize", 5]', '["resize", {"width": "x"}]', '["x", 1]']
+"""What no page would say to the server."""
+
 
 class Web:
     """A `pf web`."""
@@ -157,12 +160,13 @@ def web(project: Path, add_flow: AddFlow, arguments: list[str]) -> Iterator[Web]
 
 
 class TestTheDoor:
-    @pytest.mark.parametrize("path", ["/", "/static/js/textual.js", "/ws", "/download/any", "/?code=wrong", "/nothing"])
-    async def test_nothing_is_given_to_who_has_not_followed_the_link(self, web: Web, path: str) -> None:
-        async with web.browser(let_in=False) as session, session.get(web.base + path) as response:
-            assert response.status == (403 if "code" in path else 401)
-            assert "link" in await response.text()
-            assert not response.cookies
+    async def test_nothing_is_given_to_who_has_not_followed_the_link(self, web: Web) -> None:
+        async with web.browser(let_in=False) as session:
+            for path in ("/", "/static/js/textual.js", "/ws", "/download/any", "/?code=wrong", "/nothing"):
+                async with session.get(web.base + path) as response:
+                    assert response.status == (403 if "code" in path else 401), path
+                    assert "link" in await response.text()
+                    assert not response.cookies
 
     async def test_a_websocket_is_refused_before_the_upgrade(self, web: Web) -> None:
         async with web.browser(let_in=False) as session:
@@ -247,20 +251,19 @@ class TestTabs:
                 shown = read(Path(f"/proc/{pid}/cmdline")) + read(Path(f"/proc/{pid}/environ"))
                 assert not any(token in shown for token in tokens)
 
-    @pytest.mark.parametrize(
-        "said", ["", "no json", "{}", "[]", '["stdin"]', '["resize", 5]', '["resize", {"width": "x"}]', '["x", 1]']
-    )
-    async def test_what_no_page_would_say_does_no_harm(self, web: Web, said: str) -> None:
+    async def test_what_no_page_would_say_does_no_harm(self, web: Web) -> None:
         async with web.browser() as session, web.tab(session) as tab:
-            await tab.socket.send_str(said)
-            await tab.socket.send_json(["resize", {"width": 10**9, "height": -5}])
-            await tab.socket.send_json(["resize", {"width": 120, "height": 40}])
-            await tab.socket.send_json(["ping", "42"])
-            async with asyncio.timeout(LIMIT_S):
-                while (message := await tab.socket.receive()).type != WSMsgType.TEXT:
-                    assert message.type == WSMsgType.BINARY
-            assert json.loads(message.data) == ["pong", "42"]
-            await tab.until("greet")
+            for number, said in enumerate(NONSENSE):
+                await tab.socket.send_str(said)
+                await tab.socket.send_json(["resize", {"width": 10**9, "height": -5}])
+                await tab.socket.send_json(["resize", {"width": 120 + number, "height": 40}])
+                await tab.socket.send_json(["ping", str(number)])
+                async with asyncio.timeout(LIMIT_S):
+                    while (message := await tab.socket.receive()).type != WSMsgType.TEXT:
+                        assert message.type == WSMsgType.BINARY, said
+                assert json.loads(message.data) == ["pong", str(number)], said
+                # Another size is drawn anew.
+                await tab.until("greet")
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     async def test_no_process_is_left_when_it_ends(self, web: Web, number: signal.Signals) -> None:
