@@ -87,7 +87,7 @@ class Service:
         self.on_finished: list[Callable[[TaskRecord, float], None]] = []
         """Called with each task that this process finished, and the seconds it took. They neither wait nor raise."""
         self.sessions = Sessions(store, lease_s=settings.worker_lease, cancel=self.cancel_task)
-        self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._running: dict[str, asyncio.Task[Any]] = {}
         self._leases: dict[str, Lease] = {}
         self._asked: set[str] = set()
         """Tasks whose end was asked for here."""
@@ -124,7 +124,10 @@ class Service:
         earlier = await self._earlier(who, order, task)
         if earlier is not None:
             return await self._until_final(earlier)
-        async with self.sessions.turn(task, fresh=order.session_id is None, policy=self._policy(order)) as session:
+        if order.session_id is None:
+            # Nobody else can know it.
+            return await self._inline(task, SessionRecord(session_id=task.session_id, owner=task.owner))
+        async with self.sessions.turn(task, policy=self._policy(order)) as session:
             _check_answers(order, session)
             return await self._inline(task, session)
 
@@ -195,7 +198,7 @@ class Service:
         task = lease.task
         self._leases[task.task_id] = lease
         try:
-            async with self.sessions.turn(task, fresh=False, policy="enqueue") as session:
+            async with self.sessions.turn(task, policy="enqueue") as session:
                 return await self._leased(task, session, lease)
         except SessionConflict:
             await self.store.hand_back(lease)
@@ -285,27 +288,30 @@ class Service:
         return task
 
     async def _inline(self, task: TaskRecord, session: SessionRecord) -> TaskRecord:
+        """Run it in the task that asks: most are over before another one would have begun."""
         began = time.monotonic()
-        run = self._begin(task, session, None)
-        kept = False
+        run = asyncio.current_task()
+        assert run is not None
+        self._running[task.task_id] = run
+        adding: list[asyncio.Task[None]] = []
+        keep = asyncio.get_running_loop().call_later(KEEP_AFTER_S, lambda: adding.append(self._keep(task)))
         try:
-            await asyncio.wait((run,), timeout=KEEP_AFTER_S)
-            if not run.done():
-                await self.store.add(task, lease_s=self.settings.worker_lease, worker=self.worker)
-                self._hold(task)
-                kept = True
-            outcome = await run
+            outcome = await self._think(task, session, None)
         except asyncio.CancelledError:
-            if _is_cancelled_itself():
-                await _ended_run(run)
-                if kept:
-                    await self._finish(task, await self._stopped(task), attempt=1)
-                raise
             outcome = await self._stopped(task)
+            if outcome.status is not TaskStatus.CANCELLED:
+                if adding:
+                    await adding[0]
+                    await self._finish(task, outcome, attempt=1)
+                raise
+            # It is the task's work that was cancelled, not whoever asked for it.
+            run.uncancel()
         finally:
+            keep.cancel()
             self._running.pop(task.task_id, None)
             self._leases.pop(task.task_id, None)
-        if kept:
+        if adding:
+            await adding[0]
             done = await self._finish(task, outcome, attempt=1)
             done = done or await self.store.get(task.task_id) or _ended(task, outcome)
         else:
@@ -314,10 +320,15 @@ class Service:
         self._tell(done, began)
         return done
 
+    def _keep(self, task: TaskRecord) -> asyncio.Task[None]:
+        """Begin to write a task that takes its time, so that others see it and can end it."""
+        self._hold(task)
+        adding = self.store.add(task, lease_s=self.settings.worker_lease, worker=self.worker)
+        return asyncio.create_task(adding, name=f"peeragent keep {task.task_id}")
+
     async def _streamed(self, task: TaskRecord, order: Order, begun: asyncio.Future[None]) -> None:
         try:
-            fresh = order.session_id is None
-            async with self.sessions.turn(task, fresh=fresh, policy=self._policy(order)) as session:
+            async with self.sessions.turn(task, policy=self._policy(order)) as session:
                 _check_answers(order, session)
                 await self.store.add(task, lease_s=self.settings.worker_lease, worker=self.worker)
                 begun.set_result(None)

@@ -32,15 +32,12 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def turn(
-        self, task: TaskRecord, *, fresh: bool, policy: Literal["enqueue", "reject", "interrupt"]
+        self, task: TaskRecord, *, policy: Literal["enqueue", "reject", "interrupt"]
     ) -> AsyncIterator[SessionRecord]:
-        """The session, which nobody else changes meanwhile. `fresh`: its id is new, so that nobody else can know it.
+        """The session, which nobody else changes meanwhile.
 
         Raises `Refused`: 403 for somebody else's, 409 for one that is busy, with the policy `reject`.
         """
-        if fresh:
-            yield SessionRecord(session_id=task.session_id, owner=task.owner)
-            return
         await self.check(task.session_id, task.owner)
         async with self._in_this_process(task, policy):
             await self._from_other_processes(task, policy)

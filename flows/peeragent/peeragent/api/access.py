@@ -5,18 +5,21 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import math
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from limits import RateLimitItem, parse
 from starlette.requests import HTTPConnection
 
 from peeragent.errors import Refused
-from peeragent.service import Principal
+from peeragent.service import Policy, Principal
 from peeragent.settings import Settings
 from peeragent.store.base import TaskStore
 
 BEARER = "bearer "
+MAX_KEY = 200
+POLICIES: tuple[Policy, ...] = ("enqueue", "reject", "interrupt")
 
 
 class Access:
@@ -80,13 +83,63 @@ def _address(connection: HTTPConnection) -> str:
     return str(address)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, and how a repeated request, or one of a busy session, is to be taken."""
+
+    who: Principal
+    key: str | None
+    policy: Policy | None
+
+
 def limited(name: str) -> Any:
     """For a parameter of a route: the principal, after the request was counted under the limit `name`."""
 
-    async def check(request: Request, x_api_key: Annotated[str | None, Header()] = None) -> Principal:
+    async def check(request: Request) -> Principal:
         access: Access = request.app.state.access
-        who = access.principal(request, x_api_key)
+        who = access.principal(request)
         await access.count(name, who, request)
         return who
 
     return Depends(check)
+
+
+def asked(name: str) -> Any:
+    """For a parameter of a route: `Asked`, after the request was counted. `ASKED` describes the headers.
+
+    They are read by hand: each parameter that FastAPI reads costs a tenth of the whole request.
+    """
+
+    async def check(request: Request) -> Asked:
+        access: Access = request.app.state.access
+        who = access.principal(request)
+        await access.count(name, who, request)
+        key, policy = request.headers.get("idempotency-key"), request.headers.get("x-double-text")
+        if key is not None and not 0 < len(key) <= MAX_KEY:
+            raise Refused("BAD_HEADER", f"Idempotency-Key must have 1 to {MAX_KEY} characters", 400)
+        if policy is not None and policy not in POLICIES:
+            raise Refused("BAD_HEADER", f"X-Double-Text must be one of {', '.join(POLICIES)}", 400)
+        return Asked(who, key, policy)
+
+    return Depends(check)
+
+
+def _header(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": schema, "description": description}
+
+
+ASKED: dict[str, Any] = {
+    "parameters": [
+        _header(
+            "Idempotency-Key",
+            {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+            "The same request with the same key is done once.",
+        ),
+        _header(
+            "X-Double-Text",
+            {"type": "string", "enum": [*POLICIES]},
+            "What if the session is at work: wait, be refused (409), or end what it does.",
+        ),
+    ]
+}
+"""`openapi_extra` of routes with `asked`."""

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from peeragent.api.access import limited
+from peeragent.api.access import ASKED, Asked, asked, limited
 from peeragent.api.bodies import (
     SESSION_ID,
     AsyncRequest,
@@ -29,24 +30,17 @@ from peeragent.errors import Refused
 from peeragent.models.agents import Agent
 from peeragent.models.tasks import TaskEvent, TaskRecord, TaskStatus
 from peeragent.models.turns import TurnRequest
-from peeragent.service import Order, Policy, Principal, Service
+from peeragent.service import Order, Principal, Service
 
 router = APIRouter(tags=["agent"])
 
-Executes = Annotated[Principal, limited("execute")]
-Streams = Annotated[Principal, limited("stream")]
+Executes = Annotated[Asked, asked("execute")]
+Streams = Annotated[Asked, asked("stream")]
 Asks = Annotated[Principal, limited("status")]
 Lists = Annotated[Principal, limited("tasks")]
 Anything = Annotated[Principal, limited("default")]
 Demos = Annotated[Principal, limited("demo")]
 
-IdempotencyKey = Annotated[
-    str | None, Header(max_length=200, description="The same request with the same key is done once.")
-]
-DoubleText = Annotated[
-    Policy | None,
-    Header(description="What if the session is at work: wait, be refused (409), or end what it does."),
-]
 TaskId = Annotated[str, Path(max_length=100)]
 LastEventId = Annotated[int, Header(ge=0, description="The last event that came before the connection was lost.")]
 Wanted = Annotated[TaskStatus | None, Query(description="Only those with this status.")]
@@ -77,7 +71,7 @@ def ended(task: TaskRecord) -> Response:
     body = answer_of(task)
     if task.error is None:
         # Most answers are these; what they are made of is checked already.
-        return JSONResponse(body, 200 if task.status.final else 202)
+        return Response(to_json(body), 200 if task.status.final else 202, media_type="application/json")
     body["detail"] = {"error": task.error.error, "code": task.error.code}
     return JSONResponse(body, _ENDS.get(task.error.code, 502))
 
@@ -89,27 +83,23 @@ def order_of(body: TaskExecuteRequest, **more: Any) -> Order:
     return Order(task=body.task, session_id=body.session_id, context=body.context or {}, priority=body.priority, **more)
 
 
-@router.post("/execute", response_model=TaskAnswer, responses=outcomes())
+@router.post("/execute", response_model=TaskAnswer, responses=outcomes(), openapi_extra=ASKED)
 async def execute(
     request: Request,
     body: TaskExecuteRequest,
-    who: Executes,
-    idempotency_key: IdempotencyKey = None,
-    x_double_text: DoubleText = None,
+    by: Executes,
 ) -> Response:
     """Do a task: the router decides which agent."""
-    order = order_of(body, idempotency_key=idempotency_key, policy=x_double_text)
-    return ended(await service_of(request).execute(who, order))
+    order = order_of(body, idempotency_key=by.key, policy=by.policy)
+    return ended(await service_of(request).execute(by.who, order))
 
 
-@router.post("/execute/direct/{agent_type}", response_model=TaskAnswer, responses=outcomes())
+@router.post("/execute/direct/{agent_type}", response_model=TaskAnswer, responses=outcomes(), openapi_extra=ASKED)
 async def execute_direct(
     request: Request,
     agent_type: Annotated[str, Path(max_length=100)],
     body: TaskExecuteRequest,
-    who: Executes,
-    idempotency_key: IdempotencyKey = None,
-    x_double_text: DoubleText = None,
+    by: Executes,
 ) -> Response:
     """Have a task done by the agent that the path names."""
     try:
@@ -117,19 +107,17 @@ async def execute_direct(
     except ValueError:
         known = ", ".join(Agent)
         raise Refused("INVALID_AGENT_TYPE", f"there is no agent {agent_type[:100]!r}; there are {known}") from None
-    order = order_of(body, agent=agent, kind="direct", idempotency_key=idempotency_key, policy=x_double_text)
-    return ended(await service_of(request).execute(who, order))
+    order = order_of(body, agent=agent, kind="direct", idempotency_key=by.key, policy=by.policy)
+    return ended(await service_of(request).execute(by.who, order))
 
 
-@router.post("/execute/async", response_model=TaskAccepted, responses=refusals(400, 403, 409))
-async def execute_async(
-    request: Request, body: AsyncRequest, who: Executes, idempotency_key: IdempotencyKey = None
-) -> Response:
+@router.post("/execute/async", response_model=TaskAccepted, responses=refusals(400, 403, 409), openapi_extra=ASKED)
+async def execute_async(request: Request, body: AsyncRequest, by: Executes) -> Response:
     """Keep a task for a worker, and answer at once. `status/{id}` tells how it goes, `tasks/{id}/events` streams it."""
     if body.webhook is not None:
         await request.app.state.webhooks.check(body.webhook)
-    order = order_of(body, webhook=body.webhook, idempotency_key=idempotency_key)
-    task = await service_of(request).submit(who, order)
+    order = order_of(body, webhook=body.webhook, idempotency_key=by.key)
+    task = await service_of(request).submit(by.who, order)
     told = {"task_id": task.task_id, "status": task.status.value, "session_id": task.session_id}
     return JSONResponse({**told, "message": f"the task is kept; GET status/{task.task_id} tells how it goes"})
 
@@ -142,20 +130,23 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/execute/stream", response_class=EventSourceResponse, responses=refusals(400, 403, 409) | _STREAM)
+@router.post(
+    "/execute/stream",
+    response_class=EventSourceResponse,
+    responses=refusals(400, 403, 409) | _STREAM,
+    openapi_extra=ASKED,
+)
 async def execute_stream(
     request: Request,
     body: TaskExecuteRequest,
-    who: Streams,
-    idempotency_key: IdempotencyKey = None,
+    by: Streams,
     last_event_id: LastEventId = 0,
-    x_double_text: DoubleText = None,
 ) -> Response:
     """Do a task and tell what comes, as it comes. After a lost connection: the same request with the same
     `Idempotency-Key` and `Last-Event-ID`, or `GET tasks/{id}/events`."""
-    order = order_of(body, prefix="task-stream", idempotency_key=idempotency_key, policy=x_double_text)
+    order = order_of(body, prefix="task-stream", idempotency_key=by.key, policy=by.policy)
     service = service_of(request)
-    task = await service.stream(who, order)
+    task = await service.stream(by.who, order)
     return _events(request, task.task_id, last_event_id)
 
 
@@ -217,13 +208,11 @@ async def cancel(request: Request, task_id: TaskId, who: Anything) -> TaskState:
     return TaskState.of(await service_of(request).cancel(who, task_id))
 
 
-@router.post("/business/continue", response_model=TaskAnswer, responses=outcomes(404))
+@router.post("/business/continue", response_model=TaskAnswer, responses=outcomes(404), openapi_extra=ASKED)
 async def business_continue(
     request: Request,
     body: BusinessQuestionInput,
-    who: Executes,
-    idempotency_key: IdempotencyKey = None,
-    x_double_text: DoubleText = None,
+    by: Executes,
 ) -> Response:
     """Answer the open questions of a session; comes to further questions, or to the diagnosis."""
     answers = {question: answer for question, answer in body.answers.items() if answer.strip()}
@@ -237,10 +226,10 @@ async def business_continue(
         agent=Agent.BUSINESS,
         kind="continue",
         answers=answers,
-        idempotency_key=idempotency_key,
-        policy=x_double_text,
+        idempotency_key=by.key,
+        policy=by.policy,
     )
-    return ended(await service_of(request).execute(who, order))
+    return ended(await service_of(request).execute(by.who, order))
 
 
 @router.post("/business/demo", responses=outcomes())

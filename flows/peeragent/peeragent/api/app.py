@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
 from peeragent.api.errors import handle_errors
-from peeragent.api.size import BodyLimit
 from peeragent.models.agents import Agent
 from peeragent.parts import Parts
 from peeragent.settings import Settings
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         title=settings.app_name,
         version=settings.app_version,
         description="Routes tasks to specialized agents.",
-        debug=False,
+        max_body_size=settings.max_body_bytes,
         lifespan=_lifespan,
         openapi_tags=TAGS,
     )
@@ -55,7 +55,6 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["Retry-After", "X-Task-ID"],
         )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
 
 
@@ -63,6 +62,9 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await parts.start(work=parts.settings.embedded_worker)
+    # What is there now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     sweep = asyncio.create_task(_sweep(parts, app.state.conversations), name="peeragent sweep")
     try:
         yield

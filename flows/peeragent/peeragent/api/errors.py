@@ -97,7 +97,7 @@ def handle_errors(app: FastAPI, *, debug: bool) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(_request: Request, error: HTTPException) -> JSONResponse:
-        codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+        codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
         code = codes.get(error.status_code, "HTTP_ERROR")
         return refuse(code, str(error.detail), error.status_code, dict(error.headers or {}))
 

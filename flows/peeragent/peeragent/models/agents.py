@@ -60,7 +60,7 @@ class Route(BaseModel):
 class CodeOutput(BaseModel):
     """What the code agent gives."""
 
-    code: Text
+    code: Annotated[str, StringConstraints(min_length=1)]
     language: Text
     explanation: str
 

@@ -1,0 +1,7 @@
+"""`python -m peeragent`."""
+
+from __future__ import annotations
+
+from peeragent.cli import main
+
+main()
