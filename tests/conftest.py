@@ -7,6 +7,7 @@ import copy
 import functools
 import gc
 import inspect
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -237,6 +238,14 @@ class EventLog:
 def runtime_tasks() -> list[str]:
     """Names of the tasks that flows have on this loop."""
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("penguiflow")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Two for each processor, where no variable says otherwise: tests that start processes wait most of the time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_collection_finish() -> None:
