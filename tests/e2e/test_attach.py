@@ -42,6 +42,9 @@ from playground.protocol import (
     Flows,
     Halt,
     Hello,
+    Kv,
+    KvEdit,
+    KvGet,
     LoadEvents,
     Logs,
     MemoryEdit,
@@ -310,6 +313,7 @@ class TestLookingOn:
             Breakpoints(remove=["any"]),
             ContextEdit(stop="1:stop-1", part="headers", version="1"),
             MemoryEdit(key="any", version=0, change="clear"),
+            KvEdit(session="a:b:c", key="any", value=1),
             Steer.model_validate({"trace_id": "any", "event": "CANCEL"}),
             Answer(question="any"),
         ],
@@ -330,6 +334,7 @@ class TestLookingOn:
             accepted = await owner.ask(Run(target="flows/give.py", input={"chunks": 3}))
             seen = await viewer.next(Stopped)
             assert (seen.trace_id, seen.name) == (accepted.trace_id, "give")
+            assert isinstance(await viewer.ask(KvGet()), Kv)
             shown = await viewer.ask(Breakpoints())
             assert [each.name for each in shown.breakpoints] == ["give"]
             assert (await viewer.next(Stopped)).stop == seen.stop

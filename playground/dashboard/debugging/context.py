@@ -37,6 +37,7 @@ class ContextView(DetailView):
     """Parts that can be edited, one below the other."""
 
     label = "Context"
+    short = "Ctx"
     empty = (
         "What is around a run that has stopped is shown here: headers, meta, contexts, what its planner remembers, "
         "and what its tools keep. Between runs: what planners remember and tools keep of each session."
@@ -51,7 +52,7 @@ class ContextView(DetailView):
         """What is around a run that has stopped, what its planner remembers and what its tools keep (ctx.kv).
 What is edited here is changed at once; it is in the events, with what was before.""",
         [
-            ("e", "edit what the cursor is on: headers, a context, the summary, a turn, a value; + adds one"),
+            ("e", "edit what the cursor is on: headers, a context, the summary, a turn, a value; on kv: add one"),
             ("⏎", "unfold; on a session: open it"),
             ("del", "forget a turn, delete a value"),
             ("y", "copy"),
@@ -97,10 +98,10 @@ What is edited here is changed at once; it is in the events, with what was befor
         nodes: list[Node] = [field("problem", problem, "warn") for problem in problems]
         for part in context.parts if context is not None else ():
             nodes += self._part(part)
-        if memory is not None:
-            nodes += self._memory(memory)
         if values.session is not None:
             nodes += self._values(values)
+        if memory is not None:
+            nodes += self._memory(memory)
         if keys:
             nodes.append(field("all", f"{len(keys)} conversations are remembered: ⏎ opens one", "dim"))
         for key in keys:
@@ -139,23 +140,20 @@ What is edited here is changed at once; it is in the events, with what was befor
     def _values(self, values: Values) -> list[Node]:
         """What tools keep: by namespace and key."""
         kept = len(values.entries) + values.more
-        about = (
-            f"{values.session}  {kept} value{'s' if kept != 1 else ''}" if kept else f"{values.session}  nothing yet"
-        )
-        nodes = [field("kv", about, "strong")]
+        about = f"{kept} value{'s' if kept != 1 else ''}" if kept else "nothing yet"
+        head = field("kv", f"{values.session}  {about} · e adds one", "strong")
+        nodes = [self._keep(head, Item("kv_new", ""))]
         for entry in values.entries:
             item = Item("kv", entry_id(entry))
             if entry.cut:
-                nodes.append(
-                    self._keep(field(entry_name(entry), f"{size(entry.bytes)}: e reads all of it", "warn"), item)
-                )
+                told = f"{size(entry.bytes)}: e reads all of it"
+                nodes.append(self._keep(field(entry_name(entry), told, "warn"), item))
                 continue
             node = Node(entry_name(entry), entry.value)
             node.open = isinstance(entry.value, dict | list) and 0 < len(entry.value) <= OPEN_ITEMS
             nodes.append(self._keep(node, item))
         if values.more:
             nodes.append(field("", f"and {values.more} more: `pf kv list` has them", "dim"))
-        nodes.append(self._keep(field("+", "e adds a value", "dim"), Item("kv_new", "")))
         return nodes
 
 
