@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from peeragent.agents import prompts
 from peeragent.agents.tools import Tools, made
@@ -123,7 +124,7 @@ def parsed(reply: str, wanted: str) -> CodeOutput:
     said = match[2].casefold()
     language = _ALIASES.get(said, said) or wanted
     explanation = f"{reply[: match.start()].strip()}\n\n{reply[match.end() :].strip()}".strip()
-    return CodeOutput(code=match[3].strip("\n"), language=language, explanation=_cut(explanation))
+    return CodeOutput(code=textwrap.dedent(match[3]).strip("\n"), language=language, explanation=_cut(explanation))
 
 
 def _cut(text: str) -> str:

@@ -6,11 +6,10 @@ can end itself; nothing is ever put into a template, so that braces and the like
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from pydantic_core import to_json
 
 from peeragent.models.turns import MAX_HISTORY, Turn, TurnRequest
 from penguiflow.llm import LLMMessage
@@ -106,7 +105,8 @@ COMPETITOR = _system(
 
 
 def data(name: str, text: str) -> LLMMessage:
-    """A user message with data in it."""
+    """A user message with data in it. Halves of characters, which nobody can send, become question marks."""
+    text = text.encode("utf-8", "replace").decode()
     tag, number = name, 1
     while f"</{tag}>" in text:
         number += 1
@@ -138,7 +138,7 @@ def messages(system: LLMMessage, request: TurnRequest, **parts: str) -> list[LLM
 
 def as_text(context: Mapping[str, Any]) -> str:
     """JSON, cut where it is too long."""
-    text = to_json(context, fallback=str, indent=1).decode()
+    text = json.dumps(context, default=str, indent=1, ensure_ascii=False)
     return text if len(text) <= MAX_CONTEXT else f"{text[:MAX_CONTEXT]}\n… (cut)"
 
 
