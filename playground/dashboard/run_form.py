@@ -16,6 +16,7 @@ from textual.widgets import Button, Checkbox, Input, Label, Select, TextArea
 
 from playground.dashboard.control import run_options
 from playground.dashboard.form import FormField, Invalid, collect, fields_of, initial, parse, tell_apart
+from playground.dashboard.inorder import Line, Sheet
 from playground.dashboard.text import clip, one_line
 
 if TYPE_CHECKING:
@@ -156,9 +157,9 @@ class RunForm(ModalScreen[Answer | None]):
             chosen = field.choices.index(value) if value in field.choices else Select.NULL
             widget = Select(choices, value=chosen, allow_blank=True, id=id, compact=True)
         elif field.kind in {"long", "json"}:
-            widget = TextArea(str(value), id=id, tab_behavior="focus", compact=True)
+            widget = Sheet(str(value), id=id, tab_behavior="focus", compact=True)
         else:
-            widget = Input(str(value), id=id, compact=True)
+            widget = Line(str(value), id=id, compact=True)
         if classes:
             widget.add_class(classes)
         yield widget

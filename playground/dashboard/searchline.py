@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from textual.widgets import Input
+from playground.dashboard.inorder import Line
 
 
-class SearchLine(Input):
+class SearchLine(Line):
     """An input of one line, over the keys at the bottom."""
 
     DEFAULT_CSS = """

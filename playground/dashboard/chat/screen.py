@@ -16,6 +16,7 @@ from playground.dashboard.bars import Key, KeyBar, StatusBar
 from playground.dashboard.chat.inputs import answer_hint
 from playground.dashboard.chat.model import Conversation
 from playground.dashboard.chat.views import ConversationView, SessionsView
+from playground.dashboard.inorder import Line
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import Row, clip, one_line
 
@@ -36,7 +37,7 @@ NARROW = 72
 """In a narrower terminal there is no room for the sessions beside the conversation."""
 
 
-class ChatLine(Input):
+class ChatLine(Line):
     """Where one types; the arrow up brings back what was said before."""
 
     DEFAULT_CSS = """

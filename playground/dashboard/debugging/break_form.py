@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from playground.conditions import MAX_LENGTH, Condition, ConditionError
 from playground.dashboard.debugging.model import Place
+from playground.dashboard.inorder import Line
 from playground.dashboard.text import one_line
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ class BreakForm(ModalScreen[dict[str, Any] | None]):
             box.border_title = "Breakpoint" if known is None else "Change a breakpoint"
             box.border_subtitle = "⏎ sets it · tab next · esc closes"
             yield Label("where · type to find, or name another: tool NAME, node NAME")
-            yield Input(placeholder="find", id="find", compact=True)
+            yield Line(placeholder="find", id="find", compact=True)
             yield OptionList(id="places")
             yield Label("only if", id="about")
-            yield Input(
+            yield Line(
                 known.condition or "" if known is not None else "", placeholder="always", id="condition",
                 max_length=MAX_LENGTH, compact=True,
             )  # fmt: skip

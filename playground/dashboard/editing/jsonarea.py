@@ -7,11 +7,10 @@ from collections.abc import Callable
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.binding import Binding
 from textual.message import Message
-from textual.widgets import TextArea
 
 from playground.dashboard.editing.jsontext import colors
+from playground.dashboard.inorder import Sheet
 from playground.dashboard.palette import Palette
 from playground.dashboard.text import one_line
 
@@ -21,16 +20,7 @@ MAX_COLORED = 2000
 """Characters of a line that are colored."""
 
 
-def _moves() -> dict[str, str]:
-    """What the text area's own keys do."""
-    found: dict[str, str] = {}
-    for each in TextArea.BINDINGS:
-        if isinstance(each, Binding):
-            found.update(dict.fromkeys((key.strip() for key in each.key.split(",")), each.action))
-    return found
-
-
-class JsonArea(TextArea):
+class JsonArea(Sheet):
     """A text area for JSON. What completes it is asked for by a message."""
 
     class Complete(Message):
@@ -86,12 +76,6 @@ class JsonArea(TextArea):
             event.prevent_default()
             self._new_line()
             return
-        if (action := _MOVES.get(event.key)) is not None:
-            # Here and now: as a binding it would come after letters that were typed behind it.
-            event.stop()
-            event.prevent_default()
-            await self.run_action(action)
-            return
         await super()._on_key(event)
 
     def _new_line(self) -> None:
@@ -105,9 +89,6 @@ class JsonArea(TextArea):
         self.insert("\n" + space + ("\n" + " " * min(indent, column) if closes else ""))
         if closes:
             self.move_cursor((row + 1, len(space)))
-
-
-_MOVES = _moves()
 
 
 def _same_length(line: str) -> str:

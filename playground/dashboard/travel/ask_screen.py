@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from playground.dashboard.inorder import Line
 from playground.dashboard.text import one_line
 
 
@@ -54,7 +55,7 @@ class AskScreen(ModalScreen[dict[str, str] | None]):
                 yield Label(Content(one_line(line)), classes="about")
             for number, name in enumerate(self._secrets):
                 yield Label(Content(f"secret {one_line(name)}"), classes="name")
-                yield Input(password=True, id=f"secret-{number}", compact=True)
+                yield Line(password=True, id=f"secret-{number}", compact=True)
             yield Label("", id="message")
 
     def on_input_submitted(self) -> None:

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label
 
+from playground.dashboard.inorder import Line
 from playground.dashboard.text import one_line
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class AskLine(Horizontal):
     def compose(self) -> ComposeResult:
         """What is asked, and the place for the answer."""
         yield Label(Content(one_line(self._prompt)))
-        yield Input(self._value, select_on_focus=False)
+        yield Line(self._value, select_on_focus=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Nobody else follows what is typed here."""

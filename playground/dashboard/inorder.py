@@ -1,0 +1,56 @@
+"""Fields that take keys in the order in which they were typed.
+
+A field of Textual's takes letters at once, and what moves or deletes only after everything that waits: of `⌫2` in one
+burst (a paste, a slow line, a script) the `2` would come first, and be deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual import events
+from textual.binding import Binding
+from textual.widgets import Input, TextArea
+
+__all__ = ["Line", "Sheet", "moves_of"]
+
+
+def moves_of(bindings: Iterable[object]) -> dict[str, str]:
+    """What the keys of a field do, by key."""
+    found: dict[str, str] = {}
+    for each in bindings:
+        if isinstance(each, Binding):
+            found.update(dict.fromkeys((key.strip() for key in each.key.split(",")), each.action))
+    return found
+
+
+_OF_LINES = moves_of(Input.BINDINGS)
+_OF_SHEETS = moves_of(TextArea.BINDINGS)
+
+
+class Line(Input):
+    """A field of one line."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Moves, deletions and Enter, when their turn comes."""
+        action = _OF_LINES.get(event.key)
+        if action is None:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        await self.run_action(action)
+
+
+class Sheet(TextArea):
+    """A field of several lines."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Moves and deletions, when their turn comes."""
+        action = _OF_SHEETS.get(event.key)
+        if action is None:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        await self.run_action(action)
