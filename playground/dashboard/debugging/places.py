@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from playground.dashboard.debugging.model import Place, place_of
 from playground.dashboard.layout import FLOWS, INSPECT, TRACE
@@ -49,12 +51,21 @@ def offered(flow: FlowInfo | None) -> list[Place]:
     return found
 
 
+class _Change(NamedTuple):
+    """Of the project's breakpoints: those to be there, the ids of those not to be, and what to say then."""
+
+    put: Sequence[Breakpoint] = ()
+    remove: Sequence[str] = ()
+    said: str = ""
+
+
 class Places:
     """Changes breakpoints."""
 
     def __init__(self, app: DashboardApp, area: DebuggingArea) -> None:
         self._app = app
         self._area = area
+        self._in_turn = asyncio.Lock()
 
     def here(self) -> Place | None:
         """What the cursor of the trace is on, or that of a graph."""
@@ -81,25 +92,37 @@ class Places:
             return
         flow = self._flow()
         target = flow.target if flow is not None else None
+        self._change(partial(self._toggled, place, target))
+
+    def _toggled(self, place: Place, target: str | None) -> _Change:
         known = self._area.points.at(place, target)
         if known:
-            self._change([], [each.id for each in known], f"no breakpoint at {place.text()} any more")
-        else:
-            self._put(place, target)
+            return _Change(remove=[each.id for each in known], said=f"no breakpoint at {place.text()} any more")
+        from playground.breakpoints import Breakpoint
+
+        fields = {"on": place.on, "name": place.name, "kind": place.kind, "target": target}
+        return self._added(Breakpoint.model_validate({"id": self._area.points.new_id(), **fields}))
+
+    def _added(self, new: Breakpoint) -> _Change:
+        said = "" if self._area.points.get(new.id) else f"breakpoint at {place_of(new).text()}"
+        return _Change(put=[new], said=said)
 
     def toggle(self, id: str) -> None:
         """Switch one on or off."""
-        known = self._area.points.get(id)
-        if known is not None:
-            self.change(known, enabled=not known.enabled)
+        self._change(partial(self._changed, id, lambda known: {"enabled": not known.enabled}))
 
     def change(self, known: Breakpoint, **fields: Any) -> None:
         """Change one."""
-        self._change([known.model_copy(update=fields)], [])
+        self._change(partial(self._changed, known.id, lambda _: fields))
+
+    def _changed(self, id: str, fields: Callable[[Breakpoint], dict[str, Any]]) -> _Change:
+        known = self._area.points.get(id)
+        return _Change() if known is None else _Change(put=[known.model_copy(update=fields(known))])
 
     def remove(self, known: Breakpoint) -> None:
         """Take one away."""
-        self._change([], [known.id], f"no breakpoint at {place_of(known).text()} any more")
+        said = f"no breakpoint at {place_of(known).text()} any more"
+        self._change(lambda: _Change(remove=[known.id], said=said))
 
     def ask(self, known: Breakpoint | None) -> None:
         """Ask for place and condition; of a breakpoint that there is, or of a new one."""
@@ -124,34 +147,35 @@ class Places:
         from playground.breakpoints import Breakpoint
 
         fields = {} if known is None else {"enabled": known.enabled, "hits": known.hits}
-        name = self._area.points.new_id() if known is None else known.id
-        self._change([Breakpoint.model_validate({**fields, **answer, "id": name})], [])
 
-    def _put(self, place: Place, target: str | None) -> None:
-        from playground.breakpoints import Breakpoint
+        def changed() -> _Change:
+            name = self._area.points.new_id() if known is None else known.id
+            return self._added(Breakpoint.model_validate({**fields, **answer, "id": name}))
 
-        fields = {"on": place.on, "name": place.name, "kind": place.kind, "target": target}
-        self._change([Breakpoint.model_validate({"id": self._area.points.new_id(), **fields})], [])
+        self._change(changed)
 
-    def _change(self, put: list[Breakpoint], remove: list[str], said: str = "") -> None:
+    def _change(self, change: Callable[[], _Change]) -> None:
+        """Change what there is by then: keys may come faster than the host answers."""
         app = self._app
         source = app.control.source
         if source is None or not source.can_decide:
             app.say("breakpoints cannot be set here" if source else "not ready yet", "warning")
             return
-        for each in put:
-            if not said:
-                said = "" if self._area.points.get(each.id) else f"breakpoint at {place_of(each).text()}"
-        app.control.start(partial(self._send, source, put, remove, said), "breakpoints")
+        app.control.start(partial(self._send, source, change), "breakpoints")
 
-    async def _send(self, source: Source, put: list[Breakpoint], remove: list[str], said: str) -> None:
+    async def _send(self, source: Source, change: Callable[[], _Change]) -> None:
         from playground.sources import RunRefused
 
-        try:
-            answer = await source.set_breakpoints(put, remove)
-        except RunRefused as refusal:
-            self._app.say(str(refusal), "error")
-            return
+        async with self._in_turn:
+            put, remove, said = change()
+            if not put and not remove:
+                return
+            try:
+                answer = await source.set_breakpoints(list(put), list(remove))
+            except RunRefused as refusal:
+                self._app.say(str(refusal), "error")
+                return
+            self._area.points.take(answer)
         if answer.problem:
             self._app.say(answer.problem, "error")
         elif said:
