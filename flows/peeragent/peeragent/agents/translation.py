@@ -40,6 +40,9 @@ _NAMES = {**NATURAL, **PROGRAMMING}
 _BY_LENGTH = "|".join(re.escape(name) for name in sorted(_NAMES, key=len, reverse=True))
 _TO = re.compile(rf"(?<!\w)(?:to|into|in|auf|en|al|vers)\s+(?:the\s+)?({_BY_LENGTH})(?![\w#+])", re.IGNORECASE)
 
+_QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|(?<!\w)'[^']*'(?!\w)")
+_TEXT_BEGINS = re.compile(r"[:\n]")
+
 
 class _Translation(BaseModel):
     source_language: Text
@@ -54,19 +57,19 @@ TRANSLATION = Form(_Translation)
 def target_of(request: TurnRequest) -> str:
     """The language that is wanted: `context["target_language"]`, else what follows *to*, else English.
 
-    What the request says before the text counts more than a *to* in the text: the first one is taken, where a colon or
-    a quotation mark begins the text after it, else the last one.
+    What the request says before a colon or the end of its first line counts more than what comes after, and nothing
+    between quotation marks counts: that is the text.
     """
     wanted = request.context.get("target_language")
     if isinstance(wanted, str) and wanted.strip():
         return _NAMES.get(wanted.strip().casefold(), wanted.strip()[:50])
-    found = list(_TO.finditer(request.task))
-    if not found:
-        return DEFAULT_TARGET
-    first, last = found[0], found[-1]
-    begins = re.match(r"[^\n:\"“«']*[:\"“«']", request.task[first.end() :])
-    chosen = first if begins is not None or request.task[first.end() :].lstrip()[:1] == "\n" else last
-    return _NAMES[chosen[1].casefold()]
+    said = _QUOTED.sub(" ", request.task)
+    for text in (_TEXT_BEGINS.split(said, 1)[0], said):
+        # In small letters it is the verb.
+        found = [match[1] for match in _TO.finditer(text) if match[1] != "go"]
+        if found:
+            return _NAMES[found[-1].casefold()]
+    return DEFAULT_TARGET
 
 
 async def translation(turn: Routed, ctx: Context, tools: Tools) -> TurnResult:
