@@ -123,6 +123,12 @@ LINES = {
         "not cleared: it is another version by now",
         "What do I have? -> You said: I have a blue sled",
     ],
+    "planner_session_kv": [
+        "monday: 3 patches, ice, krill, squid",
+        "monday: api_token was made, and is told of as ['$secret']",
+        "tuesday: 3 patches, ice, krill, squid",
+        "tuesday: api_token was made, and is told of as ['$secret']",
+    ],
     "planner_constraints": [
         "tools: look_up, refund",
         "manager: refund -> 'refund' is meant to come after look_up; call it again if that is not possible",
