@@ -33,10 +33,10 @@ from playground.protocol import (
     Decide,
     Halt,
     Kill,
-    Logs,
     Kv,
     KvEdit,
     KvGet,
+    Logs,
     Memory,
     MemoryEdit,
     MemoryGet,
@@ -204,11 +204,11 @@ class LiveSource:
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.memory(request, stop=stop)
 
-    async def answer_question(self, request: Answer) -> None:
     async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
         """What tools keep; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.kv(request, stop=stop)
 
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._deciding.answer(request)
 

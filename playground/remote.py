@@ -34,10 +34,10 @@ from playground.protocol import (
     Halt,
     HostStatus,
     Kill,
-    LoadEvents,
     Kv,
     KvEdit,
     KvGet,
+    LoadEvents,
     Logs,
     Memory,
     MemoryEdit,
@@ -145,13 +145,13 @@ class RemoteSource:
         assert isinstance(answer, Memory)
         return answer
 
-    async def answer_question(self, request: Answer) -> None:
     async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
         """What tools keep; with an edit, after it. Raises `RunRefused`."""
         answer = await self._ask(request, reads=isinstance(request, KvGet))
         assert isinstance(answer, Kv)
         return answer
 
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         await self._ask(request)
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         ContextEdit,
         ContextGet,
         Decide,
-        LogLine,
         Kv,
         KvEdit,
         KvGet,
+        LogLine,
         Memory,
         MemoryEdit,
         MemoryGet,
@@ -158,11 +158,11 @@ class Source(Protocol):
         """What planners remember; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         ...
 
-    async def answer_question(self, request: Answer) -> None:
     async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
         """What tools keep; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         ...
 
+    async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""
         ...
 

@@ -23,10 +23,10 @@ from playground.protocol import (
     ContextEdit,
     ContextGet,
     Decide,
-    Memory,
     Kv,
     KvEdit,
     KvGet,
+    Memory,
     MemoryEdit,
     MemoryGet,
     Run,
@@ -139,15 +139,15 @@ class FileSource:
         """Refused."""
         self._refuse()
 
+    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """Refused."""
+        self._refuse()
+
     async def answer_question(self, request: Answer) -> None:
         """Refused."""
         self._refuse()
 
     async def steer(self, request: Steer) -> None:
-    async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
-        """Refused."""
-        self._refuse()
-
         """Refused."""
         self._refuse()
 
