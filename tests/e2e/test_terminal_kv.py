@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,72 @@ def test_a_value_is_changed_while_a_run_has_stopped(terminal: Hands, project: Pa
     told = json.loads(kv(project, "list", "--json").stdout)["values"]
     assert [each["key"] for each in told] == ["password", "seat"]
     assert SECRET not in kv(project).stdout
+
+
+GIVEN = json.dumps({"query": "visit", "tool_context": {"tenant_id": "acme", "user_id": "ada", "session_id": "first"}})
+BREAK = ("run", "flows/shop.py", "--input", GIVEN, "--break", "tool:visit")
+
+
+def test_at_a_stop_of_a_command_it_is_printed(project: Path) -> None:
+    with Hands([PF, *BREAK], cwd=project, size=(120, 40)) as terminal:
+        terminal.until("(visit) ")
+        terminal.press(b"p kv\n")
+        terminal.until("nothing is kept in acme:ada:first")
+        terminal.press(b"c\n")
+        terminal.until("(visit) ", start=terminal.output.rindex(b"nothing is kept"))
+        terminal.press(b"p kv\n")
+        terminal.until("shop/visits", '"count": 1')
+        assert SECRET not in terminal.text()
+        terminal.press(b"c\n")
+        assert terminal.wait(LIMIT_S) == 0
+
+
+def test_a_program_reads_and_changes_it(project: Path) -> None:
+    """As lines of JSON; and nothing that was written has the secret in it, besides the value itself."""
+    place = {"session": "acme:ada:first", "namespace": "shop", "key": "visits"}
+    with subprocess.Popen(
+        [PF, *BREAK, "--json"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+
+        def say(line: dict[str, object]) -> None:
+            assert running.stdin is not None
+            running.stdin.write(json.dumps(line) + "\n")
+            running.stdin.flush()
+
+        def hear(kind: str) -> dict[str, Any]:
+            assert running.stdout is not None
+            for line in running.stdout:
+                assert SECRET not in line
+                told: dict[str, Any] = json.loads(line)
+                if told.get("type") == kind:
+                    return told
+            raise AssertionError(f"no {kind} came")
+
+        assert hear("stopped")["kv"] == "acme:ada:first"
+        say({"action": "proceed"})
+        hear("stopped")
+        say({"type": "kv.get", **place})
+        [entry] = hear("kv")["entries"]
+        assert entry["value"] == {"count": 1}
+        say({"type": "kv.edit", **place, "etag": "0", "value": 1})
+        assert "somebody else has changed it" in hear("refused")["message"]
+        say({"type": "kv.edit", **place, "etag": entry["etag"], "edits": {"/count": 20}})
+        assert hear("kv")["entries"][0]["value"] == {"count": 20}
+        say({"action": "proceed"})
+        *_, last = running.stdout
+        assert json.loads(last)["status"] == "ok"
+    assert json.loads(kv(project, "get", "first", "visits", "-n", "shop").stdout) == {"count": 21}
+
+    trace = project / "trace.pfz"
+    for command in (("export", "last", str(trace)), ("inspect", "last", "--json")):
+        done = subprocess.run([PF, *command], cwd=project, capture_output=True, timeout=LIMIT_S, check=False)
+        assert done.returncode == 0, done.stderr
+        assert SECRET.encode() not in done.stdout
+    assert SECRET.encode() not in trace.read_bytes()
+    replayed = subprocess.run(
+        [PF, "replay", "last", "--json"], cwd=project, capture_output=True, timeout=LIMIT_S, check=False
+    )
+    assert replayed.returncode == 0, replayed.stdout
+    assert json.loads(kv(project, "get", "first", "visits", "-n", "shop").stdout) == {"count": 21}

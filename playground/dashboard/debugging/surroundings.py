@@ -215,7 +215,7 @@ async def _read(ask: Callable[[], Awaitable[Read]], problems: list[str]) -> Read
     try:
         return await ask()
     except RunRefused as refusal:
-        if refusal.code not in QUIET:
+        if refusal.code not in QUIET and str(refusal) not in problems:
             problems.append(str(refusal))
     return None
 
