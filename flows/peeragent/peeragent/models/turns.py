@@ -59,11 +59,10 @@ class TurnRequest(BaseModel):
     history: list[Turn] = Field(default_factory=list)
     last_agent: Agent | None = None
     socratic: SocraticState | None = None
-    streams: bool = Field(default=False, description="Whether somebody reads along: then the route is told, too.")
     answers: dict[str, str] = Field(default_factory=dict, description="To the open questions, by question.")
     diagnose_now: bool = Field(default=False, description="No further round of questions: these answers must do.")
     demo: bool = Field(default=False, description="The business agent's questions are answered by the model.")
-    stream: bool = Field(default=True, description="Whether the answer also comes in pieces, as stream chunks.")
+    stream: bool = Field(default=True, description="Whether route and answer also come in pieces, as stream chunks.")
 
 
 class Routed(BaseModel):
