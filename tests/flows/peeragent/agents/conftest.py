@@ -45,7 +45,7 @@ class Take(Protocol):
 
 
 class Takes(Protocol):
-    """Makes a `Take` for a model and a search tool."""
+    """Makes a `Take` for a model and a search tool; `about` are fields of its messages."""
 
     def __call__(self, model: Model | None = None, search: SearchTool | None = None, **run: Any) -> Take: ...
 
@@ -99,7 +99,7 @@ async def takes(settings_of: Callable[..., Settings]) -> AsyncIterator[Takes]:
 
     def make(model: Model | None = None, search: SearchTool | None = None, **run: Any) -> Take:
         flow = make_flow(model or make_model(settings_of()), search or CorpusSearch())
-        answer_with = run.pop("answer_with", None)
+        answer_with, about = run.pop("answer_with", None), run.pop("about", {})
         if answer_with is not None:
             flow.answer_with(answer_with)
         flow.run(registry=make_registry(), **run)
@@ -111,7 +111,7 @@ async def takes(settings_of: Callable[..., Settings]) -> AsyncIterator[Takes]:
             chunks: list[StreamChunk] = []
             try:
                 async with asyncio.timeout(HANG_S):
-                    async for item in flow.stream(Message(payload=request, headers=Headers(tenant="tests"))):
+                    async for item in flow.stream(Message(payload=request, headers=Headers(tenant="tests"), **about)):
                         (chunks if isinstance(item.payload, StreamChunk) else results).append(item.payload)
             except FlowError as error:
                 failure = error.unwrap()
