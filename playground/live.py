@@ -12,6 +12,7 @@ import pydantic_core
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
+from penguiflow.state.pieces import Pieces
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
@@ -249,6 +250,10 @@ class LiveSource:
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace. Raises `StoreError`."""
         return await self._store().load_events(trace_id, after=after, limit=limit)
+
+    async def open_pieces(self, trace_id: str) -> Pieces | None:
+        """What is committed of a trace, piece by piece. Raises `StoreError`."""
+        return await self._store().open_pieces(trace_id)
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """Committed events of a trace, as JSON bytes. Raises `StoreError`."""

@@ -12,6 +12,7 @@ import pydantic_core
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
+from penguiflow.state.pieces import Pieces
 from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
@@ -194,6 +195,10 @@ class RemoteSource:
         return [
             TraceEvent.from_dict(pydantic_core.from_json(each)) for each in await self._load(trace_id, after, limit)
         ]
+
+    async def open_pieces(self, trace_id: str) -> Pieces | None:
+        """The store is somewhere else."""
+        return None
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """Committed events of a trace, as JSON bytes. Raises `StoreError`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from penguiflow.recording.events import TraceEvent
+    from penguiflow.state.pieces import Pieces
     from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
     from penguiflow.state.traces import TraceQuery, TraceSummary
     from playground.breakpoints import Breakpoint
@@ -188,6 +189,10 @@ class Source(Protocol):
 
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Committed events of a trace."""
+        ...
+
+    async def open_pieces(self, trace_id: str) -> Pieces | None:
+        """What is committed of a trace, to be read piece by piece; None where the store is not at hand."""
         ...
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:

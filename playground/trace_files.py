@@ -12,6 +12,7 @@ from typing import NoReturn
 from penguiflow.recording.events import TraceEvent
 from penguiflow.state.errors import StoreError
 from penguiflow.state.importing import TraceExists
+from penguiflow.state.pieces import Pieces
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
@@ -104,6 +105,10 @@ class FileSource:
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         """Events of a run."""
         return await self._kept().load_events(trace_id, after=after, limit=limit)
+
+    async def open_pieces(self, trace_id: str) -> Pieces | None:
+        """What there is of a run, piece by piece."""
+        return await self._kept().open_pieces(trace_id)
 
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         """Events of a run, as JSON bytes."""

@@ -124,8 +124,8 @@ class SpanTree:
         """Take one event; returns the span that it began, ended or gave an output, if it did."""
         kind = event.kind
         if kind.endswith(".start"):
-            return self._start(event)
-        span = self.spans.get(event.span_id)
+            return self.begin(Span(event))
+        span = self.touched(event.span_id, event.seq)
         if span is None:
             return None
         if kind == span.kind + ".end":
@@ -138,15 +138,19 @@ class SpanTree:
                 return span
         return None
 
-    def _start(self, event: TraceEvent) -> Span:
-        span = Span(event)
-        parent = None if event.parent_id is None else self.spans.get(event.parent_id)
+    def begin(self, span: Span) -> Span:
+        """Put a span that began in its place."""
+        parent = None if span.parent_id is None else self.spans.get(span.parent_id)
         if parent is None:
             self.roots.append(span)
         else:
             parent.adopt(span)
         self.spans[span.span_id] = span
         return span
+
+    def touched(self, span_id: str, seq: int) -> Span | None:
+        """The span that the event `seq`, which is not its start, is about."""
+        return self.spans.get(span_id)
 
 
 def build_spans(events: Iterable[TraceEvent]) -> list[Span]:

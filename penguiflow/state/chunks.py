@@ -18,10 +18,10 @@ from pydantic_core import from_json, to_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.hops import EVENTS_OF, expand
 from penguiflow.recording.text import clean_text
-from penguiflow.state.coalesce import CHUNK, Form, take_out, weave_in
+from penguiflow.state.coalesce import CHUNK, Apart, Form, keep_apart, take_out, weave_in
 from penguiflow.state.hop_lines import HOPS, take_hops, weave_hops
 
-__all__ = ["Chunk", "columns", "damaged", "pack", "pack_columns", "pack_hops", "unpack"]
+__all__ = ["Chunk", "Columns", "columns", "damaged", "pack", "pack_columns", "pack_hops", "unpack", "unpack_apart"]
 
 _OBJECT = b"{"
 _NOTHING: tuple[tuple[Any, ...], ...] = ((),) * len(EventRecord._fields)
@@ -103,26 +103,61 @@ def pack_columns(fields: Sequence[tuple[Any, ...]], form: Sequence[Form] = (), m
     return b"\n".join((head, *data, *lines))
 
 
+class Columns(NamedTuple):
+    """What a stored piece holds, with what streams made kept apart."""
+
+    chunk: Chunk
+    places: Sequence[int]
+    """Of each event of the chunk, its place in the piece."""
+    streams: Sequence[Apart]
+
+    @property
+    def events(self) -> int:
+        """How many there are."""
+        return len(self.places) + sum(len(each.offsets) for each in self.streams)
+
+
 def unpack(data: bytes) -> Chunk:
     """The events of a stored piece. Raises `sqlite3.DatabaseError` (corrupt) when it is none."""
     try:
         if data.startswith(_OBJECT):
             return _unpack_lines(data.split(b"\n"))
-        head, *rest = data.split(b"\n")
-        epochs, spans, *others = from_json(head, cache_strings="all")
-        form = others.pop() if len(others) > 5 else None
-        count = len(rest) if form is None else len(spans)
-        chunk = Chunk._make(([epochs] * count if isinstance(epochs, int) else epochs, spans, *others, rest[:count]))
-        if any(len(column) != count for column in chunk):
-            raise ValueError("columns of different length")
+        chunk, form, lines = _parts(data)
         if form is not None:
             weave = weave_hops if form[:1] == [HOPS] else weave_in
-            chunk = Chunk._make(weave(chunk, form, rest[count:]))
+            chunk = Chunk._make(weave(chunk, form, lines))
         if not EVENTS_OF.keys().isdisjoint(chunk.kinds):
             chunk = _expanded(chunk)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise damaged(f"events cannot be read: {error}") from error
     return chunk
+
+
+def unpack_apart(data: bytes) -> Columns:
+    """As `unpack`, for who has to read much: what streams made, the most of many long traces, is not put together."""
+    try:
+        if not data.startswith(_OBJECT):
+            chunk, form, lines = _parts(data)
+            # Chunks have an order: some in the columns would come too early.
+            apart = form is not None and form[:1] != [HOPS] and {CHUNK, *EVENTS_OF}.isdisjoint(chunk.kinds)
+            if form is not None and apart:
+                return Columns(chunk, *keep_apart(len(chunk.kinds), form, lines))
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise damaged(f"events cannot be read: {error}") from error
+    chunk = unpack(data)
+    return Columns(chunk, range(len(chunk.kinds)), ())
+
+
+def _parts(data: bytes) -> tuple[Chunk, list[Any] | None, list[bytes]]:
+    """The columns of a piece, what was taken out of them, and the lines of that."""
+    head, *rest = data.split(b"\n")
+    epochs, spans, *others = from_json(head, cache_strings="all")
+    form = others.pop() if len(others) > 5 else None
+    count = len(rest) if form is None else len(spans)
+    chunk = Chunk._make(([epochs] * count if isinstance(epochs, int) else epochs, spans, *others, rest[:count]))
+    if any(len(column) != count for column in chunk):
+        raise ValueError("columns of different length")
+    return chunk, form, rest[count:]
 
 
 def _expanded(chunk: Chunk) -> Chunk:

@@ -21,14 +21,14 @@ Shapes are
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, compress, repeat
 from operator import mul, sub, truediv
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-__all__ = ["CHUNK", "Columns", "Form", "Taken", "take_out", "weave_in"]
+__all__ = ["CHUNK", "Apart", "Columns", "Form", "Taken", "keep_apart", "marks", "take_out", "weave_in"]
 
 CHUNK = "stream.chunk"
 _KINDS = (CHUNK, "message.enqueued", "message.dequeued")
@@ -50,6 +50,11 @@ Columns = Sequence[Sequence[Any]]
 Form = list[Any]
 _Place = tuple[int, str, str | None]
 """Epoch, span and parent."""
+
+
+def marks() -> str:
+    """The characters of shapes, in order."""
+    return _MARKS
 
 
 class Taken(NamedTuple):
@@ -97,6 +102,40 @@ def weave_in(columns: Columns, form: Form, lines: Sequence[bytes]) -> Columns:
             (epoch, span, parent), kind, name, datas = given[mark]
             events.append((epoch, span, parent, next(times), next(offsets), kind, name, next(datas)))
     return list(zip(*events, *others, strict=True))
+
+
+class Apart(NamedTuple):
+    """What was taken out of a piece of one stream or edge, in order."""
+
+    kind: str
+    name: str
+    offsets: list[int]
+    datas: Iterator[bytes]
+    """Of each event; made when they are asked for."""
+
+
+def keep_apart(count: int, form: Form, lines: Sequence[bytes]) -> tuple[list[int], list[Apart]]:
+    """Of a piece with so many events in columns: the place of each of those, and what was taken out.
+
+    Raises as `weave_in`.
+    """
+    _, nanos, order, shapes = form
+    marks = order.replace(_IN_COLUMNS, "")
+    if len(nanos) != len(marks):
+        raise ValueError("times and order differ")
+    places = [place for place, mark in enumerate(order) if mark == _IN_COLUMNS]
+    places += range(len(order), len(marks) + count)
+    found: dict[tuple[str, str], tuple[list[int], list[Iterator[bytes]]]] = {}
+    of_mark: dict[str, tuple[list[int], list[Iterator[bytes]], Iterator[bytes]]] = {}
+    for mark, (_, kind, name, datas) in zip(_MARKS, list(_give(shapes, order, lines)), strict=False):
+        of_mark[mark] = (*found.setdefault((kind, name), ([], [])), datas)
+    for mark, at in zip(marks, accumulate(nanos), strict=True):
+        offsets, sources, datas = of_mark[mark]
+        offsets.append(at)
+        sources.append(datas)
+    return places, [
+        Apart(kind, name, offsets, map(next, sources)) for (kind, name), (offsets, sources) in found.items()
+    ]
 
 
 class _Taker:
@@ -294,12 +333,16 @@ def _give(
             if len(ids) != count * _ID_CHARS:
                 raise ValueError("too few ids")
             sent[which] = [ids[at : at + _ID_CHARS] for at in range(0, len(ids), _ID_CHARS)]
-            datas = iter(_messages(about, sent[which]))
+            datas = _later(_messages, about, sent[which])
         else:
-            datas = iter(_takings(sent[about[5]][about[6] : about[6] + count]))
+            datas = _later(_takings, sent[about[5]][about[6] : about[6] + count])
         yield (epoch, span, parent), _KINDS[kind], name, datas
     if next(unread, None) is not None:
         raise ValueError("more lines than events")
+
+
+def _later(make: Callable[..., list[bytes]], *about: Any) -> Iterator[bytes]:
+    yield from make(*about)
 
 
 def _steps(numbers: Sequence[int]) -> list[int]:

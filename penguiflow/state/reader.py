@@ -59,7 +59,7 @@ class Reader:
 
         Runs in a thread. Raises `StoreUnreadable`, `StoreTooNew`, and what the function raises.
         """
-        return await asyncio.to_thread(self._ask, question, otherwise)
+        return await asyncio.to_thread(self.ask_here, question, otherwise)
 
     def close(self) -> None:
         """Let go of the file. Can be repeated."""
@@ -69,7 +69,8 @@ class Reader:
         for opened in idle:
             opened.close()
 
-    def _ask(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    def ask_here(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """As `ask`, in this thread: for what takes a moment."""
         try:
             with self._connection() as connection:
                 return otherwise if connection is None else question(connection)

@@ -29,6 +29,7 @@ from penguiflow.state.history import stored_events
 from penguiflow.state.kept import KeepsState
 from penguiflow.state.liveness import register
 from penguiflow.state.models import GLOBAL_TRACE, StoredEvent
+from penguiflow.state.pieces import Pieces, find_pieces
 from penguiflow.state.retention import Pruned, Retention, prune, shrink
 from penguiflow.state.spill import INLINE_BYTES
 from penguiflow.state.traces import TraceQuery, TraceSummary
@@ -250,6 +251,11 @@ class SQLiteStateStore(KeepsState):
         return await self._reader.ask(
             lambda connection: reader.load_event_bytes(connection, trace_id, after, limit), []
         )
+
+    async def open_pieces(self, trace_id: str) -> Pieces:
+        """A trace as it is stored, to be read piece by piece: see `penguiflow.state.pieces`."""
+        found = await self._reader.ask(find_pieces(self._reader, trace_id), None)
+        return found or Pieces(self._reader, trace_id, [])
 
     async def load_spans(self, trace_id: str, *, fold: bool = False) -> list[Span]:
         """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from playground.dashboard.event_log import EventLog
 from playground.dashboard.model import Workspace
 from playground.dashboard.trace import TraceModel
 
@@ -18,6 +20,10 @@ Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 PAGE = 2000
 """Events read from the store at a time."""
 YIELD_EVERY = 400
+SLICE_S = 0.006
+"""What reading a stored trace takes at a time."""
+SEARCHING_S = 0.03
+"""Between two of those while a filter looks through the events: people wait for that first."""
 GAP_TRIES = 40
 GAP_WAIT_S = 0.05
 LISTED = 300
@@ -190,6 +196,8 @@ class Control:
     async def _read_all(self, source: Source, trace: TraceModel) -> bool:
         """Read a trace; False when another one was wanted before its end."""
         tries = 0
+        if not await self._take_stored(source, trace):
+            return False
         while True:
             after = trace.last_seq
             page = await source.load_event_bytes(trace.trace_id, after=after, limit=PAGE)
@@ -207,6 +215,27 @@ class Control:
                 return True
             tries += 1
             await asyncio.sleep(GAP_WAIT_S)
+
+    async def _take_stored(self, source: Source, trace: TraceModel) -> bool:
+        """Read a long trace where it lies: its events are at hand at once, its spans a little later.
+
+        False when another one was wanted before its end.
+        """
+        pieces = await source.open_pieces(trace.trace_id)
+        if pieces is None or pieces.events <= PAGE:
+            return True
+        trace.events = EventLog(pieces)
+        deadline = 0.0
+        for number in range(len(pieces)):
+            trace.take_stored(number)
+            if time.perf_counter() > deadline:
+                if self.wanted != trace.trace_id:
+                    return False
+                if self.workspace.current is not trace:
+                    self._show(trace, True)
+                await asyncio.sleep(SEARCHING_S if self.workspace.searching else 0)
+                deadline = time.perf_counter() + SLICE_S
+        return True
 
 
 def _is_of_the_store(error: Exception) -> bool:

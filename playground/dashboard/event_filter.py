@@ -68,6 +68,11 @@ class EventFilter:
     def __bool__(self) -> bool:
         return bool(self._words or self._expressions or self.problem)
 
+    @property
+    def has_expressions(self) -> bool:
+        """Whether there are regular expressions in it."""
+        return bool(self._expressions)
+
     def may_match(self, text: bytes) -> bool:
         """False when no line of a text (kinds, names and data of events, a line for each) can pass."""
         if self.problem:
@@ -84,6 +89,15 @@ class EventFilter:
                     # One event at a time may still do.
                     return True
         return True
+
+    def may_match_piece(self, data: bytes) -> bool:
+        """As `may_match`, of a piece of a trace as it is stored; expressions are tried on its events."""
+        from penguiflow.state.sieve import may_hold
+
+        if self.problem:
+            return False
+        lowered = data.lower()
+        return all(may_hold(data, lowered, word.text) for word in self._words if word.wanted)
 
     def matches(self, raw: bytes) -> bool:
         """Whether an event passes. An expression that takes too long is told in `problem`, and lets nothing pass."""
@@ -138,9 +152,10 @@ class EventSearch:
         matches = self._filter.matches
         for number, first, last in self.events.stretches(self.scanned, len(self.events)):
             # Most pages hold none of what is looked for, which is seen at once.
-            if self._filter.may_match(self.events.text(number)):
+            if self._may_match(number):
+                page, base = self.events.page(number), self.events.first(number)
                 for index in range(first, last):
-                    if matches(self.events[index]):
+                    if matches(page[index - base]):
                         self.found.append(index)
                     if self._clock() > deadline:
                         self.scanned = index + 1
@@ -149,6 +164,14 @@ class EventSearch:
             if self._clock() > deadline:
                 return True
         return True
+
+    def _may_match(self, number: int) -> bool:
+        data = self.events.piece(number)
+        if data is not None and not self._filter.may_match_piece(data):
+            return False
+        return (data is not None and not self._filter.has_expressions) or self._filter.may_match(
+            self.events.text(number)
+        )
 
     def row_of(self, index: int) -> int:
         """Place among those found of an event, or of the first one after it."""

@@ -1,17 +1,22 @@
 """The events of one trace as JSON bytes, by index: a million of them in little memory, each at hand at once.
 
 Events are kept in pages. A page that is full is compressed in two parts: what stands before the events' kinds, and
-the rest (kind, name, data), which is all that a search has to look at. The pages that were looked at last stay open.
+the rest (kind, name, data), which is all that a search has to look at. Of a trace that is in the store the first pages
+are the stored pieces, which are left there. The pages that were looked at last stay open.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
+
+if TYPE_CHECKING:
+    from penguiflow.state.pieces import Pieces
 
 PAGE_EVENTS = 512
 PAGE_BYTES = 256 * 1024
@@ -32,18 +37,25 @@ class _Page(NamedTuple):
 class EventLog(Sequence[bytes]):
     """Events in order of arrival. Appending costs the same at any length; any of them is found in a millisecond."""
 
-    def __init__(self) -> None:
+    def __init__(self, stored: Pieces | None = None) -> None:
+        self.stored = stored
+        """The pieces that are the first pages."""
         self.bytes = 0
-        """Of all events, before they were compressed."""
+        """Of all events that are kept here, before they were compressed."""
         self._pages: list[_Page] = []
         self._firsts = array("Q")
-        """Index of the first event of each page."""
+        """Index of the first event of each page, pieces among them."""
         self._sealed = 0
         """Events in pages."""
         self._tail: list[bytes] = []
         self._tail_bytes = 0
         self._open: OrderedDict[int, list[bytes]] = OrderedDict()
         self._open_bytes = 0
+        self._kept = 0 if stored is None else len(stored)
+        """Pages before those in `_pages`."""
+        for count in () if stored is None else stored.counts:
+            self._firsts.append(self._sealed)
+            self._sealed += count
 
     def __len__(self) -> int:
         return self._sealed + len(self._tail)
@@ -102,23 +114,30 @@ class EventLog(Sequence[bytes]):
         return self._events(number)[index - self._firsts[number]]
 
     def __iter__(self) -> Iterator[bytes]:
-        for number in range(len(self._pages)):
+        for number in range(len(self._firsts)):
             yield from self._events(number)
         yield from self._tail
 
+    def first(self, number: int) -> int:
+        """Index of the first event of a page; after the last page come the newest events."""
+        return self._firsts[number] if number < len(self._firsts) else self._sealed
+
     def _events(self, number: int) -> list[bytes]:
-        if number == len(self._pages):
+        if number == len(self._firsts):
             return self._tail
         opened = self._open.get(number)
         if opened is not None:
             self._open.move_to_end(number)
             return opened
-        page = self._pages[number]
-        if not page.packed:
-            return [page.texts]
-        heads = zlib.decompress(page.heads).split(b"\n")
-        texts = zlib.decompress(page.texts).split(b"\n")
-        events = [head + text for head, text in zip(heads, texts, strict=True)]
+        if number < self._kept:
+            events = self._read(number)
+        else:
+            page = self._pages[number - self._kept]
+            if not page.packed:
+                return [page.texts]
+            heads = zlib.decompress(page.heads).split(b"\n")
+            texts = zlib.decompress(page.texts).split(b"\n")
+            events = [head + text for head, text in zip(heads, texts, strict=True)]
         self._open[number] = events
         self._open_bytes += sum(map(len, events))
         while self._open_bytes > OPEN_BYTES and len(self._open) > 1:
@@ -126,15 +145,52 @@ class EventLog(Sequence[bytes]):
             self._open_bytes -= sum(map(len, closed))
         return events
 
+    def _read(self, number: int) -> list[bytes]:
+        from penguiflow.state.errors import StoreError
+
+        stored = self.stored
+        assert stored is not None
+        try:
+            return stored.lines(number)
+        except StoreError as error:
+            # The file is gone, or the trace was removed from it: the screen goes on and says so.
+            return [gone(seq, str(error)) for seq in range(stored.first_seqs[number], self._end_seq(number))]
+
+    def _end_seq(self, number: int) -> int:
+        assert self.stored is not None
+        return self.stored.first_seqs[number] + self.stored.counts[number]
+
     def _stretch(self, number: int, begin: int, end: int) -> list[bytes]:
-        base = self._firsts[number] if number < len(self._pages) else self._sealed
+        base = self.first(number)
         return self._events(number)[begin - base : end - base]
+
+    def stored_before(self, index: int) -> EventLog:
+        """A log of the stored pieces whose events all stand before an index."""
+        assert self.stored is not None
+        return EventLog(self.stored.until(min(bisect_right(self._firsts, index) - 1, self._kept)))
+
+    def page(self, number: int) -> list[bytes]:
+        """The events of a page."""
+        return self._events(number)
+
+    def piece(self, number: int) -> bytes | None:
+        """A page as it lies in the store; None for those that are kept here."""
+        from penguiflow.state.errors import StoreError
+
+        if self.stored is None or number >= self._kept:
+            return None
+        try:
+            return self.stored.data(number)
+        except StoreError:
+            return b""
 
     def text(self, number: int) -> bytes:
         """What a search looks at, by page: of each event the kind, the name and the data, a line each."""
-        if number == len(self._pages):
+        if number == len(self._firsts):
             return b"\n".join(self._tail)
-        page = self._pages[number]
+        if number < self._kept:
+            return b"\n".join([raw[max(raw.find(_KIND), 0) :] for raw in self._events(number)])
+        page = self._pages[number - self._kept]
         return zlib.decompress(page.texts) if page.packed else page.texts
 
     # -- searching ------------------------------------------------------------------------------------------------
@@ -143,14 +199,12 @@ class EventLog(Sequence[bytes]):
         """Pages that hold events `first` to `last` (excluded): number of the page, first and last (excluded) index."""
         if first >= last:
             return
-        numbers = range(max(bisect_right(self._firsts, first) - 1, 0), len(self._pages) + 1)
+        pages = len(self._firsts)
+        numbers = range(max(bisect_right(self._firsts, first) - 1, 0), pages + 1)
         if backwards:
-            numbers = range(min(bisect_right(self._firsts, last - 1), len(self._pages)), -1, -1)
+            numbers = range(min(bisect_right(self._firsts, last - 1), pages), -1, -1)
         for number in numbers:
-            begin = self._firsts[number] if number < len(self._pages) else self._sealed
-            end = self._firsts[number + 1] if number + 1 < len(self._pages) else self._sealed
-            if number == len(self._pages):
-                end = len(self)
+            begin, end = self.first(number), len(self) if number == pages else self.first(number + 1)
             begin, end = max(begin, first), min(end, last)
             if begin < end:
                 yield number, begin, end
@@ -160,11 +214,26 @@ class EventLog(Sequence[bytes]):
     def holding(self, needle: bytes, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
         """Events from `first` to `last` (excluded) whose kind, name or data hold these bytes, with their indexes."""
         for number, begin, end in self.stretches(first, last, backwards=backwards):
-            if needle not in self.text(number):
+            if not self._may_hold(number, needle):
                 continue
             events = self._events(number)
-            base = self._firsts[number] if number < len(self._pages) else self._sealed
+            base = self.first(number)
             order = range(end - 1, begin - 1, -1) if backwards else range(begin, end)
             for index in order:
                 if needle in events[index - base]:
                     yield index, events[index - base]
+
+    def _may_hold(self, number: int, needle: bytes) -> bool:
+        data = self.piece(number)
+        if data is None:
+            return needle in self.text(number)
+        from penguiflow.state.sieve import may_hold
+
+        # Quotes of JSON may stand elsewhere in a piece.
+        return may_hold(data, data.lower(), needle.strip(b'"').lower())
+
+
+def gone(seq: int, why: str) -> bytes:
+    """What stands in the place of an event that cannot be read any more."""
+    fields = {"seq": seq, "epoch": 0, "trace_id": "", "span_id": "", "parent_id": None, "ts": 0.0, "offset_ns": 0}
+    return json.dumps({**fields, "kind": "gone", "name": why, "data": {}}, separators=(",", ":")).encode()

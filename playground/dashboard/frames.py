@@ -136,12 +136,14 @@ class Frames:
 
     async def _filter_on(self) -> None:
         """Look through a long trace between the frames, in slices that no key feels."""
+        workspace = self._app.workspace
+        workspace.searching = True
         try:
             while self._app.event_rows.busy:
                 self._app.event_rows.search_on(SLICE_S)
                 await asyncio.sleep(0)
         finally:
-            self._filtering = False
+            self._filtering = workspace.searching = False
 
     def refresh_bars(self) -> None:
         """Say how everything is, and which keys do something here."""

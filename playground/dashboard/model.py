@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 HOST_TRACE = "host"
 MAX_TRACES = 64
-MAX_BYTES = 400_000_000
-"""Events kept for all traces together; those that are not looked at are read from the store again."""
+MAX_BYTES = 200_000_000
+"""Events and spans kept for all traces together; those that are not looked at are read from the store again."""
+SPAN_BYTES = 400
 CHECK_CLOCK_EVERY = 32
 
 
@@ -47,6 +48,8 @@ class Workspace:
         self.loading: dict[str, list[bytes]] = {}
         """Traces that are being read from the store, with what arrives of them meanwhile."""
         self.current: TraceModel | None = None
+        self.searching = False
+        """A filter looks through the events of the trace that is shown."""
         self.moment: TraceModel | None = None
         """What is shown of a run in its place: the run as it stood once."""
         self.newest: str | None = None
@@ -204,12 +207,16 @@ class Workspace:
 
     def _new_trace(self, trace_id: str) -> TraceModel:
         trace = self.traces[trace_id] = TraceModel(trace_id)
-        if len(self.traces) > MAX_TRACES or sum(kept.events.bytes for kept in self.traces.values()) > MAX_BYTES:
+        self._make_room(trace)
+        return trace
+
+    def _make_room(self, new: TraceModel) -> None:
+        size = sum(kept.events.bytes + SPAN_BYTES * len(kept.spans) for kept in self.traces.values())
+        if len(self.traces) > MAX_TRACES or size > MAX_BYTES:
             for other in list(self.traces.values()):
-                if other is not trace and other is not self.current and other.over:
+                if other is not new and other is not self.current and other.over:
                     del self.traces[other.trace_id]
                     break
-        return trace
 
     def known(self, trace_id: str) -> TraceModel | None:
         """A trace whose events are all here; None when it has to be read from the store."""
@@ -240,6 +247,7 @@ class Workspace:
         trace.loading = False
         trace.revision += 1
         self.traces[trace.trace_id] = trace
+        self._make_room(trace)
         if trace.over:
             self.runs.ended(trace)
 

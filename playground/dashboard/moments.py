@@ -13,16 +13,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, MutableMapping, ValuesView
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, cast, overload
 
 from penguiflow.recording.spans import Span, SpanTree
 from playground.dashboard.event_log import EventLog
+from playground.dashboard.intake import part_of, take
 from playground.dashboard.streams import StreamText
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.traffic import Planner, Traffic, Work
-
-if TYPE_CHECKING:
-    from penguiflow.recording.events import TraceEvent
 
 __all__ = ["Mark", "Moment", "mark_of"]
 
@@ -66,7 +64,7 @@ def mark_of(trace: TraceModel) -> Mark:
         known = {key: value for key, value in vars(stream).items() if key != "lines"}
         streams[name] = known, stream.trimmed + len(stream.lines), stream.lines[-1]
     return Mark(
-        events=len(trace.events),
+        events=trace.taken,
         offset_ns=trace._last_offset,
         spans=len(trace.spans),
         open=tuple(trace.open_spans),
@@ -107,6 +105,7 @@ class EventPrefix(EventLog):
         self._log = log
         self._count = count
         self.bytes = log.bytes
+        self.stored = log.stored
 
     def __len__(self) -> int:
         return self._count
@@ -136,6 +135,18 @@ class EventPrefix(EventLog):
     def stretches(self, first: int, last: int, *, backwards: bool = False) -> Iterator[tuple[int, int, int]]:
         """As those of the log."""
         return self._log.stretches(first, min(last, self._count), backwards=backwards)
+
+    def first(self, number: int) -> int:
+        """As that of the log."""
+        return self._log.first(number)
+
+    def page(self, number: int) -> list[bytes]:
+        """As that of the log."""
+        return self._log.page(number)
+
+    def piece(self, number: int) -> bytes | None:
+        """As that of the log."""
+        return self._log.piece(number)
 
     def text(self, number: int) -> bytes:
         """As the log; what came after the moment may be among it."""
@@ -233,17 +244,19 @@ class _MomentTree(SpanTree):
                 siblings[index] = mine
                 return
 
-    def add(self, event: TraceEvent) -> Span | None:
-        """As that of a tree, on spans that are its own."""
-        touched = event.parent_id if event.kind.endswith(".start") else event.span_id
-        if touched is not None:
-            self._own(touched)
-        self._seq = max(self._seq, event.seq)
-        return super().add(event)
+    def begin(self, span: Span) -> Span:
+        """As that of a tree, under a span of its own."""
+        if span.parent_id is not None:
+            self._own(span.parent_id)
+        self._seq = max(self._seq, span.start_seq)
+        self.owned.add(span.span_id)
+        return super().begin(span)
 
-    def _start(self, event: TraceEvent) -> Span:
-        self.owned.add(event.span_id)
-        return super()._start(event)
+    def touched(self, span_id: str, seq: int) -> Span | None:
+        """As that of a tree: a span of its own."""
+        self._own(span_id)
+        self._seq = max(self._seq, seq)
+        return super().touched(span_id, seq)
 
 
 class Moment(TraceModel):
@@ -254,13 +267,13 @@ class Moment(TraceModel):
         self._whole = whole
         self.live = True
         self._next_mark = sys.maxsize
-        count = max(0, min(count, len(whole.events)))
+        count = max(0, min(count, whole.taken))
         index = bisect_right(whole.marks, count, key=lambda mark: mark.events) - 1
         if index >= 0:
             self._restore(whole.marks[index])
         else:
             self.events = EventPrefix(whole.events, 0)
-        self.advance(count - len(self.events))
+        self.advance(count - self.taken)
 
     @property
     def whole(self) -> TraceModel:
@@ -273,9 +286,19 @@ class Moment(TraceModel):
 
     def advance(self, events: int) -> None:
         """Take in that many of the next events."""
-        log = self._whole.events
-        for index in range(len(self.events), min(len(self.events) + events, len(log))):
-            self.add(log[index])
+        whole = self._whole
+        for number, begin, end in whole.events.stretches(self.taken, min(self.taken + events, whole.taken)):
+            stored = whole.events.stored
+            if stored is not None and number < len(stored):
+                self.events = EventPrefix(whole.events, end)
+                first, seq = whole.events.first(number), stored.first_seqs[number]
+                if end - begin == stored.counts[number]:
+                    take(self, seq, stored.columns(number))
+                else:
+                    take(self, seq + begin - first, part_of(stored.chunk(number), begin - first, end - first))
+                continue
+            for raw in whole.events[begin:end]:
+                self.add(raw)
         if self.at_end and self._whole.status == "interrupted":
             # Nothing in the log says so: its host died.
             self.interrupt()
@@ -283,7 +306,7 @@ class Moment(TraceModel):
     @property
     def at_end(self) -> bool:
         """Whether nothing more is known."""
-        return len(self.events) >= len(self._whole.events)
+        return self.taken >= self._whole.taken
 
     def now_ns(self) -> int:
         """Time stands still between two events."""
@@ -293,6 +316,7 @@ class Moment(TraceModel):
         whole = self._whole
         self.tree = _MomentTree(whole, mark)
         self.events = EventPrefix(whole.events, mark.events)
+        self.taken = mark.events
         for name, value in zip(_STATE, mark.state, strict=True):
             setattr(self, name, value)
         for name in _ABOUT:

@@ -106,6 +106,19 @@ class StreamText:
             del self.lines[:cut]
             self.trimmed += cut
 
+    def add_run(self, texts: list[str], *, first: int, begun_ns: int, at_ns: int) -> bool:
+        """As `add`, of chunks numbered from `first` that came one after the other; False where some are missing."""
+        if first > self.chunks + self.gaps:
+            return False
+        text = "".join(texts)
+        self.chunks += len(texts) - 1
+        self.revision += len(texts) - 1
+        self.first_ns = begun_ns if self.first_ns is None else self.first_ns
+        if self.chunks + 1 == len(texts):
+            self._mark = (begun_ns, len(texts[0]))
+        self.add(text, sequence=None, done=False, at_ns=at_ns)
+        return True
+
     def _grow(self, text: str) -> None:
         line = self.lines[-1] + text
         while len(line) > SOFT_LINE:

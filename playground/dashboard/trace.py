@@ -98,6 +98,8 @@ class TraceModel:
         self.error: dict[str, Any] | None = None
         self.started: float | None = None
         self.events = EventLog()
+        self.taken = 0
+        """How many of the events are in the spans and all else; the others are still to be read."""
         self.last_seq = -1
         self.epoch = 0
         self.retry_after: dict[str, float] = {}
@@ -184,10 +186,33 @@ class TraceModel:
         self.revision += 1
         if head.offset_ns >= self._last_offset:
             self._last_offset, self._last_seen = head.offset_ns, self._clock()
+        self.taken += 1
         self._apply(head, data)
-        if len(self.events) >= self._next_mark:
+        if self.taken >= self._next_mark:
             self._mark()
         return True
+
+    @property
+    def percent(self) -> int:
+        """How much of the stored events was read."""
+        return 100 * self.taken // max(len(self.events), 1)
+
+    def take_stored(self, number: int) -> None:
+        """Take the events of a piece of the log that was opened, the first of those that were not taken."""
+        # With the first trace, as above.
+        from playground.dashboard.intake import take
+
+        stored = self.events.stored
+        assert stored is not None
+        take(self, stored.first_seqs[number], stored.columns(number))
+
+    def _taken_until(self, count: int, last_seq: int, epoch: int, offset_ns: int) -> None:
+        """Events were taken together: so many are now, and the last had this `seq`."""
+        self.revision += count - self.taken
+        self.taken, self.last_seq, self.epoch = count, last_seq, max(self.epoch, epoch)
+        self._last_offset, self._last_seen = offset_ns, self._clock()
+        if count >= self._next_mark:
+            self._mark()
 
     def _mark(self) -> None:
         from playground.dashboard.moments import mark_of
@@ -195,18 +220,18 @@ class TraceModel:
         mark = mark_of(self)
         self.marks.append(mark)
         # However much there is to remember, it stays small beside the events.
-        self._next_mark = len(self.events) + max(MARK_EVERY, MARK_SHARE * mark.weight)
+        self._next_mark = self.taken + max(MARK_EVERY, MARK_SHARE * mark.weight)
 
     def _apply(self, head: Head, data: dict[str, Any]) -> None:
         kind = head.kind
         if kind in _MOVES:
-            self._move(head)
+            self._move(head.name, _MOVES[kind])
         elif kind == "stream.chunk":
-            self._chunk(head, data)
+            self._chunk(head.name, head.offset_ns, data)
         elif kind == "node.retry":
             self._retry(head, data)
         elif kind in STOPS:
-            self.landmarks.stops.append(len(self.events) - 1)
+            self.landmarks.stops.append(self.taken - 1)
         elif kind.endswith((".start", ".end")):
             span = self.tree.add(self._event_type(*head, data))
             if span is None:
@@ -218,14 +243,14 @@ class TraceModel:
             else:
                 self.traffic.ended(span, self.parent)
                 if span.kind == "llm":
-                    self._called(data)
+                    self._called(span, data)
                 self._reshape(span)
             if span.kind == "node":
                 self._nodes_open += 1 if kind == "node.start" else -1
             if span.kind == "trace":
                 self._own_span(head, data, span)
 
-    def _called(self, data: dict[str, Any]) -> None:
+    def _called(self, span: Span, data: dict[str, Any]) -> None:
         from penguiflow.recording.facts import span_usage
 
         tokens, cost = span_usage(data)
@@ -237,16 +262,17 @@ class TraceModel:
         if kind.endswith(".start"):
             self.open_spans[span.span_id] = None
             if span.kind in {"node", "step"}:
-                self.landmarks.nodes.append(len(self.events) - 1)
+                self.landmarks.nodes.append(self.taken - 1)
             return
         self.open_spans.pop(span.span_id, None)
         if failed(span):
-            self.landmarks.errors.append(len(self.events) - 1)
+            self.landmarks.errors.append(self.taken - 1)
 
-    def _move(self, head: Head) -> None:
-        self.traffic.move(head.name, _MOVES[head.kind])
-        node = head.name.rpartition("->")[2]
-        self._queued[node] = self._queued.get(node, 0) + _MOVES[head.kind]
+    def _move(self, edge: str, moved: int) -> None:
+        """So many messages were put on an edge; less than none: taken from it."""
+        self.traffic.move(edge, moved)
+        node = edge.rpartition("->")[2]
+        self._queued[node] = self._queued.get(node, 0) + moved
         if self._queued[node] <= 0:
             del self._queued[node]
 
@@ -291,8 +317,8 @@ class TraceModel:
             self.retry_after[attempt] = waited
         self.landmarks.retries.append((head.span_id, attempt))
 
-    def _chunk(self, head: Head, data: dict[str, Any]) -> None:
-        stream_id = str(data.get("stream_id", head.name))
+    def _chunk(self, name: str, at_ns: int, data: dict[str, Any]) -> None:
+        stream_id = str(data.get("stream_id", name))
         stream = self.streams.get(stream_id)
         if stream is None:
             if len(self.streams) >= MAX_STREAMS and not self._give_up_stream():
@@ -304,7 +330,7 @@ class TraceModel:
             str(data.get("text", "")),
             sequence=sequence if isinstance(sequence, int) else None,
             done=bool(data.get("done")),
-            at_ns=head.offset_ns,
+            at_ns=at_ns,
         )
 
     def _give_up_stream(self) -> bool:
@@ -317,9 +343,13 @@ class TraceModel:
 
     def _rewind(self, seq: int) -> None:
         """An interrupted trace was taken up again: what was never committed did not happen."""
-        kept = self.events[: self.position(seq)]
+        log, count = self.events, self.position(seq)
         self._reset()
-        for raw in kept:
+        if log.stored is not None:
+            self.events = log.stored_before(count)
+            for number in range(len(self.events.stored or ())):
+                self.take_stored(number)
+        for raw in log[self.taken : count]:
             self.add(raw)
 
     def interrupt(self) -> None:

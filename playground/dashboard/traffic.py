@@ -83,16 +83,16 @@ class Traffic:
         """By span id of each planner's run, the name in `planners`."""
 
     def move(self, name: str, moved: int) -> None:
-        """A message was put on an edge (1), or taken from it (-1)."""
+        """So many messages were put on an edge; less than none: taken from it."""
         edge = self.edges.get(name)
         if edge is None:
             if len(self.edges) >= MAX_NAMES:
                 return
             edge = self.edges[name] = Edge()
         if moved > 0:
-            edge.sent += 1
+            edge.sent += moved
         else:
-            edge.gone += 1
+            edge.gone -= moved
 
     def began(self, span: Span, data: dict[str, Any], parent: Callable[[Span], Span | None]) -> None:
         """A span began."""

@@ -34,7 +34,7 @@ class Timeline:
 
     def __init__(self, whole: TraceModel, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.whole = whole
-        self.moment = Moment(whole, len(whole.events))
+        self.moment = Moment(whole, whole.taken)
         self.playing = False
         self.speed = NORMAL
         """Index into `SPEEDS`."""
@@ -49,12 +49,12 @@ class Timeline:
     @property
     def position(self) -> int:
         """Events that have happened."""
-        return len(self.moment.events)
+        return self.moment.taken
 
     @property
     def total(self) -> int:
         """Events that are known."""
-        return len(self.whole.events)
+        return self.whole.taken
 
     @property
     def head(self) -> Head | None:

@@ -49,6 +49,8 @@ class TreeView(View):
         """Of the trace whose moments are shown."""
         self._toggled: dict[str, bool] = {}
         self._seen = -1
+        self._reading = False
+        """Whether the trace was still being read when this was laid out last."""
         self.loading = False
         self.stopped: dict[str, str] = {}
         """Where the run has stopped, by span."""
@@ -94,10 +96,12 @@ class TreeView(View):
         if trace.revision != self._seen:
             self._seen = trace.revision
             self.touch()
-        if not (trace.began or trace.reshaped) or self._clock() < self._not_before:
+        whole_now, self._reading = self._reading and not trace.loading, trace.loading
+        if not (trace.began or trace.reshaped) or (self._clock() < self._not_before and not whole_now):
             return
         picked = self.span
-        if not self.rows or self.rows[0][0] is not trace.root:
+        if not self.rows or self.rows[0][0] is not trace.root or trace.loading or whole_now:
+            # Of a trace that is read, thousands of spans come at once.
             self._rebuild()
         else:
             self._splice(trace)
@@ -259,7 +263,7 @@ class TreeView(View):
         if trace.flow:
             row.append((f" {one_line(trace.flow)}", "strong"))
         if self.loading:
-            row.append((" loading…", "dim"))
+            row.append((f" loading… {trace.percent} %" if trace.events.stored else " loading…", "dim"))
             return row
         row += [
             (f" {GLYPHS.get(trace.status, '?')}", ROLES.get(trace.status, "")),

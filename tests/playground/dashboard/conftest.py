@@ -382,6 +382,10 @@ class ScriptedSource:
     async def load_events(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[TraceEvent]:
         return [TraceEvent.from_dict(json.loads(raw)) for raw in await self.load_event_bytes(trace_id, after=after)]
 
+    async def open_pieces(self, trace_id: str) -> None:
+        """There is no file."""
+        return
+
     async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
         await self.gate.wait()
         rows = [raw for raw in self.stored.get(trace_id, []) if json.loads(raw)["seq"] > after]

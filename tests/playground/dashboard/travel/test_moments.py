@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import copy
+import sqlite3
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+from penguiflow import Headers, Message, Node, NodePolicy, create
+from penguiflow.recording import EventRecord
+from penguiflow.state import SQLiteStateStore
+from penguiflow.state.chunks import pack
+from penguiflow.state.pieces import Pieces
+from penguiflow.state.reader import Reader
 from playground.dashboard import trace as trace_module
+from playground.dashboard.event_log import EventLog
+from playground.dashboard.heads import read_head
 from playground.dashboard.moments import Moment
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.tree import TreeView
+
+T = TypeVar("T")
+
+
+class Packed(Pieces):
+    """Pieces of so many events, in no file."""
+
+    def __init__(self, events: list[bytes], size: int) -> None:
+        records = [EventRecord(*read_head(raw), raw[raw.index(b'"data":') + 7 : -1]) for raw in events]
+        some = [records[first : first + size] for first in range(0, len(records), size)]
+        trace = records[0].trace_id
+        super().__init__(Reader(Path("none")), trace, [(n, each[0].seq, each[-1].seq) for n, each in enumerate(some)])
+        self.packed = [pack(each) for each in some]
+
+    def until(self, number: int) -> Pieces:
+        kept = copy.copy(self)
+        kept._ids, kept.first_seqs, kept.counts = (
+            column[:number] for column in (self._ids, self.first_seqs, self.counts)
+        )
+        return kept
+
+    def _ask(self, number: int, question: Callable[[sqlite3.Connection, bytes], T]) -> T:
+        return question(sqlite3.connect(":memory:"), self.packed[number])
+
+
+def read(pieces: Pieces, trace_id: str = "t") -> TraceModel:
+    """A trace that is read where it lies."""
+    trace = TraceModel(trace_id, clock=lambda: 0.0)
+    trace.events = EventLog(pieces)
+    for number in range(len(pieces)):
+        trace.take_stored(number)
+    return trace
 
 
 def model_of(events: list[bytes]) -> TraceModel:
@@ -70,6 +113,89 @@ def test_any_moment_is_as_it_was(request: pytest.FixtureRequest, every: int, kin
         assert moment.events[2:-1] == [moment.events[index] for index in range(2, max(len(moment.events) - 1, 2))]
     assert told(whole) == before
     assert (len(whole.marks) > 0) == (every < len(events))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize("kind", ["triage", "research"])
+def test_a_stored_trace_and_its_moments_are_what_its_events_say(
+    request: pytest.FixtureRequest, every: int, kind: str, size: int
+) -> None:
+    pieces = Packed(request.getfixturevalue(kind)().events, size)
+    # As this project writes them.
+    events = [line for number in range(len(pieces)) for line in pieces.lines(number)]
+    trace_id = read_head(events[0]).trace_id
+    whole = read(pieces, trace_id)
+    assert told(whole) == told(model_of(events))
+    assert whole.landmarks.nodes == model_of(events).landmarks.nodes
+    assert whole.landmarks.errors == model_of(events).landmarks.errors
+    for count in range(len(events) + 1):
+        moment = Moment(whole, count)
+        assert told(moment) == {**told(model_of(events[:count])), "now": moment.now_ns()}, count
+    walked = Moment(whole, 0)
+    for _ in events:
+        walked.advance(1)
+    assert told(walked) == told(whole)
+
+
+async def goes_on(message: Message, ctx: Any) -> Message:
+    return message
+
+
+async def tells(message: Message, ctx: Any) -> Message:
+    for number in range(3):
+        await ctx.emit_chunk(parent=message, text=f"line {number}\n" if number else "", meta={"channel": "answer"})
+    await ctx.emit_chunk(parent=message, text="end", done=message.payload % 7 == 6)
+    return message
+
+
+async def fails(message: Message, ctx: Any) -> Message:
+    if message.payload % 10 == 9:
+        raise ValueError("no")
+    return message
+
+
+async def test_a_recorded_flow_is_the_same_read_where_it_lies_and_event_by_event(tmp_path: Path) -> None:
+    store = SQLiteStateStore(tmp_path / "state.db")
+    policy = NodePolicy(validate="none", max_retries=1, backoff_base=0.0)
+    plain = [Node(goes_on, name=name, policy=policy) for name in ("a", "b", "c")]
+    talks, breaks = Node(tells, name="talks", policy=policy), Node(fails, name="breaks", policy=policy)
+    flow = create(plain[0].to(plain[1]), plain[1].to(plain[2]), plain[2].to(talks), talks.to(breaks), breaks.to())
+    flow.run(recorder=store.recorder())
+    for number in range(40):
+        await flow.emit(Message(payload=number, headers=Headers(tenant="t"), trace_id="f" * 32))
+    await flow.stop(drain=True)
+    await store.flush()
+    pieces = await store.open_pieces("f" * 32)
+    lines = await store.load_event_bytes("f" * 32)
+    assert [line for number in range(len(pieces)) for line in pieces.lines(number)] == lines
+    assert told(read(pieces, "f" * 32)) == told(model_of(lines))
+    await store.close()
+
+
+async def test_events_of_a_trace_that_was_removed_say_so(tmp_path: Path) -> None:
+    store = SQLiteStateStore(tmp_path / "state.db")
+    log = store.recorder().open("t")
+    log.close("ok")
+    await store.flush()
+    pieces = await store.open_pieces("t")
+    whole = read(pieces)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DELETE FROM event_chunks")
+    connection.close()
+    assert len(whole.events) == 2
+    assert "no longer in the store" in read_head(whole.events[1]).name
+    await store.close()
+
+
+def test_an_interrupted_run_that_goes_on_is_read_again_up_to_there(triage: Callable[..., Any]) -> None:
+    events = triage().events
+    cut = 9
+    again = [raw.replace(b'"epoch":0', b'"epoch":1') for raw in events[cut:]]
+    whole = read(Packed(events, 4), read_head(events[0]).trace_id)
+    for raw in again:
+        whole.add(raw)
+    expected = told(model_of(events[:cut] + again))
+    assert {**told(whole), "events": len(whole.events)} == {**expected, "events": len(events)}
 
 
 def test_going_on_from_a_moment_changes_nothing_of_the_trace(every: int, triage: Callable[..., Any]) -> None:

@@ -1,0 +1,120 @@
+"""One trace as it lies in the file: a row of pieces, each read when it is asked for.
+
+Whoever shows a long trace needs few of its events at a time, and all of them only once, column by column. Reading a
+piece takes some ten microseconds, taking it apart a quarter of a millisecond, and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from penguiflow.recording.lines import event_line, trace_field
+from penguiflow.recording.text import clean_text
+from penguiflow.state.chunks import Chunk, Columns, damaged, unpack, unpack_apart
+from penguiflow.state.errors import StoreError
+from penguiflow.state.spill import restore
+
+if TYPE_CHECKING:
+    from penguiflow.state.reader import Reader
+
+__all__ = ["Pieces", "find_pieces"]
+
+T = TypeVar("T")
+
+_INDEX = (
+    "SELECT id, first_seq, last_seq FROM event_chunks"
+    " WHERE trace = (SELECT id FROM traces WHERE trace_id = ?) ORDER BY last_seq"
+)
+_DATA = (
+    "SELECT data FROM event_chunks WHERE id = ? AND first_seq = ?"
+    " AND trace = (SELECT id FROM traces WHERE trace_id = ?)"
+)
+
+
+class Pieces:
+    """The pieces of a trace that were committed when it was opened, numbered from 0.
+
+    Methods read at once, in the thread that calls them. They raise `StoreError`: the file cannot be read, or the trace
+    is no longer in it.
+    """
+
+    def __init__(self, reader: Reader, trace_id: str, index: list[tuple[int, int, int]]) -> None:
+        self._reader = reader
+        self._trace_id = trace_id
+        self._trace = clean_text(trace_id)
+        self._ids = array("q", [row_id for row_id, _, _ in index])
+        self.first_seqs = array("q", [first for _, first, _ in index])
+        """`seq` of the first event of each."""
+        self.counts = array("q", [last - first + 1 for _, first, last in index])
+        """Events of each."""
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def events(self) -> int:
+        """Of all pieces."""
+        return sum(self.counts)
+
+    def until(self, number: int) -> Pieces:
+        """Only the pieces before this one."""
+        ends = (first + count - 1 for first, count in zip(self.first_seqs, self.counts, strict=True))
+        index = list(zip(self._ids, self.first_seqs, ends, strict=True))
+        return Pieces(self._reader, self._trace_id, index[:number])
+
+    def data(self, number: int) -> bytes:
+        """A piece as it is stored: what a search looks at first."""
+        return self._ask(number, lambda _, data: data)
+
+    def chunk(self, number: int) -> Chunk:
+        """The events of a piece, column by column; of large payloads kept elsewhere there is only the reference."""
+        return self._ask(number, lambda _, data: self._unpacked(number, data))
+
+    def columns(self, number: int) -> Columns:
+        """As `chunk`, with what streams made kept apart."""
+        return self._ask(number, lambda _, data: self._apart(number, data))
+
+    def lines(self, number: int) -> list[bytes]:
+        """The events of a piece as JSON."""
+
+        def read(connection: sqlite3.Connection, data: bytes) -> list[bytes]:
+            chunk, trace = self._unpacked(number, data), trace_field(self._trace_id)
+            first = self.first_seqs[number]
+            records = (chunk.record(index, first, self._trace_id) for index in range(len(chunk.kinds)))
+            return [event_line(restore(connection, record), trace) for record in records]
+
+        return self._ask(number, read)
+
+    def _unpacked(self, number: int, data: bytes) -> Chunk:
+        chunk = unpack(data)
+        self._check(number, len(chunk.kinds))
+        return chunk
+
+    def _apart(self, number: int, data: bytes) -> Columns:
+        columns = unpack_apart(data)
+        self._check(number, columns.events)
+        return columns
+
+    def _check(self, number: int, count: int) -> None:
+        if count != self.counts[number]:
+            raise damaged(f"a piece has {count} events, and should have {self.counts[number]}")
+
+    def _ask(self, number: int, question: Callable[[sqlite3.Connection, bytes], T]) -> T:
+        place = (self._ids[number], self.first_seqs[number], self._trace)
+
+        def read(connection: sqlite3.Connection) -> T | None:
+            row = connection.execute(_DATA, place).fetchone()
+            return None if row is None else question(connection, row[0])
+
+        found = self._reader.ask_here(read, None)
+        if found is None:
+            raise StoreError(f"trace {self._trace_id} is no longer in the store")
+        return found
+
+
+def find_pieces(reader: Reader, trace_id: str) -> Callable[[sqlite3.Connection], Pieces]:
+    """The question for the pieces of a trace; there are none where it is not known."""
+    return lambda connection: Pieces(reader, trace_id, connection.execute(_INDEX, (clean_text(trace_id),)).fetchall())

@@ -1,0 +1,81 @@
+"""Whether a stored piece can hold a text, told from its bytes: most hold none of what is looked for.
+
+What is stored is nearly what readers get: names and data stand in it as JSON. What streams and hops made is put
+together when it is read, from words that are always the same (which no piece can be passed over for) and from numbers.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydantic_core import from_json
+
+from penguiflow.state.coalesce import marks
+
+__all__ = ["may_hold"]
+
+_KEPT_ELSEWHERE = b'"$artifact":"sha256:'
+_HOPS = b',["hops",'
+_OLD_HOP = b'"hop.'
+_OBJECT = b"{"
+_SHAPES = b'",[['
+_WITH_SHAPES = b"]]]]"
+_NUMBERED = b'"chunk_seq":'
+_DIGITS = re.compile(rb"[0-9]+")
+_EVERYWHERE = rb'"kind":"","name":"","data":{}'
+_STREAMS = (
+    rb'"stream.chunk""message.enqueued""message.dequeued"{"stream_id":"","chunk_seq":0,"text":"","done":false,"meta":{}}'
+    rb'{"message_id":"","source":"","target":"","stream_id":"","chunk_seq":0}'
+)
+_HOP = (
+    rb'"message.dequeued""message.enqueued""node.start""node.end""attempt.start""attempt.end"{"message_id":""}'
+    rb'{"message_id":"","node_id":""}{"attempt":0}{"status":"ok","latency_ms":0.0}{"latency_ms":0e-0}'
+    rb'{"latency_ms":0.0e-0}{"payload":{,"message_id":"","source":"","target":""}'
+)
+"""Of each event that is put together, what is not stored; every number is 0. The longest words have no quotes."""
+_SHORT = 2
+"""Digits that may be those of an exponent."""
+
+
+def may_hold(data: bytes, lowered: bytes, word: bytes) -> bool:
+    """False when no event of a piece holds a word in its kind, name or data.
+
+    `data` is the piece, `lowered` the same in small letters, and so is `word`.
+    """
+    if word in lowered or b'"' in word or word in _EVERYWHERE:
+        return True
+    if _KEPT_ELSEWHERE in data or data.startswith(_OBJECT):
+        return True
+    end = data.find(b"\n")
+    end = len(data) if end < 0 else end
+    if data.endswith(_WITH_SHAPES, 0, end):
+        return _in_streams(data, end, word)
+    if data.find(_HOPS, 0, end) >= 0:
+        return _in_hops(lowered, word)
+    return data.find(_OLD_HOP, 0, end) >= 0
+
+
+def _in_streams(data: bytes, end: int, word: bytes) -> bool:
+    if not word.isdigit():
+        return _DIGITS.sub(b"0", word) in _STREAMS
+    try:
+        return _NUMBERED in data or word in b",".join(_numbers(data, end))
+    except (ValueError, TypeError, IndexError):  # it is read, and found to be damaged
+        return True
+
+
+def _numbers(data: bytes, end: int) -> list[bytes]:
+    """What chunks and their messages are numbered with."""
+    start = data.rindex(_SHAPES, 0, end)
+    order = data[data.rindex(b'"', 0, start) + 1 : start].decode()
+    numbers: set[int] = set()
+    for mark, shape in zip(marks(), from_json(data[start + 2 : end - 2]), strict=False):
+        numbers.update(range(shape[5], shape[5] + order.count(mark)))
+    return [b"%d" % number for number in numbers]
+
+
+def _in_hops(lowered: bytes, word: bytes) -> bool:
+    if not word.isdigit():
+        return _DIGITS.sub(b"0", word) in _HOP
+    # Milliseconds have the digits of nanoseconds, behind zeros where they are few.
+    return len(word) <= _SHORT or word.lstrip(b"0") in lowered
