@@ -14,7 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
 from peeragent.api.errors import handle_errors
-from peeragent.api.size import DeclaredSize
+from peeragent.api.size import BodyLimit
 from peeragent.models.agents import Agent
 from peeragent.parts import Parts
 from peeragent.settings import Settings
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         title=settings.app_name,
         version=settings.app_version,
         description="Routes tasks to specialized agents.",
-        max_body_size=settings.max_body_bytes,
+        max_body_size=None,
         lifespan=_lifespan,
         openapi_tags=TAGS,
     )
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["Retry-After", "X-Task-ID"],
         )
-    app.add_middleware(DeclaredSize, most=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
 
 
