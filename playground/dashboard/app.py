@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
 from textual.app import App, ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 
 from playground.dashboard import keys
 from playground.dashboard.areas import Area
 from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.bursts import Bursts
+from playground.dashboard.closing import nothing
 from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
 from playground.dashboard.finder import Finder
@@ -226,6 +228,10 @@ class DashboardApp(App[int]):
 
         lasts = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
         self.post_message(Notify(Toast(message, title, severity, lasts, markup=markup)))
+
+    def pop_screen(self) -> AwaitComplete:
+        """As Textual's; a screen that is told twice to close, the palette too, does not take the app with it."""
+        return super().pop_screen() if len(self.screen_stack) > 1 else nothing()
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG; its spaces stay, in renderers too that drop those at the beginning of a text."""

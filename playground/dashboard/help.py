@@ -11,12 +11,13 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.gathered import AREAS
 from playground.dashboard.keys import GENERAL, HELP_TEXTS
 from playground.dashboard.views.base import View
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(ClosesOnce, ModalScreen[None]):
     """Help for one pane, or for the view in front of it."""
 
     DEFAULT_CSS = """
@@ -28,7 +29,7 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen Static { width: 1fr; height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1,enter", "app.pop_screen", "Close", show=False),
+        Binding("escape,q,question_mark,f1,enter", "dismiss", "Close", show=False),
         Binding("j", "scroll(1)", "Down", show=False),
         Binding("k", "scroll(-1)", "Up", show=False),
     ]

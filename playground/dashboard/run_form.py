@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Checkbox, Input, Label, Select, TextArea
 
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.control import run_options
 from playground.dashboard.form import FormField, Invalid, collect, fields_of, initial, parse, tell_apart
 from playground.dashboard.inorder import Line, Sheet
@@ -46,7 +47,7 @@ class Tick(Checkbox):
         super().watch_value()
 
 
-class RunForm(ModalScreen[Answer | None]):
+class RunForm(ClosesOnce, ModalScreen[Answer | None]):
     """Fields made from the input model; messages stand beside the fields they are about."""
 
     DEFAULT_CSS = """

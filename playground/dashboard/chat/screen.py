@@ -16,6 +16,7 @@ from playground.dashboard.bars import Key, KeyBar, StatusBar
 from playground.dashboard.chat.inputs import answer_hint
 from playground.dashboard.chat.model import Conversation
 from playground.dashboard.chat.views import ConversationView, SessionsView
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.inorder import Line
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import Row, clip, one_line
@@ -45,7 +46,7 @@ class ChatLine(Line):
     """
 
 
-class ChatScreen(Screen[str | None]):
+class ChatScreen(ClosesOnce, Screen[str | None]):
     """A conversation with a flow. Gives the run to go to, or None."""
 
     DEFAULT_CSS = """

@@ -14,6 +14,7 @@ from textual.widgets import Checkbox, Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from playground.conditions import MAX_LENGTH, Condition, ConditionError
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.debugging.model import Place
 from playground.dashboard.inorder import Line
 from playground.dashboard.text import one_line
@@ -37,7 +38,7 @@ class _Tick(Checkbox, inherit_bindings=False):
     ]
 
 
-class BreakForm(ModalScreen[dict[str, Any] | None]):
+class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
     """Gives the fields of a `Breakpoint`, without its id."""
 
     DEFAULT_CSS = """

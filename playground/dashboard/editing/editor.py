@@ -15,6 +15,7 @@ from textual.timer import Timer
 from textual.widgets import Label, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.editing.changes import diff
 from playground.dashboard.editing.external import EditorFailed, edit_externally
 from playground.dashboard.editing.jsonarea import JsonArea
@@ -55,7 +56,7 @@ class Subject(NamedTuple):
     """What changes are counted from, where that is not `value`."""
 
 
-class EditorScreen(ModalScreen[bool]):
+class EditorScreen(ClosesOnce, ModalScreen[bool]):
     """Gives True when the value was applied."""
 
     DEFAULT_CSS = """

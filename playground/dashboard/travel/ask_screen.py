@@ -12,11 +12,12 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.inorder import Line
 from playground.dashboard.text import one_line
 
 
-class AskScreen(ModalScreen[dict[str, str] | None]):
+class AskScreen(ClosesOnce, ModalScreen[dict[str, str] | None]):
     """Gives the secrets by name (none, where none was asked for), or None when it was left."""
 
     DEFAULT_CSS = """

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 
 from playground.dashboard.bars import Key, KeyBar, StatusBar
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.palette import Palette
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import GLYPHS, ROLES, Row, one_line
@@ -44,7 +45,7 @@ HELP = (
 )
 
 
-class DiffScreen(ModalScreen[tuple[str, int] | None]):
+class DiffScreen(ClosesOnce, ModalScreen[tuple[str, int] | None]):
     """Two runs beside each other. Gives the run and the event to go to, or None."""
 
     DEFAULT_CSS = """

@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from playground.dashboard.bars import Key, KeyBar
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.palette import Palette
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import Row
@@ -19,7 +20,7 @@ from playground.dashboard.views.detail import DetailView, Node
 MOST_ROWS = 24
 
 
-class DocumentScreen(ModalScreen[str | None]):
+class DocumentScreen(ClosesOnce, ModalScreen[str | None]):
     """Shows a document; gives the name of the key that was pressed, or None."""
 
     DEFAULT_CSS = """

@@ -9,6 +9,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.pane import Pane
 from playground.dashboard.views.base import View
 
@@ -37,7 +38,7 @@ def label(panes: Sequence[Pane]) -> dict[str, Target]:
     return found
 
 
-class JumpScreen(ModalScreen[Target | None]):
+class JumpScreen(ClosesOnce, ModalScreen[Target | None]):
     """Waits for one key over the panes; one that is no letter of theirs leaves everything as it is."""
 
     DEFAULT_CSS = "JumpScreen { background: transparent; }"

@@ -14,11 +14,12 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.text import one_line
 from playground.dashboard.watching.copies import Choice
 
 
-class CopyMenu(ModalScreen[Choice | None]):
+class CopyMenu(ClosesOnce, ModalScreen[Choice | None]):
     """Returns what was chosen; None when it was left."""
 
     DEFAULT_CSS = """

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from playground.dashboard.bars import KeyBar
+from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.pane import Pane
 from playground.dashboard.watching.numbers import PERIODS, NumbersView
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "statistics"
 
 
-class StatisticsScreen(Screen[None]):
+class StatisticsScreen(ClosesOnce, Screen[None]):
     """Asks the source once, and again when it is told to."""
 
     DEFAULT_CSS = "StatisticsScreen { layout: vertical; overflow: hidden; } StatisticsScreen > Pane { height: 1fr; }"
