@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import time
 from collections import OrderedDict
@@ -10,12 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from penguiflow.artifacts.models import ArtifactIdentity, ArtifactRef, ArtifactRetentionConfig, ArtifactScope
+from penguiflow.artifacts.models import (
+    ArtifactIdentity,
+    ArtifactRef,
+    ArtifactRetentionConfig,
+    ArtifactScope,
+    TextsAsBytes,
+)
 
 __all__ = ["MAX_SESSIONS", "InMemoryArtifactStore"]
 
-_INLINE_HASH_BYTES = 1024 * 1024
-"""Larger contents are hashed in a thread: the event loop goes on."""
 
 MAX_SESSIONS = 1000
 """Sessions that a store keeps artifacts of."""
@@ -50,7 +53,7 @@ class _Group:
         return len(self.entries) < self.max_count and self.bytes + size <= self.max_bytes
 
 
-class InMemoryArtifactStore:
+class InMemoryArtifactStore(TextsAsBytes):
     """Keeps artifacts while the process lives.
 
     Equal bytes of one owner and namespace are one artifact; those of two owners are two. With `scope_filter` the
@@ -109,10 +112,7 @@ class InMemoryArtifactStore:
         size = len(data)
         self._check_size(size, self._retention.max_artifact_bytes)
         data = bytes(data)
-        if size > _INLINE_HASH_BYTES:
-            identity = await asyncio.to_thread(ArtifactIdentity.of, data, namespace, scope)
-        else:
-            identity = ArtifactIdentity.of(data, namespace, scope)
+        identity = await ArtifactIdentity.hashed(data, namespace, scope)
         self._sweep()
         expires = self._clock() + self._retention.ttl_seconds
         known = self._ids.get(identity)
@@ -136,22 +136,6 @@ class InMemoryArtifactStore:
         )
         self._add(_Entry(ref, data, identity, expires, groups))
         return ref.model_copy(deep=True)
-
-    async def put_text(
-        self,
-        text: str,
-        *,
-        mime_type: str = "text/plain",
-        filename: str | None = None,
-        namespace: str | None = None,
-        scope: ArtifactScope | None = None,
-        meta: dict[str, Any] | None = None,
-    ) -> ArtifactRef:
-        """Keep a text, as UTF-8."""
-        data = text.encode("utf-8", "surrogatepass")
-        return await self.put_bytes(
-            data, mime_type=mime_type, filename=filename, namespace=namespace, scope=scope, meta=meta
-        )
 
     async def get(self, artifact_id: str) -> bytes | None:
         """The content; None when it is not there (any more)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import re
 from hashlib import sha256
@@ -15,6 +16,7 @@ __all__ = [
     "ArtifactRetentionConfig",
     "ArtifactScope",
     "ArtifactStore",
+    "TextsAsBytes",
     "discover_artifact_store",
     "sanitize_artifact_namespace",
 ]
@@ -22,6 +24,7 @@ __all__ = [
 _ID_DIGITS = 12
 _NAMESPACE_CHARS = 64
 _NOT_IN_NAMESPACE = re.compile(r"[^0-9A-Za-z_-]+")
+_INLINE_HASH_BYTES = 1024 * 1024
 _METHODS = ("put_bytes", "put_text", "get", "get_ref", "delete", "exists", "list")
 
 
@@ -124,6 +127,26 @@ class ArtifactStore(Protocol):
         ...
 
 
+class TextsAsBytes:
+    """What stores have in common that keep texts as bytes."""
+
+    async def put_text(
+        self: ArtifactStore,
+        text: str,
+        *,
+        mime_type: str = "text/plain",
+        filename: str | None = None,
+        namespace: str | None = None,
+        scope: ArtifactScope | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> ArtifactRef:
+        """Keep a text, as UTF-8."""
+        data = text.encode("utf-8", "surrogatepass")
+        return await self.put_bytes(
+            data, mime_type=mime_type, filename=filename, namespace=namespace, scope=scope, meta=meta
+        )
+
+
 class ArtifactIdentity(NamedTuple):
     """What makes an artifact the same one: whose it is, its namespace, and every bit of its content."""
 
@@ -136,6 +159,13 @@ class ArtifactIdentity(NamedTuple):
         """The identity of these bytes."""
         owner = (None, None, None) if scope is None else scope.owner
         return cls(owner, namespace, sha256(data).hexdigest())
+
+    @classmethod
+    async def hashed(cls, data: bytes, namespace: str | None, scope: ArtifactScope | None) -> ArtifactIdentity:
+        """As `of`; large contents are hashed in a thread, so that the event loop goes on."""
+        if len(data) > _INLINE_HASH_BYTES:
+            return await asyncio.to_thread(cls.of, data, namespace, scope)
+        return cls.of(data, namespace, scope)
 
     def public_id(self, attempt: int = 0) -> str:
         """`<namespace>_<12 hex digits>`; another one for each `attempt`.

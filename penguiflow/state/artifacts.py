@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import sqlite3
 import time
@@ -11,12 +10,16 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import to_json
 
-from penguiflow.artifacts.models import ArtifactIdentity, ArtifactRef, ArtifactRetentionConfig, ArtifactScope
+from penguiflow.artifacts.models import (
+    ArtifactIdentity,
+    ArtifactRef,
+    ArtifactRetentionConfig,
+    ArtifactScope,
+    TextsAsBytes,
+)
 
 __all__ = ["SQLiteArtifactStore"]
 
-_INLINE_HASH_BYTES = 1024 * 1024
-"""Larger contents are hashed in a thread: the event loop goes on."""
 _ADD = (
     "INSERT INTO artifacts (id, identity, owner, trace_id, size, stored, used, ref, data)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -44,7 +47,7 @@ class _Group(NamedTuple):
     max_count: int
 
 
-class SQLiteArtifactStore:
+class SQLiteArtifactStore(TextsAsBytes):
     """The artifacts of a `SQLiteStateStore`.
 
     Equal bytes of one owner and namespace are one artifact; those of two owners are two. Limits hold for each session
@@ -72,10 +75,7 @@ class SQLiteArtifactStore:
         size = len(data)
         _check_size(size, self._retention.max_artifact_bytes)
         data = bytes(data)
-        if size > _INLINE_HASH_BYTES:
-            identity = await asyncio.to_thread(ArtifactIdentity.of, data, namespace, scope)
-        else:
-            identity = ArtifactIdentity.of(data, namespace, scope)
+        identity = await ArtifactIdentity.hashed(data, namespace, scope)
         ref = ArtifactRef(
             id="",
             mime_type=mime_type,
@@ -90,22 +90,6 @@ class SQLiteArtifactStore:
             lambda connection: self._put(connection, ref, identity, data)
         )
         return stored
-
-    async def put_text(
-        self,
-        text: str,
-        *,
-        mime_type: str = "text/plain",
-        filename: str | None = None,
-        namespace: str | None = None,
-        scope: ArtifactScope | None = None,
-        meta: dict[str, Any] | None = None,
-    ) -> ArtifactRef:
-        """Keep a text, as UTF-8."""
-        data = text.encode("utf-8", "surrogatepass")
-        return await self.put_bytes(
-            data, mime_type=mime_type, filename=filename, namespace=namespace, scope=scope, meta=meta
-        )
 
     async def get(self, artifact_id: str) -> bytes | None:
         """The content; None when it is not there (any more)."""

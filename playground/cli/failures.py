@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import TypeVar
 
-__all__ = ["ExitCode", "Failure", "explain"]
+__all__ = ["ExitCode", "Failure", "explain", "one_of"]
+
+T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -123,3 +126,12 @@ def _explain_load(failed: BaseException) -> Failure:
     code = ExitCode.NOT_FOUND if error.kind == "not_found" else ExitCode.USAGE
     meant = suggestion(failed.module.path) if code == ExitCode.NOT_FOUND else None
     return Failure(message, code, hint=meant or error.hint, details=frames)
+
+
+def one_of(asked: Mapping[T, bool]) -> T | None:
+    """The one of these options that was given; None for none. Raises `Failure` for several."""
+    given = [name for name, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        *others, last = (f"--{name}" for name in asked)
+        raise Failure(f"choose one of {', '.join(others)} and {last}")
+    return given[0] if given else None

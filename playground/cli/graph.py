@@ -6,7 +6,7 @@ import asyncio
 from typing import Literal
 
 from playground.cli.console import Console
-from playground.cli.failures import Failure
+from playground.cli.failures import one_of
 from playground.cli.outputs import GraphOutput
 from playground.cli.targets import check_target
 from playground.project import find_project
@@ -22,16 +22,8 @@ GraphFormat = Literal["text", "mermaid", "dot", "json"]
 
 def choose_format(*, mermaid: bool, dot: bool, json: bool) -> GraphFormat:
     """The one format that was asked for. Raises `Failure` for several."""
-    asked: list[GraphFormat] = []
-    if mermaid:
-        asked.append("mermaid")
-    if dot:
-        asked.append("dot")
-    if json:
-        asked.append("json")
-    if len(asked) > 1:
-        raise Failure("choose one of --mermaid, --dot and --json")
-    return asked[0] if asked else "text"
+    formats: dict[GraphFormat, bool] = {"mermaid": mermaid, "dot": dot, "json": json}
+    return one_of(formats) or "text"
 
 
 def show_graph(target: str, format: GraphFormat) -> int:

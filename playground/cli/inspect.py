@@ -11,7 +11,7 @@ from penguiflow.recording.spans import Span, SpanTree
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
-from playground.cli.failures import ExitCode, Failure
+from playground.cli.failures import ExitCode, Failure, one_of
 from playground.cli.outputs import SCHEMA, SpanOutput
 from playground.cli.stores import open_trace
 from playground.render.eventlist import event_line
@@ -34,18 +34,8 @@ def choose_view(
         raise Failure("--llm shows calls of models: of the others only --json goes with it")
     if follow and (tree or mermaid):
         raise Failure("--follow shows events: of the others only --events and --json go with it")
-    asked: list[InspectView] = []
-    if tree:
-        asked.append("tree")
-    if events:
-        asked.append("events")
-    if json:
-        asked.append("json")
-    if mermaid:
-        asked.append("mermaid")
-    if len(asked) > 1:
-        raise Failure("choose one of --tree, --events, --json and --mermaid")
-    return asked[0] if asked else "events" if follow else "tree"
+    views: dict[InspectView, bool] = {"tree": tree, "events": events, "json": json, "mermaid": mermaid}
+    return one_of(views) or ("events" if follow else "tree")
 
 
 def inspect_trace(

@@ -68,7 +68,6 @@ class Workspace:
         self.modules_changed = False
         self.listed = False
         """True once the source has told its modules."""
-        self.events_seen = 0
         self.dropped = 0
         self._clock = clock
         self._rates: deque[tuple[float, int]] = deque()
@@ -104,7 +103,6 @@ class Workspace:
             if taken % CHECK_CLOCK_EVERY == 0 and self._clock() > deadline:
                 break
         if taken:
-            self.events_seen += taken
             self._rates.append((self._clock(), taken))
         if not events:
             # Results follow the events of their run.

@@ -16,7 +16,7 @@ import pytest
 
 from playground.live import LiveSource
 from playground.project import project_at
-from playground.protocol import ModuleInfo, Result, Run
+from playground.protocol import ModuleInfo, Result, Run, Stopped
 from playground.sources import Inbox, Notice
 
 LIMIT_S = 300.0
@@ -132,6 +132,20 @@ class Live:
     async def run(self, target: str, input: Any = None) -> Result:
         """Run to the end."""
         return await self.end(await self.start(target, input))
+
+    async def stop_of(self, trace_id: str) -> Stopped:
+        """Wait for the stop of a run; others are dropped."""
+        found: list[Stopped] = []
+
+        def stopped() -> bool:
+            while self.inbox.stops:
+                frame = self.inbox.stops.popleft()
+                if isinstance(frame, Stopped) and frame.trace_id == trace_id:
+                    found.append(frame)
+            return bool(found)
+
+        await self.until(stopped)
+        return found[0]
 
     def kinds(self, trace_id: str) -> list[str]:
         """Kinds of the events of a trace that have arrived, in order."""

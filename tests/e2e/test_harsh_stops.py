@@ -44,23 +44,9 @@ FLOW = """
 AFTER = Breakpoint(id="1", on="kind", kind="after_node")
 
 
-async def stop_of(live: Live, trace_id: str) -> Stopped:
-    found: list[Stopped] = []
-
-    def stopped() -> bool:
-        while live.inbox.stops:
-            frame = live.inbox.stops.popleft()
-            if isinstance(frame, Stopped) and frame.trace_id == trace_id:
-                found.append(frame)
-        return bool(found)
-
-    await live.until(stopped)
-    return found[0]
-
-
 async def stopped_at(live: Live, target: str, given: Any) -> tuple[str, Stopped]:
     trace_id = await live.start(target, given)
-    return trace_id, await stop_of(live, trace_id)
+    return trace_id, await live.stop_of(trace_id)
 
 
 async def test_payloads_that_are_huge_wide_or_odd(add_flow: AddFlow, open_live: OpenLive) -> None:
@@ -101,7 +87,7 @@ async def test_a_store_that_is_locked_holds_no_stop_up(project: Path, add_flow: 
     with closing(sqlite3.connect(project / ".penguiflow/state.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         await live.source.decide(Decide(stop=stopped.stop, then="into"))
-        after = await stop_of(live, trace_id)
+        after = await live.stop_of(trace_id)
         assert after.kind == "after_node"
         await live.source.decide(Decide(stop=after.stop))
         other.execute("ROLLBACK")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from playground.breakpoints import Breakpoint
-from playground.protocol import Decide, Stopped
+from playground.protocol import Decide
 from playground.sources import RunRefused
 from playground.supervisor import supervisor as supervising
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import AddFlow, Live, OpenLive
+    from tests.e2e.conftest import AddFlow, OpenLive
 
 FLOW = """
     from pydantic import BaseModel
@@ -46,32 +46,17 @@ def save(project: Path, number: int) -> None:
     (project / TARGET).write_text(dedent(FLOW.format(number=number)).lstrip())
 
 
-async def stop_of(live: Live, trace_id: str) -> Stopped:
-    """The stop of a run; others are dropped."""
-    found: list[Stopped] = []
-
-    def stopped() -> bool:
-        while live.inbox.stops:
-            frame = live.inbox.stops.popleft()
-            if isinstance(frame, Stopped) and frame.trace_id == trace_id:
-                found.append(frame)
-        return bool(found)
-
-    await live.until(stopped)
-    return found[0]
-
-
 async def test_runs_of_two_generations_are_decided_upon(project: Path, add_flow: AddFlow, open_live: OpenLive) -> None:
     add_flow("number", FLOW.format(number=1))
     live = await open_live()
     await live.source.set_breakpoints([BEFORE], [])
     old = await live.start(TARGET, {"number": 10})
-    stopped_old = await stop_of(live, old)
+    stopped_old = await live.stop_of(old)
     before = live.modules[TARGET].flows[0].version
     save(project, 2)
     await live.state(TARGET, "loaded", not_version=before)
     new = await live.start(TARGET, {"number": 20})
-    stopped_new = await stop_of(live, new)
+    stopped_new = await live.stop_of(new)
     assert stopped_old.stop != stopped_new.stop
     with pytest.raises(RunRefused) as refused:
         await live.source.decide(Decide(stop=stopped_old.stop, action="edit", value={"number": "x"}))
@@ -90,7 +75,7 @@ async def test_no_stopped_run_is_killed_for_a_reload(
     live = await open_live(grace_s=0.0)
     await live.source.set_breakpoints([BEFORE], [])
     old = await live.start(TARGET, {"number": 10})
-    stopped = await stop_of(live, old)
+    stopped = await live.stop_of(old)
     newest = live.source._supervisor.generations.newest
     assert newest is not None
     before = live.modules[TARGET].flows[0].version

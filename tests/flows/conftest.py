@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import pytest
 
 from penguiflow import Headers, Message, PenguiFlow, StreamChunk
+from penguiflow.state.sqlite import SQLiteStateStore
 
 HANG_S = 120.0
 
@@ -64,3 +66,11 @@ def samples() -> Callable[[ModuleType], list[Any]]:
         return list(settings["samples"])
 
     return of
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SQLiteStateStore]:
+    """Kept in a file of its own."""
+    made = SQLiteStateStore(tmp_path / "state.db")
+    yield made
+    await made.close()

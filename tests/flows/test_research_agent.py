@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +37,6 @@ MakePlanner = Callable[..., ReactPlanner]
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools.fetch_policy, "backoff_base", 0.0)
     monkeypatch.setattr("penguiflow.planner.model_calls.BACKOFF_S", 0.0)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SQLiteStateStore]:
-    made = SQLiteStateStore(tmp_path / "state.db")
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +35,6 @@ ODD: list[Any] = [
 ]
 """What somebody may put in the place of an observation."""
 MakePlanner = Callable[..., ReactPlanner]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SQLiteStateStore]:
-    made = SQLiteStateStore(tmp_path / "state.db")
-    yield made
-    await made.close()
 
 
 @pytest.fixture

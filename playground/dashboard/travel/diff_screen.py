@@ -8,7 +8,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
-from textual.timer import Timer
 
 from playground.dashboard.bars import Key, KeyBar, StatusBar
 from playground.dashboard.closing import ClosesOnce
@@ -72,7 +71,6 @@ class DiffScreen(ClosesOnce, ModalScreen[tuple[str, int] | None]):
         self._source = source
         self._palette = palette
         self._tick_s = tick_s
-        self._ticking: Timer | None = None
         self.differences = DifferencesView(self.comparison)
         self.differences.help = HELP
         self.sides = SidesView()
@@ -92,7 +90,7 @@ class DiffScreen(ClosesOnce, ModalScreen[tuple[str, int] | None]):
         self.query_one("#diff-keys", KeyBar).set_keys(KEYS)
         self.list_pane.focus()
         self._tell()
-        self._ticking = self.set_interval(self._tick_s, self._tick)
+        self.set_interval(self._tick_s, self._tick)
         # It ends with the screen.
         self.run_worker(self._compare(), exit_on_error=False)
 

@@ -143,26 +143,31 @@ async def test_a_wait_ends_with_the_commit_and_does_not_linger(
     assert recorder.durable() is None
 
 
+def count_commits(store: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What each commit of the store's writer is given, from now on."""
+    commits: list[Any] = []
+    commit = store._writer._write_items
+
+    def counted(items: Any) -> Any:
+        commits.append(items)
+        return commit(items)
+
+    monkeypatch.setattr(store._writer, "_write_items", counted)
+    return commits
+
+
 async def test_one_commit_serves_all_who_wait(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "LINGER_S", 60.0)
     store = open_store(durability="every_event")
     recorder = Recorder(store=store)
-    commits = 0
-    commit = store._writer._write_items
-
-    def count(items: Any) -> Any:
-        nonlocal commits
-        commits += 1
-        return commit(items)
-
-    monkeypatch.setattr(store._writer, "_write_items", count)
+    commits = count_commits(store, monkeypatch)
     for number in range(64):
         recorder.open(f"t{number}").close("ok")
     waits = [recorder.durable() for _ in range(64)]
     async with asyncio.timeout(60):
         await asyncio.gather(*(wait for wait in waits if wait is not None))
     assert len(waits) == 64
-    assert commits == 1
+    assert len(commits) == 1
 
 
 async def test_savers_that_come_together_share_a_commit(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,15 +278,7 @@ async def test_a_commit_waits_for_those_that_are_still_at_it_but_not_for_long(
     monkeypatch.setattr(tickets, "GATHER_S", 60.0)
     store = open_store(durability="every_event")
     recorder = Recorder(store=store)
-    commits = 0
-    commit = store._writer._write_items
-
-    def count(items: Any) -> Any:
-        nonlocal commits
-        commits += 1
-        return commit(items)
-
-    monkeypatch.setattr(store._writer, "_write_items", count)
+    commits = count_commits(store, monkeypatch)
     waits: list[Any] = []
     for number in range(20):
         recorder.open(f"t{number}").close("ok")
@@ -289,7 +286,7 @@ async def test_a_commit_waits_for_those_that_are_still_at_it_but_not_for_long(
         await asyncio.sleep(0)
     async with asyncio.timeout(60):
         await asyncio.gather(*(wait for wait in waits if wait is not None))
-    assert commits == 1
+    assert len(commits) == 1
     monkeypatch.setattr(tickets, "GATHER_S", 0.0)
     resting = False
 

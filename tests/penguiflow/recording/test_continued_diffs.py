@@ -1,19 +1,25 @@
-"""A fork compares with its origin by what came after it began, and the edit comes first."""
+"""A fork compares with its origin by what came after it began, the edit first; a resumed trace counts once what was
+begun twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic_core import to_json
 
 from penguiflow import Context, Headers, Message, Node, NodePolicy, PenguiFlow, create, join_k
-from penguiflow.recording import Recorder, TraceEvent, read_frontier
+from penguiflow.recording import EventRecord, Recorder, TraceEvent, read_frontier
 from penguiflow.recording.diff import TraceDiff, diff_traces
+from penguiflow.recording.frontier import frontier
 from penguiflow.recording.masking import Masker
 from penguiflow.state.sqlite import SQLiteStateStore
+
+if TYPE_CHECKING:
+    from tests.penguiflow.recording.conftest import ListSink
 
 TRACE = "0123456789abcdef"
 
@@ -168,3 +174,45 @@ async def test_the_rest_of_a_stream_is_no_stream_of_the_trace(store: SQLiteState
         assert difference.b is not None
         assert (difference.a.value, difference.b.value) == ("a key", text)
         assert not [total for total in diff.totals if total.name == "chunks" and total.a != total.b]
+
+
+def interrupted(events: Sequence[EventRecord]) -> list[EventRecord]:
+    """A log whose process died after these events, as it is closed."""
+    left: dict[str, EventRecord] = {}
+    for event in events:
+        if event.kind.endswith(".start"):
+            left[event.span_id] = event
+        elif event.kind.endswith(".end"):
+            left.pop(event.span_id, None)
+    closed = list(events)
+    for start in reversed(left.values()):
+        kind = start.kind.replace(".start", ".end")
+        closed.append(start._replace(seq=len(closed), kind=kind, data=to_json({"status": "interrupted"})))
+    return closed
+
+
+async def test_a_trace_that_was_resumed_in_the_middle_is_equal(tmp_path: Path, sink: ListSink) -> None:
+    first = flow()
+    first.run(recorder=Recorder(sink))
+    await first.call(Message(payload="q", headers=Headers(tenant="acme"), trace_id=TRACE))
+    await first.stop()
+    whole = SQLiteStateStore(tmp_path / "whole.db")
+    for record in sink.records:
+        whole.sink.write(record)
+    await whole.flush()
+    events: list[TraceEvent] = sink.events()
+    for seq in range(frontier(events, 0).seq, len(sink.records) - 1, 3):
+        store = SQLiteStateStore(tmp_path / f"{seq}.db")
+        for record in interrupted(sink.records[: seq + 1]):
+            store.sink.write(record)
+        await store.flush()
+        again = flow()
+        again.run(recorder=store.recorder())
+        async for _ in again.restore(await read_frontier(store, TRACE)):
+            pass
+        await again.stop()
+        await store.flush()
+        diff = await diff_traces((whole, TRACE), (store, TRACE))
+        await store.close()
+        assert diff.equal, f"after event {seq}: {json.dumps(diff.model_dump(mode='json')['differences'], indent=1)}"
+    await whole.close()
