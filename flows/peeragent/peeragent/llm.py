@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -133,7 +133,7 @@ class Model:
 
     @property
     def provider(self) -> Provider:
-        """Who is asked."""
+        """Who is asked. The first look at it loads what it needs, which takes some seconds where keys are set."""
         if self._made is None:
             self._made = self._make()
         return self._made
@@ -252,18 +252,17 @@ def make_model(settings: Settings, *, create: Create = create_provider, backoff_
 
 
 def _connected(names: Sequence[Named], create: Create) -> Provider:
-    by_name: Mapping[str, Named] = {each.name: each for each in names}
-
-    def made(model: str, **_: Any) -> Provider:
-        named = by_name[model]
+    def connected(named: Named) -> Provider:
         key = NO_KEY if named.key is None else named.key.get_secret_value()
-        return _Signed(create(model, api_key=key, base_url=named.url), model)
+        return _Signed(create(named.name, api_key=key, base_url=named.url), named.name)
 
-    first, *others = by_name
+    # All of them now: loading a provider's library takes a second, which no request is to wait for.
+    made = {each.name: connected(each) for each in names}
+    first, *others = made
     if not others:
-        return made(first)
+        return made[first]
     config = ModelFallbackConfig(models=others, cooldown_s=COOLDOWN, max_wait_s=COOLDOWN)
-    return FallbackProvider(first, config, provider_factory=made)
+    return FallbackProvider(first, config, provider_factory=lambda model, **_: made[model])
 
 
 class _Signed(Provider):

@@ -209,4 +209,5 @@ def tree(parts: Mapping[str, str]) -> dict[str, Any]:
     kind, _ = _kind(task)
     stated = re.sub(r"^\W*(?:\w+ )?(?:a |the )?(?:mece )?(?:problem|issue) tree\b[^:]*:?\s*", "", task, flags=re.I)
     causes = [{"cause": cause, "sub_causes": list(below)} for cause, below in _TREES[kind]]
-    return {"problem_type": kind, "main_problem": stated.strip()[:300] or task[:300] or kind, "root_causes": causes}
+    main = stated.strip()[:300] or task.strip()[:300] or "A problem that was not described"
+    return {"problem_type": kind, "main_problem": main, "root_causes": causes}

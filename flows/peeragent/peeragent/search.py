@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
+import ssl
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -130,11 +132,17 @@ class HttpSearch:
         self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._timeout = timeout_s
         self._transport = transport
+        self._verify: ssl.SSLContext | bool = False
+        """Made once: it reads all certificates, which takes longer than a search."""
 
     async def search(self, query: str, limit: int = LIMIT) -> Sequence[Document]:
         """What the server finds, `limit` at most. Only documents at http(s) addresses count."""
         try:
-            async with httpx.AsyncClient(timeout=self._timeout, transport=self._transport) as client:
+            if self._verify is False and self._url.startswith("https:"):
+                self._verify = await asyncio.to_thread(httpx.create_ssl_context)
+            async with httpx.AsyncClient(
+                timeout=self._timeout, transport=self._transport, verify=self._verify
+            ) as client:
                 reply = await client.get(self._url, params={"q": query, "limit": str(limit)}, headers=self._headers)
             reply.raise_for_status()
             if len(reply.content) > MAX_REPLY:

@@ -119,7 +119,6 @@ class _Rounds:
         self.tools = tools
         self.used: ModelUsed = tools.model.first
         self.feedback: str | None = None
-        self.category = ""
         self.cut_short = False
 
     @property
@@ -133,7 +132,7 @@ class _Rounds:
         reply, self.used = await self.tools.model.form(self.ctx, asked, ASKED, purpose=f"questions.{phase}")
         self.state.asked = list(dict.fromkeys(reply.questions))[:3]
         self.state.repeats = 0
-        self.category = reply.category or phase
+        self.state.category = reply.category or phase
         self.feedback = None
 
     async def answered_now(self) -> dict[str, str] | None:
@@ -191,7 +190,7 @@ class _Rounds:
         output = BusinessAgentQuestions(
             session_id=self.turn.request.session_id,
             questions=self.state.asked,
-            category=self.category or phase,
+            category=self.state.category or phase,
             phase=phase,
             phase_emoji=MORE_EMOJI if self.feedback else PHASE_EMOJI[phase],
             round_number=len(self.state.rounds) + 1,

@@ -78,7 +78,7 @@ CUSTOMER = _system(
     _JSON + '"answers" (a list of texts, in the order of the questions).',
 )
 SUMMARY = _system(
-    "You summarize the text of the task.",
+    'You summarize the text of the task, or the "text" of the context where there is one.',
     _JSON + '"tldr" (one sentence), "key_points" (a list), "details" (a paragraph).',
 )
 TRANSLATION = _system(

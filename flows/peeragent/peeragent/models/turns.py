@@ -38,6 +38,8 @@ class SocraticState(BaseModel):
     """Answered, in the order of `PHASES`."""
     asked: list[str] = Field(default_factory=list)
     """The questions that are open; empty before the first."""
+    category: str = ""
+    """What they are about."""
     repeats: int = 0
     """How often the open questions were asked again: after `MAX_REPEATS` an answer is taken as it is."""
 

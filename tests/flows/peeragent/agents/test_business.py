@@ -123,6 +123,7 @@ async def test_answers_that_do_not_do_are_asked_for_again(take: Take) -> None:
         again = await take(answers={asked[0]: "not sure"}, socratic=state)
         data = again.result.result.data
         assert data["questions"] == asked
+        assert data["category"] == first.result.result.data["category"]
         assert (data["phase"], data["phase_emoji"], data["round_number"]) == ("identify", "⚠️", 1)
         assert data["feedback"]
         state = again.result.socratic

@@ -128,6 +128,17 @@ async def test_a_turn_can_be_replayed(takes: Takes, store: SQLiteStateStore, fie
     assert not silent.requests
 
 
+async def test_answers_of_people_are_replayed_too(takes: Takes, store: SQLiteStateStore) -> None:
+    def answer(prompt: str, schema: Any) -> str:
+        return "About 3 months ago, 20% less in the north"
+
+    first = await takes(state_store=store, about=TRACE, answer_with=answer)("Our sales dropped 20%")
+    events = await events_of(store)
+    again = make_flow(Model(ScriptedModel, temperature=0.7, max_tokens=2000), CorpusSearch([]))
+    outcome = (await replay(again, Cassette.of(events), registry=make_registry())).check()
+    assert outcome.output == first.result
+
+
 async def test_an_answer_that_begins_again_says_so(openai_server: ModelServer, served: Model, takes: Takes) -> None:
     openai_server.say(Said(text="```python\nhalf of it", cut_after=3), "```python\nwhole()\n```")
     taken = await takes(served)("Write Python code")

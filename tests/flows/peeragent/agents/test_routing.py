@@ -13,9 +13,12 @@ from peeragent.keywords import COMPILED
 from peeragent.models.agents import Agent
 from peeragent.models.turns import Turn, TurnRequest
 from peeragent.routing import Router, by_keywords
+from tests.model_server import Said
 
 if TYPE_CHECKING:
-    from tests.flows.peeragent.agents.conftest import Saying, Take
+    from peeragent.llm import Model
+    from tests.flows.peeragent.agents.conftest import Saying, Take, Takes
+    from tests.model_server import ModelServer
 
 MISROUTES = [
     ("Explain rapid capital classification", Agent.CONTENT),
@@ -177,6 +180,31 @@ async def test_what_cannot_be_read_goes_to_the_content_agent(saying: Callable[..
     assert (route.agent, route.method, route.score) == (Agent.CONTENT, "default", 0.0)
     assert "LLM_BAD_REPLY" in route.reason
     assert len(model.requests) == 2
+
+
+async def test_a_real_model_decides(openai_server: ModelServer, served: Model, takes: Takes) -> None:
+    openai_server.say(
+        '{"agent": "problem", "score": 0.75, "reason": "it asks what lies beneath"}',
+        """{"problem_type": "Cost", "main_problem": "m", "root_causes": [
+            {"cause": "Fuel", "sub_causes": ["Vans", "Detours"]},
+            {"cause": "Wages", "sub_causes": ["Overtime", "Agency"]},
+            {"cause": "Returns", "sub_causes": ["Addresses", "Damages"]}]}""",
+    )
+    taken = await takes(served)("Warum ist das Ausliefern so teuer geworden?", last_agent="email")
+
+    route = taken.result.route
+    assert (route.agent, route.method, route.score) == (Agent.PROBLEM, "llm", 0.75)
+    assert route.reason == "it asks what lies beneath"
+    assert "The last word had: email." in str(openai_server.asked[0].body["messages"])
+    assert taken.result.result.type == "problem_tree"
+
+
+async def test_no_model_can_be_asked(openai_server: ModelServer, served: Model) -> None:
+    """To classify never fails; the agent's own call does, if there is still no model."""
+    openai_server.otherwise = Said(status=401, error="no")
+    route = await Router(served).classify(TurnRequest(task="Warum ist das Ausliefern so teuer geworden?"))
+    assert (route.agent, route.method) == (Agent.CONTENT, "default")
+    assert "LLM_UNAVAILABLE" in route.reason
 
 
 # In the flow
