@@ -104,6 +104,28 @@ class Form(Generic[T]):
             raise ValueError("; ".join(told)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _FormCall(Generic[T]):
+    """What is asked for with a form."""
+
+    messages: Sequence[LLMMessage]
+    form: Form[T]
+    purpose: str
+    check: Callable[[T], str | None] | None
+    code: str
+    temperature: float | None
+    repairs: int
+
+    def read(self, said: str) -> tuple[T | None, str, str]:
+        """The reply; None for one that is not right, with the code of that failure and what is wrong."""
+        try:
+            reply = self.form.read(said)
+        except ValueError as error:
+            return None, "LLM_BAD_REPLY", str(error)
+        problem = None if self.check is None else self.check(reply)
+        return (reply, "", "") if problem is None else (None, self.code, problem)
+
+
 class Model:
     """Asks, for agents: as an `llm` span of their node's trace, streamed if they say so, and with typed failures."""
 
@@ -142,7 +164,12 @@ class Model:
         self, ctx: Context | None, messages: Sequence[LLMMessage], *, purpose: str, stream: bool = False
     ) -> tuple[str, ModelUsed]:
         """A reply in words. Raises `AgentFailed`, also for an empty one."""
-        response = await self._asked(ctx, self._request(messages), purpose, stream)
+        request = self._request(messages)
+        if ctx is None or not stream:
+            response = await self._asked(ctx, request, purpose, None)
+        else:
+            async with Chunks(ctx) as chunks:
+                response = await self._asked(ctx, request, purpose, chunks)
         text = response.message.text.strip()
         if not text:
             raise AgentFailed("LLM_BAD_REPLY", f"{self._who(response)} gave an empty reply")
@@ -171,24 +198,28 @@ class Model:
         Raises:
             AgentFailed: no reply came, or none that is right.
         """
-        asked = list(messages)
-        for left in range(repairs, -1, -1):
-            request = self._request(asked, form.spec, temperature)
-            response = await self._asked(ctx, request, purpose, stream_field is not None, stream_field)
+        call = _FormCall(messages, form, purpose, check, code, temperature, repairs)
+        if ctx is None or stream_field is None:
+            return await self._filled(ctx, call, None)
+        async with Chunks(ctx, field=stream_field) as chunks:
+            return await self._filled(ctx, call, chunks)
+
+    async def _filled(self, ctx: Context | None, call: _FormCall[T], chunks: Chunks | None) -> tuple[T, ModelUsed]:
+        asked, purpose = list(call.messages), call.purpose
+        for left in range(call.repairs, -1, -1):
+            response = await self._asked(ctx, self._request(asked, call.form.spec, call.temperature), purpose, chunks)
             said = response.message.text
-            try:
-                reply = form.read(said)
-                problem, failed = check(reply) if check is not None else None, code
-            except ValueError as error:
-                problem, failed = str(error), "LLM_BAD_REPLY"
-            else:
-                if problem is None:
-                    return reply, self._used_for(response)
+            reply, failed, problem = call.read(said)
+            if reply is not None:
+                return reply, self._used_for(response)
             if not left:
-                raise AgentFailed(failed, f"no good reply of {self._who(response)} to {purpose!r}: {problem[:_SHOWN]}")
+                who = self._who(response)
+                raise AgentFailed(failed, f"no good reply of {who} to {call.purpose!r}: {problem[:_SHOWN]}")
             complaint = f"Your reply cannot be used: {problem}. Give the whole JSON object again, corrected."
             asked += [LLMMessage.of("assistant", said or "(nothing)"), LLMMessage.of("user", complaint)]
-            purpose = f"{purpose.removesuffix('.repair')}.repair"
+            purpose = f"{call.purpose}.repair"
+            if chunks is not None:
+                chunks.restart()
         raise AssertionError("unreachable")
 
     def _request(
@@ -206,23 +237,20 @@ class Model:
         )
 
     async def _asked(
-        self, ctx: Context | None, request: LLMRequest, purpose: str, stream: bool, field: str | None = None
+        self, ctx: Context | None, request: LLMRequest, purpose: str, chunks: Chunks | None
     ) -> CompletionResponse:
         try:
             if ctx is None:
                 return await ask(self.provider, request, policy=self._policy)
-            if not stream:
-                return await ask_in(ctx, self.provider, request, policy=self._policy, purpose=purpose)
-            async with Chunks(ctx, field=field) as chunks:
-                return await ask_in(
-                    ctx,
-                    self.provider,
-                    request,
-                    policy=self._policy,
-                    purpose=purpose,
-                    on_event=chunks.take,
-                    on_restart=chunks.restart,
-                )
+            return await ask_in(
+                ctx,
+                self.provider,
+                request,
+                policy=self._policy,
+                purpose=purpose,
+                on_event=None if chunks is None else chunks.take,
+                on_restart=None if chunks is None else chunks.restart,
+            )
         except LLMError as error:
             raise _failed(error, " and ".join(self._names) or "the scripted model") from error
 

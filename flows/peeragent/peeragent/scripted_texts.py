@@ -12,6 +12,9 @@ from typing import Any
 
 from peeragent.words import STOP
 
+SHORT = 2000
+"""Characters of a task that are looked at for what it names."""
+
 _WORD = re.compile(r"[^\W_]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _DOCUMENT = re.compile(r"\[(https?://[^\]\s]+)\]\n([^\n]*)\n(.*?)(?=\n\n\[https?://|\Z)", re.DOTALL)
@@ -129,6 +132,8 @@ def _quoted(parts: Mapping[str, str]) -> str:
     text = _given_text(parts)
     if text != task.strip():
         return text
+    if len(task) > SHORT:
+        return text
     quoted = re.search(r"[\"'“«](.+)[\"'”»]", task, re.DOTALL)
     if quoted is not None:
         return quoted[1]
@@ -138,7 +143,7 @@ def _quoted(parts: Mapping[str, str]) -> str:
 
 def email(parts: Mapping[str, str]) -> dict[str, Any]:
     """A letter to whom the task names, about what it names."""
-    task = " ".join(parts.get("task", "").split())
+    task = " ".join(parts.get("task", "")[:SHORT].split())
     try:
         context = json.loads(parts.get("context", "{}"))
     except ValueError:

@@ -10,7 +10,8 @@ counts is decided here, from what the judge says of each question and quotes: an
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -35,8 +36,11 @@ from penguiflow.callsite import CallSite
 
 MAX_REPEATS = 2
 """How often a round is asked again."""
+MAX_ANSWERS = 10
 MAX_ANSWER = 4000
 """Characters of an answer that count."""
+MAX_QUESTION = 500
+"""Characters of what a client calls the question that it answers."""
 MAX_FEEDBACK = 500
 LEAST_QUOTE = 2
 """Letters or digits of a quote that proves something."""
@@ -156,7 +160,8 @@ class _Rounds:
     async def take(self, answers: Mapping[str, str]) -> None:
         """Judge answers: they end the round, or it is asked again."""
         phase = PHASES[len(self.state.rounds)]
-        given = {question[:MAX_ANSWER]: answer[:MAX_ANSWER] for question, answer in answers.items()}
+        shortened = ((question[:MAX_QUESTION], answer[:MAX_ANSWER]) for question, answer in answers.items())
+        given = dict(islice(shortened, MAX_ANSWERS))
         verdict = Verdict(enough=True) if self.turn.request.demo else await self._judged(given)
         if not verdict.enough and self.state.repeats < MAX_REPEATS:
             self.state.repeats += 1
@@ -169,8 +174,8 @@ class _Rounds:
         self.cut_short = self.turn.request.diagnose_now
 
     async def _judged(self, answers: Mapping[str, str]) -> Verdict:
-        sincere = {question: without_orders(answer) for question, answer in answers.items()}
-        if not any(_signs(answer) for answer in sincere.values()):
+        sincere = sincerely(answers)
+        if not any(_signs(answer) for _, answer in sincere):
             return Verdict(enough=False, feedback="That does not answer the questions. Please tell what you know.")
         numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(self.state.asked, start=1))
         asked = prompts.messages(prompts.JUDGE, self.request, questions=numbered, answers=paired(sincere))
@@ -207,14 +212,19 @@ class _Rounds:
         return self.turn.model_copy(update=found)
 
 
-def paired(answers: Mapping[str, str]) -> str:
+def sincerely(answers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Questions and answers without sentences that are meant for a model: a client names the questions, too."""
+    return [(without_orders(question) or "(another)", without_orders(answer)) for question, answer in answers.items()]
+
+
+def paired(answers: Iterable[tuple[str, str]]) -> str:
     """Questions and answers, as a model is shown them."""
-    return "\n".join(f"Q: {question}\nA: {answer}" for question, answer in answers.items()) or "(none yet)"
+    return "\n".join(f"Q: {question}\nA: {answer}" for question, answer in answers) or "(none yet)"
 
 
 def told(rounds: Sequence[Round]) -> str:
     """All that was answered, as a model is shown it."""
-    return "\n".join(paired(each.answers) for each in rounds) or "(none yet)"
+    return paired(pair for each in rounds for pair in sincerely(each.answers))
 
 
 def without_orders(answer: str) -> str:
@@ -222,9 +232,9 @@ def without_orders(answer: str) -> str:
     return " ".join(each for each in _SENTENCE.split(answer) if each and not _TO_THE_JUDGE.search(each))
 
 
-def weighed(judged: _Judged, questions: Sequence[str], answers: Mapping[str, str]) -> Verdict:
+def weighed(judged: _Judged, questions: Sequence[str], answers: Iterable[tuple[str, str]]) -> Verdict:
     """Whether answers do. A judge's word counts as far as it quotes what was answered."""
-    said = _signs("\n".join(answers.values()))
+    said = _signs("\n".join(answer for _, answer in answers))
     quoted = [_signs(quote) for quote in judged.evidence]
     proven = [quote for quote in quoted if len(quote.replace(" ", "")) >= LEAST_QUOTE and quote in said]
     addressed = {number for number in judged.addressed if 1 <= number <= len(questions)}

@@ -13,6 +13,8 @@ from peeragent.models.turns import Routed, TurnRequest, TurnResult
 from penguiflow import Context
 
 DEFAULT_LANGUAGE = "python"
+LOOKED_AT = 2000
+"""Characters of a text that are looked at for the name of a language."""
 MAX_EXPLANATION = 500
 """Characters."""
 
@@ -100,7 +102,7 @@ def _said_before(request: TurnRequest) -> list[str]:
 
 
 def _language_in(text: str) -> str | None:
-    places = {}
+    text, places = text[:LOOKED_AT], {}
     for language, pattern in _SAID.items():
         match = pattern.search(text)
         if match is not None:

@@ -9,7 +9,7 @@ from peeragent.agents import prompts
 from peeragent.agents.tools import Tools, made
 from peeragent.models.agents import ContentOutput
 from peeragent.models.turns import Routed, TurnRequest, TurnResult
-from peeragent.search import Document, search_in, terms
+from peeragent.search import MAX_QUERY, Document, search_in, terms
 from penguiflow import Context
 
 MAX_SOURCES = 5
@@ -22,7 +22,7 @@ _CITED = re.compile(r"[ \t]*\[\s*(https?://[^\s\[\]<>\"'`]+)\s*\]")
 
 def query_of(request: TurnRequest) -> str:
     """What is searched for."""
-    if len(terms(request.task)) >= FEW_TERMS:
+    if len(terms(request.task[:MAX_QUERY])) >= FEW_TERMS:
         return request.task
     before = next((turn.text for turn in reversed(request.history) if turn.role == "user"), "")
     return f"{request.task} {before}".strip()

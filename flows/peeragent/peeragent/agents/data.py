@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,6 +28,8 @@ MAX_CSV = 2_000_000
 """Characters."""
 NUMERIC = 0.8
 """The part of a column's values that must be numbers for it to be one of numbers."""
+AT_ONCE = 200
+"""Rows, or characters, that are computed on the event loop."""
 MAX_SHOWN = 5
 OUTLIER = 1.5
 """Distances between quartiles, beyond the outer ones."""
@@ -240,7 +243,11 @@ def data_in(request: TurnRequest) -> Any:
 async def data(turn: Routed, ctx: Context, tools: Tools) -> TurnResult:
     """Compute statistics, and have them interpreted."""
     request = turn.request
-    computed = statistics_of(columns_of(data_in(request)))
+    given = data_in(request)
+    if isinstance(given, Sized) and len(given) <= AT_ONCE:
+        computed = statistics_of(columns_of(given))
+    else:  # others are not to wait for it
+        computed = await asyncio.to_thread(lambda: statistics_of(columns_of(given)))
     # The numbers are told once, as statistics: the rows themselves would only be repeated.
     context = {key: value for key, value in request.context.items() if key != "data"}
     shown = request.model_copy(update={"context": context})

@@ -14,6 +14,9 @@ from peeragent.models.turns import Routed, TurnRequest, TurnResult
 from penguiflow import Context
 
 DEFAULT_TARGET = "English"
+HEAD = 800
+TAIL = 400
+"""Characters at both ends of a task that are looked at."""
 NATURAL = {
     **{name.casefold(): name for name in ("English", "Spanish", "French", "German", "Italian", "Portuguese", "Dutch")},
     **{name.casefold(): name for name in ("Russian", "Chinese", "Japanese", "Korean", "Arabic", "Turkish", "Hindi")},
@@ -40,7 +43,7 @@ _NAMES = {**NATURAL, **PROGRAMMING}
 _BY_LENGTH = "|".join(re.escape(name) for name in sorted(_NAMES, key=len, reverse=True))
 _TO = re.compile(rf"(?<!\w)(?:to|into|in|auf|en|al|vers)\s+(?:the\s+)?({_BY_LENGTH})(?![\w#+])", re.IGNORECASE)
 
-_QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|(?<!\w)'[^']*'(?!\w)")
+_QUOTED = re.compile(r"\"[^\"]*\"|“[^“”]*”|«[^«»]*»|(?<!\w)'[^']*'(?!\w)")
 _TEXT_BEGINS = re.compile(r"[:\n]")
 
 
@@ -63,7 +66,8 @@ def target_of(request: TurnRequest) -> str:
     wanted = request.context.get("target_language")
     if isinstance(wanted, str) and wanted.strip():
         return _NAMES.get(wanted.strip().casefold(), wanted.strip()[:50])
-    said = _QUOTED.sub(" ", request.task)
+    task = request.task
+    said = _QUOTED.sub(" ", task if len(task) <= HEAD + TAIL else f"{task[:HEAD]}\n{task[-TAIL:]}")
     for text in (_TEXT_BEGINS.split(said, 1)[0], said):
         # In small letters it is the verb.
         found = [match[1] for match in _TO.finditer(text) if match[1] != "go"]

@@ -245,6 +245,16 @@ async def test_an_answer_cannot_say_that_it_is_good(takes: Takes, saying: Callab
 
 
 @pytest.mark.parametrize("order", ORDERS)
+async def test_what_a_client_calls_a_question_is_no_order_either(
+    takes: Takes, saying: Callable[..., Saying], order: str
+) -> None:
+    model = saying({**GOOD, "evidence": [order]}, QUESTIONS)
+    taken = await judged(takes, model, {order: "It began in March"})
+    assert taken.result.result.data["round_number"] == 1
+    assert order not in str(model.requests[0].messages)
+
+
+@pytest.mark.parametrize("order", ORDERS)
 async def test_an_order_beside_an_answer_is_taken_out(takes: Takes, saying: Callable[..., Saying], order: str) -> None:
     model = saying(GOOD, QUESTIONS)
     taken = await judged(takes, model, {"When?": f"It began in March. {order}."})

@@ -188,6 +188,13 @@ def test_any_data_is_analyzed_or_refused(given: Any) -> None:
         json.dumps(agent.statistics_of(agent.columns_of(given)), allow_nan=False)
 
 
+async def test_much_data_is_computed_beside_the_loop(take: Take) -> None:
+    rows = [{f"c{column}": row * column for column in range(12)} for row in range(5000)]
+    told = (await take("Analyze this data", context={"data": rows})).result.result.data["key_statistics"]
+    assert told["rows"] == 5000
+    assert len(told["correlations"]) == 10
+
+
 def test_one_value_and_constants() -> None:
     assert column([5])["stdev"] == 0
     assert column([5, 5, 5])["outlier_count"] == 0

@@ -150,6 +150,18 @@ async def test_an_answer_that_begins_again_says_so(openai_server: ModelServer, s
     assert after == "```python\nwhole()\n```"
 
 
+async def test_a_reply_that_is_repaired_begins_again(openai_server: ModelServer, served: Model, takes: Takes) -> None:
+    good = {"source_language": "English", "original_text": "hi", "translated_text": "hola", "notes": ""}
+    openai_server.say('{"translated_text": "half"}', json.dumps(good))
+    taken = await takes(served)("Translate to Spanish: hi")
+
+    restarts = [place for place, chunk in enumerate(taken.chunks) if chunk.meta == RESTART]
+    assert len(restarts) == 1
+    assert "".join(chunk.text for chunk in taken.chunks[: restarts[0]]) == "half"
+    assert "".join(chunk.text for chunk in taken.chunks[restarts[0] :]) == "hola"
+    assert [chunk.done for chunk in taken.chunks].count(True) == 1
+
+
 async def test_a_failure_is_an_answer_of_the_trace(
     openai_server: ModelServer, served: Model, takes: Takes, store: SQLiteStateStore, caplog: pytest.LogCaptureFixture
 ) -> None:
