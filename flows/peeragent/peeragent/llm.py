@@ -155,10 +155,14 @@ class Model:
 
     @property
     def provider(self) -> Provider:
-        """Who is asked. The first look at it loads what it needs, which takes some seconds where keys are set."""
+        """Who is asked."""
         if self._made is None:
             self._made = self._make()
         return self._made
+
+    def load(self) -> None:
+        """Load what the providers need, which takes seconds where keys are set: before requests come, who serves."""
+        assert self.provider is not None
 
     async def text(
         self, ctx: Context | None, messages: Sequence[LLMMessage], *, purpose: str, stream: bool = False
