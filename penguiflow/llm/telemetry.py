@@ -111,7 +111,7 @@ def default_logger_callback(event: LLMEvent) -> None:
 
 def create_mlflow_callback() -> TelemetryCallback:
     """A callback that logs numbers to the active run of MLflow. Raises `ImportError` where that is not installed."""
-    import mlflow  # type: ignore[import-not-found,unused-ignore]
+    import mlflow
 
     def tell(event: LLMEvent) -> None:
         numbers = {
@@ -127,7 +127,7 @@ def create_mlflow_callback() -> TelemetryCallback:
 
 def create_prometheus_callback() -> TelemetryCallback:
     """A callback that counts calls, tokens and seconds. Raises `ImportError` without `prometheus_client`."""
-    from prometheus_client import Counter, Histogram  # type: ignore[import-not-found,unused-ignore]
+    from prometheus_client import Counter, Histogram
 
     calls = Counter("penguiflow_llm_events_total", "Events of model calls", ["event", "provider", "model"])
     tokens = Counter("penguiflow_llm_tokens_total", "Tokens of model calls", ["kind", "provider", "model"])

@@ -75,7 +75,7 @@ class MlflowLLMTraceSink:
     """A span of MLflow for each call. Raises `ImportError` where MLflow is not installed."""
 
     def __init__(self, *, span_name: str = "llm.complete") -> None:
-        import mlflow  # type: ignore[import-not-found,unused-ignore]
+        import mlflow
 
         self._mlflow = mlflow
         self._name = span_name

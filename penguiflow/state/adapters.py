@@ -26,9 +26,9 @@ __all__ = [
 def _method(store: object, *names: str) -> Callable[..., Awaitable[Any]]:
     """The first of these methods that the store has. Raises `TypeError` without any."""
     for name in names:
-        method = getattr(store, name, None)
+        method: Callable[..., Awaitable[Any]] | None = getattr(store, name, None)
         if callable(method):
-            return method  # type: ignore[no-any-return]  # any callable of the store's
+            return method
     raise TypeError(f"StateStore missing {'/'.join(names)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -69,11 +70,11 @@ async def played(
         ({"answer": "I do not know."}, "the answer is 'I do not know.'"),
     ],
 )
-async def test_a_runtime_that_leaves_work_out_fails(faults: dict[str, object], reason: str) -> None:
+async def test_a_runtime_that_leaves_work_out_fails(faults: dict[str, Any], reason: str) -> None:
     story = Story(Run(0.0, 5), 4)
 
     with pytest.raises(SkippedWork, match=reason):
-        await story.measure(lambda query: played(story, **faults))  # type: ignore[arg-type]
+        await story.measure(lambda query: played(story, **faults))
 
 
 async def test_a_runtime_that_does_all_of_it_is_measured() -> None:
@@ -117,7 +118,9 @@ def test_a_suite_of_another_package_is_measured_by_its_own_tables(monkeypatch: p
     assert child.measure("fake", "W", 0.0, suite=suite) == {"figure": 7.0}
 
 
-def figures_of(ours: list[float], forerunner: list[float], langgraph: list[float]) -> dict[tuple[str, str], object]:
+def figures_of(
+    ours: list[float], forerunner: list[float], langgraph: list[float]
+) -> dict[tuple[str, str], list[dict[str, float]]]:
     return {
         ("ours", "native"): [{"step_us": each} for each in ours],
         ("forerunner", "prompted"): [{"step_us": each} for each in forerunner],
@@ -129,17 +132,17 @@ def test_ours_is_held_against_the_best_of_each_round() -> None:
     """The best of each round is another one: against neither of them alone would it be as bad."""
     figures = figures_of([10.0, 10.0, 10.0], [5.0, 40.0, 5.0], [40.0, 5.0, 40.0])
 
-    (line,) = report.judged(figures)  # type: ignore[arg-type]
+    (line,) = report.judged(figures)
 
     assert line.best.spread == (2.0, 2.0, 2.0)
     assert line.best.met is False
     assert line.against["langgraph"].spread == (0.25, 0.25, 2.0)
-    assert report.ratios_table(figures)[1][-1] == "**missed**"  # type: ignore[arg-type]
+    assert report.ratios_table(figures)[1][-1] == "**missed**"
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [(6.0, "met, aim not reached"), (3.0, "met, aim reached")])
 def test_the_verdict_tells_of_the_aim(ours: float, verdict: str) -> None:
-    table = report.ratios_table(figures_of([ours], [10.0], [20.0]))  # type: ignore[arg-type]
+    table = report.ratios_table(figures_of([ours], [10.0], [20.0]))
 
     assert table[0] == ["", "of 3.11.2", "of langgraph", "of the best", "must", "aim", ""]
     assert table[1][-1] == verdict
@@ -152,11 +155,11 @@ def test_what_was_not_measured_is_not_judged() -> None:
 def test_the_tables_find_their_place_in_the_document() -> None:
     text = document.DOCUMENT.read_text(encoding="utf-8")
 
-    filled = written(text, figures_of([3.0], [10.0], [20.0]), "about it")  # type: ignore[arg-type]
+    filled = written(text, figures_of([3.0], [10.0], [20.0]), "about it")
 
     assert "<!-- planner-about -->\nabout it\n<!-- /planner-about -->" in filled
     assert "| µs a step | penguiflow | 3.11.2 | langgraph |" in filled
-    assert written(filled, figures_of([3.0], [10.0], [20.0]), "about it") == filled  # type: ignore[arg-type]
+    assert written(filled, figures_of([3.0], [10.0], [20.0]), "about it") == filled
 
 
 @pytest.mark.parametrize(

@@ -513,8 +513,8 @@ class TestJoining:
     async def test_a_run_is_followed_and_its_trace_read_over_the_wire(self, hosted: Served) -> None:
         async with joined(hosted) as here, joined(hosted, token=hosted.view) as there:
             trace_id = await here.run({"chunks": 5000})
-            for each in (here, there):
-                await each.until(lambda each=each: trace_id in each.results)  # type: ignore[misc]
+            await here.until(lambda: trace_id in here.results)
+            await there.until(lambda: trace_id in there.results)
             events = await there.source.load_event_bytes(trace_id)
             assert [json.loads(event)["seq"] for event in events] == list(range(len(events)))
             assert len(events) > 10_000

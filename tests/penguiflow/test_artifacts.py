@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from hashlib import sha256
 from typing import Any
 
@@ -160,7 +161,7 @@ async def test_a_look_up_does_not_look_at_every_artifact() -> None:
     refs = [await store.put_bytes(b"%d" % number) for number in range(200)]
     looked_at: list[str] = []
 
-    class Watched(type(store._entries)):  # type: ignore[misc]
+    class Watched(OrderedDict[str, Any]):
         def values(self) -> Any:
             for value in super().values():
                 looked_at.append(value.ref.id)

@@ -78,16 +78,16 @@ async def test_options_of_requests() -> None:
 async def test_chunks() -> None:
     client, _ = adapter(ScriptedReply(text="8848 m", reasoning="hm"), "quiet", streaming_enabled=True)
     told: list[tuple[str, str, bool]] = []
-    hears = {
+    hears: dict[str, Any] = {
         "on_stream_chunk": lambda piece, done: told.append(("text", piece, done)),
         "on_reasoning_chunk": lambda piece, done: told.append(("thought", piece, done)),
     }
 
-    await client.complete(messages=ASKED, stream=True, **hears)  # type: ignore[arg-type]
+    await client.complete(messages=ASKED, stream=True, **hears)
 
     assert told == [("thought", "hm", False), ("text", "8848 m", False), ("text", "", True), ("thought", "", True)]
     told.clear()
-    await client.complete(messages=ASKED, stream=False, **hears)  # type: ignore[arg-type]
+    await client.complete(messages=ASKED, stream=False, **hears)
     assert told == []
 
 

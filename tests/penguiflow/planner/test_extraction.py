@@ -111,7 +111,9 @@ def test_the_best_action_wins_and_the_others_are_kept() -> None:
     assert action.next_node == "tool_0"
     assert [other["next_node"] for other in action.alternate_actions or ()] == [f"tool_{n}" for n in range(1, 6)]
     assert len(action.alternate_actions or ()) == MAX_ALTERNATES
-    assert read_action("\n".join(texts), known={"tool_7"}).action.next_node == "tool_7"  # type: ignore[union-attr]
+    chosen = read_action("\n".join(texts), known={"tool_7"}).action
+    assert chosen is not None
+    assert chosen.next_node == "tool_7"
 
 
 def test_what_stood_around_an_action_is_told() -> None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -243,8 +243,9 @@ async def test_a_locked_database_is_reported(tmp_path: Path, open_store: Any, mo
 
 
 def test_full_durability_is_asked_for(tmp_path: Path) -> None:
-    for durability, level in (("batched", 1), ("every_event", 2)):
-        store = SQLiteStateStore(tmp_path / f"{durability}.db", durability=durability)  # type: ignore[arg-type]
+    levels: dict[Literal["batched", "every_event"], int] = {"batched": 1, "every_event": 2}
+    for durability, level in levels.items():
+        store = SQLiteStateStore(tmp_path / f"{durability}.db", durability=durability)
         assert store._writer is not None
         found = store._writer.submit(lambda connection: connection.execute("PRAGMA synchronous").fetchone()[0])
         assert found.result(timeout=60) == level

@@ -239,14 +239,15 @@ async def test_closing_lets_stopped_runs_go_on_and_ends_those_of_clients(flow: P
 
 async def test_the_flow_is_as_it_was_afterwards(flow: PenguiFlow) -> None:
     recorder = flow.recorder
-    hops = recorder.hops  # type: ignore[union-attr]
+    assert isinstance(recorder, Recorder)
+    hops = recorder.hops
     assert hops is not None
     async with embed(flow) as host:
-        assert recorder.hops is None  # type: ignore[union-attr]
+        assert recorder.hops is None
         assert host.token_file is not None
         assert stat.S_IMODE(host.token_file.stat().st_mode) == 0o600
     assert flow.recorder is recorder
-    assert recorder.hops is hops  # type: ignore[union-attr]
+    assert recorder.hops is hops
 
 
 async def test_a_flow_that_records_nothing_is_seen_from_memory() -> None:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from penguiflow.recording.spans import Span
 from playground.dashboard.details import span_details
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.watching import copies
@@ -21,6 +22,11 @@ def fed(run: Any) -> TraceModel:
     return trace
 
 
+def root(trace: TraceModel) -> Span:
+    assert trace.root is not None
+    return trace.root
+
+
 def node(trace: TraceModel, name: str) -> Any:
     return next(span for span in trace.spans.values() if span.name == name and span.kind == "node")
 
@@ -34,7 +40,7 @@ def test_every_choice_has_a_key_of_its_own_and_makes_text(triage: Triage) -> Non
     for choices in (
         [*copies.of_value({"a": 1}), *copies.of_event(trace, 2)],
         [*copies.of_value("x"), *copies.of_span(trace, node(trace, "route"))],
-        copies.of_span(trace, trace.root),  # type: ignore[arg-type]
+        copies.of_span(trace, root(trace)),
     ):
         assert len({choice.key for choice in choices}) == len(choices)
         assert all(choice.make() for choice in choices)
@@ -55,7 +61,7 @@ def test_types_that_cannot_be_imported_are_plain_python() -> None:
 
 def test_a_run_is_copied_as_the_command_that_runs_it_again(triage: Triage) -> None:
     trace = fed(triage())
-    words = shlex.split(made(copies.of_span(trace, trace.root), "f"))  # type: ignore[arg-type]
+    words = shlex.split(made(copies.of_span(trace, root(trace)), "f"))
     assert words[:4] == ["pf", "run", "flows/triage.py", "--input"]
     assert json.loads(words[4])["id"] == 4711
     odd = shlex.split(copies.run_command("flows/it's.py", {"text": "a 'b' \"c\" $(d)"}))
