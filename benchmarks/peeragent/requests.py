@@ -119,9 +119,8 @@ def main() -> None:
                 first, first_ms = asyncio.run(ask(ports[0], given.clients, given.seconds))
                 second, second_ms = asyncio.run(ask(ports[1], given.clients, given.seconds))
                 ratios.append(second / first)
-                print(
-                    f"{number + 1:>5} {first:>9.0f} {second:>9.0f} {ratios[-1]:>6.2f} {first_ms:>8.2f} {second_ms:>8.2f}"
-                )
+                took = f"{first_ms:>8.2f} {second_ms:>8.2f}"
+                print(f"{number + 1:>5} {first:>9.0f} {second:>9.0f} {ratios[-1]:>6.2f} {took}")
     print(f"median ratio {statistics.median(ratios):.2f} (aim {AIM})")
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from peeragent.flow import make_flow, make_registry
+from peeragent.interactions import Interactions, Sink, make_sink
 from peeragent.llm import Model, make_model
+from peeragent.metrics import Metrics
 from peeragent.routing import Router
 from peeragent.search import make_search
 from peeragent.service import Service
@@ -21,6 +25,8 @@ from peeragent.webhooks import Webhooks
 from peeragent.worker import Worker
 from penguiflow import PenguiFlow
 from penguiflow.state import Retention, SQLiteStateStore
+
+log = logging.getLogger(__name__)
 
 CHECK_S = 1.0
 """How long a health check may take."""
@@ -37,6 +43,8 @@ class Parts:
     store: TaskStore
     service: Service
     webhooks: Webhooks
+    metrics: Metrics
+    interactions: Interactions
     traces: SQLiteStateStore | None = None
     _worker: Worker | None = field(default=None, init=False)
     _working: asyncio.Task[None] | None = field(default=None, init=False)
@@ -56,19 +64,25 @@ class Parts:
         flow = flow or make_flow(model, make_search(settings))
         service = Service(settings, store, flow)
         webhooks = Webhooks(settings)
-        service.on_finished.append(webhooks.tell)
-        return cls(settings, model, flow, Router(model), store, service, webhooks, _traces(settings))
+        metrics, interactions = Metrics(), Interactions(store, make_sink(settings))
+        service.on_finished += [webhooks.tell, metrics.task]
+        if settings.interactions:
+            service.on_finished.append(interactions.add)
+        router, traces = Router(model), _traces(settings)
+        return cls(settings, model, flow, router, store, service, webhooks, metrics, interactions, traces)
 
     async def start(self, *, work: bool = False) -> None:
         """Open the store and start the flow; `work`: on queued tasks, too.
 
         A store that does not answer yet is asked again at every request.
         """
+        self.model.load()
         with contextlib.suppress(StoreUnavailable):
             await self.store.open()
         recording: dict[str, Any] = {} if self.traces is None else {"state_store": self.traces}
         self.flow.run(registry=make_registry(), **recording)
         await self.service.start()
+        self.interactions.start()
         if work:
             self._worker = Worker(self.service)
             self._working = asyncio.create_task(self._worker.run(), name="peeragent worker")
@@ -81,25 +95,27 @@ class Parts:
         await self.service.stop()
         await self.flow.stop()
         await self.webhooks.close()
+        await self.interactions.stop()
         if self.traces is not None:
             await self.traces.close()
         await self.store.close()
 
     async def checks(self) -> dict[str, str]:
-        """How what the service needs is, in words that give nothing away."""
-        names = {"redis": self.settings.redis_url is not None, "store": True}
-        states = {}
-        for name, there in names.items():
-            states[name] = await _check(self.store) if there else "disabled"
-        states["mongodb"] = "disabled"
-        return states
+        """How what the service needs is, in words that give nothing away; within a second or so."""
+        store, sink = await asyncio.gather(_check(self.store.check), _check_sink(self.interactions.sink))
+        return {"redis": store if self.store.name == "redis" else "disabled", "store": store, "mongodb": sink}
 
 
-async def _check(store: TaskStore) -> str:
+async def _check_sink(sink: Sink | None) -> str:
+    return "disabled" if sink is None else await _check(sink.check)
+
+
+async def _check(ask: Callable[[], Awaitable[None]]) -> str:
     try:
         async with asyncio.timeout(CHECK_S):
-            await store.check()
-    except (StoreUnavailable, TimeoutError):
+            await ask()
+    except Exception:  # whatever a client library raises: it is not healthy, and why is for the log
+        log.warning("a health check failed", exc_info=True)
         return "unhealthy"
     return "healthy"
 

@@ -77,6 +77,18 @@ def valkey() -> Iterator[Valkey]:
             server.stop()
 
 
+@pytest.fixture
+def valkey_of_its_own(tmp_path: Path) -> Iterator[Valkey]:
+    """A server that a test may stop and start."""
+    with tempfile.TemporaryDirectory(prefix="vk") as folder:
+        server = Valkey(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @pytest.fixture(params=["sqlite", "redis"])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
     """Opens stores on the same data, as several processes would; `open_store(max_attempts=2)` and the like."""

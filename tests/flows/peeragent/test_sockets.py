@@ -184,9 +184,8 @@ async def test_who_may_connect(serve: Serve) -> None:
         assert await refused("/ws/agent/s", additional_headers=mine, origin="https://evil.example") == 403
         assert await refused("/ws/agent/a%2F..%2Fb", additional_headers=mine) == 403
         assert await refused("/ws/agent/" + "x" * 200, additional_headers=mine) == 403
-        async with connect(
-            f"{service.ws}/ws/agent/s", additional_headers=mine, origin="https://good.example"
-        ) as socket:
+        good: dict[str, Any] = {"additional_headers": mine, "origin": "https://good.example"}
+        async with connect(f"{service.ws}/ws/agent/s", **good) as socket:
             await say(socket, "task", task="Write a Python function")
             await hear(socket, "ack")
             await hear(socket, "result")

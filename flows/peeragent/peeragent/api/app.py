@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
 
 from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
-from peeragent.api.errors import handle_errors
+from peeragent.api.errors import handle_errors, refusals
 from peeragent.api.size import BodyLimit
+from peeragent.metrics import Measured
 from peeragent.models.agents import Agent
 from peeragent.parts import Parts
 from peeragent.settings import Settings
@@ -56,6 +58,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             expose_headers=["Retry-After", "X-Task-ID"],
         )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Measured, metrics=made.metrics, prefix=f"{settings.api_prefix}/agent")
     return app
 
 
@@ -100,6 +103,15 @@ def _service_routes(app: FastAPI, settings: Settings) -> None:
             "timestamp": datetime.now(UTC).isoformat(),
             "checks": checks,
         }
+
+    @app.get("/metrics", tags=["service"], response_class=PlainTextResponse, responses=refusals())
+    async def metrics(request: Request) -> Response:
+        """Numbers for Prometheus; needs a key where requests need one."""
+        request.app.state.access.principal(request)
+        parts: Parts = request.app.state.parts
+        parts.metrics.running.set(parts.service.running)
+        parts.metrics.connections.set(len(request.app.state.conversations.connected))
+        return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/", tags=["service"])
     async def root() -> dict[str, Any]:

@@ -160,6 +160,13 @@ class TaskStore(Protocol):
         """Add one to a counter that begins anew `window_s` after its first; its value, and the seconds until then."""
         ...
 
+    async def log_interactions(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Add JSON objects to the log of interactions."""
+
+    async def interactions(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest lines of the log, newest first."""
+        ...
+
     async def expire(self) -> int:
         """Forget tasks and sessions whose time is over, and end those whose worker was lost `max_attempts` times as
         failed. Returns how many. Called now and then by the service."""

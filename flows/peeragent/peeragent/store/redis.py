@@ -394,6 +394,24 @@ class RedisTaskStore:
         hits, left = await self._run(scripts.COUNT, key, int(window_s * 1000))
         return hits, left / 1000
 
+    async def log_interactions(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Add to the log."""
+
+        async def add() -> None:
+            async with self._db.pipeline(transaction=True) as together:
+                for line in lines:
+                    together.xadd(
+                        f"{PREFIX}interactions", {"line": json.dumps(line)}, maxlen=LOG_LENGTH, approximate=True
+                    )
+                await together.execute()
+
+        await self._asked(add)
+
+    async def interactions(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest lines."""
+        found = await self._asked(self._db.xrevrange, f"{PREFIX}interactions", count=limit)
+        return [json.loads(line["line"]) for _, line in found]
+
     async def expire(self) -> int:
         """Forget what is over; end what nobody will finish. Redis forgets most by itself."""
         lost = 0

@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS keys (
   owner TEXT NOT NULL, key TEXT NOT NULL, task_id TEXT NOT NULL, fingerprint TEXT NOT NULL, expires REAL NOT NULL,
   PRIMARY KEY (owner, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS interactions (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, line TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, hits INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 """
 
@@ -420,6 +421,19 @@ class SQLiteTaskStore:
 
         return await self._db.write(add)
 
+    async def log_interactions(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Add to the log."""
+        rows = [(time.time(), json.dumps(line)) for line in lines]
+        await self._db.write(
+            lambda db: db.executemany("INSERT INTO interactions (at, line) VALUES (?,?)", rows).rowcount
+        )
+
+    async def interactions(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest lines."""
+        query = "SELECT line FROM interactions ORDER BY id DESC LIMIT ?"
+        rows = await self._db.read(lambda db: db.execute(query, (limit,)).fetchall())
+        return [json.loads(row[0]) for row in rows]
+
     async def expire(self) -> int:
         """Forget what is over; end what nobody will finish."""
 
@@ -444,7 +458,8 @@ class SQLiteTaskStore:
                 ("counters", "until"),
             ):
                 db.execute(f"DELETE FROM {table} WHERE {column}<=?", (now,))  # noqa: S608 - the names above
-            db.execute("DELETE FROM transitions WHERE at<?", (now - self._task_ttl_s,))
+            for table in ("transitions", "interactions"):
+                db.execute(f"DELETE FROM {table} WHERE at<?", (now - self._task_ttl_s,))  # noqa: S608 - as above
             return len(lost) + len(gone)
 
         ended = await self._db.write(sweep)

@@ -1,0 +1,155 @@
+"""What operators see: metrics, the log of interactions, callbacks, and a service whose store or sink is away."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from peeragent.webhooks import SIGNATURE
+
+SQL = {"task": "Write a SQL query to find top 10 customers by revenue"}
+Serve = Callable[..., Any]
+
+
+async def test_metrics_count_by_route_and_agent(service: Any) -> None:
+    await service.post("execute", SQL)
+    for number in range(3):
+        await service.get(f"status/task-{number}", 404)
+    text = (await service.client.get("/metrics")).text
+    assert 'peeragent_tasks_total{agent="code_agent",code="",status="completed"} 1.0' in text
+    assert 'route="/v1/agent/status/{task_id}",status="404"} 3.0' in text
+    assert "task-1" not in text
+
+
+async def test_metrics_need_a_key_where_requests_do(serve: Serve) -> None:
+    async with serve(api_keys=f"ada:{'a' * 20}") as service:
+        assert (await service.client.get("/metrics")).status_code == 401
+        assert (await service.client.get("/metrics", headers={"X-API-Key": "a" * 20})).status_code == 200
+
+
+async def test_interactions_are_logged_beside_the_work(service: Any) -> None:
+    done = await service.post("execute", SQL)
+    store = service.parts.store
+    async with asyncio.timeout(60):
+        while not (lines := await store.interactions()):  # noqa: ASYNC110 - written beside the request
+            await asyncio.sleep(0.005)
+    assert lines[0]["task_id"] == done["task_id"]
+    assert lines[0]["agent_type"] == "code_agent"
+    assert lines[0]["input_data"]["task"] == SQL["task"]
+    assert lines[0]["duration_ms"] > 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def test_a_sink_that_is_away_slows_nothing(serve: Serve) -> None:
+    async with serve(mongodb_url=f"mongodb://127.0.0.1:{free_port()}") as service:
+        began = time.monotonic()
+        for _ in range(5):
+            await service.post("execute", SQL)
+        health = (await service.client.get("/health")).json()
+        assert (health["status"], health["checks"]["mongodb"]) == ("degraded", "unhealthy")
+        assert "127.0.0.1" not in json.dumps(health)
+        # The earlier service took 30 s for each of them.
+        assert time.monotonic() - began < 20
+        async with asyncio.timeout(60):
+            while len(await service.parts.store.interactions()) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+
+async def test_a_store_that_is_away_is_told_at_once_and_holds_up_nothing(serve: Serve) -> None:
+    async with serve(redis_url=f"redis://127.0.0.1:{free_port()}/0", rate_limits=True) as service:
+        asked = [asyncio.create_task(service.post("execute", SQL, 503)) for _ in range(20)]
+        pings = [(await service.client.get("/ping")).elapsed.total_seconds() for _ in range(20)]
+        for told in await asyncio.gather(*asked):
+            assert told["detail"]["code"] == "STORAGE_ERROR"
+            assert "127.0.0.1" not in told["detail"]["error"]
+        assert max(pings) < 5
+        health = (await service.client.get("/health")).json()
+        assert health["checks"]["redis"] == "unhealthy"
+        assert (await service.get("tasks", 503))["detail"]["code"] == "STORAGE_ERROR"
+
+
+async def test_a_store_that_hangs_is_given_up_in_time(serve: Serve) -> None:
+    # It takes connections, and never answers.
+    taken: list[asyncio.StreamWriter] = []
+    deaf = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0)
+    port = deaf.sockets[0].getsockname()[1]
+    async with serve(redis_url=f"redis://127.0.0.1:{port}/0", store_timeout=0.2, embedded_worker=False) as service:
+        told = await service.post("execute", SQL, 503)
+        assert told["detail"]["code"] == "STORAGE_ERROR"
+        assert (await service.client.get("/ping")).status_code == 200
+    deaf.close()
+    for writer in taken:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_store_that_comes_back_is_used_again(serve: Serve, valkey_of_its_own: Any) -> None:
+    server = valkey_of_its_own
+    async with serve(redis_url=server.url) as service:
+        await service.post("execute", SQL)
+        server.stop()
+        await service.post("execute", SQL, 503)
+        server.start()
+        async with asyncio.timeout(60):
+            while not (await service.client.post("/v1/agent/execute", json=SQL)).is_success:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await service.client.get("/health")).json()["checks"]["redis"] == "healthy"
+
+
+@asynccontextmanager
+async def receiver(*statuses: int) -> AsyncIterator[tuple[int, list[tuple[dict[str, str], bytes]]]]:
+    """A server that notes what it is sent; the first answers have these statuses, then 200."""
+    seen: list[tuple[dict[str, str], bytes]] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[1:]
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head) if value}
+        body = await reader.readexactly(int(headers["content-length"]))
+        status = statuses[len(seen)] if len(seen) < len(statuses) else 200
+        seen.append((headers, body))
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], seen
+
+
+async def test_callbacks_are_signed_and_tried_again(serve: Serve) -> None:
+    secret = "s" * 20
+    async with receiver(500) as (port, seen), serve(webhook_secret=secret, webhook_hosts="127.0.0.1") as service:
+        kept = await service.post("execute/async", {**SQL, "webhook": f"http://127.0.0.1:{port}/done"})
+        async with asyncio.timeout(60):
+            while len(seen) < 2:  # noqa: ASYNC110 - another server sees it
+                await asyncio.sleep(0.005)
+        headers, body = seen[-1]
+        told = json.loads(body)
+        assert (told["task_id"], told["status"]) == (kept["task_id"], "completed")
+        at, _, given = headers[SIGNATURE.lower()].partition(",")
+        wanted = hmac.new(secret.encode(), at.removeprefix("t=").encode() + b"." + body, hashlib.sha256).hexdigest()
+        assert given == f"v1={wanted}"
+
+
+async def test_callbacks_do_not_reach_inside(serve: Serve) -> None:
+    async with serve() as service:
+        told = await service.post("execute/async", {**SQL, "webhook": "http://example.com/"}, 400)
+        assert told["detail"]["code"] == "WEBHOOKS_DISABLED"
+    async with serve(webhook_secret="s" * 20) as service:
+        for url in ("http://127.0.0.1:80/", "http://[::1]/", "http://169.254.169.254/latest", "http://10.0.0.1/"):
+            told = await service.post("execute/async", {**SQL, "webhook": url}, 400)
+            assert told["detail"]["code"] == "WEBHOOK_FORBIDDEN"
+        await service.post("execute/async", {**SQL, "webhook": "file:///etc/passwd"}, 422)
