@@ -70,6 +70,7 @@ INTENTS: dict[Agent, tuple[str, ...]] = {
         r"(?:customers|clients|employees|people|users) (?:are |keep )?(?:leav(?:e|ing)|cancel(?:l?ing)?|quit(?:ting)?)",
         r"(?:our|my) (?:business|company|team|startup|shop|firm) (?:is|are|has|keeps|struggles|struggling)",
         r"business problem",
+        rf"(?:reduc|improv|increas|boost|grow|rais|cut|lower)(?:e|ing)?\b (?:our |my |the )?(?:{_GOODS}|{_ILLS})",
     ),
     Agent.PROBLEM: (r"problem trees?", r"issue trees?", r"mece", r"root[- ]cause (?:tree|analysis)"),
     Agent.SUMMARY: (r"summari[sz](?:e|es|ed|ing)", r"summary", r"tl;?dr", r"key points", r"condense", r"recap"),
@@ -109,6 +110,7 @@ HINTS: dict[Agent, tuple[str, ...]] = {
         r"how (?:does|do|did) (?!i\b|you say)",
         r"why (?:is|are|was|were|do|does|did)",
     ),
+    Agent.BUSINESS: (rf"(?:our|my) (?:{_GOODS}|{_ILLS})",),
     Agent.TRANSLATE: (rf"(?:in)?to (?:{'|'.join(_NATURAL)})",),
 }
 """Patterns: each decides where nothing else does."""

@@ -90,6 +90,14 @@ def test_a_server_of_ones_own_needs_no_key(settings_of: SettingsOf) -> None:
     assert named.name == "openai/local-1"
 
 
+def test_all_three_can_be_loaded(settings_of: SettingsOf) -> None:
+    """With the libraries of the providers themselves; nothing is sent."""
+    model = make_model(settings_of(**KEYS))
+    model.load()
+    assert (model.provider.provider_name, model.provider.model) == ("openai", "gpt-4o-mini")
+    assert model.provider is model.provider
+
+
 # Requests
 
 

@@ -46,6 +46,12 @@ PROMISED = [
     ("Build a MECE problem tree for rising costs", Agent.PROBLEM),
     ("Write a Python script that analyzes sales data", Agent.CODE),
     ("Why are our sales dropping?", Agent.BUSINESS),
+    ("Explain why our sales dropped", Agent.BUSINESS),
+    ("How can we reduce churn?", Agent.BUSINESS),
+    ("What is customer churn?", Agent.CONTENT),
+    ("Write an email validation function in JavaScript", Agent.CODE),
+    ("Write Python code to translate text", Agent.CODE),
+    ("Write a blog post about customer churn", Agent.CONTENT),
 ]
 
 
