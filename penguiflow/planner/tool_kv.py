@@ -10,7 +10,7 @@ from penguiflow.observer import Payload
 from penguiflow.sessions.kv_keys import KVAddress, KVOwner, KVScope, SessionKVUnavailable
 from penguiflow.sessions.kv_store import KVChange, keeps_kv
 from penguiflow.sessions.kv_values import as_json, nested, plain_json, unnested
-from penguiflow.sessions.session_kv import SessionKVFacade, shown_entry
+from penguiflow.sessions.session_kv import SessionKVFacade
 
 if TYPE_CHECKING:
     from penguiflow.planner.run import PlannerRun
@@ -184,7 +184,7 @@ def told_change(name: str, change: KVChange, by: str) -> dict[str, Any]:
     """What an event of a trace says of a change."""
     address = change.address
     before, after = (
-        None if entry is None else nested(address.namespace, address.key, shown_entry(entry))
+        None if entry is None else nested(address.namespace, address.key, entry.shown())
         for entry in (change.before, change.after)
     )
     about = {"of": address.composite(), "change": name, "by": by, "scope": address.scope}

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-__all__ = ["GONE", "KVEntry", "as_json", "nested", "plain_json", "unnested"]
+__all__ = ["GONE", "MAX_INLINE_BYTES", "KVEntry", "as_json", "nested", "plain_json", "unnested"]
 
+MAX_INLINE_BYTES = 8192
 MAX_VALUE_BYTES = 8 * 1024 * 1024
 GONE = "gone"
 """Marks what was deleted, in a store that removes nothing."""
@@ -50,6 +51,12 @@ class KVEntry(NamedTuple):
     def bytes(self) -> int:
         """Of its JSON."""
         return len(self.text.encode())
+
+    def shown(self, max_inline_bytes: int = MAX_INLINE_BYTES) -> Any:
+        """The value as events tell it: of a large one where its copy is, and how large it is."""
+        if self.bytes <= max_inline_bytes:
+            return self.value
+        return {"artifact": None if self.artifact is None else self.artifact.get("id"), "bytes": self.bytes}
 
     @classmethod
     def of(cls, text: str, now: float, ttl_s: float | None, artifact: dict[str, Any] | None = None) -> KVEntry:

@@ -15,11 +15,18 @@ from penguiflow.recording.masking import KEYS, Masker, MaskingRules
 from penguiflow.recording.masking_key import key_beside
 from penguiflow.sessions.kv_keys import KVAddress, KVOwner, KVScope, SessionKVUnavailable
 from penguiflow.sessions.kv_store import KVChange, KVStore, SessionKVConflict
-from penguiflow.sessions.kv_values import KVEntry, as_json, fresh_revision, nested, plain_json, unnested
+from penguiflow.sessions.kv_values import (
+    MAX_INLINE_BYTES,
+    KVEntry,
+    as_json,
+    fresh_revision,
+    nested,
+    plain_json,
+    unnested,
+)
 
 __all__ = ["KVScope", "SessionKVConfig", "SessionKVConflict", "SessionKVFacade", "SessionKVUnavailable"]
 
-_DEFAULT_MAX_INLINE_BYTES = 8192
 _DEFAULT_REDACT_KEYS = frozenset(KEYS)
 
 
@@ -27,7 +34,7 @@ _DEFAULT_REDACT_KEYS = frozenset(KEYS)
 class SessionKVConfig:
     """What is told of values."""
 
-    max_inline_bytes: int = _DEFAULT_MAX_INLINE_BYTES
+    max_inline_bytes: int = MAX_INLINE_BYTES
     """A larger value has a copy among the artifacts, and events tell of that one in its place."""
     redact_keys: frozenset[str] = _DEFAULT_REDACT_KEYS
     """Endings of keys, lower case, under which secrets stand: they are kept whole, and masked in events."""
@@ -219,10 +226,12 @@ class SessionKVFacade:
         address, context = change.address, self._tool_context
         masker = _masker(key_beside(self._state_store), self.config.redact_keys)
         masker.look_again()
-        shown = [
-            unnested(masker.value(nested(address.namespace, address.key, self._shown(entry))), *address[-2:])
-            for entry in (change.before, change.after)
-        ]
+
+        def shown(entry: KVEntry | None) -> Any:
+            value = None if entry is None else entry.shown(self.config.max_inline_bytes)
+            named = masker.value(nested(address.namespace, address.key, value))
+            return unnested(named, address.namespace, address.key)
+
         etags = {"prev": None if change.before is None else change.before.etag}
         etags["next"] = None if change.after is None else change.after.etag
         return {
@@ -230,8 +239,8 @@ class SessionKVFacade:
             "namespace": address.namespace or None,
             "key": address.key,
             "composite_key": address.composite(),
-            "prev": shown[0],
-            "next": shown[1],
+            "prev": shown(change.before),
+            "next": shown(change.after),
             "etags": etags,
             "actor": {
                 "type": "tool",
@@ -243,17 +252,6 @@ class SessionKVFacade:
                 **{name: _text_of(context.get(name)) for name in ("task_id", "trace_id")},
             },
         }
-
-    def _shown(self, entry: KVEntry | None) -> Any:
-        return shown_entry(entry, self.config.max_inline_bytes)
-
-
-def shown_entry(entry: KVEntry | None, max_inline_bytes: int = _DEFAULT_MAX_INLINE_BYTES) -> Any:
-    """A value as events tell it: of a large one where its copy is, and how large it is."""
-    if entry is None or entry.bytes <= max_inline_bytes:
-        return None if entry is None else entry.value
-    artifact = None if entry.artifact is None else entry.artifact["id"]
-    return {"artifact": artifact, "bytes": entry.bytes}
 
 
 @lru_cache(maxsize=64)

@@ -101,7 +101,7 @@ class KeyValues:
             if run.session == address.session:
                 run.saw(change, by)
         before, after = (
-            None if entry is None else nested(address.namespace, address.key, entry.value)
+            None if entry is None else nested(address.namespace, address.key, entry.shown())
             for entry in (change.before, change.after)
         )
         name = "kv.delete" if change.after is None else "kv.set"

@@ -236,7 +236,7 @@ async def test_without_a_store_and_with_a_broken_one() -> None:
 
 async def test_large_values_are_shown_when_they_are_asked_for() -> None:
     store, told = InMemoryStateStore(), []
-    values = KeyValues(list, list, lambda: store, lambda key, data: told.append(key))
+    values = KeyValues(list, list, lambda: store, lambda key, data: told.append((key, data)))
     for key, size in (("a", MAX_LISTED_BYTES), ("b", 10)):
         await values.do(KvEdit(session="t:u:s", key=key, value="x" * size), "me", None)
     listed: Any = await values.do(KvGet(session="t:u:s"), "me", None)
@@ -246,7 +246,11 @@ async def test_large_values_are_shown_when_they_are_asked_for() -> None:
     ]
     one: Any = await values.do(KvGet(session="t:u:s", key="a"), "me", None)
     assert one.entries[0].value == "x" * MAX_LISTED_BYTES
-    assert told == ["kv:session:t:u:s::a", "kv:session:t:u:s::b"]
+    # What everybody is told of a large one is how large it is.
+    assert [(key, data["after"]) for key, data in told] == [
+        ("kv:session:t:u:s::a", {"a": {"artifact": None, "bytes": MAX_LISTED_BYTES + 2}}),
+        ("kv:session:t:u:s::b", {"b": "x" * 10}),
+    ]
 
 
 async def test_of_two_stores_the_one_that_has_the_session_is_changed() -> None:
