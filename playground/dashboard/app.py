@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     from playground.sources import Source
 
-OUTWARD = {FLOWS: FLOWS, RUNS: FLOWS, TRACE: RUNS, INSPECT: TRACE, OUTPUT: TRACE}
-"""Where escape leads."""
 EMPTY_ROWS = 6
 Severity = Literal["information", "warning", "error"]
 
