@@ -589,6 +589,26 @@ class TestJoining:
             await here.until(lambda: again in here.results)
             assert not [state for state in here.states if "offline" in state]
 
+    async def test_what_tools_keep_is_changed_from_elsewhere_and_only_looked_at_by_a_viewer(
+        self, hosted: Served
+    ) -> None:
+        async with joined(hosted) as here, joined(hosted, token=hosted.view) as there:
+            trace_id = await here.run({"chunks": 1})
+            await there.until(lambda: trace_id in there.results)
+            place = {"session": "acme:ada:first", "key": "note"}
+            [made] = (await here.source.kv(KvEdit.model_validate({**place, "value": {"n": 1}}))).entries
+            assert (await there.source.kv(KvGet())).sessions == ["acme:ada:first"]
+            [seen] = (await there.source.kv(KvGet(session="acme:ada:first"))).entries
+            assert (seen.key, seen.value, seen.etag) == ("note", {"n": 1}, made.etag)
+            edit = KvEdit.model_validate({**place, "etag": seen.etag, "edits": {"/n": 2}})
+            with pytest.raises(RunRefused, match="looking on"):
+                await there.source.kv(edit)
+            [changed] = (await here.source.kv(edit)).entries
+            assert changed.value == {"n": 2}
+            with pytest.raises(RunRefused, match="somebody else has changed it") as refused:
+                await here.source.kv(edit)
+            assert refused.value.code == "conflict"
+
     async def test_a_lost_connection_misses_nothing(self, project: Path, hosted: Served) -> None:
         async with Relay(hosted.url) as relay:
             source = RemoteSource(relay.url, lambda: read_token(hosted.control))
