@@ -31,25 +31,32 @@ class Hands(Terminal):
         return self
 
     def brings(self, keys: bytes, *needles: str) -> None:
-        """Press keys, and wait for all of these; one of them must not be on the screen yet."""
-        screen = self.screen()
-        assert not all(needle in screen for needle in needles), f"{needles} were there before {keys!r}:\n{screen}"
+        """Press keys, and wait for all of these; one of them must not be on the screen before."""
+        self.until_so(lambda: not self.shows(*needles), f"{needles} are there before {keys!r}")
         self.press(keys)
         self.until_shown(*needles)
 
     def clears(self, keys: bytes, *needles: str) -> None:
         """Press keys, and wait until none of these is on the screen any more; all of them must be there before."""
-        screen = self.screen()
-        assert all(needle in screen for needle in needles), f"{needles} were not there before {keys!r}:\n{screen}"
+        self.until_shown(*needles)
         self.press(keys)
-        self.until_so(lambda: not any(needle in self.screen() for needle in needles), f"{needles} do not go away")
+        self.until_so(lambda: not any(map(self.shows, needles)), f"{needles} do not go away")
+
+    def shows(self, *needles: str) -> bool:
+        """Whether all of these are on the screen."""
+        screen = self.screen()
+        return all(needle in screen for needle in needles)
 
     def moves(self, keys: bytes, *needles: str) -> None:
-        """Press keys, and wait until the row under the cursor says this; it must not say so yet."""
-        row = self.row()
-        assert not all(needle in row for needle in needles), f"the cursor was at {needles} before {keys!r}: {row}"
+        """Press keys, and wait until the row under the cursor says this; it must not say so before."""
+
+        def there() -> bool:
+            row = self.row()
+            return all(needle in row for needle in needles)
+
+        self.until_so(lambda: not there(), f"the cursor is at {needles} before {keys!r}")
         self.press(keys)
-        self.until_so(lambda: all(needle in self.row() for needle in needles), f"the cursor does not come to {needles}")
+        self.until_so(there, f"the cursor does not come to {needles}")
 
     def changes(self, keys: bytes, look: Callable[[], object]) -> None:
         """Press keys, and wait until `look` gives something else."""

@@ -28,6 +28,7 @@ from playground.protocol import (
     MemoryGet,
     Questions,
     Resumed,
+    Steer,
     Stopped,
 )
 from playground.session import HostDied, HostSession
@@ -67,7 +68,7 @@ class Refused(BaseModel):
     """For values that do not fit: `{path, message}` for each field."""
 
 
-Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | KvGet | KvEdit | Halt | Answer
+Asked = ContextGet | ContextEdit | MemoryGet | MemoryEdit | KvGet | KvEdit | Halt | Answer | Steer
 """What else can be asked for while a run waits."""
 Line = Stopped | Resumed | Questions | Refused | Context | Memory | Kv | Accepted
 

@@ -211,7 +211,11 @@ def _sent(trace: TraceModel, span: Span) -> list[tuple[Head, dict[str, Any]]]:
 
 def _trace_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     heading: Row = [("run ", ""), (trace.trace_id[:8], "accent")]
-    nodes = [_state(trace, span), field("trace", trace.trace_id)]
+    nodes = [_state(trace, span)]
+    if len(trace.tree.roots) > 1:
+        told = f"{GLYPHS.get(trace.status, '?')} {trace.status} · after it was taken up again"
+        nodes.append(field("by now", told, ROLES.get(trace.status, "plain") or "plain"))
+    nodes.append(field("trace", trace.trace_id))
     if node := trace.waiting_for():
         nodes.append(field("waiting", f"for {node}: what another run does there holds it up", "warn"))
     if trace.target:

@@ -311,6 +311,19 @@ def test_a_planners_decision_is_replaced_and_tells_why_it_was_made(pf: RunComman
     assert "found c" in lines[-1]["output"]["payload"]["raw_answer"]
 
 
+def test_a_planner_is_steered_where_it_waits(pf: RunCommand, add_flow: AddFlow) -> None:
+    steer = {"type": "steer", "trace_id": "steered", "event": "USER_MESSAGE", "payload": {"text": "mind the krill"}}
+    done = pf(
+        *("run", add_flow("agent", AGENT), "-i", '{"query": "what is in a?"}', "--json", "--trace-id", "steered"),
+        *("--break", "tool:fetch"),
+        input=say({**steer, "payload": {}}, steer, {"then": "continue"}),
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line["type"] for line in lines_of(done)[:3]] == ["stopped", "refused", "accepted"]
+    calls = json.loads(pf("inspect", "steered", "--llm", "all", "--json").stdout)["calls"]
+    assert ["mind the krill" in json.dumps(call) for call in calls] == [False, True]
+
+
 # -- a terminal --------------------------------------------------------------------------------------------------------
 
 

@@ -7,10 +7,34 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.hands import BACK_TAB, DOWN, ESCAPE, F1, PAGE_DOWN, PAGE_UP, TAB, UP, Hands, ctrl
 from benchmarks.terminal import PF, Terminal
 
 FLOWS = Path(__file__).parents[2] / "flows"
-ESCAPE = b"\x1b"
+
+WAITS = """
+import asyncio
+
+from pydantic import BaseModel
+
+from penguiflow import ModelRegistry, Node, create
+
+
+class Word(BaseModel):
+    text: str
+
+
+async def hears(value: Word, ctx) -> Word:
+    while value.text == "wait":
+        await asyncio.sleep(0.01)
+    return Word(text="heard " + value.text)
+
+
+__flow__ = {"title": "Waits"}
+registry = ModelRegistry()
+registry.register("hears", Word, Word)
+flow = create(Node(hears).to())
+"""
 
 
 @pytest.fixture
@@ -50,3 +74,43 @@ def test_a_conversation_with_a_question_and_its_answer(project: Path) -> None:
         terminal.until_shown("FLOWS", "Research agent")
         terminal.press(b"q")
         assert terminal.wait(30) == 0
+
+
+def line_says(hands: Hands, keys: bytes, text: str) -> None:
+    """Keys bring a text into the line."""
+    hands.press(keys)
+    hands.until_so(lambda: hands.screen().split("\n")[-2].strip().startswith(text), f"{text} is not in the line")
+
+
+def test_every_key_of_the_conversation(project: Path) -> None:
+    (project / "waits.py").write_text(WAITS)
+    with Hands([PF, "tui", "waits.py"], cwd=project, size=(120, 14)) as hands:
+        hands.until_shown("Waits", "ready")
+        hands.brings(b"w", "─ CHAT", "say something")
+        for number in range(1, 4):
+            text = f"word {number}"
+            hands.brings(text.encode(), text)
+            hands.brings(b"\r", f"heard {text}")
+        # What was said comes back into the line.
+        line_says(hands, UP, "word 3")
+        line_says(hands, UP, "word 2")
+        line_says(hands, DOWN, "word 3")
+        line_says(hands, DOWN, "say something")
+        # Pages, from the line too.
+        hands.brings(PAGE_UP * 2, "heard word 1")
+        hands.clears(PAGE_DOWN * 2, "heard word 1")
+        for keys, pane in ((TAB, "CHAT"), (TAB, "SESSIONS"), (BACK_TAB, "CHAT")):
+            hands.brings(keys, f"┏━ {pane}")
+        hands.clears(BACK_TAB, "┏━ CHAT")
+        hands.brings(F1, "CONVERSATION · keys")
+        hands.clears(ESCAPE, "CONVERSATION · keys")
+        # Another session; a run that is cancelled from here; the run of a turn; out.
+        hands.clears(ctrl("n"), "heard word 3")
+        hands.brings(b"wait\r", "it runs: what you say now steers it")
+        hands.brings(ctrl("x"), "⊘ cancelled")
+        hands.brings(ctrl("r"), "RUNS", "TRACE")
+        hands.brings(b"w", "─ CHAT")
+        hands.clears(ESCAPE, "─ CHAT")
+        hands.brings(b"w", "─ CHAT")
+        hands.press(ctrl("c"))
+        assert hands.wait(60.0) == 0

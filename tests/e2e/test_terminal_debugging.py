@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.hands import DELETE, ENTER, Hands
 from benchmarks.terminal import PF, Terminal
 
 FLOWS = Path(__file__).parents[2] / "flows"
 DOWN, END, BACK, SAVE = b"\x1b[B", b"\x1b[F", b"\x7f", b"\x13"
+SELECT_ALL = b"\x1b[18~"
 EDITOR = """#!/bin/sh
 printf 'in another editor\\n'
 read -r answer
@@ -44,13 +46,55 @@ one, two = Node(first), Node(last)
 flow = create(one.to(two), two.to())
 """
 
+STEPS = TWO_NODES.replace('"Shouts"', '"Steps"').replace(
+    "async def last(",
+    """tries = 0
+
+
+async def shaky(value: Text, ctx) -> Text:
+    global tries
+    tries += 1
+    if tries == 1:
+        raise ConnectionError("out of reach")
+    return value
+
+
+async def last(""",
+).replace('("first", "last")', '("first", "shaky", "last")').replace(
+    "one, two = Node(first), Node(last)\nflow = create(one.to(two), two.to())",
+    "one, two, three = Node(first), Node(shaky, policy=NodePolicy(max_retries=0)), Node(last)\n"
+    "flow = create(one.to(two), two.to(three), three.to())",
+).replace("Node, create", "Node, NodePolicy, create")  # fmt: skip
+TICKS = """
+import asyncio
+
+from penguiflow import Node, NodePolicy, create
+
+
+async def ticks(value, ctx):
+    while True:
+        await ctx.emit(value)
+        await asyncio.sleep(0.02)
+
+
+async def hears(value, ctx):
+    return None
+
+
+__flow__ = {"title": "Ticks", "samples": ["tick"]}
+plain = NodePolicy(validate="none")
+one, two = Node(ticks, policy=plain), Node(hears, policy=plain)
+flow = create(one.to(two), two.to())
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The agent that researches, with its corpus, in a project of its own."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "research"\nversion = "0"\n')
     shutil.copytree(FLOWS, tmp_path / "flows", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "shout.py").write_text(TWO_NODES)
+    for name, source in (("shout", TWO_NODES), ("steps", STEPS), ("ticks", TICKS)):
+        (tmp_path / f"{name}.py").write_text(source)
     editor = tmp_path / "editor.sh"
     editor.write_text(EDITOR)
     editor.chmod(0o755)
@@ -107,3 +151,49 @@ def test_two_runs_of_a_flow_are_stopped_and_walked(project: Path) -> None:
         shown(terminal, b"x", "0 running", "⊘ cancelled")
         terminal.press(b"q")
         assert terminal.wait(60.0) == 0
+
+
+def test_errors_are_tried_again_calls_skipped_and_runs_halted(project: Path) -> None:
+    with Hands([PF, "tui", "steps.py", "ticks.py"], cwd=project, size=(170, 50)) as hands:
+        hands.until_shown("Steps", "Ticks", "ready")
+        hands.brings(b"b", "each error", "node last")
+        hands.clears(b"error", "node last")
+        hands.brings(ENTER, "breakpoint at each error")
+        hands.brings(b"5]]", "[Breakpoints]", "◉ each error")
+        hands.brings(b"a", "each error¹")
+        hands.clears(b"a", "each error¹")
+        # What failed is tried again.
+        hands.brings(b"1r", "⏸ 1 stopped", "out of reach", "u try again")
+        hands.brings(b"u", "0 running", "✔ steps")
+        # To the node that the cursor is on, and past it with a result from here.
+        hands.brings(b"S", "stopped   ⏸ before node first")
+        hands.brings(b"3]]", "[Graph]")
+        hands.brings(b"jj", "node last")
+        hands.brings(b"t", "stopped   ⏸ before node last")
+        hands.brings(b"K", "skip last", "ctrl+s applies")
+        hands.brings(SELECT_ALL + b'{"text": "given from here"}', "given from here", "fits the schema · changed")
+        hands.clears(SAVE, "⏸ 1 stopped")
+        hands.until_shown("0 running")
+        hands.brings(b"3[[g", "[Tree]", 'text: "given from here"')
+        hands.brings(b"5" + DELETE, "No breakpoints")
+        # A run that goes on is stopped where it comes to next.
+        hands.brings(b"1Gr", "1 running", "● ticks")
+        hands.brings(b"H", "⏸ 1 stopped", "stopped   ⏸")
+        hands.brings(b"x", "0 running", "⊘ cancelled")
+
+
+def test_a_decision_is_replaced_and_a_call_stepped_out_of(project: Path) -> None:
+    with Hands([PF, "tui", "flows/research_agent.py"], cwd=project, size=(170, 50)) as hands:
+        hands.until_shown("Research agent", "ready", "sample 1")
+        hands.brings(b"S", "stopped   ⏸ before node research_agent")
+        hands.brings(b"s", "⏸ before the prompt to")
+        hands.brings(b"s", "⏸ after the decision for search")
+        hands.brings(b"A", "edit after the decision for search")
+        decision = b'{"next_node": "final_response", "args": {"answer": "I was told to say this."}}'
+        hands.brings(SELECT_ALL + decision, "I was told to say this", "fits the schema · changed")
+        hands.brings(SAVE, "✎ edited", "c continue")
+        hands.brings(b"c", "0 running", "✔ research_agent", "I was told to say this.")
+        hands.brings(b"1S", "stopped   ⏸ before node research_agent")
+        for place in ("before the prompt to", "after the decision for search", "before tool search"):
+            hands.brings(b"s", f"stopped   ⏸ {place}")
+        hands.brings(b"O", "stopped   ⏸ after node research_agent")

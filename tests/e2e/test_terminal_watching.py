@@ -98,6 +98,8 @@ def test_spans_calls_and_copies_of_a_planners_run(terminal: Terminal) -> None:
     shown(terminal, b"UUUU]", "[Graph]", "⚙ fetch", "⚙ publish")
     shown(terminal, b"gL", "[LLM]", "1/4", "decision · step 0", "temperature", "decision · search", "raw reply")
     shown(terminal, b")", "2/4", "decision · fetch")
+    shown(terminal, b"(", "1/4", "decision · search")
+    shown(terminal, b")", "2/4", "decision · fetch")
     shown(terminal, b"Y", "COPY", "the call as JSON: request and response", "pf inspect of this call")
     terminal.press(b"l")
     terminal.until("characters: pf inspect")

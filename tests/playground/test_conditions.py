@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import builtins
 import contextlib
 import string
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -144,10 +147,191 @@ WORDS = (
 words = st.sampled_from([*WORDS.split(), "\0", "9" * 300])
 
 
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(st.lists(words, max_size=25).map(" ".join) | st.text(string.printable, max_size=40) | st.text(), json_values)
 def test_nothing_but_an_answer_or_its_own_error(text: str, payload: Any) -> None:
     before = repr(payload)
     with contextlib.suppress(ConditionError):
         assert isinstance(Condition(text).holds(payload), bool)
     assert repr(payload) == before
+
+
+class Trap:
+    """Nothing of it may be touched."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            return object.__getattribute__(self, name)
+        raise AssertionError(f"reached: {name}")
+
+    def _touched(self, *args: object) -> Any:
+        raise AssertionError("reached")
+
+    __eq__ = __lt__ = __gt__ = __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = _touched
+    __hash__ = None  # type: ignore[assignment]
+    __str__ = __repr__ = __format__ = __call__ = _touched
+
+
+ATTACKS = [
+    "().__class__.__bases__[0].__subclasses__()",
+    "payload.__class__.__mro__[1]",
+    "payload['__class__']",
+    'tool["__init__"]["__globals__"]',
+    "__import__('os').system('true')",
+    "__builtins__",
+    "{}.__class__",
+    "[].append",
+    "''.join",
+    "'{0.__class__}'.format(payload)",
+    "'%s' % payload",
+    'f"{payload}"',
+    "f'{payload.__class__}' == ''",
+    "rb'x' == tool",
+    "[x for x in items]",
+    "[items for items in items]",
+    "{x: x for x in items}",
+    "(x for x in items)",
+    "(x := 1)",
+    "tool := 'x'",
+    "lambda: payload",
+    "9**9**9",
+    "2 ** 1000000000",
+    "1 << 1000000000",
+    "'a' * 1000000000",
+    "[0] * 1000000000",
+    "'x' + 'y' == 'xy'",
+    "-tool",
+    "~1",
+    "not-1",
+    "args.tries; args.tries",
+    "args.tries\nimport os",
+    "args.tries # comment",
+    "exec('1')",
+    "eval",
+    "globals()",
+    "tool @ tool",
+    "await tool",
+    "yield tool",
+    "*items",
+    "**args",
+    "items[0:1]",
+    "items[::]",
+    "items[...]",
+    "tool is None",
+    "1 if tool else 2",
+    "tool.format",
+    "tool.\u005f\u005fclass__",
+    "tool.\uff3f\uff3fclass__",
+    "tool._\uff3fclass__",
+    "\u00aa\u00ba.__class__",
+    "tool.c\u200blass",
+    "0x10",
+    "1_000 == 1",
+    "1e9999 == 1",
+    "1j",
+    "0b1",
+    "'\\x5f\\x5fclass'",
+    "'\\N{LOW LINE}'",
+    "'\\U0001F427'",
+    "'\\101'",
+    "`tool`",
+    "$tool",
+    "tool?",
+    "\x00",
+    "tool == '\ud800'",
+]
+
+
+@pytest.mark.parametrize("text", ATTACKS, ids=ascii)
+def test_an_attack_is_read_as_nothing_or_as_a_look_at_the_payload(text: str) -> None:
+    """Where it can be read at all it reaches what JSON can say: no attribute of any object, no name but keys."""
+    payloads: list[Any] = [PAYLOAD, {**PAYLOAD, "trap": Trap()}, None, [], "text"]
+    for payload in payloads:
+        with contextlib.suppress(ConditionError):
+            assert Condition(text).holds(payload) in (True, False)
+
+
+def test_no_name_of_python_is_known() -> None:
+    names = [*dir(builtins), *dir(object), *dir(str), *dir(dict), *dir(list), *sys.modules, "payload", "self", "find"]
+    known = {"True", "False", "None", "payload", "items", "tool"}
+    for name in names:
+        for text in (name, f"payload.{name}", f'payload["{name}"]', f"items.{name}", f"tool.{name}"):
+            if name not in known:
+                with pytest.raises(ConditionError):
+                    Condition(text).holds({"items": [1], "tool": "x"})
+
+
+def test_what_is_no_json_is_never_touched_wherever_it_stands() -> None:
+    payload = {"trap": Trap(), "list": [Trap()], "key": {"trap": Trap()}}
+    parts = ["trap", "list[0]", "key.trap", "payload.trap", 'payload["list"][0]']
+    for part in parts:
+        for text in (
+            part,
+            f"not {part}",
+            f"{part} == {part}",
+            f"{part} in [1]",
+            f"1 in {part}",
+            f"{part}[0]",
+            f"{part}.a",
+        ):
+            with pytest.raises(ConditionError, match="no JSON"):
+                Condition(text).holds(payload)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'" + "\\" * 498,
+        '"' + "a\\" * 249,
+        "(" * 500,
+        "[" * 500,
+        "not " * 125,
+        "a" + "[0]" * 160,
+        "a" + ".a" * 249,
+        "0" * 500,
+        "9" * 499 + " ",
+        "1e" + "9" * 490,
+        "-" * 500,
+        "a == " * 100,
+        "a in " * 100,
+        " " * 500,
+        "\t" * 499 + "a",
+        "1 or " * 99 + "1",
+        "'" + "a" * 240 + "' in '" + "a" * 240 + "'",
+    ],
+    ids=lambda text: text[:8],
+)
+def test_no_condition_takes_long(text: str) -> None:
+    """Neither to be read, nor of a large payload: each part is looked at once."""
+    payload = {"a": ["a" * 1_000_000] * 3, "text": "a" * 1_000_000}
+    began = time.process_time()
+    with contextlib.suppress(ConditionError):
+        Condition(text).holds(payload)
+    assert time.process_time() - began < 1.0
+
+
+def test_big_numbers_are_told_and_not_computed() -> None:
+    assert Condition("9" * 480 + " > a").holds({"a": 1})
+    assert not Condition("a == 1e308").holds({"a": 10**400})
+    assert Condition("a > 1.5").holds({"a": 10**400})
+    with contextlib.suppress(ConditionError):
+        Condition("a[" + "9" * 400 + "]").holds({"a": [1]})
+
+
+# Pieces of Python, put together in any way.
+SYNTAX = st.sampled_from(
+    [
+        *"()[]{}.,:;=<>!+-*/%&|^~@`$?#\\'\"\n\t ", "==", ":=", "**", "//", "<<", "->", "...", "__", "_", "f'", "rb'",
+        "not", "in", "is", "and", "or", "if", "else", "for", "lambda", "await", "import", "True", "None", "payload",
+        "a", "trap", "__class__", "__globals__", "9" * 30, "1e308", "{payload}", "%s", "\\u0027", "\\x27",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=600)
+@given(st.lists(SYNTAX, max_size=30).map("".join))
+def test_no_python_comes_through(text: str) -> None:
+    payload = {"a": {"a": [1, "x"]}, "trap": Trap()}
+    with contextlib.suppress(ConditionError):
+        assert Condition(text).holds(payload) in (True, False)
+    assert payload["a"] == {"a": [1, "x"]}
