@@ -136,7 +136,7 @@ def judgment(parts: Mapping[str, str]) -> dict[str, Any]:
             good.append(answer[:200])
     missing = [each for number, each in enumerate(asked, start=1) if number not in addressed]
     if not addressed:
-        feedback = f"The answers do not say enough yet. Please be concrete: {missing[0] if missing else 'what is it?'}"
+        feedback = "That does not say enough yet. Please give numbers, dates or names."
         return {"quality": "vague", "addressed": [], "evidence": [], "missing_info": missing, "feedback": feedback}
     quality = "good" if 2 * len(addressed) > len(asked) else "partial"
     feedback = "Thank you." if not missing else f"Thank you. Still open: {missing[0]}"

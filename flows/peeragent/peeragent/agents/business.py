@@ -147,8 +147,8 @@ class _Rounds:
         answers: dict[str, str] = {}
         for question in self.state.asked:
             emoji = MORE_EMOJI if self.feedback else PHASE_EMOJI[phase]
-            before = f"{self.feedback}\n" if self.feedback and not answers else ""
-            prompt = f"{emoji} Round {number}/{len(PHASES)} ({phase})\n{before}{question}"
+            before = f"{self.feedback} " if self.feedback and not answers else ""
+            prompt = f"{emoji} {before}Round {number}/{len(PHASES)} ({phase}): {question}"
             if not may_ask(CallSite.of(self.ctx), [prompt, {"type": "string"}]):
                 return None
             try:
