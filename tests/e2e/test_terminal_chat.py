@@ -108,7 +108,7 @@ def test_every_key_of_the_conversation(project: Path) -> None:
         hands.clears(ctrl("n"), "heard word 3")
         hands.brings(b"wait\r", "it runs: what you say now steers it")
         hands.brings(ctrl("x"), "⊘ cancelled")
-        hands.brings(ctrl("r"), "RUNS", "TRACE")
+        hands.brings(ctrl("r"), "┏━ TRACE")
         hands.brings(b"w", "─ CHAT")
         hands.clears(ESCAPE, "─ CHAT")
         hands.brings(b"w", "─ CHAT")
