@@ -17,7 +17,7 @@ from textual.binding import BindingType
 from playground.dashboard import keys
 from playground.dashboard.areas import Area
 from playground.dashboard.bars import KeyBar, StatusBar
-from playground.dashboard.bursts import Bursts
+from playground.dashboard.bursts import Bursts, opened
 from playground.dashboard.closing import nothing
 from playground.dashboard.control import Control, Work
 from playground.dashboard.desk import Desk
@@ -127,6 +127,8 @@ class DashboardApp(App[int]):
             for name, more in area.views().items():
                 views[name][1].extend(more)
         self.panes = {name: Pane(heading, shown, self.palette, id=name) for name, (heading, shown) in views.items()}
+        for pane in self.panes.values():
+            pane.chosen = self.on_pane_chosen
         others = [widget for area in self.areas.values() for widget in area.widgets()]
         yield Desk([*self.panes.values(), *others], self._boxes)
         yield KeyBar(self.palette, id="keys")
@@ -195,6 +197,8 @@ class DashboardApp(App[int]):
         """Note when somebody is at work here."""
         if isinstance(event, events.Key):
             self.pressed_at = time.monotonic()
+            if event.is_forwarded:
+                await opened(self.screen)
             if self.bursts.moved(event, self.focused):
                 return
         await super().on_event(event)
@@ -307,6 +311,8 @@ class DashboardApp(App[int]):
 
     def on_descendant_focus(self) -> None:
         """Another pane: other keys, and in a small terminal another picture."""
+        if isinstance(self.focused, Pane):
+            self.finder.left()
         pane = self.pane
         if pane.id is not None and pane.id != self._last_pane:
             self._last_pane = pane.id

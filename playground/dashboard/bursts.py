@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from textual import events
+from textual.screen import Screen
 from textual.widget import Widget
 
 from playground.dashboard.pane import Pane
+
+OPENS_S = 5.0
+"""A screen that takes longer gets its keys as they come."""
+
+
+async def opened(screen: Screen[Any]) -> None:
+    """Wait until a screen that a key has opened can take the next one."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(OPENS_S):
+            await screen._mounted_event.wait()
 
 
 class Bursts:

@@ -75,6 +75,12 @@ class Finder:
         pane.focus()
         return True
 
+    def left(self) -> None:
+        """Somebody went elsewhere: the line goes, and what it filters stays."""
+        line, self._line, self._pane = self._line, None, None
+        if line is not None:
+            line.remove()
+
     def clear(self, pane: Pane) -> bool:
         """Drop a pane's filter; False when it has none."""
         if not filter_of(pane.view):

@@ -76,6 +76,8 @@ class Pane(Widget, can_focus=True):
         self._drawn: tuple[object, ...] = ()
         self.letters = ""
         """A letter for each view, while there is one to be pressed."""
+        self.chosen: Callable[[Pane.Chosen], object] = self.post_message
+        """Gets Enter; one that does at once what is asked leaves no room for keys that follow."""
         self._tab_cells: list[tuple[int, int]] = []
 
     @property
@@ -270,7 +272,7 @@ class Pane(Widget, can_focus=True):
         if self.view.activate():
             self._moved()
         else:
-            self.post_message(self.Chosen(self))
+            self.chosen(self.Chosen(self))
 
     def action_side(self, direction: int) -> None:
         """Fold or unfold, or whatever left and right mean here."""

@@ -175,7 +175,8 @@ class RunForm(ClosesOnce, ModalScreen[Answer | None]):
         fields = list(
             self.query("#form Input, #form TextArea, #form Select, #form Checkbox").exclude("#filler, .extra")
         )
-        (fields[0] if fields else self.query_one("#run")).focus()
+        # At once: keys that follow are meant for it.
+        self.set_focus(fields[0] if fields else self.query_one("#run"))
 
     # -- values ---------------------------------------------------------------------------------------------------
 

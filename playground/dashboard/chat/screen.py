@@ -93,7 +93,7 @@ class ChatScreen(ClosesOnce, Screen[str | None]):
     def on_mount(self) -> None:
         """Begin to look."""
         self.query_one("#chat-keys", KeyBar).set_keys(KEYS)
-        self.line.focus()
+        self.set_focus(self.line)
         self.turns.show(self.talking.conversation)
         self._tick()
         self.set_interval(self._tick_s, self._tick)

@@ -103,9 +103,9 @@ class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
         if self._place is not None:
             if self._place in self._found:
                 self.query_one(OptionList).highlighted = self._found.index(self._place)
-            self.query_one("#condition", Input).focus()
+            self.set_focus(self.query_one("#condition", Input))
         else:
-            self.query_one("#find", Input).focus()
+            self.set_focus(self.query_one("#find", Input))
 
     def _fill(self, text: str) -> None:
         words = text.lower().split()

@@ -127,7 +127,7 @@ class EditorScreen(ClosesOnce, ModalScreen[bool]):
 
     def on_mount(self) -> None:
         """Ready to type; what is too large goes on to the other editor."""
-        self._area.focus()
+        self.set_focus(self._area)
         self._keys()
         self._check()
         if self._large:

@@ -88,7 +88,7 @@ class DiffScreen(ClosesOnce, ModalScreen[tuple[str, int] | None]):
     def on_mount(self) -> None:
         """Begin to compare."""
         self.query_one("#diff-keys", KeyBar).set_keys(KEYS)
-        self.list_pane.focus()
+        self.set_focus(self.list_pane)
         self._tell()
         self.set_interval(self._tick_s, self._tick)
         # It ends with the screen.

@@ -59,7 +59,7 @@ class DocumentScreen(ClosesOnce, ModalScreen[str | None]):
         """Keys for what can be done."""
         pane = self.query_one(Pane)
         pane.styles.height = max(min(self.app.size.height - 4, MOST_ROWS), 4)
-        pane.focus()
+        self.set_focus(pane)
         own = [Key(key, does, f"screen.choose('{key}')") for key, does in self._choices]
         keys = [*own, Key("y", "copy", "screen.copy"), Key("esc", "leave", "screen.leave")]
         self.query_one(KeyBar).set_keys(keys)

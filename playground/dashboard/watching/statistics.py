@@ -52,7 +52,7 @@ class StatisticsScreen(ClosesOnce, Screen[None]):
 
     def on_mount(self) -> None:
         """Count."""
-        self._pane.focus()
+        self.set_focus(self._pane)
         self.action_refresh()
 
     @property
