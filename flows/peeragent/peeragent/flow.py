@@ -77,6 +77,10 @@ def make_flow(model: Model, search: SearchTool) -> PenguiFlow:
             chosen = direct(request.agent)
         else:
             chosen = await router.classify(request, ctx)
+            if chosen.agent is Agent.BUSINESS and chosen.method == "session" and request.socratic is not None:
+                # Said in reply to the open questions: to each of them, as nobody knows to which.
+                given = dict.fromkeys(request.socratic.asked, request.task)
+                request = request.model_copy(update={"task": "", "answers": given})
         await ctx.emit(Routed(request=request, route=chosen), to=nodes[chosen.agent])
 
     async def rounds(turn: Routed, ctx: Context) -> None:

@@ -94,8 +94,12 @@ class Router:
         """
         found = _counted(request.task)
         chosen = _plainly(found)
-        last = request.last_agent
-        if last is not None and _goes_on(request.task, chosen, intent=bool(found) and found[0].intent):
+        last, waits = request.last_agent, request.socratic is not None and request.socratic.waits
+        if waits and chosen is None:
+            return resumed()
+        # A diagnosis is an end: what comes after it need not be another problem.
+        intent = bool(found) and found[0].intent
+        if last is not None and last is not Agent.BUSINESS and _goes_on(request.task, chosen, intent=intent):
             reason = f"it goes on with what the {last} agent did before"
             return Route(agent=last, method="session", score=0.8, reason=reason)
         if chosen is not None:
@@ -119,7 +123,7 @@ def direct(agent: Agent) -> Route:
 
 
 def resumed() -> Route:
-    """That of answers to the business agent's questions."""
+    """That of what answers the business agent's questions: `answers`, or a text while they are open."""
     return Route(agent=Agent.BUSINESS, method="session", score=1.0, reason="answers to the questions that are open")
 
 

@@ -152,6 +152,19 @@ async def test_a_new_task_begins_again(take: Take) -> None:
     assert state.rounds == []
 
 
+async def test_a_text_without_questions_answers_what_is_open(take: Take) -> None:
+    """As people write it in a chat: nobody names the question that is answered."""
+    first = await take(TASK)
+    said = "Since about three months ago, 2 million less"
+    taken = await take(said, last_agent=Agent.BUSINESS, socratic=first.result.socratic)
+
+    assert taken.result.result.data["round_number"] == 2
+    state = taken.result.socratic
+    assert state is not None
+    assert state.task == TASK
+    assert set(state.rounds[0].answers.values()) == {said}
+
+
 async def test_a_client_may_end_the_questions(take: Take) -> None:
     """One answer, then the diagnosis: as the earliest version promised it; the answer is judged nevertheless."""
     first = await take(TASK)

@@ -11,7 +11,7 @@ import pytest
 from peeragent.agents import prompts
 from peeragent.keywords import COMPILED
 from peeragent.models.agents import Agent
-from peeragent.models.turns import Turn, TurnRequest
+from peeragent.models.turns import SocraticState, Turn, TurnRequest
 from peeragent.routing import Router, by_keywords
 from tests.model_server import Said
 
@@ -128,6 +128,36 @@ async def test_what_goes_on_stays(saying: Callable[..., Saying], task: str, last
 )
 async def test_what_says_what_it_wants_does_not_stay(saying: Callable[..., Saying], task: str, agent: Agent) -> None:
     route = await Router(saying().model).classify(TurnRequest(task=task, last_agent=Agent.CODE))
+    assert (route.agent, route.method) == (agent, "keyword")
+
+
+async def test_after_a_diagnosis_the_model_decides(saying: Callable[..., Saying]) -> None:
+    model = saying({"agent": "content", "score": 0.6, "reason": "small talk"})
+    route = await Router(model.model).classify(TurnRequest(task="thank you", last_agent=Agent.BUSINESS))
+    assert (route.agent, route.method) == (Agent.CONTENT, "llm")
+
+
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [("it began in March", "session"), ("Mostly the north, I would say, and the small ones", "session")],
+)
+async def test_a_text_while_questions_are_open_answers_them(
+    saying: Callable[..., Saying], task: str, method: str
+) -> None:
+    state = SocraticState(task="Our sales dropped", asked=["When?"])
+    request = TurnRequest(task=task, last_agent=Agent.BUSINESS, socratic=state)
+    route = await Router(saying().model).classify(request)
+    assert (route.agent, route.method) == (Agent.BUSINESS, method)
+
+
+@pytest.mark.parametrize(
+    ("task", "agent"),
+    [("Write a Python function", Agent.CODE), ("Our delivery costs are rising", Agent.BUSINESS)],
+)
+async def test_what_is_plainly_something_else_does_not(saying: Callable[..., Saying], task: str, agent: Agent) -> None:
+    state = SocraticState(task="Our sales dropped", asked=["When?"])
+    request = TurnRequest(task=task, last_agent=Agent.BUSINESS, socratic=state)
+    route = await Router(saying().model).classify(request)
     assert (route.agent, route.method) == (agent, "keyword")
 
 
