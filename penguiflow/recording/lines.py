@@ -14,7 +14,7 @@ from penguiflow.recording.text import clean_text
 if TYPE_CHECKING:
     from penguiflow.recording.events import EventRecord
 
-__all__ = ["event_line", "trace_field"]
+__all__ = ["event_line", "json_text", "trace_field"]
 
 _MAX_TEXTS = 4096
 _LINE = b'{"seq":%d,"epoch":%d,%b"span_id":%b,"parent_id":%b,"ts":%d.%06d,"offset_ns":%d,"kind":%b,"name":%b,"data":%b}'
@@ -45,6 +45,11 @@ def event_line(record: EventRecord, trace: bytes = b"") -> bytes:
         _texts.get(name) or _text(name),
         data,
     )
+
+
+def json_text(value: str | None) -> bytes:
+    """A text as JSON; kept, as those of lines are."""
+    return _texts.get(value) or _text(value)
 
 
 def _text(value: str | None) -> bytes:

@@ -11,11 +11,11 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from penguiflow.recording.lines import event_line, trace_field
+from penguiflow.recording.lines import event_line, json_text, trace_field
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import Chunk, Columns, damaged, unpack, unpack_apart
 from penguiflow.state.errors import StoreError
-from penguiflow.state.spill import restore
+from penguiflow.state.spill import is_kept_elsewhere, restore
 
 if TYPE_CHECKING:
     from penguiflow.state.reader import Reader
@@ -58,6 +58,20 @@ class Pieces:
     def events(self) -> int:
         """Of all pieces."""
         return sum(self.counts)
+
+    def text(self, number: int) -> bytes:
+        """The events of a piece as in `lines`, without what stands before their kinds."""
+
+        def read(connection: sqlite3.Connection, data: bytes) -> bytes:
+            chunk = self._unpacked(number, data)
+            datas: list[bytes] = list(chunk.data)
+            if is_kept_elsewhere(data):
+                records = (chunk.record(index, 0, "") for index in range(len(datas)))
+                datas = [restore(connection, record).data for record in records]
+            heads = zip(map(json_text, chunk.kinds), map(json_text, chunk.names), datas, strict=True)
+            return b"\n".join([b'"kind":%b,"name":%b,"data":%b}' % head for head in heads])
+
+        return self._ask(number, read)
 
     def until(self, number: int) -> Pieces:
         """Only the pieces before this one."""

@@ -6,21 +6,23 @@ together when it is read, from words that are always the same (which no piece ca
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pydantic_core import from_json
 
 from penguiflow.state.coalesce import marks
+from penguiflow.state.spill import is_kept_elsewhere
 
 __all__ = ["may_hold"]
 
-_KEPT_ELSEWHERE = b'"$artifact":"sha256:'
 _HOPS = b',["hops",'
 _OLD_HOP = b'"hop.'
 _OBJECT = b"{"
 _SHAPES = b'",[['
 _WITH_SHAPES = b"]]]]"
 _NUMBERED = b'"chunk_seq":'
+_SIGNS = re.compile(rb'["{}\[\]:,]+')
 _DIGITS = re.compile(rb"[0-9]+")
 _EVERYWHERE = rb'"kind":"","name":"","data":{}'
 _STREAMS = (
@@ -32,7 +34,7 @@ _HOP = (
     rb'{"message_id":"","node_id":""}{"attempt":0}{"status":"ok","latency_ms":0.0}{"latency_ms":0e-0}'
     rb'{"latency_ms":0.0e-0}{"payload":{,"message_id":"","source":"","target":""}'
 )
-"""Of each event that is put together, what is not stored; every number is 0. The longest words have no quotes."""
+"""Of each event that is put together, what is not stored; every number is 0."""
 _SHORT = 2
 """Digits that may be those of an exponent."""
 
@@ -42,17 +44,24 @@ def may_hold(data: bytes, lowered: bytes, word: bytes) -> bool:
 
     `data` is the piece, `lowered` the same in small letters, and so is `word`.
     """
-    if word in lowered or b'"' in word or word in _EVERYWHERE:
+    missing = [part for part in _parts(word) if part not in lowered and part not in _EVERYWHERE]
+    if not missing:
         return True
-    if _KEPT_ELSEWHERE in data or data.startswith(_OBJECT):
+    if is_kept_elsewhere(data) or data.startswith(_OBJECT):
         return True
     end = data.find(b"\n")
     end = len(data) if end < 0 else end
     if data.endswith(_WITH_SHAPES, 0, end):
-        return _in_streams(data, end, word)
+        return all(_in_streams(data, end, part) for part in missing)
     if data.find(_HOPS, 0, end) >= 0:
-        return _in_hops(lowered, word)
+        return all(_in_hops(lowered, part) for part in missing)
     return data.find(_OLD_HOP, 0, end) >= 0
+
+
+@functools.lru_cache(256)
+def _parts(word: bytes) -> tuple[bytes, ...]:
+    """What stands between the signs of JSON, which may be stored elsewhere than what is around them."""
+    return tuple(filter(None, _SIGNS.split(word)))
 
 
 def _in_streams(data: bytes, end: int, word: bytes) -> bool:

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord
 
-__all__ = ["INLINE_BYTES", "keep", "remove_orphans", "restore", "spill"]
+__all__ = ["INLINE_BYTES", "is_kept_elsewhere", "keep", "remove_orphans", "restore", "spill"]
 
 INLINE_BYTES = 256 * 1024
 """A payload whose JSON is larger is kept beside the events."""
@@ -69,6 +69,11 @@ def remove_orphans(connection: sqlite3.Connection, traces: Iterable[int]) -> Non
     for trace in traces:
         connection.execute(_ORPHANS, (trace,))
         connection.execute("DELETE FROM trace_payloads WHERE trace = ?", (trace,))
+
+
+def is_kept_elsewhere(data: bytes) -> bool:
+    """Whether there may be a reference in stored events."""
+    return _MARK in data
 
 
 def _load(connection: sqlite3.Connection, value: Any) -> bytes | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from playground.dashboard.event_log import EventLog
+from playground.dashboard.expressions import certain
 
 BUDGET_S = 0.02
 """Time that a search takes of one frame."""
@@ -42,6 +43,8 @@ class EventFilter:
         self.problem = ""
         self._words: list[_Word] = []
         self._expressions: list[tuple[bool, Any]] = []
+        self._certain: list[bytes] = []
+        """What must be there for an expression to match, in small letters."""
         for no_match, expression, no_word, word in _TOKEN.findall(self.text):
             if expression:
                 self._add_expression(expression, wanted=not no_match)
@@ -62,6 +65,8 @@ class EventFilter:
         try:
             flags = regex.IGNORECASE | regex.MULTILINE
             self._expressions.append((wanted, regex.compile(expression.encode(), flags)))
+            if wanted and (found := certain(expression)):
+                self._certain.append(found.encode().lower())
         except regex.error as error:
             self.problem = f"/{expression}/: {error}"
 
@@ -97,7 +102,8 @@ class EventFilter:
         if self.problem:
             return False
         lowered = data.lower()
-        return all(may_hold(data, lowered, word.text) for word in self._words if word.wanted)
+        words = [*(word.text for word in self._words if word.wanted), *self._certain]
+        return all(may_hold(data, lowered, word) for word in words)
 
     def matches(self, raw: bytes) -> bool:
         """Whether an event passes. An expression that takes too long is told in `problem`, and lets nothing pass."""

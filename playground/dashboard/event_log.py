@@ -156,6 +156,15 @@ class EventLog(Sequence[bytes]):
             # The file is gone, or the trace was removed from it: the screen goes on and says so.
             return [gone(seq, str(error)) for seq in range(stored.first_seqs[number], self._end_seq(number))]
 
+    def _read_text(self, number: int) -> bytes:
+        from penguiflow.state.errors import StoreError
+
+        assert self.stored is not None
+        try:
+            return self.stored.text(number)
+        except StoreError:
+            return b""
+
     def _end_seq(self, number: int) -> int:
         assert self.stored is not None
         return self.stored.first_seqs[number] + self.stored.counts[number]
@@ -189,7 +198,7 @@ class EventLog(Sequence[bytes]):
         if number == len(self._firsts):
             return b"\n".join(self._tail)
         if number < self._kept:
-            return b"\n".join([raw[max(raw.find(_KIND), 0) :] for raw in self._events(number)])
+            return self._read_text(number)
         page = self._pages[number - self._kept]
         return zlib.decompress(page.texts) if page.packed else page.texts
 
@@ -229,8 +238,7 @@ class EventLog(Sequence[bytes]):
             return needle in self.text(number)
         from penguiflow.state.sieve import may_hold
 
-        # Quotes of JSON may stand elsewhere in a piece.
-        return may_hold(data, data.lower(), needle.strip(b'"').lower())
+        return may_hold(data, data.lower(), needle.lower())
 
 
 def gone(seq: int, why: str) -> bytes:

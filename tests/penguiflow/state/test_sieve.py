@@ -23,11 +23,14 @@ async def goes_on(message: Message, ctx: Any) -> Message:
     return message
 
 
-async def tells(message: Message, ctx: Any) -> Message:
-    for number in range(2 + message.payload["number"] % 3):
+def chunks(number: int) -> int:
+    return 2 + number % 3
+
+
+async def tells(message: Message, ctx: Any) -> None:
+    for number in range(chunks(message.payload["number"])):
         text = f"Line {number}\n" if number else ""
         await ctx.emit_chunk(parent=message, text=text, meta={"channel": "answer"} if number == 2 else None)
-    return message
 
 
 async def waits(message: Message, ctx: Any) -> Message:
@@ -43,11 +46,19 @@ async def recorded(folder: Path) -> list[tuple[bytes, list[bytes]]]:
     again = Node(goes_on, name='a"b', policy=policy)
     flow = create(nodes[0].to(again), again.to(nodes[1]), nodes[1].to(nodes[2]), nodes[2].to())
     flow.run(recorder=store.recorder())
+
+    async def take_all() -> None:
+        for number in range(60):
+            for _ in range(chunks(number)):
+                await flow.fetch()
+
+    taking = asyncio.create_task(take_all())
     for number in range(60):
         payload = {"number": number, "text": "x" * 5000 if number == 30 else "Grün"}
         await flow.emit(Message(payload=payload, headers=Headers(tenant="t"), trace_id=TRACE))
         if number % 20 == 19:
             await store.flush()
+    await taking
     await flow.stop(drain=True)
     await store.flush()
     pieces = await store.open_pieces(TRACE)
