@@ -37,8 +37,8 @@ def read_time(text: str, now: float) -> float | None:
 class RunFilter:
     """All words are found; `!word` must not be; `flow:`, `status:`, `session:` and `error:` look at one field.
 
-    `since:2h` and `before:2026-01-31` look at when a run began, `is:fork` and `is:replay` at where it came from. A word
-    that is not typed to its end, such as `since:`, is left out.
+    `since:2h` and `before:2026-01-31` look at when a run began, `is:fork`, `is:replay` and `is:background` at where it
+    came from. A word that is not typed to its end, such as `since:`, is left out.
     """
 
     def __init__(self, text: str = "", *, clock: Callable[[], float] = time.time) -> None:
@@ -65,16 +65,25 @@ class RunFilter:
     def __bool__(self) -> bool:
         return bool(self._words or self._times)
 
+    @property
+    def background(self) -> bool:
+        """Whether what runs left to the background is meant: it is in no other list."""
+        return "background" in self._asked
+
     def _ask(self, wanted: bool, field: str, value: str) -> None:
         if not wanted or not value:
             return
         if field == "status" and value in STATUSES:
             self._asked["status"] = value
+        elif field == "is" and value == "background":
+            self._asked["background"] = True
         elif field in {"", "flow", "error"}:
             self._asked.setdefault("text", value)
 
     def matches(self, line: RunLine) -> bool:
         """Whether a run is meant."""
+        if line.origin is not None and line.origin.background and not self.background:
+            return False
         if self._times and not self._in_time(line.started):
             return False
         everything = line.words() if self._words else ""

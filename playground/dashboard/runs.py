@@ -130,7 +130,7 @@ class RunList:
     def matching(self, text: str, *, by_session: bool = False) -> list[RunLine]:
         """Runs that match a filter, newest first; `by_session`: each session stands where its newest run is."""
         wanted = RunFilter(text)
-        found = [line for line in self._lines.values() if wanted.matches(line)] if wanted else [*self._lines.values()]
+        found = [line for line in self._lines.values() if wanted.matches(line)]
         found.sort(key=lambda line: (line.started, line.trace_id), reverse=True)
         if not by_session:
             return found

@@ -53,6 +53,17 @@ def test_a_filter_looks_at_fields_times_and_words(text: str, found: bool) -> Non
     assert RunFilter(text, clock=lambda: NOW).matches(run) is found
 
 
+def test_what_was_left_to_the_background_is_listed_when_it_is_asked_for() -> None:
+    runs = RunList()
+    origins: list[dict[str, str | int] | None] = [None, {"trace_id": "cd", "mode": "background"}]
+    for number, origin in enumerate(origins):
+        runs.merge([TraceSummary(trace_id=f"{number}" * 32, started=NOW, status="ok", events=1, origin=origin)])
+    assert [each.trace_id[0] for each in runs.matching("")] == ["0"]
+    assert [each.trace_id[0] for each in runs.matching("is:background")] == ["1"]
+    assert RunFilter("is:background").query(5) == {"background": True, "limit": 5}
+    assert TraceQuery(**RunFilter("is:background").query(5)).background
+
+
 def test_the_store_is_asked_for_at_least_what_matches() -> None:
     asked = RunFilter("status:error flow:tri !x since:1h", clock=lambda: NOW).query(300)
     assert asked == {"status": "error", "text": "tri", "since": NOW - 3600, "limit": 300}
