@@ -20,7 +20,7 @@ RUNS = 24
 
 
 class Picture(NamedTuple):
-    """A screen: its size, what is run before, and the keys that are pressed then."""
+    """A screen: its size, what is run before, the breakpoint that there is, and the keys that are pressed then."""
 
     name: str
     run: str
@@ -28,11 +28,14 @@ class Picture(NamedTuple):
     sample: int = 0
     size: str = "120x36"
     runs_before: int = 0
+    stops_at: str = ""
 
 
 PICTURES = [
     Picture("dashboard", "triage", "3,g,j,j,j,j", sample=1),
     Picture("form", "triage", "1,enter"),
+    Picture("stopped", "", "1,j,j,r", stops_at="tool:fetch"),
+    Picture("timeline", "research_agent", "3,comma,home,c,c,c,c,c"),
     Picture("waterfall", "research_agent", "3,right_square_bracket,g,j,j,j,j,j,j,j,j,j,j,j,j,j"),
     Picture("graph", "research_agent", "3,right_square_bracket,right_square_bracket,j,j"),
     Picture("llm", "research_agent", "3,g,L,right_parenthesis,z"),
@@ -55,7 +58,11 @@ def draw(picture: Picture) -> None:
             ticket = {"id": f"T-{number}", "text": "my invoice is wrong", "customer": "Ada"}
             pf(folder, "run", "flows/triage.py", "--quiet", "--input", json.dumps(ticket))
         target = HERE / f"{picture.name}.svg"
-        words = ["--size", picture.size, "--keys", picture.keys, "--run", picture.run, "--sample", str(picture.sample)]
+        if picture.stops_at:
+            pf(folder, "break", "add", picture.stops_at)
+        words = ["--size", picture.size, "--keys", picture.keys]
+        if picture.run:
+            words += ["--run", picture.run, "--sample", str(picture.sample)]
         pf(folder, "tui", "--screenshot", str(target), *words)
         print(target.relative_to(ROOT))
 

@@ -28,7 +28,7 @@ from playground.dashboard.inspector import Inspector
 from playground.dashboard.launcher import Launcher
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
 from playground.dashboard.model import Workspace
-from playground.dashboard.palette import Palette
+from playground.dashboard.palette import Palette, css
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import one_line
 from playground.dashboard.trace import TraceModel
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from playground.sources import Source
 
 EMPTY_ROWS = 6
+TRACE_HEAD_CELLS = 40
 Severity = Literal["information", "warning", "error"]
 
 
@@ -61,7 +62,16 @@ class DashboardApp(App[int]):
 
     TITLE = "penguiflow"
     NOTIFICATION_TIMEOUT = 4
-    CSS = "Screen { layout: vertical; overflow: hidden; }"
+    CSS = """
+    Screen { layout: vertical; overflow: hidden; }
+    ModalScreen > * { border-title-color: $foreground; border-title-style: bold; border-subtitle-color: $note; }
+    Input > .input--placeholder { color: $note; }
+    TextArea > .text-area--gutter { color: $note; }
+    Button.-primary, Button.-primary:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
+    CommandPalette > .command-palette--help-text { color: $foreground; text-style: not bold; }
+    CommandList > .option-list--option-highlighted { background: $block-cursor-background; }
+    ToggleButton > .toggle--button { color: $foreground; }
+    """
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = keys.ALL_BINDINGS
@@ -127,6 +137,8 @@ class DashboardApp(App[int]):
             for name, more in area.views().items():
                 views[name][1].extend(more)
         self.panes = {name: Pane(heading, shown, self.palette, id=name) for name, (heading, shown) in views.items()}
+        # How the run went says more than the names of its tabs.
+        self.panes[TRACE].short_head_cells = TRACE_HEAD_CELLS
         for pane in self.panes.values():
             pane.chosen = self.on_pane_chosen
         others = [widget for area in self.areas.values() for widget in area.widgets()]
@@ -139,6 +151,11 @@ class DashboardApp(App[int]):
         if found is None:
             found = self._palettes[self.theme] = Palette(self.get_css_variables())
         return found
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Those of the theme, and what of them has to be readable."""
+        variables = super().get_css_variables()
+        return variables | css(variables)
 
     def _boxes(self, width: int, height: int) -> dict[str, Box]:
         # Without flows there is a hint to read.
@@ -461,7 +478,8 @@ class DashboardApp(App[int]):
         """Explain the pane."""
         from playground.dashboard.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.pane.id or FLOWS, self.pane.view))
+        moment = [found for area in self.areas.values() if (found := area.help()) is not None]
+        self.push_screen(HelpScreen(self.pane.id or FLOWS, self.pane.view, moment))
 
     # -- searching ------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,10 @@ class Area:
         """Keys to show at this moment in place of the pane's own; None when there are none."""
         return None
 
+    def help(self) -> tuple[str, list[tuple[str, str]]] | None:
+        """A heading and keys that matter at this moment, for the help of any pane."""
+        return None
+
     def commands(self) -> Iterator[Command]:
         """Lines of the palette that fit the moment."""
         yield from ()

@@ -10,7 +10,7 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from playground.dashboard.palette import Palette
+from playground.dashboard.palette import BAR, Palette
 from playground.dashboard.text import Row, cells, clip_row, row_cells
 
 
@@ -49,7 +49,7 @@ class StatusBar(Widget):
         left = clip_row(self._left, max(width - row_cells(right) - 1, 0))
         gap = max(width - row_cells(left) - row_cells(right), 0)
         row = [*left, (" " * gap, ""), *right]
-        return Strip([Segment(text, base + palette.style(role)) for text, role in row if text], width)
+        return Strip([Segment(text, base + palette.style(role, BAR)) for text, role in row if text], width)
 
 
 class KeyBar(Widget):
@@ -88,7 +88,7 @@ class KeyBar(Widget):
             used += row_cells(piece) + 1
         row = clip_row(row, width)
         row.append((" " * (width - row_cells(row)), ""))
-        return Strip([Segment(text, base + palette.style(role)) for text, role in row if text], width)
+        return Strip([Segment(text, base + palette.style(role, BAR)) for text, role in row if text], width)
 
     async def on_click(self, event: events.Click) -> None:
         """Do what the key would do."""

@@ -92,6 +92,7 @@ def event_details(trace: TraceModel, index: int, *, whole: bool = False) -> tupl
     head = read_head(raw)
     heading: Row = [(f"event {head.seq} ", ""), (one_line(head.kind), "accent")]
     nodes = [
+        field("event", str(head.seq)),
         field("kind", head.kind, "accent"),
         field("name", head.name),
         field("time", f"+{head.offset_ns / NS:.6f} s   {when(head.ts)}"),
@@ -167,7 +168,7 @@ def _state(trace: TraceModel, span: Span) -> Node:
     if trace.loading and span.end_ns is None:
         return field("state", "loading…", "dim")
     state = f"{GLYPHS.get(span.status, '?')} {span.status} · {duration(seconds(span, trace.now_ns()))}"
-    attempts = [child for child in span.children if child.kind == "attempt"]
+    attempts = [child for child in span.children if child.kind == "attempt"] if span.kind != "trace" else []
     if len(attempts) > 1:
         state += f" · {len(attempts)} attempts"
     return field("state", state, ROLES.get(span.status, "plain") or "plain")

@@ -11,6 +11,7 @@ from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.collector import Collector
 from playground.dashboard.layout import FLOWS
 from playground.dashboard.status import status_rows
+from playground.dashboard.views.tree import NO_FLOWS, NOTHING_OPEN
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
@@ -68,7 +69,10 @@ class Frames:
         if workspace.modules_changed:
             workspace.modules_changed = False
             before = len(app.flows)
+            app.flows.recorded = workspace.host is not None and workspace.host.state in {"reading", "recorded"}
             app.flows.show(workspace.modules)
+            app.spans.empty = NOTHING_OPEN if len(app.flows) or app.flows.recorded else NO_FLOWS
+            app.spans.touch()
             if len(app.flows) != before or not before:
                 app.relayout()
             if app.pane.id == FLOWS:
@@ -149,7 +153,9 @@ class Frames:
         """Say how everything is, and which keys do something here."""
         app = self._app
         status, footer = app.query_one("#status", StatusBar), app.query_one("#keys", KeyBar)
-        status.set_rows(*status_rows(app.project_name, app.workspace, app.flows, app.size.width))
+        source = app.control.source
+        looks_on = source is not None and not source.can_run
+        status.set_rows(*status_rows(app.project_name, app.workspace, app.flows, app.size.width, looks_on=looks_on))
         pane, trace = app.pane, app.workspace.current
         of_area = next((found for area in app.areas.values() if (found := area.footer()) is not None), None)
         footer.set_keys(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,7 +16,11 @@ from textual.widgets import Static
 from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.gathered import AREAS
 from playground.dashboard.keys import GENERAL, HELP_TEXTS
+from playground.dashboard.text import cells
 from playground.dashboard.views.base import View
+
+KEY_CELLS = 15
+"""At least, so that all of the lists have their columns in line."""
 
 
 class HelpScreen(ClosesOnce, ModalScreen[None]):
@@ -23,8 +29,8 @@ class HelpScreen(ClosesOnce, ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen { align: center middle; background: $background 60%; }
     HelpScreen > VerticalScroll {
-        width: 84; max-width: 96%; height: auto; max-height: 94%;
-        border: heavy $accent; padding: 0 2; background: $background;
+        width: 92; max-width: 96%; height: auto; max-height: 94%; scrollbar-size-vertical: 1;
+        border: heavy $frame; padding: 0 2; background: $background;
     }
     HelpScreen Static { width: 1fr; height: auto; }
     """
@@ -34,8 +40,12 @@ class HelpScreen(ClosesOnce, ModalScreen[None]):
         Binding("k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, pane: str, view: View | None = None) -> None:
+    def __init__(
+        self, pane: str, view: View | None = None, moment: Sequence[tuple[str, list[tuple[str, str]]]] = ()
+    ) -> None:
+        """`moment` has headings and keys of what is going on."""
         super().__init__()
+        self._moment = moment
         self._pane = pane
         self._view = view
 
@@ -46,20 +56,32 @@ class HelpScreen(ClosesOnce, ModalScreen[None]):
         name = self._view.label if own is not None and self._view is not None else self._pane
         with VerticalScroll() as box:
             box.border_title = f"{name.upper()} · keys"
-            box.border_subtitle = "esc closes"
+            box.border_subtitle = "j k scroll · esc closes"
             yield Static(Text(about + "\n"))
-            yield Static(_table(keys))
+            yield Keys(keys)
+            for heading, more in self._moment:
+                yield Static(Text(f"\n{heading}", style="bold"))
+                yield Keys(more)
             yield Static(Text("\nEverywhere", style="bold"))
-            yield Static(_table([*GENERAL, *(line for area in AREAS for line in area.GENERAL)]))
+            yield Keys([*GENERAL, *(line for area in AREAS for line in area.GENERAL)])
 
     def action_scroll(self, delta: int) -> None:
         """Scroll by a line."""
         self.query_one(VerticalScroll).scroll_relative(y=delta, animate=False)
 
 
-def _table(keys: list[tuple[str, str]]) -> Text:
-    text = Text()
-    for number, (key, meaning) in enumerate(keys):
-        text.append(("\n" if number else "") + f"{key:<15}", style="bold")
-        text.append(meaning)
-    return text
+class Keys(Static):
+    """Keys and what they do, one below the other; what is wrapped stays in its column."""
+
+    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._lines = keys
+
+    def render(self) -> Table:
+        """Two columns."""
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(style="bold", width=max(KEY_CELLS, *(cells(key) for key, _ in self._lines)))
+        table.add_column(ratio=1)
+        for key, meaning in self._lines:
+            table.add_row(Text(key), Text(meaning))
+        return table

@@ -44,10 +44,13 @@ HELP = Key("?", "help", "help")
 _SEARCH, _FILTER = Key("/", "search", "search"), Key("/", "filter", "search")
 _COPY, _ZOOM = Key("y", "copy", "copy"), Key("z", "zoom", "zoom")
 _CANCEL = Key("x", "cancel", "cancel_run")
+_BREAK = Key("b", "break", "do('debugging', 'break_here')")
+_STOP_FIRST = Key("S", "stop first", "do('debugging', 'run_stopped')")
+_RUNS_CODE = {"run_now", "reload", "cancel_run", _BREAK.action, _STOP_FIRST.action, "do('travel', 'fork')"}
 _FOOTERS: dict[str, list[Key]] = {
-    FLOWS: [Key("⏎", "form", "choose"), Key("r", "run", "run_now"), _SEARCH, Key("R", "reload", "reload")],
-    RUNS: [Key("⏎", "open", "choose"), _FILTER, _CANCEL, Key("F", "follow", "follow")],
-    TRACE: [Key("⏎", "inspect", "choose"), Key("space", "fold", "fold"), _SEARCH, _ZOOM],
+    FLOWS: [Key("⏎", "form", "choose"), Key("r", "run", "run_now"), _STOP_FIRST, _SEARCH],
+    RUNS: [Key("⏎", "open", "choose"), _FILTER, _CANCEL, Key("d", "compare", "do('travel', 'diff')")],
+    TRACE: [Key("⏎", "inspect", "choose"), _BREAK, _SEARCH, Key("f", "fork", "do('travel', 'fork')")],
     INSPECT: [Key("]", "events", "next_tab"), Key("⏎", "unfold", "choose"), _SEARCH, _COPY],
     OUTPUT: [Key("]", "logs", "next_tab"), Key("m", "raw", "raw"), _COPY, _ZOOM],
 }
@@ -73,17 +76,28 @@ HELP_TEXTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     FLOWS: (
         """Flows of the project. ● loaded  ◌ loading  ▲ broken, the last good version runs  ✖ broken, nothing to run.
 A module that is broken says where; INSPECT has its error and its frames.""",
-        [("⏎", "open the form of the flow"), ("r", "run it at once"), ("R", "load all code again")],
+        [
+            ("⏎", "open the form of the flow"),
+            ("r", "run it at once"),
+            ("S", "run it, and stop at its first checkpoint"),
+            ("b", "a breakpoint in it: asks where"),
+            ("w", "chat with it"),
+            ("%", "statistics of its runs"),
+            ("R", "load all code again"),
+        ],
     ),
     RUNS: (
         """Runs of this and earlier days, newest first.
-● running  ✔ ok  ✖ error  ◷ timeout  ⊘ cancelled  ↯ interrupted
+● running  ✔ ok  ✖ error  ◷ timeout  ⊘ cancelled  ↯ interrupted  ‖ paused  ⏸ stopped
 ↳ forked from  ⟲ replays  ◧ marked for a comparison  ╭╰ runs of one session
 A filter takes words, !word, flow:name, status:error, session:key, since:2h, before:today, is:fork, is:replay.""",
         [
             ("⏎", "go to its tree"),
             ("/", "filter"),
             ("d", "mark it, compare it with the marked one"),
+            ("f", "fork it: run it again, with something changed"),
+            ("p", "replay it on its recorded answers"),
+            ("T  E", "save it as a test, write it to a file"),
             ("F", "follow the newest run"),
             ("x", "cancel it"),
         ],
@@ -94,6 +108,11 @@ A single good attempt is folded into its node; retries and failures show themsel
         [
             ("⏎", "inspect the span"),
             ("space  ← →", "fold, unfold"),
+            ("[  ]", "tree, waterfall, graph"),
+            ("b", "breakpoint here, and away with it"),
+            ("f", "fork the run here"),
+            ("L", "the call of a model: what was sent, what came back"),
+            (",", "go through the run event by event"),
             ("/  n  N", "search, next, previous"),
             ("G", "stay at the end"),
         ],
@@ -130,7 +149,7 @@ def footer(
     if own:
         last = [Key("esc", "unzoom", "back")] if zoomed else []
         return [*own[: 4 - len(last)], *last, Key("tab", "pane", "next_pane(1)"), PALETTE, HELP]
-    keys = [key for key in _FOOTERS[pane] if can_run or key.action not in {"run_now", "reload", "cancel_run"}]
+    keys = [key for key in _FOOTERS[pane] if can_run or key.action not in _RUNS_CODE]
     if pane in {INSPECT, OUTPUT} and tab == 1:
         other = "detail" if pane == INSPECT else "stream"
         keys[0] = Key("[", other, "next_tab")
@@ -140,7 +159,7 @@ def footer(
     if running and pane == TRACE and can_run:
         keys[3] = _CANCEL
     if pane == FLOWS and broken:
-        keys = [Key("⏎", "error", "choose"), *keys[2:]]
+        keys = [Key("⏎", "error", "choose"), _SEARCH, *([Key("R", "reload", "reload")] if can_run else [])]
     if zoomed:
         keys = [*keys[:3], Key("esc", "unzoom", "back")]
     return [*keys, Key("tab", "pane", "next_pane(1)"), PALETTE, HELP]

@@ -16,7 +16,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from playground.dashboard.palette import Palette
+from playground.dashboard.palette import CURSOR as CURSOR_ROW
+from playground.dashboard.palette import CURSOR_FOCUS, PLAIN, Palette
 from playground.dashboard.text import Row, cells, clip, clip_row, one_line, row_cells, wrap
 from playground.dashboard.views.base import View
 
@@ -25,8 +26,8 @@ HEAVY = "┏━┓┃┗━┛"
 THUMB = {"│": "▐", "┃": "█"}
 WHEEL_ROWS = 3
 CURSOR = "▎"
-HEAD_CELLS = 30
-"""Of heading and title that the names of the tabs leave in sight; where there is less, those are shortened."""
+HEAD_CELLS, SHORT_HEAD_CELLS = 30, 14
+"""Of heading and title that whole and short names of the tabs leave in sight; where there is less, they give way."""
 
 
 class Pane(Widget, can_focus=True):
@@ -74,6 +75,7 @@ class Pane(Widget, can_focus=True):
         self.current = 0
         self._palette = palette
         self._drawn: tuple[object, ...] = ()
+        self.head_cells, self.short_head_cells = HEAD_CELLS, SHORT_HEAD_CELLS
         self.letters = ""
         """A letter for each view, while there is one to be pressed."""
         self.chosen: Callable[[Pane.Chosen], object] = self.post_message
@@ -128,18 +130,19 @@ class Pane(Widget, can_focus=True):
             return self._bottom_edge(width, lines)
         return self._inside(y - 1, width, height - 2, lines)
 
-    def _segments(self, row: Row, base: Style) -> list[Segment]:
+    def _segments(self, row: Row, base: Style, ground: str = PLAIN) -> list[Segment]:
         palette = self._palette()
         # Views make their texts safe already; nothing passes here that could reach the terminal as a command.
-        return [Segment(one_line(text), base + palette.style(role)) for text, role in row if text]
+        return [Segment(one_line(text), base + palette.style(role, ground)) for text, role in row if text]
 
     def _inside(self, line: int, width: int, height: int, lines: str) -> Strip:
         palette, view = self._palette(), self.view
         inner = width - 4
         index = view.top + line - view.head_rows
         picked = view.has_cursor and line >= view.head_rows and index == view.cursor and index < len(view)
-        base = palette.plain
+        base, ground = palette.plain, PLAIN
         if picked:
+            ground = CURSOR_FOCUS if self.has_focus else CURSOR_ROW
             base += palette.cursor_focus if self.has_focus else palette.cursor
         row = self._row(index, inner, line)
         row = clip_row(row, inner)
@@ -148,7 +151,7 @@ class Pane(Widget, can_focus=True):
         row = [(mark, "accent"), *row, (" " * padding, ""), (" ", "")]
         edge = palette.plain + palette.style("frame-focus" if self.has_focus else "frame")
         right = THUMB[lines[3]] if self._on_thumb(line, height) else lines[3]
-        return Strip([Segment(lines[3], edge), *self._segments(row, base), Segment(right, edge)], width)
+        return Strip([Segment(lines[3], edge), *self._segments(row, base, ground), Segment(right, edge)], width)
 
     def _row(self, index: int, width: int, line: int) -> Row:
         view = self.view
@@ -178,9 +181,7 @@ class Pane(Widget, can_focus=True):
             head.insert(0, (f" {self.letters} ", "tab"))
         if extra := self._title():
             head += [(" ", ""), *extra]
-        tabs = self._tabs()
-        if row_cells(tabs) + 2 + min(row_cells(head), HEAD_CELLS) > width - 6:
-            tabs = self._tabs(initials=True)
+        tabs = self._fitting_tabs(width - 6, row_cells(head))
         taken = row_cells(tabs) + (2 if tabs else 0)
         room = width - 6 - taken
         if room < len(self.heading):
@@ -199,15 +200,27 @@ class Pane(Widget, can_focus=True):
         segments.append(Segment(lines[2], edge))
         return Strip(segments).adjust_cell_length(width, edge)
 
-    def _tabs(self, *, initials: bool = False) -> Row:
-        """The names of the views, the one in front in brackets; `initials` shortens the others."""
+    def _fitting_tabs(self, room: int, head: int) -> Row:
+        """The names of the tabs as long as they may be: whole, short, or their first letters."""
+        tabs = self._tabs([f" {view.label} " for view in self.views])
+        if row_cells(tabs) + 2 + min(head, self.head_cells) <= room:
+            return tabs
+        tabs = self._tabs([f"{view.short or view.label} " for view in self.views])
+        if row_cells(tabs) + 2 + min(head, self.short_head_cells) <= room:
+            return tabs
+        return self._tabs([f"{view.label[:1]} " for view in self.views])
+
+    def _tabs(self, names: Sequence[str]) -> Row:
+        """The names of the views, the one in front whole and in brackets."""
         tabs: Row = []
-        for number, view in enumerate(self.views if len(self.views) > 1 else ()):
-            front = number == self.current
-            label = view.label[:1] if initials else view.label
+        tight = not names[0].startswith(" ")
+        for number, (view, name) in enumerate(zip(self.views, names, strict=True) if len(names) > 1 else ()):
+            front = f"[{view.label}]" + (" " if tight else "")
             if number < len(self.letters):
                 tabs.append((f" {self.letters[number]} ", "tab"))
-            tabs.append((f"[{view.label}]", "strong") if front else (f" {label} ", "dim"))
+                # The letters are what is looked for: there has to be room for all of them.
+                front = f"[{name.strip()}]" if tight else front
+            tabs.append((front, "strong") if number == self.current else (name, "dim"))
         return tabs
 
     def _title(self) -> Row:

@@ -19,6 +19,7 @@ from playground.dashboard.control import run_options
 from playground.dashboard.form import FormField, Invalid, collect, fields_of, initial, parse, tell_apart
 from playground.dashboard.inorder import Line, Sheet
 from playground.dashboard.text import clip, one_line
+from playground.dashboard.tick import Tick
 
 if TYPE_CHECKING:
     from playground.protocol import FlowInfo
@@ -36,17 +37,6 @@ EXTRA = (
 )
 
 
-class Tick(Checkbox):
-    """A checkbox that does not depend on colors to tell on from off."""
-
-    BUTTON_INNER = " "
-
-    def watch_value(self) -> None:
-        """Draw a mark, or nothing."""
-        self.BUTTON_INNER = "X" if self.value else " "
-        super().watch_value()
-
-
 class RunForm(ClosesOnce, ModalScreen[Answer | None]):
     """Fields made from the input model; messages stand beside the fields they are about."""
 
@@ -54,7 +44,7 @@ class RunForm(ClosesOnce, ModalScreen[Answer | None]):
     RunForm { align: center middle; background: $background 60%; }
     RunForm > #form {
         width: 90; max-width: 98%; height: auto; max-height: 96%;
-        border: heavy $accent; background: $background; padding: 0 1;
+        border: heavy $frame; background: $background; padding: 0 1;
     }
     RunForm > #form { scrollbar-size-vertical: 1; }
     RunForm Label { height: auto; width: 1fr; }
@@ -66,11 +56,13 @@ class RunForm(ClosesOnce, ModalScreen[Answer | None]):
         height: 3; border: none; padding: 0 1 !important; background: $surface;
     }
     RunForm Select > SelectCurrent { padding: 0 1 !important; }
+    RunForm SelectCurrent Static#label { color: $note; }
+    RunForm SelectCurrent.-has-value Static#label { color: $foreground; }
     RunForm TextArea:focus { height: 6; }
     RunForm Input:focus, RunForm TextArea:focus { background: $primary 25%; }
     RunForm Checkbox { border: none; padding: 0; margin-top: 1; background: transparent; }
     RunForm #buttons { height: auto; margin-top: 1; }
-    RunForm #buttons Label { width: 1fr; padding: 0 1; color: $text-muted; }
+    RunForm #buttons Label { width: 1fr; padding: 0 1; color: $note; }
     RunForm Button { min-width: 10; }
     RunForm .extra { display: none; }
     RunForm.-more .extra { display: block; }

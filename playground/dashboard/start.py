@@ -110,6 +110,7 @@ class Screenshot:
         for key in options.keys:
             await pilot.press(key)
         await pilot.pause()
+        await self._wait(self._settled, "the end of the run, or a stop,")
         drawn = app.frames.count + FRAMES_DRAWN
         await self._wait(lambda: app.frames.count >= drawn, "the picture")
         app.clear_notifications()
@@ -126,6 +127,16 @@ class Screenshot:
     def _listed(self) -> bool:
         modules = self._app.workspace.modules
         return self._app.workspace.listed and all(module.state != "loading" for module in modules)
+
+    def _settled(self) -> bool:
+        """What a key began is over, or has stopped."""
+        app = self._app
+        if any(worker.group == "run" and not worker.is_finished for worker in app.workers):
+            return False
+        wanted, current = app.control.wanted, app.workspace.current
+        if wanted is not None and (current is None or current.trace_id != wanted):
+            return False
+        return all(line.stopped for line in app.workspace.runs.running())
 
     async def _run(self, target: str, sample: int) -> None:
         app = self._app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playground.dashboard.model import Workspace
-from playground.dashboard.text import Row, count, one_line, when
+from playground.dashboard.text import Row, clip_row, count, one_line, row_cells, when
 from playground.dashboard.views.lists import STATE_GLYPHS, FlowsView, error_place
 
 HOST_GLYPHS = {
@@ -19,19 +19,35 @@ HOST_GLYPHS = {
     "offline": ("○", "dim"),
 }
 
+TROUBLES = frozenset({"stalled", "silent", "dead", "restarting", "offline"})
+LOOKS_ON = "looks on"
+BRAND = " ◆ penguiflow "
 
-def status_rows(project: str, workspace: Workspace, flows: FlowsView, width: int) -> tuple[Row, Row]:
-    """What stands left, which may be cut, and what stands right."""
-    left: Row = [(" ◆ penguiflow ", "heading"), (one_line(project), "strong")]
+
+def status_rows(
+    project: str, workspace: Workspace, flows: FlowsView, width: int, *, looks_on: bool = False
+) -> tuple[Row, Row]:
+    """What stands left, which may be cut, and what stands right; `looks_on`: nothing can be run here."""
     host = workspace.host
-    troubled = host is not None and host.state in {"stalled", "silent", "dead", "restarting", "offline"} and host.text
-    if troubled and host is not None:
-        glyph, role = HOST_GLYPHS[host.state]
-        left += [("  ", ""), (f"{glyph} {one_line(host.text)}", role)]
-        if host.killable:
-            left.append((" · ctrl+k kills it", "strong"))
-    else:
-        left += _code(flows)
+    troubled = host is not None and host.state in TROUBLES and bool(host.text)
+    right = _right(workspace, width, looks_on=looks_on, troubled=troubled)
+    room = width - row_cells(right) - 1
+    name: Row = [(BRAND, "heading"), (one_line(project), "strong")]
+    if not troubled or host is None:
+        return _fitting(name, _code(flows), room), right
+    glyph, role = HOST_GLYPHS[host.state]
+    trouble: Row = [("  ", ""), (f"{glyph} {one_line(host.text)}", role)]
+    offer: Row = [(" · ctrl+k kills it", "strong")] if host.killable else []
+    if row_cells([*name, *trouble, *offer]) > room:
+        # What can be done stays in sight, whatever else has to go.
+        right = []
+        name = [] if row_cells([*name, *trouble, *offer]) > width - 1 else name
+        trouble = clip_row(trouble, max(width - 1 - row_cells(offer), 0))
+    return [*name, *trouble, *offer], right
+
+
+def _right(workspace: Workspace, width: int, *, looks_on: bool, troubled: bool) -> Row:
+    host = workspace.host
     right: Row = []
     running = len(workspace.runs.running())
     if width >= 60:
@@ -43,30 +59,44 @@ def status_rows(project: str, workspace: Workspace, flows: FlowsView, width: int
     if len(workspace.stops):
         right.append((f"⏸ {len(workspace.stops)} stopped  ", "warn"))
     right.append((f"{running} running  ", "busy" if running else "dim"))
-    if not troubled:
-        state = host.state if host is not None else "starting"
-        glyph, role = HOST_GLYPHS.get(state, ("?", "dim"))
-        right.append((f"{glyph} {state} ", role))
-    return left, right
+    if troubled:
+        return right
+    state = host.state if host is not None else "starting"
+    glyph, role = HOST_GLYPHS.get(state, ("?", "dim"))
+    if looks_on and state == "ready":
+        right.append((f"{LOOKS_ON}  ", "warn"))
+    right.append((f"{glyph} {state} ", role))
+    return right
 
 
-def _code(flows: FlowsView) -> Row:
+def _fitting(name: Row, parts: list[Row], room: int) -> Row:
+    """As many of the parts, from the first, as fit whole."""
+    row = list(name)
+    for number, part in enumerate(parts):
+        if number and row_cells(row) + row_cells(part) > room:
+            break
+        row += part
+    return row
+
+
+def _code(flows: FlowsView) -> list[Row]:
+    """The module under the cursor: where it is and how, since when, in which version."""
     module, flow = flows.module, flows.flow
     if module is None:
         return []
     glyph, role = STATE_GLYPHS[module.state]
-    row: Row = [("  ", ""), (one_line(module.path), ""), (f" {glyph} ", role)]
+    parts: list[Row] = [[("  ", ""), (one_line(module.path), ""), (f" {glyph} ", role)]]
     if module.error is not None:
         place = error_place(module)
         joint = " in" if place.startswith(" ") else ""
-        row.append((f"{module.error.kind} error".replace("_", " ") + joint + place, "error"))
+        parts[0].append((f"{module.error.kind} error".replace("_", " ") + joint + place, "error"))
         if module.state == "stale" and flow is not None and flow.version:
-            row.append((f", v{flow.version[:5]} still runs", "warn"))
-        return row
+            parts.append([(f", v{flow.version[:5]} still runs", "warn")])
+        return parts
     if module.state == "loading":
-        row.append(("loading", "dim"))
+        parts.append([("loading ", "dim")])
     elif module.loaded_at is not None:
-        row.append((f"loaded {when(module.loaded_at)}", "dim"))
+        parts.append([(f"loaded {when(module.loaded_at)} ", "dim")])
     if flow is not None and flow.version:
-        row.append((f" v{flow.version[:5]}", "accent"))
-    return row
+        parts.append([(f"v{flow.version[:5]}", "accent")])
+    return parts

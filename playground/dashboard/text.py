@@ -187,6 +187,14 @@ def when(ts: float, now: float | None = None) -> str:
     return time.strftime("%b %d %H:%M" if then.tm_year == today.tm_year else "%Y-%m-%d", then)
 
 
+def when_short(ts: float) -> str:
+    """As `when` in at most seven cells: the hour of today, a day of this year, a month of another one."""
+    then, today = time.localtime(ts), time.localtime(now_s())
+    if then[:3] == today[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%b %d" if then.tm_year == today.tm_year else "%Y-%m", then)
+
+
 def count(number: float) -> str:
     """`950`, `12.4k`, `3.1M`."""
     if number < 1000:

@@ -110,6 +110,8 @@ class TraceModel:
         self.traffic = Traffic()
         self.retries = 0
         self.llm_calls = 0
+        self.spent: dict[str, tuple[int, float]] = {}
+        """Tokens and cost of each call of a model, by its span."""
         """That have ended."""
         self.tokens = 0
         self.cost = 0.0
@@ -257,6 +259,7 @@ class TraceModel:
         self.llm_calls += 1
         self.tokens += tokens
         self.cost += cost
+        self.spent[span.span_id] = (tokens, cost)
 
     def _note(self, kind: str, span: Span) -> None:
         if kind.endswith(".start"):

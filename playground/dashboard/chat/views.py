@@ -59,7 +59,7 @@ class SessionsView(View):
         name = clip(one_line(session.key), max(width - len(count) - 2, 4))
         here = session.key == self.current
         return [
-            (f"{GLYPHS.get(session.status, '?')} ", ROLES.get(session.status, "")),
+            (f"{GLYPHS.get(session.status, '·')} ", ROLES.get(session.status, "")),
             (name, "strong" if here else ""),
             (count, "dim"),
         ]

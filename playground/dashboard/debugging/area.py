@@ -16,7 +16,7 @@ from playground.dashboard.debugging.model import place_of, where
 from playground.dashboard.debugging.places import Places
 from playground.dashboard.debugging.steps import Steps
 from playground.dashboard.debugging.surroundings import Surroundings
-from playground.dashboard.debugging.views import GENERAL, BreakpointsView, StoppedView
+from playground.dashboard.debugging.views import GENERAL, STEP_KEYS, BreakpointsView, StoppedView
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, TRACE
 from playground.dashboard.text import one_line
 
@@ -359,6 +359,13 @@ class DebuggingArea(Area):
         ]
         last = Key("x", "abort", "cancel_run") if change[2] == "abort" else None
         return [*first, last or Key(change[0], change[1], f"do('debugging', '{change[2]}')")]
+
+    def help(self) -> tuple[str, list[tuple[str, str]]] | None:
+        """The steps, while a run that is shown has stopped."""
+        source = self.app.control.source
+        if self.stop is None or self.app.pane.view is self.stopped or (source is not None and not source.can_decide):
+            return None
+        return "This run has stopped", STEP_KEYS
 
     # -- palette --------------------------------------------------------------------------------------------------
 

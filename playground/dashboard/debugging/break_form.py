@@ -18,6 +18,7 @@ from playground.dashboard.closing import ClosesOnce
 from playground.dashboard.debugging.model import Place
 from playground.dashboard.inorder import Line
 from playground.dashboard.text import one_line
+from playground.dashboard.tick import Tick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ ONCE = ("stops every time", "stops once, and is then off")
 EVERYWHERE = ("in this flow", "in every flow of the project")
 
 
-class _Tick(Checkbox, inherit_bindings=False):
+class _Tick(Tick, inherit_bindings=False):
     """Space ticks it; Enter is the form's, as everywhere in it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -45,9 +46,9 @@ class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
     BreakForm { align: center middle; background: $background 60%; }
     BreakForm > Vertical {
         width: 78; max-width: 96%; height: auto; max-height: 94%;
-        border: heavy $accent; padding: 0 1; background: $background;
+        border: heavy $frame; padding: 0 1; background: $background;
     }
-    BreakForm Label { width: 1fr; height: auto; color: $foreground 60%; }
+    BreakForm Label { width: 1fr; height: auto; color: $note; }
     BreakForm .error { color: $text-error; }
     BreakForm OptionList { height: auto; max-height: 12; border: none; padding: 0; background: $background; }
     BreakForm Input, BreakForm Checkbox { border: none; height: 1; padding: 0; }
@@ -94,7 +95,7 @@ class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
             yield _Tick(EVERYWHERE[target is None], target is None, compact=True, id="everywhere")
 
     def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
-        """Said in words: the mark of a checkbox differs in color only."""
+        """Said in words."""
         event.checkbox.label = (ONCE if event.checkbox.id == "once" else EVERYWHERE)[event.value]
 
     def on_mount(self) -> None:

@@ -38,6 +38,7 @@ class StoppedView(DetailView):
     """The document of the stop that is looked at."""
 
     label = "Stopped"
+    short = "Stop"
     empty = (
         "No run that is shown here has stopped.\n\n"
         "b on a flow, a node or a tool sets a breakpoint; S runs a flow and stops at its first checkpoint; "
@@ -54,6 +55,7 @@ class BreakpointsView(View):
     """Where runs of this project stop."""
 
     label = "Breakpoints"
+    short = "Brk"
     empty = (
         "No breakpoints.\n\n"
         "b sets one where the cursor is, or asks where; B sets one with a condition. They are kept for the project."
@@ -103,9 +105,12 @@ A breakpoint may have a condition over what is about to happen, such as "b" in a
         return [("⚠", "error")] if self.points.problem else []
 
     def note(self) -> str:
-        """How many are on, or what is wrong with their file."""
+        """How many are on, or what is wrong with their file, or with the one under the cursor."""
         if self.points.problem:
             return f"⚠ {one_line(self.points.problem)}"
+        unfit = self.points.unfit.get(self.breakpoint.id) if self.breakpoint is not None else None
+        if unfit is not None:
+            return f"⚠ {one_line(unfit)}"
         enabled = sum(each.enabled for each in self.points.all)
         return f"{enabled} of {len(self)} on" if len(self) else ""
 
@@ -126,8 +131,11 @@ A breakpoint may have a condition over what is about to happen, such as "b" in a
         if each.condition is not None:
             rest += [("  if ", "dim"), (one_line(each.condition), "")]
         if (unfit := self.points.unfit.get(each.id)) is not None:
-            rest += [("  ⚠ ", "warn"), (one_line(unfit), "warn")]
+            rest.append(("  ⚠", "warn"))
         room = width - sum(cells(piece) for piece, _ in row) - cells(hits)
+        if unfit is not None and room - sum(cells(piece) for piece, _ in rest) > cells(unfit):
+            # Where there is no room for it, the lower edge of the pane has it.
+            rest.append((f" {one_line(unfit)}", "warn"))
         if each.target is not None and room - sum(cells(piece) for piece, _ in rest) >= MIN_TARGET:
             rest += [("  in ", "dim"), (one_line(each.target), "dim")]
         for piece, role in rest:

@@ -62,18 +62,18 @@ class EditorScreen(ClosesOnce, ModalScreen[bool]):
     DEFAULT_CSS = """
     EditorScreen { align: center middle; background: $background 70%; layers: base popup; }
     EditorScreen > Vertical {
-        width: 96%; height: 96%; border: heavy $accent; padding: 0 1; background: $background; layer: base;
+        width: 96%; height: 96%; border: heavy $frame; padding: 0 1; background: $background; layer: base;
     }
     EditorScreen JsonArea { height: 1fr; border: none; padding: 0; background: $background; }
     EditorScreen #diff { height: 1fr; display: none; overflow-y: auto; }
     EditorScreen.-diff JsonArea { display: none; }
     EditorScreen.-diff #diff { display: block; }
     EditorScreen .line { width: 1fr; height: auto; max-height: 5; }
-    EditorScreen #about, EditorScreen #keys { color: $foreground 60%; max-height: 2; }
+    EditorScreen #about, EditorScreen #keys { color: $note; max-height: 2; }
     EditorScreen .error { color: $text-error; }
     EditorScreen .ok { color: $text-success; }
     EditorScreen OptionList {
-        layer: popup; position: absolute; display: none; width: 62; height: auto; max-height: 10; border: round $accent;
+        layer: popup; position: absolute; display: none; width: 62; height: auto; max-height: 10; border: round $frame;
         padding: 0; background: $background;
     }
     EditorScreen OptionList.-open { display: block; }

@@ -24,10 +24,10 @@ class AskScreen(ClosesOnce, ModalScreen[dict[str, str] | None]):
     AskScreen { align: center middle; background: $background 60%; }
     AskScreen > #ask {
         width: 90; max-width: 98%; height: auto; max-height: 96%;
-        border: heavy $accent; background: $background; padding: 0 1;
+        border: heavy $frame; background: $background; padding: 0 1;
     }
     AskScreen Label { height: auto; width: 1fr; }
-    AskScreen .about { color: $text-muted; }
+    AskScreen .about { color: $note; }
     AskScreen .name { margin-top: 1; }
     AskScreen #message { color: $text-error; }
     AskScreen Input, AskScreen Input:focus { height: 1; border: none; padding: 0 1 !important; background: $surface; }

@@ -16,6 +16,8 @@ class View:
 
     label = ""
     """Name of its tab."""
+    short = ""
+    """The same where there is little room."""
     has_cursor = True
     """False where moving scrolls and no row is picked."""
     empty = ""

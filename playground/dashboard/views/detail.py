@@ -135,6 +135,7 @@ class DetailView(View):
     """Rows of a document; texts are wrapped to the pane."""
 
     label = "Detail"
+    short = "Det"
     help = (
         """What is selected: a flow, a broken module, a run, a span or an event, with its payloads, error and traceback.
 A node ends with what it changed between its input and its output. Of a huge text only the beginning is laid out.""",
@@ -218,7 +219,7 @@ A node ends with what it changed between its input and its output. Of a huge tex
     def _text_lines(self, node: Node) -> list[str]:
         text = node.value[:MAX_TEXT]
         width = max(self._width - 2 * min(node.depth, 20) - 2, 10)
-        lines = [piece for line in lines_of(text.rstrip("\n")) for piece in wrap(line, width)]
+        lines = [piece for line in lines_of(text.rstrip("\n")) for piece in _wrapped(node, line, width)]
         if len(node.value) > MAX_TEXT:
             lines.append(f"… {len(node.value) - MAX_TEXT:,} characters more: y copies all")
         return lines
@@ -308,6 +309,15 @@ def _numbered(nodes: list[Node]) -> dict[tuple[str, int], Node]:
         numbered[node.key, seen[node.key]] = node
         seen[node.key] += 1
     return numbered
+
+
+def _wrapped(node: Node, line: str, width: int) -> list[str]:
+    """A line in pieces; those of a traceback stay in the column of its line."""
+    pieces = wrap(line, width)
+    indent = line[: len(line) - len(line.lstrip())] if node.key == "traceback" and len(pieces) > 1 else ""
+    if not indent or len(indent) * 2 > width:
+        return pieces
+    return [indent + piece for piece in wrap(line.strip(), width - len(indent))]
 
 
 def _text_role(node: Node, line: str) -> str:

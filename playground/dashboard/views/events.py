@@ -16,6 +16,7 @@ class EventsView(View):
     """One row for each event, made when it is seen."""
 
     label = "Events"
+    short = "Evt"
     help = (
         """Every event of the run, as it was recorded: number, seconds since its beginning, kind, name, what it says.
 A filter takes words that must all be there, !word, kind:node.retry, node:name, and /regular expressions/.""",

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from playground.dashboard.runs import RunLine, RunList
-from playground.dashboard.text import GLYPHS, ROLES, Row, cells, clip, clip_start, duration, one_line, pad, when
+from playground.dashboard.text import (
+    GLYPHS,
+    ROLES,
+    Row,
+    cells,
+    clip,
+    clip_start,
+    duration,
+    now_s,
+    one_line,
+    pad,
+    when,
+    when_short,
+)
 from playground.dashboard.views.base import View
 
 if TYPE_CHECKING:
     from playground.protocol import FlowInfo, ModuleInfo
 
+NO_FLOWS = "No flows here. Put one in flows/, or name a file: pf tui FILE.py"
+RECORDED = "A recorded run: no code is loaded."
+TIGHT = 28
+"""Cells below which times are written without their space: the name of the flow needs the room."""
 STATE_GLYPHS = {"loading": ("◌", "dim"), "loaded": ("●", "ok"), "error": ("✖", "error"), "stale": ("▲", "warn")}
 
 
@@ -33,6 +49,8 @@ class FlowsView(View):
 
     def __init__(self) -> None:
         super().__init__()
+        self.recorded = False
+        """What is shown are files of traces: there is no code."""
         self.rows: list[tuple[ModuleInfo, FlowInfo | None]] = []
         self.running: dict[str, int] = {}
 
@@ -46,7 +64,7 @@ class FlowsView(View):
             else:
                 self.rows.append((module, None))
         if not self.rows:
-            self.empty = "No flows here.\n\nPut one in flows/, or name a file: pf tui FILE.py"
+            self.empty = RECORDED if self.recorded else NO_FLOWS
         for index, (module, flow) in enumerate(self.rows):
             if before in {(module.path, flow.target if flow else None), (module.path, None)}:
                 self.cursor = index
@@ -217,9 +235,10 @@ class RunsView(View):
         glyph, role = GLYPHS.get(line.status, "?"), ROLES.get(line.status, "")
         seconds = line.duration_s
         if seconds is None and line.status == "running":
-            seconds = max(time.time() - line.started, 0.0)
+            seconds = max(now_s() - line.started, 0.0)
         took = duration(seconds)
-        row: Row = [(f"{glyph} ", role), (line.trace_id[: 8 if width >= 44 else 6], "accent"), (f" {took:>7}", "")]
+        took = f" {took:>7}" if width >= TIGHT else f" {took.replace(' ', ''):>5}"
+        row: Row = [(f"{glyph} ", role), (line.trace_id[: 8 if width >= 44 else 6], "accent"), (took, "")]
         used = sum(cells(piece) for piece, _ in row)
         flow = one_line(line.flow or line.target or "")
         stamp = when(line.started)
@@ -246,7 +265,9 @@ class RunsView(View):
         if line.origin is not None and room > 6:
             row += [(" ", ""), (line.origin.short, "accent")]
             room -= cells(line.origin.short) + 1
-        if room > len(stamp) + 9:
+        if room <= len(stamp) + 9:
+            stamp = when_short(line.started)
+        if room > len(stamp) + max(min(cells(flow), 12), 7):
             row += [(" ", ""), (pad(flow, room - len(stamp) - 1), "strong"), (" " + stamp, "dim")]
         else:
             row += [(" ", ""), (clip(flow, room), "strong")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from playground.dashboard.bars import Key
 from playground.dashboard.markdown import Renderer
 from playground.dashboard.streams import ANSWER, CHANNELS, OTHER, StreamText
-from playground.dashboard.text import Row, count, one_line, when, wrap
+from playground.dashboard.text import Row, count, one_line, wrap
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
 
@@ -25,6 +26,7 @@ class StreamView(View):
     """One stream at a time, as Markdown or raw: finished lines are laid out once, only the last block again."""
 
     label = "Stream"
+    short = "Str"
     has_cursor = False
     empty = "No stream in this run."
     help = (
@@ -322,5 +324,5 @@ class LogsView(View):
         bad = level in {"ERROR", "CRITICAL"}
         role = "error" if bad or (line.source == "stderr" and not level) else "warn" if level == "WARNING" else ""
         mark = "✖" if bad else "▲" if level == "WARNING" else "│" if line.source == "stderr" else " "
-        stamp = when(line.ts)[-8:] if first else ""
+        stamp = time.strftime("%H:%M:%S", time.localtime(line.ts)) if first else ""
         return [(f"{stamp:>8}", "dim"), (mark + " ", role), (piece, role)]

@@ -15,9 +15,19 @@ if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
 
 MAX_DEPTH = 40
+SPEAKING = frozenset({"trace", "node", "attempt", "step"})
+"""Kinds that need no word before the name of the span."""
 """Deeper rows are not indented further."""
 MAX_SPLICES = 8
 """More places than this changed at once: lay the whole tree out again."""
+NOTHING_OPEN = """Nothing is open.
+
+Enter on a flow opens its form, r runs it at once; Enter on a run shows it.
+
+ctrl+t is a tour of one minute, ? tells what the keys of a pane do."""
+NO_FLOWS = """There is nothing to run here yet.
+
+A file in flows/ is found by itself; pf new NAME writes a small project that runs."""
 TIME_CELLS = 8
 UNKNOWN = "◌"
 """The mark of a span whose end may not be read yet."""
@@ -33,11 +43,18 @@ def shown_parent(trace: TraceModel, span: Span) -> Span | None:
     return around
 
 
+def spent(usage: tuple[int, float] | None) -> str:
+    """Tokens and cost of a call, as far as they are known."""
+    if usage is None or not usage[0]:
+        return ""
+    return f"{usage[0]:,} tok" + (f" · ${usage[1]:.4f}" if usage[1] else "")
+
+
 class TreeView(View):
     """Rows are kept as a flat list of spans; what changed is spliced into it once per frame."""
 
     label = "Tree"
-    empty = "Nothing is open.\n\nEnter on a flow opens its form, r runs it at once; Enter on a run shows it."
+    empty = NOTHING_OPEN
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -325,9 +342,11 @@ class TreeView(View):
         if self.stopped and (stopped := self._stopped_at(span)):
             glyph, role, extra, extra_role = "⏸", "warn", stopped, "warn"
         used = 2 * depth + 4
-        name = clip(name, max(width - used, 0))
-        room = width - used - cells(name)
-        row: Row = [("  " * depth + mark + " ", "dim"), (glyph + " ", role), (name, "error" if failed(span) else "")]
+        kind = "" if span.kind in SPEAKING else f"{span.kind} "
+        name = clip(name, max(width - used - len(kind), 0))
+        room = width - used - len(kind) - cells(name)
+        row: Row = [("  " * depth + mark + " ", "dim"), (glyph + " ", role), (kind, "dim")]
+        row.append((name, "error" if failed(span) else ""))
         if extra and room > 3:
             row += [("  ", ""), (pad(extra, room - 2), extra_role)]
         else:
@@ -350,6 +369,8 @@ class TreeView(View):
                 return name, one_line(error_line(span) or span.status) + again, "error"
             return name, "", ""
         name = one_line(span.name) if span.step is None else f"step {span.step}"
+        if span.kind == "llm" and self.trace is not None and span.end_ns is not None and not failed(span):
+            return name, spent((self.trace.whole or self.trace).spent.get(span.span_id)), "dim"
         if span.kind == "trace" and self.trace is not None and (node := self.trace.waiting_for()):
             return name, f"waiting for {one_line(node)}", "warn"
         attempts = sum(child.kind == "attempt" for child in span.children[:50]) if span.kind == "node" else 0

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from playground.protocol import FlowInfo
 
 
+OFFER_S = 15.0
+
+
 class WatchingArea(Area):
     """Waterfall, graph, model calls, statistics, notices and the tour."""
 
@@ -211,7 +214,7 @@ class WatchingArea(Area):
         if offer == "start":
             self.toggle_tour()
         else:
-            self.app.say("new here? ctrl+t is a tour of one minute")
+            self.app.say("new here? ctrl+t is a tour of one minute, ? tells of the keys", stays_s=OFFER_S)
 
     def toggle_tour(self) -> None:
         """Begin the tour, or leave it."""

@@ -29,7 +29,7 @@ class GraphView(View):
 
     label = "Graph"
     has_cursor = False
-    empty = "No graph: nothing has run here, and the flow is not among those that are loaded."
+    empty = "No graph yet. Run a flow: its nodes show here what they do."
     keys = (
         Key("⏎", "inspect", "choose"),
         Key("b", "break", "do('debugging', 'break_here')"),

@@ -22,6 +22,7 @@ class ModelCallView(DetailView):
     """A document about one call; `(` and `)` walk the calls. A run that goes on shows its newest one."""
 
     label = "LLM"
+    short = "LLM"
     empty = "No call of a model in this run."
     keys = (
         Key("( )", "other calls", "do('watching', 'walk_calls', 1)"),

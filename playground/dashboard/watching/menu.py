@@ -26,9 +26,11 @@ class CopyMenu(ClosesOnce, ModalScreen[Choice | None]):
     CopyMenu { align: center middle; background: $background 60%; }
     CopyMenu > Vertical {
         width: 60; max-width: 96%; height: auto; max-height: 90%;
-        border: heavy $accent; padding: 0 1; background: $background;
+        border: heavy $frame; padding: 0 1; background: $background;
     }
-    CopyMenu OptionList { height: auto; max-height: 100%; border: none; background: $background; padding: 0; }
+    CopyMenu OptionList, CopyMenu OptionList:focus {
+        height: auto; max-height: 100%; border: none; background: $background; padding: 0;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,Y", "dismiss(None)", "Close", show=False),

@@ -68,7 +68,7 @@ Costs are US dollars, as far as models tell them.""",
         self.flows = flows
         names = [flow.flow for flow in flows]
         self.number = names.index(wanted) if wanted in names else 0
-        self.empty = "No runs in this period: t takes another one."
+        self.empty = "No runs in this period: t takes another period."
         self._lay_out()
 
     def tell(self, text: str) -> None:

@@ -43,6 +43,8 @@ class Tour:
         self.number = -1
         """Which step; -1 while there is no tour."""
         self._mark = Mark(None, 0)
+        self._astray = False
+        """The cursor is on another flow than the one that is to run."""
 
     @property
     def on(self) -> bool:
@@ -67,8 +69,12 @@ class Tour:
 
     def frame(self) -> bool:
         """Once per frame: go on when the step was done; True when something changed."""
-        if not self.on or not self.step.done(self, self._mark):
+        if not self.on:
             return False
+        if not self.step.done(self, self._mark):
+            astray, self._astray = self._astray, self.step.keys == "r" and not self.picked
+            return astray != self._astray
+        self._astray = False
         self.number += 1
         while self.on and not self.step.fits(self):
             self.number += 1
@@ -79,7 +85,7 @@ class Tour:
         """Where in the tour, what to do, and what it is good for."""
         shown = [step for step in STEPS if step.fits(self) or step is self.step]
         name = self.flow.name if self.flow is not None else ""
-        step = self.step
+        step = STEPS[0] if self._astray else self.step
         return f"TOUR {shown.index(step) + 1}/{len(shown)}", step.ask.format(flow=name), step.why.format(flow=name)
 
     def _remember(self) -> None:

@@ -24,6 +24,7 @@ class WaterfallView(View):
     """Rows, folds and cursor are those of the tree; only the way they are drawn is its own."""
 
     label = "Waterfall"
+    short = "Wfall"
     empty = TreeView.empty
     head_rows = 1
     keys = (

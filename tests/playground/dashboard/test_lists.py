@@ -141,7 +141,7 @@ async def test_empty_panes_say_what_to_do_in_full(open_desk: OpenDesk, source: A
         await desk.press("4", "z")
         await desk.until(lambda: "what is selected is shown here." in desk.text(), "the text")
         await desk.press("z", "3")
-        await desk.until(lambda: "on a run shows it." in desk.text(), "the text")
+        await desk.until(lambda: "a small project that runs." in desk.text(), "the text")
 
 
 def test_paths_keep_their_end() -> None:

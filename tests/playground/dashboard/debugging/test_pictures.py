@@ -1,4 +1,4 @@
-"""What debugging looks like at the sizes that it is composed for: as text, and with its colors."""
+"""Pictures of debugging: a run that has stopped, breakpoints, the context, the editor, the forms."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from syrupy.assertion import SnapshotAssertion
 
 from playground.breakpoints import Breakpoint
 from playground.protocol import Breakpoints, Context, Memory
 
 OpenDesk = Callable[..., Any]
 ID = "9e9a20c1" * 4
-SIZES = [(80, 24), (120, 40), (200, 60)]
 TABS = ["Stopped", "Breakpoints", "Context"]
 SCREENS = ["editor", "completion", "fault", "changes", "form"]
 
@@ -145,65 +143,52 @@ async def open_screen(desk: Any, name: str) -> None:
         await desk.until(lambda: "ctrl+d text" in desk.text(), "the changes")
 
 
-def inside(desk: Any, pane: Any) -> list[list[Any]]:
-    """The segments of the pane's rows: without its upper edge, for other tabs are none of ours."""
-    strips = desk.app.screen._compositor.render_strips()
-    region = pane.region
-    return [list(strips[y].crop(region.x, region.right)) for y in range(region.y + 1, region.bottom)]
-
-
-def box(desk: Any) -> list[list[Any]]:
-    """The segments of the screen that lies above the panes."""
-    strips = desk.app.screen._compositor.render_strips()
-    region = next(iter(desk.app.screen.children)).region
-    return [list(strips[y].crop(region.x, region.right)) for y in range(region.y, region.bottom)]
-
-
-def text(rows: list[list[Any]]) -> str:
-    return "\n" + "\n".join("".join(segment.text for segment in row) for row in rows)
-
-
-def colored(rows: list[list[Any]]) -> str:
-    return "\n" + "\n".join(" ".join(f"{segment.text!r}[{segment.style}]" for segment in row) for row in rows)
-
-
-@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("name", TABS)
-async def test_tabs(stopped: OpenDesk, size: tuple[int, int], name: str, snapshot: SnapshotAssertion) -> None:
-    async with stopped(size) as desk:
-        assert text(inside(desk, await front(desk, name))) == snapshot
+async def test_tabs(stopped: OpenDesk, name: str, album: Any) -> None:
+    async with stopped((80, 24)) as desk:
+        await front(desk, name)
+        await album.take(desk, name)
 
 
-@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("name", SCREENS)
-async def test_screens(stopped: OpenDesk, size: tuple[int, int], name: str, snapshot: SnapshotAssertion) -> None:
-    async with stopped(size) as desk:
-        await open_screen(desk, name)
-        assert text(box(desk)) == snapshot
-
-
-@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
-@pytest.mark.parametrize("name", TABS)
-async def test_colors_of_tabs(stopped: OpenDesk, name: str, theme: str, snapshot: SnapshotAssertion) -> None:
+async def test_screens(stopped: OpenDesk, name: str, album: Any) -> None:
     async with stopped((80, 24)) as desk:
-        desk.app.theme = theme
-        assert colored(inside(desk, await front(desk, name))) == snapshot
-
-
-@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
-@pytest.mark.parametrize("name", ["completion", "fault"])
-async def test_colors_of_screens(stopped: OpenDesk, name: str, theme: str, snapshot: SnapshotAssertion) -> None:
-    async with stopped((80, 24)) as desk:
-        desk.app.theme = theme
         await open_screen(desk, name)
-        assert colored(box(desk)) == snapshot
+
+        async def again() -> None:
+            await desk.press("ctrl+d", "ctrl+d")
+
+        await album.take(desk, f"break-{name}" if name == "form" else name, again if name == "changes" else None)
+
+
+async def test_a_new_breakpoint(stopped: OpenDesk, album: Any) -> None:
+    async with stopped((80, 24)) as desk:
+        await desk.press("1", "b")
+        await desk.until(lambda: "node technical" in desk.text(), "the places")
+        await album.take(desk, "new-breakpoint")
+
+
+async def test_who_only_looks_on(stopped: OpenDesk, album: Any, source: Any) -> None:
+    async with stopped((80, 24)) as desk:
+        source.can_decide = source.can_run = False
+        desk.app.areas["debugging"]._shown = ()
+        await front(desk, "Stopped")
+        await album.take(desk, "stopped-for-viewers")
+
+
+async def test_a_conversation_between_runs(stopped: OpenDesk, album: Any, source: Any) -> None:
+    async with stopped((80, 24)) as desk:
+        await front(desk, "Context")
+        await desk.press("G")
+        await album.take(desk, "memory")
 
 
 @pytest.mark.parametrize("size", [(40, 10), (20, 8)], ids="{0[0]}x{0[1]}".format)
 async def test_tiny_terminals(stopped: OpenDesk, size: tuple[int, int]) -> None:
     async with stopped(size) as desk:
         for name in TABS:
-            assert "cannot be shown" not in text(inside(desk, await front(desk, name)))
+            await front(desk, name)
+            assert "cannot be shown" not in desk.text()
         desk.app.areas["debugging"].edit()
         await desk.until(lambda: len(desk.app.screen_stack) == 2, "the editor")
         await desk.press("ctrl+at", "escape", "escape")

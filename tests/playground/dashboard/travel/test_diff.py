@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,7 @@ async def test_enter_goes_to_the_event(open_desk: OpenDesk, two_runs: tuple[str,
         await desk.until(lambda: len(desk.app.screen_stack) == 1, "the desk")
         await desk.until(lambda: desk.app.inspector.event_shown, "the event")
         assert desk.app.workspace.current.trace_id == two_runs[0]
-        assert f"event {side.seq}" in desk.text()
+        assert re.search(rf"event +{side.seq}\b", desk.text())
 
 
 async def test_it_can_be_left_while_it_reads(

@@ -1,4 +1,4 @@
-"""What the views of this package look like at the sizes that they are composed for: as text, and with their colors."""
+"""Pictures of what is watched: a planner's run as tree, waterfall, graph, calls and stream; statistics."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from syrupy.assertion import SnapshotAssertion
 
 from penguiflow.state.statistics import FlowStatistics, PartStatistics, RunPoint, Times
 
 OpenDesk = Callable[..., Any]
 ID = "9e9a20c1" * 4
-SIZES = [(80, 24), (120, 40), (200, 60)]
-NAMES = ["Waterfall", "Graph", "LLM", "Stream"]
+NAMES = ["Tree", "Waterfall", "Graph", "LLM", "Stream"]
 
 
 def boxed(value: Any) -> dict[str, Any]:
@@ -202,33 +200,38 @@ def text(rows: list[list[Any]]) -> str:
     return "\n" + "\n".join("".join(segment.text for segment in row) for row in rows)
 
 
-@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
-@pytest.mark.parametrize("name", NAMES)
-async def test_views(finished: OpenDesk, size: tuple[int, int], name: str, snapshot: SnapshotAssertion) -> None:
-    async with finished(size) as desk:
-        pane = await front(desk, name)
-        assert text(inside(desk, pane)) == snapshot
+async def test_views(finished: OpenDesk, album: Any) -> None:
+    async with finished((80, 24)) as desk:
+        for name in NAMES:
+            await front(desk, name)
+            await album.take(desk, name)
 
 
-@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
-async def test_statistics(finished: OpenDesk, size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
-    async with finished(size) as desk:
+async def test_statistics(finished: OpenDesk, album: Any) -> None:
+    async with finished((80, 24)) as desk:
         await desk.press("percent_sign")
         await desk.until(lambda: "part " in desk.text(), "the numbers")
-        assert "\n" + desk.text() == snapshot
+        await album.take(desk, "statistics")
+        await desk.press("question_mark")
+        await desk.until(lambda: "esc closes" in desk.text(), "the help")
+        await album.take(desk, "statistics-help")
 
 
-@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
-@pytest.mark.parametrize("name", NAMES)
-async def test_colors(finished: OpenDesk, name: str, theme: str, snapshot: SnapshotAssertion) -> None:
+async def test_no_statistics(finished: OpenDesk, album: Any, source: Any) -> None:
+    source.numbers = lambda query: []
     async with finished((80, 24)) as desk:
-        desk.app.theme = theme
-        pane = await front(desk, name)
-        rows = inside(desk, pane)
-        assert (
-            "\n" + "\n".join(" ".join(f"{segment.text!r}[{segment.style}]" for segment in row) for row in rows)
-            == snapshot
-        )
+        await desk.press("percent_sign")
+        await desk.until(lambda: len(desk.app.screen_stack) == 2, "the screen")
+        await desk.frame()
+        await album.take(desk, "no-statistics")
+
+
+async def test_the_graph_of_a_flow(open_desk: OpenDesk, triage: Callable[..., Any], source: Any, album: Any) -> None:
+    async with open_desk(size=(80, 24)) as desk:
+        await desk.press("j", "r")
+        await desk.until(lambda: desk.app.workspace.current and desk.app.workspace.current.over, "the run")
+        await front(desk, "Graph")
+        await album.take(desk, "flow-graph")
 
 
 @pytest.mark.parametrize("name", NAMES)

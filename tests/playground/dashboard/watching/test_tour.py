@@ -53,6 +53,17 @@ async def test_each_step_waits_for_its_key(open_desk: Any, source: Any, triage: 
         assert "TOUR" not in desk.text()
 
 
+async def test_who_went_to_another_flow_is_told_which_one_is_to_run(open_desk: Any) -> None:
+    async with open_desk(size=(100, 36)) as desk:
+        await desk.press("ctrl+t", "j")
+        await desk.until(lambda: "Press r: triage runs" in desk.text(), "step 2")
+        await desk.press("k")
+        await desk.until(lambda: "Pick triage in FLOWS" in desk.text(), "the way back")
+        assert desk.app.areas["watching"].tour.number == 1
+        await desk.press("j")
+        await desk.until(lambda: "Press r: triage runs" in desk.text(), "step 2 again")
+
+
 async def test_it_is_left_at_any_step(open_desk: Any) -> None:
     async with open_desk(size=(80, 24)) as desk:
         await desk.press("ctrl+t")
