@@ -311,6 +311,25 @@ def test_a_planners_decision_is_replaced_and_tells_why_it_was_made(pf: RunComman
     assert "found c" in lines[-1]["output"]["payload"]["raw_answer"]
 
 
+def test_something_is_put_in_where_a_run_waits(pf: RunCommand, add_flow: AddFlow, chain: str) -> None:
+    """Of a planner: into its next prompt. Of a node: a message from it, beside what it gives itself."""
+    done = pf(
+        *("run", add_flow("agent", AGENT), "-i", '{"query": "what is in a?"}', "--json", "--trace-id", "told"),
+        *("--break", "tool:fetch"),
+        input=say({"action": "inject", "value": "mind the krill"}),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "inject" in lines_of(done)[0]["actions"]
+    calls = json.loads(pf("inspect", "told", "--llm", "all", "--json").stdout)["calls"]
+    assert ["mind the krill" in json.dumps(call) for call in calls] == [False, True]
+    put = {"action": "inject", "value": {"text": "eve"}}
+    done = pf("run", chain, "--input", INPUT, "--json", "--trace-id", "put", "--break", "node:greet", input=say(put))
+    assert done.returncode == 0, done.stderr
+    events = json.loads(pf("inspect", "put", "--json").stdout)["events"]
+    sent = [each for each in events if each["kind"] == "message.enqueued" and each["data"]["target"] == "Rookery"]
+    assert sorted(each["data"]["payload"]["value"]["text"] for each in sent) == ["EVE", "HELLO ADA"]
+
+
 def test_a_planner_is_steered_where_it_waits(pf: RunCommand, add_flow: AddFlow) -> None:
     steer = {"type": "steer", "trace_id": "steered", "event": "USER_MESSAGE", "payload": {"text": "mind the krill"}}
     done = pf(
