@@ -28,7 +28,7 @@ from playground.dashboard.inspector import Inspector
 from playground.dashboard.launcher import Launcher
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRACE, Box, UiState, place
 from playground.dashboard.model import Workspace
-from playground.dashboard.palette import Palette, css
+from playground.dashboard.palette import DIALOGS, Palette, css
 from playground.dashboard.pane import Pane
 from playground.dashboard.text import one_line
 from playground.dashboard.trace import TraceModel
@@ -62,16 +62,7 @@ class DashboardApp(App[int]):
 
     TITLE = "penguiflow"
     NOTIFICATION_TIMEOUT = 4
-    CSS = """
-    Screen { layout: vertical; overflow: hidden; }
-    ModalScreen > * { border-title-color: $foreground; border-title-style: bold; border-subtitle-color: $note; }
-    Input > .input--placeholder { color: $note; }
-    TextArea > .text-area--gutter { color: $note; }
-    Button.-primary, Button.-primary:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
-    CommandPalette > .command-palette--help-text { color: $foreground; text-style: not bold; }
-    CommandList > .option-list--option-highlighted { background: $block-cursor-background; }
-    ToggleButton > .toggle--button { color: $foreground; }
-    """
+    CSS = "Screen { layout: vertical; overflow: hidden; }" + DIALOGS
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = keys.ALL_BINDINGS

@@ -44,6 +44,16 @@ LEAST_SHARE = 0.25
 CURSOR_CONTRAST = 7.0
 """Between plain text and the cursor's row: enough for colors to be told apart."""
 _SAID = ("text-success", "text-error", "text-warning", "text-primary", "text-accent")
+DIALOGS = """
+ModalScreen > * { border-title-color: $foreground; border-title-style: bold; border-subtitle-color: $note; }
+Input > .input--placeholder { color: $note; }
+TextArea > .text-area--gutter { color: $note; }
+Button.-primary, Button.-primary:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
+CommandPalette > .command-palette--help-text { color: $foreground; text-style: not bold; }
+CommandList > .option-list--option-highlighted { background: $block-cursor-background; }
+ToggleButton > .toggle--button { color: $foreground; }
+"""
+"""How dialogs and fields look in every theme."""
 _ATTRIBUTES = {
     "strong": Style(bold=True),
     "heading": Style(bold=True),

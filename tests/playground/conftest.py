@@ -132,6 +132,8 @@ class Album:
                 await again()
         for field in app.screen.query("Input, TextArea"):
             field.cursor_blink = False
+            # One that was blinked off just then stays so until it is drawn again.
+            field.refresh()
         await desk.frame()
         return [list(strip) for strip in app.screen._compositor.render_strips()]
 
