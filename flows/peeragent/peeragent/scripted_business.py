@@ -27,7 +27,7 @@ _SUBJECTS = (
     ),
     ("Growth", r"sales|revenues?|customers?|clients?|churn|growth|market\w*|conversion\w*|retention|orders?", "sales"),
 )
-_CRITICAL = re.compile(r"critical|urgent|crisis|million|\$\s?\d+\s?m|\d{2,}\s?%|bankrupt|immediately|losing", re.I)
+_CRITICAL = re.compile(r"critical|urgent|crisis|million|\$\s?\d{1,9}\s?m|\d\d\s?%|bankrupt|immediately|losing", re.I)
 _LOW = re.compile(r"\b(?:minor|slight(?:ly)?|small|low|eventually|no hurry)\b", re.I)
 
 _QUESTIONS: dict[str, tuple[str, ...]] = {

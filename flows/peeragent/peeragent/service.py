@@ -268,7 +268,7 @@ class Service:
         if reserved.first:
             return None
         if reserved.fingerprint != order.fingerprint:
-            raise Refused("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key came with another request before", 422)
+            raise Refused("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key came with another request before", 409)
         # The first request may be about to write its task.
         for _ in range(int(2 * KEEP_AFTER_S / GATHER_S) + 10):
             found = await self.store.get(reserved.task_id)

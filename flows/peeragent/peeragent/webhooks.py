@@ -43,20 +43,20 @@ class Webhooks:
     async def check(self, url: str) -> None:
         """Raises `Refused` for an address that callbacks may not go to."""
         if self._settings.webhook_secret is None:
-            raise Refused("WEBHOOKS_DISABLED", "callbacks need WEBHOOK_SECRET to be set on the server", 400)
+            raise Refused("WEBHOOKS_DISABLED", "callbacks need WEBHOOK_SECRET to be set on the server", 409)
         parts = urlsplit(url)
         host = parts.hostname or ""
         named = self._settings.webhook_hosts
         if named:
             if host not in named:
-                raise Refused("WEBHOOK_FORBIDDEN", "callbacks do not go to this host", 400)
+                raise Refused("WEBHOOK_FORBIDDEN", "callbacks do not go to this host", 403)
             return
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, ValueError, UnicodeError):
-            raise Refused("WEBHOOK_FORBIDDEN", "the callback's host is not known", 400) from None
+            raise Refused("WEBHOOK_FORBIDDEN", "the callback's host is not known", 403) from None
         if not all(ipaddress.ip_address(each[4][0]).is_global for each in found):
-            raise Refused("WEBHOOK_FORBIDDEN", "callbacks go to public addresses only", 400)
+            raise Refused("WEBHOOK_FORBIDDEN", "callbacks go to public addresses only", 403)
 
     def tell(self, task: TaskRecord, _seconds: float) -> None:
         """Send what became of a task, in the background."""

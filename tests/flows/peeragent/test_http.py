@@ -131,7 +131,7 @@ async def test_what_cannot_be_read_is_refused_in_one_shape(service: Any) -> None
     assert gone.status_code == 404
     await service.get("tasks?status=nonsense", 422)
     await service.get("tasks?limit=0", 422)
-    empty = await service.post("business/continue", {"session_id": "s", "answers": {"q": " "}}, 400)
+    empty = await service.post("business/continue", {"session_id": "s", "answers": {}}, 400)
     assert empty["detail"]["code"] == "EMPTY_ANSWERS"
     assert (await service.post("execute", SQL, 400, **{"X-Double-Text": "x"}))["detail"]["code"] == "BAD_HEADER"
     await service.get("classify?task=", 422)
@@ -158,7 +158,7 @@ async def test_the_same_key_is_done_once(serve: Serve, gated: Any) -> None:
         first = asyncio.create_task(service.post("execute", SQL, **{"Idempotency-Key": "k"}))
         await gate.until_begun(1)
         second = asyncio.create_task(service.post("execute", SQL, **{"Idempotency-Key": "k"}))
-        other = await service.post("execute", {"task": "another"}, 422, **{"Idempotency-Key": "k"})
+        other = await service.post("execute", {"task": "another"}, 409, **{"Idempotency-Key": "k"})
         assert other["detail"]["code"] == "IDEMPOTENCY_KEY_REUSED"
         gate.open.set()
         assert (await first)["task_id"] == (await second)["task_id"]
@@ -321,3 +321,15 @@ async def test_how_it_is(service: Any) -> None:
         assert (await service.client.get(path)).status_code == 200
     seen = (await service.client.get("/v1/agent/classify", params={"task": SQL["task"]})).json()
     assert (seen["agent"], seen["routing_method"], seen["keyword_match"]) == ("code_agent", "keyword", True)
+
+
+async def test_the_page_is_served_and_may_load_nothing_from_elsewhere(service: Any) -> None:
+    page = await service.client.get("/chat/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for name in ("chat.js", "chat.css"):
+        assert f'"{name}"' in page.text
+        assert (await service.client.get(f"/chat/{name}")).status_code == 200
+    script = (await service.client.get("/chat/chat.js")).text
+    assert "innerHTML" not in script
+    assert (await service.client.get("/chat/../settings.py")).status_code == 404

@@ -146,10 +146,10 @@ async def test_callbacks_are_signed_and_tried_again(serve: Serve) -> None:
 
 async def test_callbacks_do_not_reach_inside(serve: Serve) -> None:
     async with serve() as service:
-        told = await service.post("execute/async", {**SQL, "webhook": "http://example.com/"}, 400)
+        told = await service.post("execute/async", {**SQL, "webhook": "http://example.com/"}, 409)
         assert told["detail"]["code"] == "WEBHOOKS_DISABLED"
     async with serve(webhook_secret="s" * 20) as service:
         for url in ("http://127.0.0.1:80/", "http://[::1]/", "http://169.254.169.254/latest", "http://10.0.0.1/"):
-            told = await service.post("execute/async", {**SQL, "webhook": url}, 400)
+            told = await service.post("execute/async", {**SQL, "webhook": url}, 403)
             assert told["detail"]["code"] == "WEBHOOK_FORBIDDEN"
         await service.post("execute/async", {**SQL, "webhook": "file:///etc/passwd"}, 422)

@@ -50,7 +50,15 @@ FAILED = {
     502: "No model gave an answer that can be used.",
     504: "The answer took too long.",
 }
-_ENDS: dict[str, int] = {"TASK_TIMEOUT": 504, "TASK_CANCELLED": 409, "EXECUTION_ERROR": 500, "SHUTDOWN": 503}
+_ENDS: dict[str, int] = {
+    "TASK_TIMEOUT": 504,
+    "TASK_CANCELLED": 409,
+    "EXECUTION_ERROR": 500,
+    "SHUTDOWN": 503,
+    # What was asked does not go with what was given for it.
+    **dict.fromkeys(("BAD_DATA", "NO_DATA", "NO_TASK", "NO_OPEN_QUESTIONS"), 409),
+}
+"""The status that a task's failure is answered with, by its code; 502 for the others: a model, or a search, failed."""
 
 
 def outcomes(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -96,7 +104,7 @@ async def execute(
 @router.post("/execute/direct/{agent_type}", response_model=TaskAnswer, responses=outcomes(), openapi_extra=ASKED)
 async def execute_direct(
     request: Request,
-    agent_type: Annotated[str, Path(max_length=100)],
+    agent_type: Annotated[str, Path(json_schema_extra={"enum": [agent.value for agent in Agent]})],
     body: TaskExecuteRequest,
     by: Executes,
 ) -> Response:
@@ -121,10 +129,15 @@ async def execute_async(request: Request, body: AsyncRequest, by: Executes) -> R
     return JSONResponse({**told, "message": f"the task is kept; GET status/{task.task_id} tells how it goes"})
 
 
+_EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "description": "A server-sent event; `data` is a JSON object.",
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events with ids: the classification, pieces of the answer, then `done` or an error.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }
 
@@ -214,17 +227,14 @@ async def business_continue(
     by: Executes,
 ) -> Response:
     """Answer the open questions of a session; comes to further questions, or to the diagnosis."""
-    answers = {question: answer for question, answer in body.answers.items() if answer.strip()}
-    if not answers and body.latest_answer and body.latest_answer.strip():
-        answers = {"": body.latest_answer}
-    if not answers:
+    if not body.answers:
         raise Refused("EMPTY_ANSWERS", "there are no answers", 400)
     order = Order(
         task="",
         session_id=body.session_id,
         agent=Agent.BUSINESS,
         kind="continue",
-        answers=answers,
+        answers=body.answers,
         idempotency_key=by.key,
         policy=by.policy,
     )

@@ -15,6 +15,7 @@ from fastapi.responses import PlainTextResponse
 from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
 from peeragent.api.errors import handle_errors, refusals
+from peeragent.api.page import add_page
 from peeragent.api.size import BodyLimit
 from peeragent.metrics import Measured
 from peeragent.models.agents import Agent
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     app.include_router(sockets.router)
     app.include_router(agent_routes.router, prefix=f"{settings.api_prefix}/agent")
     _service_routes(app, settings)
+    add_page(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -120,6 +122,7 @@ def _service_routes(app: FastAPI, settings: Settings) -> None:
             "message": f"{settings.app_name} routes tasks to specialized agents",
             "version": settings.app_version,
             "docs": "/docs",
+            "chat": "/chat/",
             "health": "/health",
             "api_prefix": settings.api_prefix,
             "rate_limit": settings.rate_limit_execute,

@@ -30,7 +30,7 @@ class TaskExecuteRequest(BaseModel):
         }
     )
 
-    task: str = Field(min_length=1, max_length=MAX_TASK)
+    task: str = Field(min_length=1, max_length=MAX_TASK, json_schema_extra={"pattern": r"\S"})
     session_id: SessionId | None = Field(default=None, description="Of a conversation that goes on; a new one is made.")
     context: dict[str, Any] | None = Field(
         default=None, max_length=MAX_CONTEXT, description="Data for the agent: `data`, `tone`, `language` and the like."
@@ -63,7 +63,7 @@ class BusinessQuestionInput(BaseModel):
     session_id: SessionId
     answers: dict[
         Annotated[str, StringConstraints(max_length=2000)], Annotated[str, StringConstraints(max_length=10_000)]
-    ] = Field(max_length=MAX_ANSWERS)
+    ] = Field(max_length=MAX_ANSWERS, json_schema_extra={"minProperties": 1})
     answer_round: int = 1
     original_task: str | None = Field(default=None, max_length=MAX_TASK)
     latest_answer: str | None = Field(default=None, max_length=10_000)
