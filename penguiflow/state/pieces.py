@@ -34,6 +34,13 @@ _DATA = (
 )
 
 
+_SOME = (
+    "SELECT data FROM event_chunks WHERE trace = (SELECT id FROM traces WHERE trace_id = ?)"
+    " AND last_seq BETWEEN ? AND ? ORDER BY last_seq"
+)
+AHEAD = 32
+
+
 class Pieces:
     """The pieces of a trace that were committed when it was opened, numbered from 0.
 
@@ -50,6 +57,9 @@ class Pieces:
         """`seq` of the first event of each."""
         self.counts = array("q", [last - first + 1 for _, first, last in index])
         """Events of each."""
+        self._looked = -2
+        self._ahead: dict[int, bytes] = {}
+        """Pieces that were read with the one before them: a search goes through all."""
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -81,7 +91,24 @@ class Pieces:
 
     def data(self, number: int) -> bytes:
         """A piece as it is stored: what a search looks at first."""
-        return self._ask(number, lambda _, data: data)
+        if number not in self._ahead:
+            follows = number == self._looked + 1
+            self._ahead = (self._read_ahead(number) if follows else {}) or {number: self._ask(number, _as_it_is)}
+        self._looked = number
+        return self._ahead[number]
+
+    def _read_ahead(self, number: int) -> dict[int, bytes]:
+        """Some pieces from this one on, in one go; none where any of them is gone."""
+        numbers = range(number, min(number + AHEAD, len(self)))
+        last = numbers[-1]
+        place = (self._trace, self.first_seqs[number], self.first_seqs[last] + self.counts[last] - 1)
+
+        def read(connection: sqlite3.Connection) -> list[bytes]:
+            return [data for (data,) in connection.execute(_SOME, place)]
+
+        nothing: list[bytes] = []
+        found = self._reader.ask_here(read, nothing)
+        return dict(zip(numbers, found, strict=True)) if len(found) == len(numbers) else {}
 
     def chunk(self, number: int) -> Chunk:
         """The events of a piece, column by column; of large payloads kept elsewhere there is only the reference."""
@@ -127,6 +154,10 @@ class Pieces:
         if found is None:
             raise StoreError(f"trace {self._trace_id} is no longer in the store")
         return found
+
+
+def _as_it_is(connection: sqlite3.Connection, data: bytes) -> bytes:
+    return data
 
 
 def find_pieces(reader: Reader, trace_id: str) -> Callable[[sqlite3.Connection], Pieces]:

@@ -17,6 +17,7 @@ from penguiflow.state.chunks import pack
 from penguiflow.state.pieces import Pieces
 from penguiflow.state.reader import Reader
 from playground.dashboard import trace as trace_module
+from playground.dashboard.event_filter import EventFilter, EventSearch
 from playground.dashboard.event_log import EventLog
 from playground.dashboard.heads import read_head
 from playground.dashboard.moments import Moment
@@ -168,7 +169,15 @@ async def test_a_recorded_flow_is_the_same_read_where_it_lies_and_event_by_event
     pieces = await store.open_pieces("f" * 32)
     lines = await store.load_event_bytes("f" * 32)
     assert [line for number in range(len(pieces)) for line in pieces.lines(number)] == lines
-    assert told(read(pieces, "f" * 32)) == told(model_of(lines))
+    whole, copied = read(pieces, "f" * 32), model_of(lines)
+    assert told(whole) == told(copied)
+    for text in ("breaks", "kind:node.retry", "!node", "/line [12]/", "39", "/goes|end/", '"text":"end"'):
+        found = [EventSearch(trace.events, EventFilter(text)) for trace in (whole, copied)]
+        for search in found:
+            while search.go_on():
+                pass
+        assert found[0].found == found[1].found, text
+        assert len(found[1].found) or text == "kind:node.retry"
     await store.close()
 
 
