@@ -45,7 +45,7 @@ AGENTS: dict[Agent, Work] = {
 BUSINESS = str(Agent.BUSINESS)
 TELL = "tell"
 """The node by which pieces and questions of the rounds leave the flow: the business agent has successors."""
-AT_ONCE = 256
+AT_ONCE = 1000
 """Turns that a node works on at once."""
 
 
