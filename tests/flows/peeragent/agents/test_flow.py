@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from peeragent.settings import Settings
     from tests.flows.peeragent.agents.conftest import Takes
 
+HANG_S = 120.0
 TRACE = {"trace_id": "turn-1"}
 SAMPLES: list[Any] = [*module.__flow__["samples"]]
 
@@ -173,6 +174,23 @@ async def test_a_failure_is_an_answer_of_the_trace(
     assert end.data["status"] == "error"
     assert end.data["error"]["exception_type"] == "AgentFailed"
     assert "Traceback" not in caplog.text
+
+
+async def test_who_leaves_in_the_middle_ends_the_call(openai_server: ModelServer, served: Model) -> None:
+    """The connection to the model is closed: nobody pays for what nobody reads."""
+    openai_server.otherwise = Said(text="```python\nprint(1)\n```", hold=asyncio.Event(), hold_after=3)
+    flow = make_flow(served, CorpusSearch())
+    flow.run(registry=make_registry())
+    try:
+        async with asyncio.timeout(HANG_S):
+            pieces = flow.stream(Message(payload=TurnRequest(task="Write Python code"), headers=Headers(tenant="t")))
+            async for piece in pieces:
+                if piece.payload.text:
+                    break
+            await pieces.aclose()
+            await openai_server.gone.wait()
+    finally:
+        await flow.stop()
 
 
 async def test_many_turns_at_once(settings_of: Callable[..., Settings]) -> None:
