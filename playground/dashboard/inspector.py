@@ -53,7 +53,8 @@ class Inspector:
         self._show(("span", trace.trace_id, span.span_id), lambda: span_details(trace, span))
         # A document that is expensive to make is made again accordingly less often.
         self._due = started + max(REFRESH_S, 10 * (time.monotonic() - started))
-        if span.end_ns is not None:
+        # A run that was interrupted may be taken up again.
+        if span.end_ns is not None and span.kind != "trace":
             self._live = None
 
     def show_event(self, trace: TraceModel, index: int, *, whole: bool = False) -> None:
@@ -94,4 +95,4 @@ class Inspector:
             return
         trace, span = self._live
         if trace.revision != self._seen and time.monotonic() >= self._due:
-            self.show_span(trace, span)
+            self.show_span(trace, trace.spans.get(span.span_id, span))
