@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+from benchmarks.peeragent.serving import peeragent, serving
 
 TASK = {"task": "Write a SQL query to find top 10 customers by revenue"}
 AIM = 0.4
 BARE = """
+import socket
 import sys
 import uvicorn
 from fastapi import FastAPI
@@ -39,34 +35,11 @@ async def execute(body: TaskExecuteRequest) -> TaskAnswer:
     result = {"agent_type": "code_agent", "type": "code", "data": SAID}
     return TaskAnswer(task_id="task-0", status="completed", agent_type="code_agent", priority=2,
                       session_id="s", type="code", data=SAID, result=result)
-uvicorn.run(app, port=int(sys.argv[1]), log_level="critical", access_log=False)
+listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+print(f"listens on http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+config = uvicorn.Config(app, log_level="critical", access_log=False)
+uvicorn.Server(config).run(sockets=[listener])
 """
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def serving(command: list[str], port: int, folder: Path, **environment: str) -> Iterator[str]:
-    """A server's address, while it runs."""
-    environ = {**os.environ, **environment}
-    server = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"{url}/ping")
-                break
-            time.sleep(0.05)
-        yield url
-    finally:
-        server.terminate()
-        server.wait()
 
 
 async def ask(port: int, clients: int, seconds: float) -> tuple[float, float]:
@@ -109,15 +82,12 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ports = free_port(), free_port()
-        bare = [sys.executable, "-c", BARE, str(ports[0])]
-        ours = [sys.executable, "-m", "peeragent", "serve", "--port", str(ports[1])]
-        off = {"RATE_LIMITS": "false", "LOG_LEVEL": "WARNING", "PENGUIFLOW_HOME": str(folder / "home")}
-        with serving(bare, ports[0], folder), serving(ours, ports[1], folder, **off):
+        bare = [sys.executable, "-c", BARE]
+        with serving(bare, folder) as (limit, _), serving(peeragent(), folder, RATE_LIMITS="false") as (port, _):
             print(f"{'round':>5} {'bare/s':>9} {'ours/s':>9} {'ratio':>6} {'bare ms':>8} {'ours ms':>8}")
             for number in range(given.rounds):
-                first, first_ms = asyncio.run(ask(ports[0], given.clients, given.seconds))
-                second, second_ms = asyncio.run(ask(ports[1], given.clients, given.seconds))
+                first, first_ms = asyncio.run(ask(limit, given.clients, given.seconds))
+                second, second_ms = asyncio.run(ask(port, given.clients, given.seconds))
                 ratios.append(second / first)
                 took = f"{first_ms:>8.2f} {second_ms:>8.2f}"
                 print(f"{number + 1:>5} {first:>9.0f} {second:>9.0f} {ratios[-1]:>6.2f} {took}")

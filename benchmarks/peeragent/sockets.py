@@ -1,0 +1,68 @@
+"""Many conversations over sockets at once, and the memory that they take.
+
+    python -m benchmarks.peeragent.sockets [--sessions 500 --rounds 3]
+
+Opens the sockets, has each conversation do a task in each round, and prints the memory of the server before, with all
+sockets open, after each round, and when all are closed. It must not grow from round to round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from benchmarks.peeragent.serving import peeragent, resident_mb, serving
+
+TASK = json.dumps({"type": "task", "data": {"task": "Write a SQL query to find top 10 customers by revenue"}})
+
+
+async def turn(socket: ClientConnection) -> float:
+    """One task; the milliseconds until its result."""
+    began = time.perf_counter()
+    await socket.send(TASK)
+    for wanted in ("ack", "result"):
+        frame = json.loads(await socket.recv())
+        assert frame["type"] == wanted, frame
+    return (time.perf_counter() - began) * 1000
+
+
+async def run(port: int, pid: int, sessions: int, rounds: int) -> None:
+    """Open, talk, close."""
+    print(f"before: {resident_mb(pid):.0f} MB")
+    began = time.perf_counter()
+    open_them = (connect(f"ws://127.0.0.1:{port}/ws/agent/s-{number}", open_timeout=60) for number in range(sessions))
+    sockets = await asyncio.gather(*open_them)
+    print(f"{sessions} sockets in {time.perf_counter() - began:.1f} s: {resident_mb(pid):.0f} MB")
+    for number in range(rounds):
+        began = time.perf_counter()
+        took = await asyncio.gather(*map(turn, sockets))
+        per_second = sessions / (time.perf_counter() - began)
+        print(
+            f"round {number + 1}: p50 {statistics.median(took):.0f} ms, {per_second:.0f}/s, {resident_mb(pid):.0f} MB"
+        )
+    await asyncio.gather(*(socket.close() for socket in sockets))
+    print(f"closed: {resident_mb(pid):.0f} MB")
+
+
+def main() -> None:
+    """Start a server and run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sessions", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serving(peeragent(), Path(name), RATE_LIMITS="false") as (port, server),
+    ):
+        asyncio.run(run(port, server.pid, given.sessions, given.rounds))
+
+
+if __name__ == "__main__":
+    main()
