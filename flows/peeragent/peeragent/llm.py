@@ -98,6 +98,8 @@ class Form(Generic[T]):
             raise ValueError("there is no JSON object in your reply")
         try:
             return self.model.model_validate(json.loads(text[begin : end + 1]))
+        except RecursionError as error:
+            raise ValueError("the JSON in your reply is nested too deeply") from error
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
             told = [f"{'.'.join(map(str, each['loc'])) or 'the object'}: {each['msg']}" for each in problems[:5]]

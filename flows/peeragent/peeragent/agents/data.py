@@ -8,7 +8,7 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,7 +29,7 @@ MAX_CSV = 2_000_000
 NUMERIC = 0.8
 """The part of a column's values that must be numbers for it to be one of numbers."""
 AT_ONCE = 200
-"""Rows, or characters, that are computed on the event loop."""
+"""Numbers that are computed on the event loop."""
 MAX_SHOWN = 5
 OUTLIER = 1.5
 """Distances between quartiles, beyond the outer ones."""
@@ -87,11 +87,13 @@ def _from_csv(text: str) -> Columns:
 def _from_rows(rows: Sequence[Sequence[Any]]) -> Columns:
     if not rows:
         raise AgentFailed("NO_DATA", "there are no rows in data")
+    width = max(map(len, rows))
+    if width > MAX_COLUMNS:
+        raise AgentFailed("BAD_DATA", f"data has more than {MAX_COLUMNS} columns")
     headless = all(number_in(cell) is not None for cell in rows[0])
     body = rows if headless else rows[1:]
     if len(body) > MAX_ROWS:
         raise AgentFailed("BAD_DATA", f"data has {len(body)} rows; {MAX_ROWS} is the most")
-    width = max(map(len, rows))
     names = [str(rows[0][place]).strip() if not headless and place < len(rows[0]) else "" for place in range(width)]
     names = [name or f"column_{place + 1}" for place, name in enumerate(names)]
     return _bounded(
@@ -240,11 +242,19 @@ def data_in(request: TurnRequest) -> Any:
     return known
 
 
+def _is_small(given: Any) -> bool:
+    return (
+        isinstance(given, list)
+        and len(given) <= AT_ONCE
+        and not any(isinstance(each, list | dict | str) for each in given)
+    )
+
+
 async def data(turn: Routed, ctx: Context, tools: Tools) -> TurnResult:
     """Compute statistics, and have them interpreted."""
     request = turn.request
     given = data_in(request)
-    if isinstance(given, Sized) and len(given) <= AT_ONCE:
+    if _is_small(given):
         computed = statistics_of(columns_of(given))
     else:  # others are not to wait for it
         computed = await asyncio.to_thread(lambda: statistics_of(columns_of(given)))

@@ -135,6 +135,7 @@ def test_a_table_without_names() -> None:
         ("x" * 2_000_001, "BAD_DATA"),
         ([{str(n): 1 for n in range(51)}], "BAD_DATA"),
         ([[1] * 60], "BAD_DATA"),
+        ("1," * 60, "BAD_DATA"),
     ],
 )
 def test_what_cannot_be_analyzed(data: Any, code: str) -> None:

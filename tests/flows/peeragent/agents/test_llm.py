@@ -257,6 +257,16 @@ async def test_a_server_without_schemas_is_asked_without(openai_server: ModelSer
     assert (await served.form(None, ASKED, CITY, purpose="test"))[0].name == "Rome"
 
 
+@pytest.mark.parametrize(
+    "reply", ['{"name":' * 100_000 + "}", '{"people": ' + "9" * 10_000 + "}", "}{", "{" * 10 + "}"]
+)
+async def test_strange_json_is_a_bad_reply(saying: Callable[..., Saying], reply: str) -> None:
+    with pytest.raises(AgentFailed) as failed:
+        await saying(reply).model.form(None, ASKED, CITY, purpose="test", repairs=0)
+    assert failed.value.code == "LLM_BAD_REPLY"
+    assert len(failed.value.message) < 500
+
+
 async def test_repairs_end(saying: Callable[..., Saying]) -> None:
     model = saying(*["no"] * 9)
     with pytest.raises(AgentFailed) as failed:
