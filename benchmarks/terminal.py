@@ -15,6 +15,7 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import pyte
 
@@ -26,6 +27,10 @@ _NOT_FOR_PYTE = re.compile(
     rb"\x1b\[[0-9;]*m|\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\"
 )
 """Private modes, titles and queries, which it does not know, and colors, which nobody asks it for."""
+
+_MODES = re.compile(rb"\x1b\[\?(?P<numbers>[0-9;]+)(?P<state>[hl])|\x1b\[(?P<keys>[<>])[0-9]*u")
+_USUAL = {b"7", b"25"}
+"""Private modes that are on before a program begins: lines wrap, the cursor is seen."""
 
 
 class Terminal:
@@ -46,6 +51,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         self.resize(*size)
+        self._settings = termios.tcgetattr(self._master)
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
         # Textual believes COLUMNS and LINES more than the terminal.
         for name in ("PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES"):
@@ -62,7 +68,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -149,6 +155,19 @@ class Terminal:
         deadline = time.perf_counter() + timeout
         while self.read(quiet) and time.perf_counter() < deadline:
             pass
+
+    def left_behind(self) -> list[str]:
+        """What a program that has ended did not put back: modes of the terminal, and how it takes keys."""
+        modes: dict[bytes, bytes] = {}
+        pushed = 0
+        for match in _MODES.finditer(self.output):
+            if match["numbers"]:
+                modes.update(dict.fromkeys(match["numbers"].split(b";"), match["state"]))
+            else:
+                pushed += 1 if match["keys"] == b">" else -1
+        wrong = [f"mode {number.decode()}" for number, state in modes.items() if (state == b"l") == (number in _USUAL)]
+        wrong += ["keyboard"] if pushed else []
+        return wrong + (["termios"] if termios.tcgetattr(self._master) != self._settings else [])
 
     def wait(self, timeout: float) -> int:
         """Read on until the program has ended; returns its exit code."""

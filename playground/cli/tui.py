@@ -63,7 +63,9 @@ def open_dashboard(options: TuiOptions) -> int:
     if files:
         return _open_files(files, options, size, keys)
     project = find_project(options.paths)
-    _check_store(project.database)
+    if options.screenshot is not None:
+        # On a screen flows run all the same, and a notice says why they are not recorded.
+        _check_store(project.database)
     try:
         # The worker warms up on another core while Textual is imported on this one.
         prestarted = prestart(port)
@@ -189,7 +191,7 @@ def _need_packages() -> None:
 
 
 def _check_store(database: Path) -> None:
-    """Raise what is wrong with the traces while there is no screen yet. A look that would delay it is not taken."""
+    """Raise what is wrong with the traces. A look that would take long is not taken."""
     from penguiflow.state.files import check_file
 
     check_file(database, timeout_s=STORE_CHECK_S)

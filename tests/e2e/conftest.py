@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Protocol
@@ -14,6 +17,7 @@ from typing import Any, Protocol
 import pydantic_core
 import pytest
 
+from benchmarks.terminal import PF, Terminal
 from playground.live import LiveSource
 from playground.project import project_at
 from playground.protocol import ModuleInfo, Result, Run, Stopped
@@ -255,3 +259,169 @@ def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             check=True,
         )
     return root / ".penguiflow" / "state.db"
+
+
+ESCAPE = b"\x1b"
+OWN = re.compile(
+    rb"\x1b(?:\[[0-9;]*[mH]|\[\?[0-9]+[hl]|\[>[0-9]*u|\[<u|\[\?[0-9]+\$p|\[[0-9]* ?q|\]22;[a-z]+\x07|"
+    rb"\]52;c;[A-Za-z0-9+/=]*\x07)"
+)
+"""What the dashboard itself says to a terminal: colors, places, modes, the pointer's shape, the clipboard."""
+CONTROLS = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|pwned\x07")
+EVIL_COPY = b";cHdu\x07"
+"""What an evil text's own order to the clipboard ends with."""
+SEEN = re.compile(r"TRACE (\w+) [^✔✖◷⊘↯‖●]*([✔✖◷⊘↯‖●])")
+"""The run that is shown, and its status."""
+TOURED = (b"3]", b"j]", b"]j", b"4[", b"j\r*", b"J", b"4]]", b"j", b"]", b"5]", b"G", b"]", b"]", b"z", b"z")
+"""Keys through every tab of every pane."""
+
+
+class Steady(Terminal):
+    """A dashboard, and what must hold of it whatever happens: it stays, it can be read, it leaves nothing behind."""
+
+    limit_s = 60.0
+
+    def shown(self, keys: bytes, *needles: str) -> None:
+        """Press keys and wait for what they bring onto the screen."""
+        self.press(keys)
+        self.until_shown(*needles, timeout=self.limit_s)
+
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until something holds of the screen."""
+        deadline = time.monotonic() + self.limit_s
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}:\n{self.screen()}"
+            assert self.read_all(0.05) or self.process.poll() is None, f"{what}: it has ended"
+
+    def opens(self, keys: bytes, needle: str) -> None:
+        """Keys bring up a screen, and escape takes it away."""
+        self.shown(keys, needle)
+        self.press(ESCAPE)
+        # What follows an escape at once would be another key.
+        self.wait_for(lambda: needle not in self.screen(), f"{needle} does not go away")
+
+    def answers(self, needle: str = "Everywhere") -> None:
+        """Keys bring up what they should, and the screen is whole again after it."""
+        self.opens(b"?", needle)
+        screen = self.screen()
+        assert "did not work" not in screen
+        assert "cannot be shown" not in screen
+        assert "frame failed" not in screen
+        assert self.foreign() == []
+
+    def foreign(self) -> list[bytes]:
+        """What reached the terminal that the dashboard does not say of its own accord."""
+        whole = bytes(self.output[: self.output.rfind(b"\x1b")])  # the last escape sequence may not be whole yet
+        own = [match.group() for match in OWN.finditer(whole)]
+        rest = OWN.sub(b"", whole)
+        found = [rest[max(match.start() - 20, 0) : match.end() + 20] for match in CONTROLS.finditer(rest)]
+        return found + [each for each in own if each.endswith(EVIL_COPY)]
+
+    @property
+    def run_shown(self) -> tuple[str, str]:
+        """Id and status of the run in the pane of traces; empty where there is none."""
+        found = SEEN.search(self.screen())
+        return ("", "") if found is None else (found[1], found[2])
+
+    def begins(self, word: str, *, form: bytes = b"1g\r") -> str:
+        """Run the first flow with a word typed into its form; gives the new run's id."""
+        before = self.run_shown[0]
+        self.shown(form, "headers and more")
+        self.press(word.encode() + b"\r")
+        self.wait_for(lambda: self.run_shown[0] not in {before, ""}, f"no run with {word}")
+        return self.run_shown[0]
+
+    def ends(self, status: str, trace_id: str = "") -> None:
+        """Wait until the run that is shown has one of these statuses."""
+        self.wait_for(
+            lambda: self.run_shown[1] in set(status) and self.run_shown[0].startswith(trace_id), f"not {status}"
+        )
+
+    def runs(self, word: str, status: str = "✔", *, form: bytes = b"1g\r") -> str:
+        """Run to the end; gives the run's id."""
+        trace_id = self.begins(word, form=form)
+        self.ends(status, trace_id)
+        return trace_id
+
+    def visit(self) -> None:
+        """Every tab of every pane, as fast as somebody types."""
+        for keys in TOURED:
+            self.press(keys)
+        self.answers()
+
+    def visit_screens(self) -> None:
+        """Every screen that there is for a run, and a breakpoint set and taken away."""
+        for keys, needle in ((b"%", "STATISTICS"), (b"3w", "─ CHAT"), (b"3Y", "COPY"), (b"3B", "where · type to find")):
+            self.opens(keys, needle)
+        start = len(self.output)
+        self.press(b"3gjbb")
+        self.until("any more", timeout=self.limit_s, start=start)
+        self.answers()
+
+    def processes(self) -> dict[int, str]:
+        """The processes that come from it, and when they began."""
+        return descendants(self.process.pid)
+
+    def leave(self, *, more: dict[int, str] | None = None) -> None:
+        """`q` gives the terminal back as it was, and leaves no process; `more` of them may come from user code."""
+        begun = self.processes() | (more or {})
+        deadline = time.monotonic() + self.limit_s
+        code = None
+        while code is None:
+            assert time.monotonic() < deadline, self.screen()
+            # On a busy machine it may follow an escape so closely that both are one key.
+            self.press(b"q")
+            with suppress(TimeoutError):
+                code = self.wait(self.limit_s / 6)
+        assert code == 0
+        assert self.foreign() == []
+        assert self.left_behind() == []
+        wait_until_gone(begun)
+
+
+class Opened(Protocol):
+    """Opens a dashboard in the project, in a terminal; it is ended with the context."""
+
+    def __call__(
+        self, *arguments: str, size: tuple[int, int] = (120, 40), env: dict[str, str] | None = None
+    ) -> AbstractContextManager[Steady]: ...
+
+
+@pytest.fixture
+def opened(project: Path) -> Opened:
+    @contextmanager
+    def open_dashboard(
+        *arguments: str, size: tuple[int, int] = (120, 40), env: dict[str, str] | None = None
+    ) -> Iterator[Steady]:
+        with Steady([PF, "tui", *arguments], cwd=project, size=size, env=env) as terminal:
+            yield terminal
+
+    return open_dashboard
+
+
+def stat(pid: int) -> list[str]:
+    """What the system knows of a process, from its state on; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Processes that come from `pid`, and when they began: a number may be used again."""
+    known = {int(entry.name): stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
+    found: dict[int, str] = {}
+    parents = {pid}
+    while parents:
+        children = {child for child, about in known.items() if about and int(about[1]) in parents}
+        found |= {child: known[child][19] for child in children}
+        parents = children
+    return found
+
+
+def wait_until_gone(processes: dict[int, str]) -> None:
+    """Until each of them has ended; whoever adopted it may leave it in the table of processes."""
+    deadline = time.monotonic() + Steady.limit_s
+    while left := [pid for pid, begun in processes.items() if (at := stat(pid)) and at[19] == begun and at[0] != "Z"]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.01)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input, Label, OptionList
@@ -44,7 +44,7 @@ class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
 
     DEFAULT_CSS = """
     BreakForm { align: center middle; background: $background 60%; }
-    BreakForm > Vertical {
+    BreakForm > VerticalScroll {
         width: 78; max-width: 96%; height: auto; max-height: 94%;
         border: heavy $frame; padding: 0 1; background: $background;
     }
@@ -78,7 +78,8 @@ class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
     def compose(self) -> ComposeResult:
         """A filter, the places, the condition."""
         known = self._known
-        with Vertical() as box:
+        with VerticalScroll() as box:
+            box.can_focus = False
             box.border_title = "Breakpoint" if known is None else "Change a breakpoint"
             box.border_subtitle = "⏎ sets it · tab next · esc closes"
             yield Label("where · type to find, or name another: tool NAME, node NAME")

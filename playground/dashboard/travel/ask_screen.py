@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
@@ -49,7 +49,8 @@ class AskScreen(ClosesOnce, ModalScreen[dict[str, str] | None]):
 
     def compose(self) -> ComposeResult:
         """What it is about, and a line for each secret."""
-        with Vertical(id="ask") as box:
+        with VerticalScroll(id="ask") as box:
+            box.can_focus = False
             box.border_title = Content(one_line(self._title)).markup
             box.border_subtitle = f"⏎ or ctrl+s {self._does} · esc leaves"
             for line in self._about:

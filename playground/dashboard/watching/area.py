@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from playground.dashboard.watching.jump import Target
     from playground.protocol import FlowInfo
 
-
+ROOMY = 60
+"""Columns that leave room for a notice beside what it is about."""
 OFFER_S = 15.0
 
 
@@ -213,7 +214,7 @@ class WatchingArea(Area):
         self.app.state.toured = True
         if offer == "start":
             self.toggle_tour()
-        else:
+        elif self.app.size.width >= ROOMY:
             self.app.say("new here? ctrl+t is a tour of one minute, ? tells of the keys", stays_s=OFFER_S)
 
     def toggle_tour(self) -> None:
