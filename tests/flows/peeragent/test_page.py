@@ -1,0 +1,127 @@
+"""The page in a real browser: `pytest -m chromium`, where Chromium is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+pytestmark = pytest.mark.chromium
+
+GOOD = "It began three months ago in the north, costs $2M a year and is our top priority"
+
+
+class Browser:
+    """A tab, over the DevTools protocol."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._calls = 0
+        self.complaints: list[str] = []
+
+    async def call(self, method: str, **about: Any) -> dict[str, Any]:
+        """A command, and what it gives."""
+        self._calls += 1
+        await self._socket.send(json.dumps({"id": self._calls, "method": method, "params": about}))
+        while True:
+            told: dict[str, Any] = json.loads(await self._socket.recv())
+            if told.get("method") in {"Log.entryAdded", "Runtime.exceptionThrown"}:
+                entry = told["params"].get("entry", {})
+                if entry.get("level", "error") == "error":
+                    self.complaints.append(json.dumps(told["params"]))
+            if told.get("id") == self._calls:
+                found: dict[str, Any] = told["result"]
+                return found
+
+    async def run(self, script: str) -> Any:
+        """The value of an expression."""
+        told = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    async def until(self, script: str) -> None:
+        """Return when an expression is true."""
+        async with asyncio.timeout(60):
+            while not await self.run(script):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+
+    async def send(self, text: str) -> str:
+        """Type a message, send it, and give the answer's text."""
+        count = await self.run("document.querySelectorAll('article.theirs').length")
+        await self.run(f"document.getElementById('text').value = {json.dumps(text)}")
+        await self.run("document.getElementById('ask').requestSubmit()")
+        await self.until(
+            f"document.querySelectorAll('article.theirs').length > {count} && !document.getElementById('send').disabled"
+        )
+        answer: str = await self.run("[...document.querySelectorAll('article.theirs')].at(-1).innerText")
+        return answer
+
+
+@asynccontextmanager
+async def browser(url: str, folder: Path) -> AsyncIterator[Browser]:
+    """A headless Chromium that shows a page."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    assert program is not None, "Chromium is not installed: `apt-get install chromium`"
+    command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+    started = [*command, f"--user-data-dir={folder}", "about:blank"]
+    process = await asyncio.create_subprocess_exec(*started, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        port_file = folder / "DevToolsActivePort"
+        async with asyncio.timeout(60):
+            while not (port_file.exists() and port_file.read_text()):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+        port = port_file.read_text().splitlines()[0]
+        async with httpx.AsyncClient() as client:
+            tabs = (await client.get(f"http://127.0.0.1:{port}/json")).json()
+        address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+        async with connect(address, max_size=None) as socket:
+            tab = Browser(socket)
+            await tab.call("Log.enable")
+            await tab.call("Runtime.enable")
+            await tab.call("Page.navigate", url=url)
+            await tab.until("document.readyState === 'complete' && !!document.querySelector('#examples button')")
+            yield tab
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_code_rounds_and_tree_in_a_browser(service: Any, tmp_path: Path) -> None:
+    async with browser(f"{service.url}/chat/", tmp_path / "chrome") as tab:
+        assert "SELECT" in await tab.send("Write a SQL query to find top 10 customers by revenue")
+        for number in (1, 2, 3):
+            asked = await tab.send("Our sales dropped 20% this quarter" if number == 1 else GOOD)
+            assert f"Round {number}/3" in asked
+        found = await tab.send(GOOD)
+        assert "Urgency: Critical" in found
+        assert await tab.run("document.querySelectorAll('.tree > ul > li').length") >= 3
+        assert "scripted" in found
+        picture = await tab.call("Page.captureScreenshot", format="png")
+        (tmp_path / "page.png").write_bytes(base64.b64decode(picture["data"]))
+        assert [each for each in tab.complaints if "favicon" not in each] == []
+
+
+async def test_what_is_written_is_text_and_never_markup(service: Any, tmp_path: Path) -> None:
+    async with browser(f"{service.url}/chat/", tmp_path / "chrome") as tab:
+        await tab.send("<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>")
+        assert not await tab.run("!!window.hacked")
+        assert await tab.run("document.querySelectorAll('#talk img, #talk script').length") == 0
+
+
+async def test_a_service_that_needs_a_key_says_so(serve: Any, tmp_path: Path) -> None:
+    async with (
+        serve(api_keys=f"ada:{'a' * 20}") as service,
+        browser(f"{service.url}/chat/", tmp_path / "chrome") as tab,
+    ):
+        assert "a key is needed" in await tab.send("Write a Python function")
+        await tab.run(f"document.getElementById('key').value = '{'a' * 20}'")
+        assert "def" in await tab.send("Write a Python function that reverses a string")
