@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
 from penguiflow.calls import call_out, has_answer
+from penguiflow.callsite import CallSite
 
 if TYPE_CHECKING:
-    from penguiflow.callsite import CallSite
     from penguiflow.context import Context
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "answerer_of",
     "ask",
     "may_ask",
+    "node_may_ask",
     "read_answer",
 ]
 
@@ -136,6 +137,11 @@ def may_ask(site: CallSite, request: Any) -> bool:
         return True
     tape = site.context._trace.tape
     return (tape is None or tape.live) and _is_there(site.context)
+
+
+def node_may_ask(context: Context, prompt: str, schema: Any) -> bool:
+    """The same for what a node's function would ask next."""
+    return may_ask(CallSite.of(context), [prompt, TypeAdapter(schema).json_schema()])
 
 
 def _is_there(context: Context | None) -> bool:

@@ -260,6 +260,12 @@ class Context:
 
         return await ask(self, prompt, schema)
 
+    def may_ask(self, prompt: str, schema: Any = str) -> bool:
+        """Whether `ask` would be answered now: by somebody who is there, or by a recording."""
+        from penguiflow.asking import node_may_ask
+
+        return node_may_ask(self, prompt, schema)
+
     def now(self) -> float:
         """Unix seconds; a replay sees the recorded ones."""
         seconds: float = call_now(self, "ctx.now", time)

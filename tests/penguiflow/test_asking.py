@@ -247,3 +247,31 @@ async def test_a_replay_of_a_planner_goes_the_way_that_was_recorded(desk: Desk |
         outcome = await replay(flow, Cassette.of(sink.events), registry=registry)
         assert outcome.check().output.model_dump() == result.model_dump()
         assert other is None or other.asked == []
+
+
+def looking(*, then_ask: bool = True) -> PenguiFlow:
+    async def look(message: Message, ctx: Context) -> Any:
+        there = ctx.may_ask("How many?", int)
+        return [there, await ctx.ask("How many?", int) if there and then_ask else None]
+
+    return create(Node(look, name="look", policy=NodePolicy(validate="none")).to())
+
+
+async def test_a_node_may_know_whether_somebody_would_answer(make_message: Any) -> None:
+    assert await result_of(looking(), make_message("x")) == [False, None]
+    flow = looking()
+    flow.answer_with(Desk(3))
+    assert await result_of(flow, make_message("x")) == [True, 3]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_replay_knows_it_too(make_message: Any, there: bool) -> None:
+    """What was answered is answered again where nobody is; where nobody was, nobody is asked."""
+    sink, flow = Sink(), looking()
+    flow.answer_with(Desk(3) if there else None)
+    first = await result_of(flow, make_message("x"), Recorder(sink))
+
+    again = looking()
+    again.answer_with(None if there else Desk(4))
+    outcome = (await replay(again, Cassette.of(sink.events))).check()
+    assert outcome.output == first == ([True, 3] if there else [False, None])

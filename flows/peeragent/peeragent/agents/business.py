@@ -31,8 +31,7 @@ from peeragent.models.agents import (
 )
 from peeragent.models.turns import Round, Routed, SocraticState, TurnResult
 from penguiflow import Context
-from penguiflow.asking import NobodyAnswers, may_ask
-from penguiflow.callsite import CallSite
+from penguiflow.asking import NobodyAnswers
 
 MAX_REPEATS = 2
 """How often a round is asked again."""
@@ -149,7 +148,7 @@ class _Rounds:
             emoji = MORE_EMOJI if self.feedback else PHASE_EMOJI[phase]
             before = f"{self.feedback} " if self.feedback and not answers else ""
             prompt = f"{emoji} {before}Round {number}/{len(PHASES)} ({phase}): {question}"
-            if not may_ask(CallSite.of(self.ctx), [prompt, {"type": "string"}]):
+            if not self.ctx.may_ask(prompt):
                 return None
             try:
                 answers[question] = await self.ctx.ask(prompt, str)
