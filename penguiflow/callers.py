@@ -64,7 +64,8 @@ class FlowCalls:
         Raises `FlowError` when the trace failed or was cancelled, `TimeoutError` after `timeout` seconds. A caller
         that gives up takes the trace with it.
         """
-        sink = LastResult()
+        hold = self._egress.hold if timeout is None else None
+        sink = LastResult(hold)
         trace = self._begin(message, trace_id, sink)
         try:
             if timeout is None:
@@ -78,7 +79,7 @@ class FlowCalls:
             self._end(trace, sink)
             sink.close()
         durable = self._egress.durable
-        if durable is not None and (commit := durable()) is not None:
+        if hold is None and durable is not None and (commit := durable()) is not None:
             await commit
         return sink.result
 

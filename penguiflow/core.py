@@ -124,6 +124,7 @@ class PenguiFlow(FlowCalls, FlowServices):
     def recorder(self, recorder: TraceRecorder | None) -> None:
         self._table.recorder = recorder
         self._egress.durable = None if recorder is None else recorder.durable
+        self._egress.hold = getattr(recorder, "hold", None)
 
     @property
     def running(self) -> bool:

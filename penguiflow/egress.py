@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from penguiflow.channels import Item
     from penguiflow.ports import Port, Targets
 
-__all__ = ["Durable", "Egress"]
+__all__ = ["Durable", "Egress", "Hold"]
 
 Durable = Callable[[], "Awaitable[None] | None"]
 """Gives what to await until every event so far is committed; None when all are."""
+Hold = Callable[["asyncio.Future[None]"], bool]
+"""As `Durable`, with a future of the caller's own: False when there is nothing to wait for."""
 
 
 class Egress:
@@ -20,6 +24,8 @@ class Egress:
 
     def __init__(self, rookery: Port) -> None:
         self.durable: Durable | None = None
+        self.hold: Hold | None = None
+        """Where whoever waits for a result anyway can wait for the commit with the same future."""
         self.rookery = rookery
         self._taken = 0
         self._committed = 0

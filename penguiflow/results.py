@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from penguiflow.egress import Durable
+from penguiflow.egress import Durable, Hold
 from penguiflow.errors import FlowError
 from penguiflow.types import Message, StreamChunk
 
@@ -44,14 +44,18 @@ def is_chunk(result: Any) -> bool:
 
 
 class LastResult:
-    """Keeps the last result that is no chunk; for `PenguiFlow.call`."""
+    """Keeps the last result that is no chunk; for `PenguiFlow.call`.
+
+    With `hold` the caller goes on once the events behind the result are committed.
+    """
 
     full = False
     takes_children = True
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold | None = None) -> None:
         self.result: Any = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._hold = hold
 
     async def wait_room(self) -> None:
         """There is always room."""
@@ -65,10 +69,10 @@ class LastResult:
         """Let the caller go on."""
         if self.done.done():
             return
-        if error is None:
-            self.done.set_result(None)
-        else:
+        if error is not None:
             self.done.set_exception(error)
+        elif self._hold is None or not self._hold(self.done):
+            self.done.set_result(None)
 
     def close(self) -> None:
         """Nobody waits any more: an error that came too late is no warning."""

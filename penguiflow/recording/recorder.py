@@ -17,6 +17,8 @@ from penguiflow.recording.trace_log import NO_META, Log, Track
 from penguiflow.types import Headers
 
 if TYPE_CHECKING:
+    import asyncio
+
     from penguiflow.observer import TraceLog
     from penguiflow.state.traces import TraceStore
 
@@ -115,6 +117,11 @@ class Recorder:
         """Return once the store has room again."""
         if self._store is not None:
             await self._store.wait_ready()
+
+    @property
+    def hold(self) -> Callable[[asyncio.Future[None]], bool] | None:
+        """As `durable`, with a future of the caller's own; None where the store knows no such thing."""
+        return getattr(self._store, "hold", None)
 
     def durable(self) -> Awaitable[None] | None:
         """What to await before a result is given out, so that the store keeps its events; None for nothing."""

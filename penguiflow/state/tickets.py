@@ -38,8 +38,8 @@ class Tickets:
         """The loop that is about to kick."""
         self._waiting: deque[tuple[int, Ticket]] = deque()
 
-    def issue(self) -> Ticket:
-        """A ticket to be settled by name."""
+    def issue(self, future: asyncio.Future[None]) -> Ticket:
+        """A ticket to be settled by name, for a future of the loop that runs here."""
         loop = asyncio.get_running_loop()
         if self._kicked is not loop:
             self._kicked = loop
@@ -47,13 +47,11 @@ class Tickets:
             self._since = time.monotonic()
             # Not at once: those who are about to wait too go into the same commit.
             loop.call_soon(self._now, loop)
-        return Ticket(loop, loop.create_future())
+        return Ticket(loop, future)
 
-    def wait(self, target: int) -> asyncio.Future[None]:
-        """A future that is done once the count, which only grows, is `target`; targets never go down."""
-        ticket = self.issue()
-        self._waiting.append((target, ticket))
-        return ticket.future
+    def wait(self, target: int, future: asyncio.Future[None]) -> None:
+        """Settle a future once the count, which only grows, is `target`; targets never go down."""
+        self._waiting.append((target, self.issue(future)))
 
     def reached(self, count: int | None = None) -> None:
         """Let those go on whose count is reached (None: everybody)."""

@@ -161,11 +161,20 @@ class Writer:
         """
         if self._bytes_out >= self._bytes_in or self._failure is not None or self._closing:
             return None
-        return self._tickets.wait(self._bytes_in)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tickets.wait(self._bytes_in, future)
+        return future
+
+    def hold(self, future: asyncio.Future[None]) -> bool:
+        """As `durable`, with a future of the caller's own, on its loop's thread; False when all is committed."""
+        if self._bytes_out >= self._bytes_in or self._failure is not None or self._closing:
+            return False
+        self._tickets.wait(self._bytes_in, future)
+        return True
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
         """Put a statement into the next transaction; the future is done when that is committed. On a loop's thread."""
-        ticket = self._tickets.issue()
+        ticket = self._tickets.issue(asyncio.get_running_loop().create_future())
         self._put(_Write(sql, parameters, ticket))
         return ticket.future
 
