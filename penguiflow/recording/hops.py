@@ -1,8 +1,9 @@
 """What one invocation writes when it goes the shortest way: six events or so, as one record.
 
-A node takes a message, does not wait, sends one result on and is done. All of that is one `Hop`, handed to the store as
-it begins and filled in as it ends. A store's thread that comes by in between takes what has happened by then, so that a
-function that never returns is found in the log. Readers get the events one by one, from `expand`.
+A node takes a message, does not wait, sends one result on and is done. All of that is one hop: an entry of the trace's
+`Track`, from which the store's thread takes what has happened by then. What has only begun is an entry too, which the
+end replaces unless it was taken meanwhile: so a function that never returns is found in the log. Readers get the events
+one by one, from `expand`.
 
 A record of a hop is an `EventRecord` of the node's span, of a kind of its own (see `EVENTS_OF`), whose data are a
 `Told` in place of JSON. So is that of a message which comes from outside. What they have in common with those of other
@@ -13,31 +14,32 @@ parts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 
-if TYPE_CHECKING:
-    from penguiflow.recording.trace_log import Track
-    from penguiflow.types import Message
-
 __all__ = [
+    "ENTRY_BYTES",
     "EVENTS_OF",
     "FIRST_ATTEMPT",
+    "SENT",
     "TO_ROOKERY",
-    "Hop",
+    "WAYS",
+    "Entry",
     "HopSink",
     "Told",
+    "Track",
     "Way",
     "ends_of",
     "events_of",
     "expand",
+    "record_of",
+    "records_of",
     "size_of",
-    "told_of",
+    "take_entries",
     "way_of",
 ]
 
@@ -51,34 +53,104 @@ _OK = b'{"status":"ok"}'
 _SEPARATOR = b"\x1f"
 _PARTS = 7
 _MAX_REMEMBERED = 4096
-_SIZE = 100
-"""Bytes of a `Told` beside its payload, roughly."""
-_NOTHING = (b"", b"")
+ENTRY_BYTES = 200
+"""Bytes of an entry beside its data, roughly."""
 _new_tuple: Any = tuple.__new__
-_ways: dict[tuple[str | None, ...], Way] = {}
+WAYS: dict[tuple[str | bool | None, ...], Way] = {}
 _edges: dict[str, bytes] = {}
+
+
+Entry = tuple[Any, ...]
+"""What stands in a track: an `EventRecord`; or a hop, as plain members:
+
+    (seq, size, way, the trace's span, epoch, microseconds, nanoseconds, how many it took, payload, envelope)
+
+or the beginning of one, without a way:
+
+    (seq, 0, None, the trace's span, epoch, microseconds, nanoseconds, edge, message id, node, node id)
+"""
+
+
+class Track:
+    """Where a trace is: its next event, its epoch, its clock. Shared by the logs that are open for it.
+
+    Where a store takes whole hops, also what it has not taken yet. The loop's thread adds entries; the store's takes
+    them, one thread each, without a lock: see `take_entries`.
+    """
+
+    __slots__ = ("drained", "entries", "epoch", "logs", "next_seq", "origin_ns", "trace_id")
+
+    def __init__(self, trace_id: str, next_seq: int, epoch: int, origin_ns: int) -> None:
+        self.trace_id = trace_id
+        self.next_seq = next_seq
+        self.epoch = epoch
+        self.origin_ns = origin_ns
+        self.logs = 0
+        self.entries: list[Entry] = []
+        self.drained = True
+        """Whether the store has to be told of the next entry."""
+
+
+def take_entries(track: Track, room: int) -> tuple[list[Entry], bool]:
+    """What there is, and whether more of it is left, beyond `room`. On the store's thread.
+
+    Only the last entry may be a beginning that the loop's thread replaces, by taking it away: what is before it stays as
+    it is, and whoever takes the last one first has it.
+    """
+    entries = track.entries
+    if len(entries) > room:
+        taken = entries[:room]
+        if len(entries) > room:
+            del entries[:room]
+            return taken, True
+    # Said first: what is added from here on is told of again.
+    track.drained = True
+    stable = len(entries) - 1
+    taken = []
+    if stable > 0:
+        taken = entries[:stable]
+        del entries[:stable]
+    try:
+        while True:
+            taken.append(entries.pop(0))
+    except IndexError:
+        return taken, False
 
 
 @runtime_checkable
 class HopSink(Protocol):
     """A store that takes whole hops."""
 
-    def begin_hop(self, hop: Hop) -> bool:
-        """Take one that begins, if it can be taken as such. On the loop's thread."""
+    guarded: bool
+    """Whether each entry is to be asked about, by `admits`, and no hop is to begin."""
+    told_in: int
+    """How many entries it was given: whoever adds one to a track counts it, unless it replaces a beginning."""
+    bytes_in: int
+    """Their size, roughly."""
+
+    def admits(self, trace_id: str, kind: str) -> bool:
+        """Whether it takes one more event of a trace."""
         ...
 
-    def grow(self, size: int, events: int = 0) -> None:
-        """What it took has become larger by so many bytes of data, and so many events more."""
+    def attach(self, track: Track) -> None:
+        """There are entries in a track that was drained. On the loop's thread."""
         ...
 
 
 class Way:
     """How messages go through a node (or into it from outside, where there is none): the same in many traces."""
 
-    __slots__ = ("edge", "long", "message_id", "node", "node_id", "sent_by", "sent_id", "short")
+    __slots__ = ("edge", "events", "kind", "long", "message_id", "node", "node_id", "sent_by", "sent_id", "short")
 
     def __init__(
-        self, edge: str, message_id: str, node: str | None, node_id: str, sent_by: str | None, sent_id: str
+        self,
+        edge: str,
+        message_id: str,
+        node: str | None,
+        node_id: str,
+        sent_by: str | None,
+        sent_id: str,
+        given: bool = False,
     ) -> None:
         self.edge, self.message_id = clean_text(edge), message_id
         """By which the message came."""
@@ -87,6 +159,10 @@ class Way:
         self.sent_by, self.sent_id = None if sent_by is None else clean_text(sent_by), sent_id
         """By which the result went on, if there was one."""
         came = to_json((self.edge, message_id))[1:-1]
+        self.kind = SENT if node is None else LAST if sent_by is None else ON
+        if self.kind is ON and sent_by is not None and (given or sent_by.endswith("->Rookery")):
+            self.kind = GIVEN if given else OUT
+        self.events = EVENTS_OF[self.kind]
         if node is None:
             self.long = self.short = came + b","
             self.sent_by, self.sent_id = self.edge, message_id
@@ -121,161 +197,45 @@ def way_of(
     node_id: str = "",
     sent_by: str | None = None,
     sent_id: str = "",
+    given: bool = False,
 ) -> Way:
-    """The way of a message, made once."""
-    about = (edge, message_id, node, node_id, sent_by, sent_id)
-    way = _ways.get(about)
+    """The way of a message, made once; `given` where whoever waits for the trace gets what is sent at once."""
+    about = (edge, message_id, node, node_id, sent_by, sent_id, given)
+    way = WAYS.get(about)
     if way is None:
-        if len(_ways) >= _MAX_REMEMBERED:
-            _ways.clear()
-        way = _ways[about] = Way(*about)
+        if len(WAYS) >= _MAX_REMEMBERED:
+            WAYS.clear()
+        way = WAYS[about] = Way(*about)
     return way
 
 
-def told_of(way: Way, root: str, micros: int, elapsed_ns: int, payload: bytes, envelope: bytes) -> Any:
-    """A `Told` as the data of a record: bytes, to whoever does not know of hops; nobody else gets it."""
-    size = len(payload) + len(envelope) + _SIZE
-    return _new_tuple(Told, (size, way, root, micros, elapsed_ns, payload, envelope))
+def record_of(trace_id: str, entry: Entry) -> EventRecord:
+    """The record of an entry that has not only begun."""
+    if type(entry) is EventRecord:
+        return entry
+    seq, size, way, root, epoch, micros, offset_ns, elapsed_ns, payload, envelope = entry
+    told: Any = Told(size, way, root, micros, elapsed_ns, payload, envelope)
+    span, parent = (root, None) if way.node is None else (f"{seq + 1:x}", root)
+    name = way.edge if way.node is None else way.node
+    return EventRecord(seq, epoch, trace_id, span, parent, micros / 1e6, offset_ns, way.kind, name, told)
 
 
-def size_of(records: Iterable[EventRecord]) -> int:
-    """Bytes of the data of records, whatever they tell."""
-    datas: list[Any] = [record[9] for record in records]
-    return sum([len(data) if type(data) is bytes else data[0] for data in datas])
+def records_of(trace_id: str, entries: Iterable[Entry]) -> list[EventRecord]:
+    """The records of entries; of a hop that has only begun its first events."""
+    records: list[EventRecord] = []
+    for entry in entries:
+        if type(entry) is EventRecord or entry[2] is not None:
+            records.append(record_of(trace_id, entry))
+            continue
+        seq, _, _, root, epoch, micros, offset_ns, edge, message_id, node, node_id = entry
+        way = Way(edge, message_id, node, node_id, None, "")
+        records += _begun((seq, epoch, trace_id, root), (micros / 1e6, offset_ns), way, seq + 1)
+    return records
 
 
-class Hop:
-    """One invocation on its way through the log; what `TraceLog.begin` returns."""
-
-    __slots__ = (
-        "_edge", "_log", "_message_id", "_micros", "_node_id", "_record", "_token", "attempt_span", "node", "offset_ns",
-        "seq", "span",
-    )  # fmt: skip
-
-    def __init__(
-        self, log: HopLog, seq: int, edge: str, message_id: str, node: str, node_id: str, micros: int, offset_ns: int
-    ) -> None:
-        self._log = log
-        self.seq = seq
-        self._edge = edge
-        self._message_id = message_id
-        self.node = node
-        self._node_id = node_id
-        self._micros = micros
-        self.offset_ns = offset_ns
-        if seq < _NUMBERED:
-            self.span, self.attempt_span = _NUMBERS[seq + 1], _NUMBERS[seq + 2]
-        else:
-            self.span, self.attempt_span = f"{seq + 1:x}", f"{seq + 2:x}"
-        self._record: EventRecord | None = None
-        # Whoever gets it has decided what becomes of the hop: the loop's thread or the store's.
-        self._token = [True]
-
-    def settle(self) -> None:
-        """It takes longer, or tells more, than fits into one record: what follows is written event by event."""
-        self._log.settle(self)
-
-    def done(self, edge: str | None, message_id: str, content: Any, envelope: Message | None, *, given: bool) -> None:
-        """The function has returned, and what it returned goes by `edge` (None: nowhere); ends the node's span.
-
-        `given` when somebody waits for the trace's results and takes it at once.
-        """
-        log = self._log
-        if log.closed:
-            return
-        if edge is None:
-            kind, sent = LAST, _NOTHING
-        else:
-            kind = GIVEN if given else OUT if edge.endswith("->Rookery") else ON
-            sent = log.sent(message_id, content, envelope)
-        track, seq = log.track, self.seq
-        # Another log of the same trace may have written meanwhile: then the end stands behind that.
-        if log.hop is not self or track.next_seq != seq + 3:
-            log.end_hop(self, edge, message_id, sent, given=given)
-            return
-        elapsed_ns = perf_counter_ns() - track.origin_ns - self.offset_ns
-        about = (self._edge, self._message_id, self.node, self._node_id, edge, message_id)
-        way = _ways.get(about) or way_of(*about)
-        root, micros = log.root, self._micros
-        payload, its_envelope = sent
-        size = len(payload) + len(its_envelope) + _SIZE
-        told = _new_tuple(Told, (size, way, root, micros, elapsed_ns, payload, its_envelope))
-        self._record = _new_tuple(
-            EventRecord,
-            (seq, log.epoch, log.trace_id, self.span, root, micros / 1e6, self.offset_ns, kind, self.node, told),
-        )
-        try:
-            self._token.pop()
-        except IndexError:
-            # The store has taken the beginning by now.
-            log.end_hop(self, edge, message_id, sent, given=given)
-            return
-        log.hops.grow(size)  # type: ignore[union-attr]
-        log.hop = None
-        track.next_seq = seq + EVENTS_OF[kind]
-
-    # -- between the log and the store ---------------------------------------------------------------------------------
-
-    def leave(self) -> None:
-        """Its beginning is all that there will be of it, on the loop's thread."""
-        try:
-            self._token.pop()
-        except IndexError:
-            return
-        begun = self.begun()
-        self._log.hops.grow(sum(len(record[9]) for record in begun), len(begun) - 1)  # type: ignore[union-attr]
-
-    def whole(self) -> EventRecord | None:
-        """Its record, where it is over and became one, on the store's thread."""
-        return None if self._token else self._record
-
-    def take(self) -> tuple[tuple[EventRecord, ...], bool]:
-        """What there is of it, on the store's thread, and whether it was taken in the middle."""
-        if self._token:
-            try:
-                self._token.pop()
-            except IndexError:
-                pass
-            else:
-                return self.begun(), True
-        record = self._record
-        return (self.begun() if record is None else (record,)), False
-
-    def spans(self) -> tuple[tuple[str, str, str], ...]:
-        """Its spans, each with its parent and kind."""
-        return (self.span, self._log.root, "node"), (self.attempt_span, self.span, "attempt")
-
-    def begun(self) -> tuple[EventRecord, ...]:
-        """The events of its beginning."""
-        log = self._log
-        way = Way(self._edge, self._message_id, self.node, self._node_id, None, "")
-        place = (self.seq, log.epoch, log.trace_id, log.root)
-        return tuple(_begun(place, (self._micros / 1e6, self.offset_ns), way, self.seq + 1))
-
-
-class HopLog(Protocol):
-    """What a hop needs of the log that it belongs to."""
-
-    root: str
-    epoch: int
-    trace_id: str
-    track: Track
-    hops: HopSink | None
-    hop: Hop | None
-    closed: bool
-
-    def settle(self, hop: Hop) -> None: ...
-
-    def sent(self, message_id: str, content: Any, envelope: Message | None) -> tuple[bytes, bytes]: ...
-
-    def end_hop(
-        self, hop: Hop, edge: str | None, message_id: str, sent: tuple[bytes, bytes], *, given: bool
-    ) -> None: ...
-
-
-_NUMBERED = 1022
-_NUMBERS = [f"{number:x}" for number in range(_NUMBERED + 2)]
-"""The first ids of spans."""
+def size_of(entries: Iterable[Entry]) -> int:
+    """Bytes of entries, as they were counted when they were told; a beginning counts for nothing."""
+    return sum([len(entry[9]) + ENTRY_BYTES if type(entry) is EventRecord else entry[1] for entry in entries])
 
 
 def ends_of(edge: str) -> bytes:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
-from penguiflow.recording.hops import HopSink
+from penguiflow.recording.hops import HopSink, Track
 from penguiflow.recording.masking import Masker
 from penguiflow.recording.masking_key import key_beside
-from penguiflow.recording.trace_log import NO_META, Log, Track
+from penguiflow.recording.trace_log import NO_META, Log
 from penguiflow.types import Headers
 
 if TYPE_CHECKING:
@@ -171,13 +171,13 @@ class Recorder:
         summary = await self._store.get_trace(trace_id)
         if summary is not None and trace_id not in self._open:
             age_ns = max(0, int((time() - summary.started) * _NS))
-            self._remember(trace_id, Track(summary.events, summary.epoch + 1, perf_counter_ns() - age_ns))
+            self._remember(trace_id, Track(trace_id, summary.events, summary.epoch + 1, perf_counter_ns() - age_ns))
 
     def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> TraceLog:
         """Begin the log of a trace, or go on with it in its next epoch: writes `trace.start`."""
         track = self._open.get(trace_id)
         if track is None:
-            track = self._ended.pop(trace_id, None) or Track(0, 0, perf_counter_ns())
+            track = self._ended.pop(trace_id, None) or Track(trace_id, 0, 0, perf_counter_ns())
             self._open[trace_id] = track
         else:
             track.epoch += 1

@@ -10,16 +10,27 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.failures import exception_to_data
-from penguiflow.recording.hops import FIRST_ATTEMPT, SENT, Hop, ends_of, told_of, way_of
+from penguiflow.recording.hops import (
+    ENTRY_BYTES,
+    FIRST_ATTEMPT,
+    SENT,
+    WAYS,
+    Entry,
+    HopSink,
+    Track,
+    ends_of,
+    way_of,
+)
 from penguiflow.recording.logs import shown
 from penguiflow.recording.payloads import UNKNOWN, cuts, encode_data
 from penguiflow.recording.streams import HeldBack
 
 if TYPE_CHECKING:
+    from penguiflow.observer import TraceHop
     from penguiflow.recording.recorder import Recorder
     from penguiflow.types import Headers, Message
 
-__all__ = ["NO_META", "Log", "Track"]
+__all__ = ["NO_META", "Log"]
 
 MAX_CUTS = 8
 """Places that the end of a trace names, where payloads cannot be rebuilt."""
@@ -37,20 +48,14 @@ _BARE = frozenset({"message.dequeued", "message.dropped"})
 _LOOK_EVERY = 32
 """Hops after which it is looked whether the store can follow."""
 _MAX_REMEMBERED = 4096
+_NUMBERED = 1022
+_NUMBERS = [f"{number:x}" for number in range(_NUMBERED + 2)]
+"""The first ids of spans."""
+_NOTHING = (b"", b"")
+_TOLD_BYTES = ENTRY_BYTES + 100
+"""Of a hop beside its payload, roughly."""
 _node_ids: dict[str, bytes] = {}
 _new_tuple = tuple.__new__
-
-
-class Track:
-    """Where a trace is: its next event, its epoch, its clock. Shared by the logs that are open for it."""
-
-    __slots__ = ("epoch", "logs", "next_seq", "origin_ns")
-
-    def __init__(self, next_seq: int, epoch: int, origin_ns: int) -> None:
-        self.next_seq = next_seq
-        self.epoch = epoch
-        self.origin_ns = origin_ns
-        self.logs = 0
 
 
 def _remember_node(node_id: str) -> bytes:
@@ -64,24 +69,27 @@ class Log:
     """The log of one trace, from `open` to `close`."""
 
     __slots__ = (
+        "_begun",
         "_cuts",
         "_encode",
         "_headers",
         "_held_back",
+        "_hopping",
         "_known",
         "_masker",
         "_name",
         "_recorder",
         "_send",
+        "_sink",
         "_spans",
+        "_track",
+        "attempt_span",
         "closed",
         "epoch",
-        "hop",
-        "hops",
         "propagates",
         "root",
+        "span",
         "trace_id",
-        "track",
     )
 
     def __init__(
@@ -89,7 +97,7 @@ class Log:
     ) -> None:
         self._recorder = recorder
         self.trace_id = trace_id
-        self.track = track
+        self._track = track
         self.epoch = track.epoch
         self._name = recorder.name
         self._send = recorder.send
@@ -97,14 +105,19 @@ class Log:
         self._masker = recorder.masker
         self._encode = recorder.masker.encode
         self.closed = False
-        self._cuts: list[dict[str, str]] = []
+        self._cuts: list[dict[str, str]] | None = None
         self._held_back: HeldBack | None = None
         if "resumed" in data or "forked" in data:
             self._held_back = HeldBack(self._masker)
             self._held_back.take_up(data)
-        self.hops = recorder.hops
-        self.hop: Hop | None = None
-        """The invocation that is under way and may become one record."""
+        self._sink: HopSink | None = recorder.hops
+        """The store, where it takes whole hops."""
+        self._begun: Entry = ()
+        """The beginning of the last invocation that may become one entry."""
+        self._hopping = False
+        """Whether that one is under way."""
+        self.span = self.attempt_span = ""
+        """Its spans."""
         self._headers: tuple[Headers | None, bytes] = (None, b"")
         """Those of the last message, encoded: most messages of a trace have the same."""
         self._known = UNKNOWN
@@ -117,9 +130,9 @@ class Log:
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
         """Open a span; its id is the hexadecimal `seq` of its start."""
-        if self.hop is not None:
-            self.settle(self.hop)
-        span = f"{self.track.next_seq:x}"
+        if self._hopping:
+            self.settle()
+        span = f"{self._track.next_seq:x}"
         if not self.closed:
             parent = parent or self.root
             self._spans[span] = (parent, kind, name)
@@ -130,8 +143,8 @@ class Log:
         self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
     ) -> None:
         """Close a span; one that is not open (any more) is left as it is."""
-        if self.hop is not None:
-            self.settle(self.hop)
+        if self._hopping:
+            self.settle()
         if self._spans.pop(span, None) is not None:
             if not data:
                 encoded = _STATUS_ONLY.get(status) or encode_data({"status": status})
@@ -143,8 +156,8 @@ class Log:
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write one event of a span, or of the trace's own when that span is over."""
-        if self.hop is not None:
-            self.settle(self.hop)
+        if self._hopping:
+            self.settle()
         if not self.closed:
             known = self._spans.get(span)
             if known is None:
@@ -162,11 +175,11 @@ class Log:
         """Write `message.enqueued` with its payload."""
         if self.closed:
             return
-        if self.hop is not None:
-            self.settle(self.hop)
+        if self._hopping:
+            self.settle()
         payload, about = self.sent(message_id, content, envelope)
         known = self._spans.get(span)
-        if self.hops is not None and (known is None or span == self.root):
+        if self._sink is not None and (known is None or span == self.root):
             self._write_sent(edge, message_id, payload, about)
             return
         if known is None:
@@ -198,6 +211,8 @@ class Log:
 
     def _note_cuts(self, payload: bytes, message_id: str) -> None:
         """The trace's end tells where payloads cannot be rebuilt."""
+        if self._cuts is None:
+            self._cuts = []
         for path, kind in cuts(from_json(payload)):
             if len(self._cuts) < MAX_CUTS:
                 where = "/payload" + path.removeprefix("/value")
@@ -205,9 +220,9 @@ class Log:
 
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         """Write `message.dequeued`, and the starts of the node's span and of its first attempt."""
-        if self.hop is not None:
-            self.settle(self.hop)
-        track = self.track
+        if self._hopping:
+            self.settle()
+        track = self._track
         seq = track.next_seq
         span, attempt = f"{seq + 1:x}", f"{seq + 2:x}"
         if self.closed:
@@ -228,54 +243,90 @@ class Log:
             (seq + 1, epoch, trace_id, span, parent, ts, offset_ns, "node.start", node, about),
             (seq + 2, epoch, trace_id, attempt, span, ts, offset_ns, "attempt.start", node, FIRST_ATTEMPT),
         )
-        send = self._send
         for fields in records:
-            try:
-                send(_new_tuple(EventRecord, fields))
-            except Exception:  # a listener's failure is none of the flow's
-                self._recorder.sink_failed()
+            self._tell(_new_tuple(EventRecord, fields))
         return span, attempt
 
-    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> Hop | None:
-        """The same as one record, if the store takes such, and if nothing else happens meanwhile."""
-        hops = self.hops
-        if hops is None or self.closed:
+    def begin(self, edge: str, message_id: str, node: str, node_id: str) -> TraceHop | None:
+        """The same as one entry, if the store takes such, and if nothing else happens meanwhile."""
+        sink = self._sink
+        if sink is None or self.closed or sink.guarded:
             return None
         recorder = self._recorder
         recorder.unlooked += 1
         if recorder.unlooked > _LOOK_EVERY and not recorder.may_hop():
             return None
-        if self.hop is not None:
-            self.settle(self.hop)
-        track = self.track
+        if self._hopping:
+            self.settle()
+        track = self._track
         seq = track.next_seq
         offset_ns = perf_counter_ns() - track.origin_ns
-        hop = Hop(self, seq, edge, message_id, node, node_id, time_ns() // 1000, offset_ns)
-        if not hops.begin_hop(hop):
-            return None
+        place = (seq, 0, None, self.root, self.epoch, time_ns() // 1000, offset_ns)
+        begun = self._begun = (*place, edge, message_id, node, node_id)
+        track.entries.append(begun)
+        sink.told_in += 1
+        if track.drained:
+            track.drained = False
+            sink.attach(track)
         track.next_seq = seq + 3
-        self.hop = hop
-        return hop
+        self._hopping = True
+        if seq < _NUMBERED:
+            self.span, self.attempt_span = _NUMBERS[seq + 1], _NUMBERS[seq + 2]
+        else:
+            self.span, self.attempt_span = f"{seq + 1:x}", f"{seq + 2:x}"
+        return self
 
-    def settle(self, hop: Hop) -> None:
+    def settle(self) -> None:
         """What has begun as a hop goes on as separate events."""
-        if self.hop is hop:
-            self.hop = None
-            for span, parent, kind in hop.spans():
-                self._spans[span] = (parent, kind, hop.node)
-            hop.leave()
+        if self._hopping:
+            self._hopping = False
+            node = self._begun[9]
+            self._spans[self.span] = (self.root, "node", node)
+            self._spans[self.attempt_span] = (self.span, "attempt", node)
 
-    def end_hop(self, hop: Hop, edge: str | None, message_id: str, sent: tuple[bytes, bytes], *, given: bool) -> None:
+    def done(self, edge: str | None, message_id: str, content: Any, envelope: Message | None, *, given: bool) -> None:
+        """The function of the invocation that `begin` told of has returned, and what it returned goes by `edge`."""
+        if self.closed:
+            return
+        payload, about = _NOTHING if edge is None else self.sent(message_id, content, envelope)
+        seq, _, _, root, epoch, micros, offset_ns, came_by, came_as, node, node_id = self._begun
+        track = self._track
+        # Another log of the same trace may have written meanwhile: then the end stands behind that.
+        if not self._hopping or track.next_seq != seq + 3:
+            self._end_settled(edge, message_id, (payload, about), given=given)
+            return
+        elapsed_ns = perf_counter_ns() - track.origin_ns - offset_ns
+        key = (came_by, came_as, node, node_id, edge, message_id, given)
+        way = WAYS.get(key) or way_of(*key)
+        entries = track.entries
+        try:
+            entries.pop()
+        except IndexError:
+            # The store has taken the beginning by now.
+            self._end_settled(edge, message_id, (payload, about), given=given)
+            return
+        size = len(payload) + len(about) + _TOLD_BYTES
+        entries.append((seq, size, way, root, epoch, micros, offset_ns, elapsed_ns, payload, about))
+        sink: Any = self._sink
+        sink.bytes_in += size
+        if track.drained:
+            track.drained = False
+            sink.attach(track)
+        self._hopping = False
+        track.next_seq = seq + way.events
+
+    def _end_settled(self, edge: str | None, message_id: str, sent: tuple[bytes, bytes], *, given: bool) -> None:
         """An invocation that began as a hop is over, and cannot be written as one."""
-        self.settle(hop)
-        elapsed_ns = perf_counter_ns() - self.track.origin_ns - hop.offset_ns
-        self.end("attempt", hop.node, hop.attempt_span, hop.span, "ok", {"latency_ms": elapsed_ns / 1e6})
+        self.settle()
+        span, attempt, node = self.span, self.attempt_span, self._begun[9]
+        elapsed_ns = perf_counter_ns() - self._track.origin_ns - self._begun[6]
+        self.end("attempt", node, attempt, span, "ok", {"latency_ms": elapsed_ns / 1e6})
         if edge is not None:
             data = b'{"payload":%b,"message_id":"%b",%b%b}' % (sent[0], message_id.encode(), ends_of(edge), sent[1])
-            self._write("message.enqueued", edge, hop.span, self.root, data)
+            self._write("message.enqueued", edge, span, self.root, data)
             if given:
                 self.event("message.dequeued", edge, self.root, {"message_id": message_id})
-        self.end("node", hop.node, hop.span, self.root, "ok")
+        self.end("node", node, span, self.root, "ok")
 
     def freeze(self, value: Any) -> Any:
         """`{type, value}`, decoded."""
@@ -289,8 +340,8 @@ class Log:
         """End what is still open, then the trace; a second call does nothing."""
         if self.closed:
             return
-        if self.hop is not None:
-            self.settle(self.hop)
+        if self._hopping:
+            self.settle()
         for stream, chunk in () if self._held_back is None else self._held_back.rest():
             self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
         ending: dict[str, Any]
@@ -308,32 +359,48 @@ class Log:
             self._write(kind + ".end", name, span, parent, encoded)
         self.closed = True
         self._spans.clear()
-        self._recorder.closed(self.trace_id, self.track)
+        self._recorder.closed(self.trace_id, self._track)
 
     def _write_sent(self, edge: str, message_id: str, payload: bytes, about: bytes) -> None:
         """Write `message.enqueued` of the trace's own span, for a store that takes whole hops."""
-        track = self.track
+        track = self._track
         seq = track.next_seq
         track.next_seq = seq + 1
         offset_ns = perf_counter_ns() - track.origin_ns
         micros = time_ns() // 1000
-        told = told_of(way_of(edge, message_id), self.root, micros, 0, payload, about)
-        fields = (seq, self.epoch, self.trace_id, self.root, None, micros / 1e6, offset_ns, SENT, edge, told)
-        try:
-            self._send(_new_tuple(EventRecord, fields))
-        except Exception:  # a listener's failure is none of the flow's
-            self._recorder.sink_failed()
+        size = len(payload) + len(about) + _TOLD_BYTES
+        key = (edge, message_id, None, "", None, "", False)
+        way = WAYS.get(key) or way_of(*key)
+        self._add((seq, size, way, self.root, self.epoch, micros, offset_ns, 0, payload, about), SENT, size)
 
     def _write(self, kind: str, name: str, span: str, parent: str | None, data: bytes) -> None:
-        track = self.track
+        track = self._track
         seq = track.next_seq
         track.next_seq = seq + 1
         offset_ns = perf_counter_ns() - track.origin_ns
         ts = time_ns() // 1000 / 1e6
         fields = (seq, self.epoch, self.trace_id, span, parent, ts, offset_ns, kind, name, data)
         # The class's own constructor costs twice as much.
-        record = _new_tuple(EventRecord, fields)
+        self._tell(_new_tuple(EventRecord, fields))
+
+    def _tell(self, record: EventRecord) -> None:
+        if self._sink is not None:
+            self._add(record, record[7], len(record[9]) + ENTRY_BYTES)
+            return
         try:
             self._send(record)
         except Exception:  # a listener's failure is none of the flow's
             self._recorder.sink_failed()
+
+    def _add(self, entry: Entry, kind: str, size: int) -> None:
+        """Give an entry to the store."""
+        sink: Any = self._sink
+        if sink.guarded and not sink.admits(self.trace_id, kind):
+            return
+        track = self._track
+        track.entries.append(entry)
+        sink.told_in += 1
+        sink.bytes_in += size
+        if track.drained:
+            track.drained = False
+            sink.attach(track)

@@ -6,21 +6,21 @@ import functools
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, expand
+from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, Entry, expand, records_of
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import pack, pack_columns, pack_hops
 from penguiflow.state.coalesce import CHUNK
 from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
 
-__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "append_events"]
+__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "Stretch", "append_events"]
 
 logger = logging.getLogger("penguiflow.state")
 
@@ -151,6 +151,13 @@ class _Draft:
         row.updated = last[5]
 
 
+class Stretch(NamedTuple):
+    """What one trace has told, in order."""
+
+    trace_id: str
+    entries: Sequence[Entry]
+
+
 class Batch:
     """Takes events within a transaction that has begun.
 
@@ -174,19 +181,16 @@ class Batch:
         self._version = version
         self._inline = inline
         self._drafts: dict[str, _Draft | None] = {}
-        self.records: Sequence[EventRecord] = ()
-        """What it was given."""
 
-    def add(self, records: Sequence[EventRecord]) -> int:
+    def add(self, items: Iterable[EventRecord | Stretch]) -> int:
         """Take events, all at once; returns how many of them cannot be stored."""
-        self.records = records
         groups: dict[str, list[EventRecord]] = {}
-        for record in records:
-            group = groups.get(record[2])
+        for item in items:
+            trace_id, records = item if type(item) is Stretch else (item.trace_id, (item,))
+            group = groups.get(trace_id)
             if group is None:
-                groups[record[2]] = [record]
-            else:
-                group.append(record)
+                group = groups[trace_id] = []
+            group += records_of(trace_id, records)
         stored = self._look_up(groups)
         lost = 0
         count = 0

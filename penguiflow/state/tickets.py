@@ -49,9 +49,12 @@ class Tickets:
             loop.call_soon(self._now, loop)
         return Ticket(loop, future)
 
-    def wait(self, target: int, future: asyncio.Future[None]) -> None:
-        """Settle a future once the count, which only grows, is `target`; targets never go down."""
+    def wait(self, target: int, future: asyncio.Future[None] | None = None) -> asyncio.Future[None]:
+        """A future (the one given) that is done once the count, which only grows, is `target`; targets never go down."""
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
         self._waiting.append((target, self.issue(future)))
+        return future
 
     def reached(self, count: int | None = None) -> None:
         """Let those go on whose count is reached (None: everybody)."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.hops import Hop, size_of
-from penguiflow.state.batch import Batch
+from penguiflow.recording.hops import ENTRY_BYTES, Track, size_of, take_entries
+from penguiflow.state.batch import Batch, Stretch
 from penguiflow.state.errors import StoreError
 from penguiflow.state.files import explain
 from penguiflow.state.liveness import SIGN_OF_LIFE_S, sign_off
@@ -36,8 +37,6 @@ MAX_QUEUED_BYTES = 64 * 1024 * 1024
 RETRY_S = 0.5
 """Pause between attempts to write to a file that cannot be written."""
 CLOSE_TIMEOUT_S = 15.0
-_EVENT_OVERHEAD = 200
-"""Bytes of an event beside its data, roughly."""
 _ROOM = 0.5
 """Share of what it may hold at which those who wait go on."""
 UPKEEP_EVERY_S = 60.0
@@ -88,26 +87,30 @@ class Writer:
         self._path = path
         self.writer_id = writer
         self._inline = inline
-        self._queue: deque[EventRecord | Hop | _Write | _Job | _Closing] = deque()
-        self._pending: list[EventRecord | _Write] = []
+        self._queue: deque[EventRecord | Track | _Write | _Job | _Closing] = deque()
+        self._pending: list[EventRecord | Stretch | _Write] = []
         """Taken from the queue and not committed."""
         self._jobs: deque[_Job | _Closing] = deque()
         """Taken from the queue and not done."""
-        self._bytes_in = 0
+        # What it was given, was taken from the queue, and is committed.
+        self.told_in = 0
+        self._told_taken = 0
+        self._told_out = 0
+        self.bytes_in = 0
         self._bytes_out = 0
         self._known: dict[str, TraceRow] = {}
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._idle = False
-        self._guarded = False
-        """True when `write` must look before it takes an event: failing, closed, or traces are broken off."""
+        self.guarded = False
+        """True when it is to be looked before an event is taken: failing, closed, or traces are broken off."""
         self._closing = False
         self._failure: StoreError | None = None
         self._broken: set[str] = set()
         """Traces that lost events: what is stored of them stays a beginning, without gaps."""
         self._last_sign = time.monotonic()
         self._waiting: deque[Future[None]] = deque()
-        self._tickets = Tickets(self._commit_now, lambda: self._bytes_in)
+        self._tickets = Tickets(self._commit_now, lambda: self.told_in)
         self._upkeep = upkeep
         self._upkeep_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="penguiflow-store-writer", daemon=True)
@@ -117,28 +120,18 @@ class Writer:
 
     def write(self, record: EventRecord) -> None:
         """Take one event; implements `EventSink`."""
-        if self._guarded and not self._admits(record):
+        if self.guarded and not self.admits(record.trace_id, record.kind):
             return
-        self._bytes_in += size_of((record,)) + _EVENT_OVERHEAD
-        self._queue.append(record)
+        self.told_in += 1
+        self.bytes_in += len(record.data) + ENTRY_BYTES
+        self.attach(record)
+
+    def attach(self, track: Track | EventRecord) -> None:
+        """There is something in a track; implements `HopSink`."""
+        self._queue.append(track)
         if self._idle:
             self._idle = False
             self._wake.set()
-
-    def begin_hop(self, hop: Hop) -> bool:
-        """Take a whole invocation that begins; implements `HopSink`. False where each event is to be looked at."""
-        if self._guarded:
-            return False
-        self._bytes_in += _EVENT_OVERHEAD
-        self._queue.append(hop)
-        if self._idle:
-            self._idle = False
-            self._wake.set()
-        return True
-
-    def grow(self, size: int, events: int = 0) -> None:
-        """One of those it took has become larger; implements `HopSink`."""
-        self._bytes_in += size + events * _EVENT_OVERHEAD
 
     @property
     def congested(self) -> bool:
@@ -159,17 +152,15 @@ class Writer:
 
         Never raises: when nothing can be written, nobody is held up.
         """
-        if self._bytes_out >= self._bytes_in or self._failure is not None or self._closing:
+        if self._told_out >= self.told_in or self._failure is not None or self._closing:
             return None
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tickets.wait(self._bytes_in, future)
-        return future
+        return self._tickets.wait(self.told_in)
 
     def hold(self, future: asyncio.Future[None]) -> bool:
         """As `durable`, with a future of the caller's own, on its loop's thread; False when all is committed."""
-        if self._bytes_out >= self._bytes_in or self._failure is not None or self._closing:
+        if self._told_out >= self.told_in or self._failure is not None or self._closing:
             return False
-        self._tickets.wait(self._bytes_in, future)
+        self._tickets.wait(self.told_in, future)
         return True
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
@@ -188,7 +179,7 @@ class Writer:
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> StoreError | None:
         """Commit what is left and end the thread; returns what went wrong, if something did. Can be repeated."""
         self._closing = True
-        self._guarded = True
+        self.guarded = True
         self._hurry.set()
         self._wake.set()
         if self._thread is not threading.current_thread():
@@ -208,17 +199,18 @@ class Writer:
 
     def _is_full(self, share: float = 1.0) -> bool:
         return (
-            len(self._queue) > MAX_QUEUED_EVENTS * share or self._bytes_in - self._bytes_out > MAX_QUEUED_BYTES * share
+            self.told_in - self._told_out > MAX_QUEUED_EVENTS * share
+            or self.bytes_in - self._bytes_out > MAX_QUEUED_BYTES * share
         )
 
-    def _admits(self, record: EventRecord) -> bool:
-        trace_id = record.trace_id
+    def admits(self, trace_id: str, kind: str) -> bool:
+        """Whether it takes one more event of a trace; implements `HopSink`."""
         full = self._closing or (self._failure is not None and self._is_full())
         if not full and trace_id not in self._broken:
             return True
         # From the first event that is lost to the trace's end, all are.
         self.dropped += 1
-        if record.kind == "trace.end":
+        if kind == "trace.end":
             self._broken.discard(trace_id)
             self._queue.append(_Closing(trace_id))
         else:
@@ -236,7 +228,7 @@ class Writer:
             logger.exception("the store's writer failed; %s gets no further events", self._path)
             self._failure = StoreError(f"{self._path}: the writer failed: {error!r}", path=str(self._path))
         finally:
-            self._closing = self._guarded = True
+            self._closing = self.guarded = True
             self._give_up()
             self._connection.close()
 
@@ -254,7 +246,7 @@ class Writer:
         if not self._closing and (self._queue or self._failure is not None):
             if self._failure is not None:
                 self._hurry.wait(RETRY_S)
-            elif len(self._queue) < MAX_BATCH_EVENTS:
+            elif self.told_in - self._told_taken < MAX_BATCH_EVENTS:
                 self._hurry.wait(LINGER_S)
         self._hurry.clear()
         return not self._closing
@@ -300,7 +292,7 @@ class Writer:
             self._hurry.set()
         while self._waiting and (self._failure is not None or not self._is_full(_ROOM)):
             _resolve(self._waiting.popleft(), None)
-        self._tickets.reached(None if self._failure is not None else self._bytes_out)
+        self._tickets.reached(None if self._failure is not None else self._told_out)
 
     def _take(self) -> None:
         """Move items from the queue to those that are pending, up to the first job.
@@ -309,58 +301,70 @@ class Writer:
         """
         failing = self._failure is not None
         queue, pending, jobs = self._queue, self._pending, self._jobs
-        room = MAX_BATCH_EVENTS - len(pending)
+        room = sys.maxsize if failing else MAX_BATCH_EVENTS - (self._told_taken - self._told_out)
         while queue and (failing or (not jobs and room > 0)):
             item = queue.popleft()
-            room -= 1
             # What stands first is what there is most of.
-            if type(item) is Hop:
-                whole = item.whole()
-                if whole is not None:
-                    pending.append(whole)
-                    continue
-                records, unfinished = item.take()
-                pending.extend(records)
-                if unfinished:
-                    # It was counted as one event without data.
-                    surplus = size_of(records) + (len(records) - 1) * _EVENT_OVERHEAD
-                    self._bytes_out -= surplus
-            elif type(item) is EventRecord or type(item) is _Write:
+            if type(item) is Track:
+                entries, more = take_entries(item, room)
+                if more:
+                    queue.appendleft(item)
+                if entries:
+                    pending.append(Stretch(item.trace_id, entries))
+                    room -= len(entries)
+                    self._told_taken += len(entries)
+            elif type(item) is EventRecord:
                 pending.append(item)
+                room -= 1
+                self._told_taken += 1
+            elif isinstance(item, _Write):
+                pending.append(item)
+                room -= 1
             elif isinstance(item, _Job | _Closing):
                 jobs.append(item)
 
     def _commit(self) -> None:
         """Commit a transaction's worth of what is pending."""
-        items = self._pending[:MAX_BATCH_EVENTS]
+        items = self._some()
         if not items:
             self._give_sign()
             return
         try:
-            batch = self._write_items(items)
+            self._write_items(items).committed()
         except sqlite3.Error as error:
             self._failed(error)
             return
-        batch.committed()
         del self._pending[: len(items)]
         self._recovered()
-        records = batch.records
-        self._bytes_out += size_of(records) + len(records) * _EVENT_OVERHEAD
-        if len(records) < len(items):
-            settle(item.ticket for item in items if isinstance(item, _Write))
+        told, size = _counted(items)
+        self._told_out += told
+        self._bytes_out += size
+        settle(item.ticket for item in items if isinstance(item, _Write))
 
-    def _write_items(self, items: list[EventRecord | _Write]) -> Batch:
+    def _some(self) -> list[EventRecord | Stretch | _Write]:
+        """The first of those that are pending: not many more than go into one transaction."""
+        pending = self._pending
+        if self._told_taken - self._told_out <= MAX_BATCH_EVENTS and len(pending) <= MAX_BATCH_EVENTS:
+            return pending.copy()
+        told = 0
+        for index, item in enumerate(pending):
+            told += len(item.entries) if type(item) is Stretch else 1
+            if told >= MAX_BATCH_EVENTS:
+                return pending[: index + 1]
+        return pending.copy()
+
+    def _write_items(self, items: list[EventRecord | Stretch | _Write]) -> Batch:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             batch = Batch(connection, self.writer_id, self._known, version=version, inline=self._inline)
-            records = [item for item in items if type(item) is EventRecord]
-            if len(records) < len(items):
+            told = [item for item in items if not isinstance(item, _Write)]
+            if len(told) < len(items):
                 for item in items:
                     if isinstance(item, _Write):
                         connection.execute(item.sql, item.parameters)
-            lost = batch.add(records)
+            lost = batch.add(told)
             batch.write()
             if time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2:
                 self._sign()
@@ -378,18 +382,18 @@ class Writer:
         if self._failure is None:
             logger.error("events are not being stored: %s", error)
         self._failure = error
-        self._guarded = True
+        self.guarded = True
         self._compare_again()
         settle((item.ticket for item in self._pending if isinstance(item, _Write)), error)
-        self._pending = [item for item in self._pending if isinstance(item, EventRecord)]
+        self._pending = [item for item in self._pending if not isinstance(item, _Write)]
 
     def _recovered(self) -> None:
         """Something was written: if that was impossible before, tell."""
         if self._failure is not None:
             logger.warning("events are being stored again in %s", self._path)
             self._failure = None
-        if self._guarded and not self._closing:
-            self._guarded = bool(self._broken)
+        if self.guarded and not self._closing:
+            self.guarded = bool(self._broken)
 
     def _break_off(self, trace_id: str) -> None:
         self._known.pop(trace_id, None)
@@ -437,7 +441,7 @@ class Writer:
         while self._queue or self._pending or self._jobs:
             self._step()
             if self._failure is not None:
-                self.dropped += len(self._queue) + len(self._pending)
+                self.dropped += self.told_in - self._told_out
                 return
         for trace_id in self._broken:
             self._break_off(trace_id)
@@ -456,6 +460,19 @@ class Writer:
         while self._waiting:
             _resolve(self._waiting.popleft(), None)
         self._tickets.reached()
+
+
+def _counted(items: Iterable[EventRecord | Stretch | _Write]) -> tuple[int, int]:
+    """How many entries these are, and their size."""
+    told = size = 0
+    for item in items:
+        if type(item) is Stretch:
+            told += len(item.entries)
+            size += size_of(item.entries)
+        elif type(item) is EventRecord:
+            told += 1
+            size += len(item.data) + ENTRY_BYTES
+    return told, size
 
 
 def _resolve(future: Future[Any], result: Any) -> None:
