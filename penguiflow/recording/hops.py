@@ -94,8 +94,8 @@ class Track:
 def take_entries(track: Track, room: int) -> tuple[list[Entry], bool]:
     """What there is, and whether more of it is left, beyond `room`. On the store's thread.
 
-    Only the last entry may be a beginning that the loop's thread replaces, by taking it away: what is before it stays as
-    it is, and whoever takes the last one first has it.
+    Only the last entry may be a beginning that the loop's thread replaces, by taking it away: what is before it stays
+    as it is, and whoever takes the last one first has it.
     """
     entries = track.entries
     if len(entries) > room:

@@ -7,6 +7,8 @@ __all__ = ["clean_text", "type_name"]
 
 def clean_text(text: str) -> str:
     """The text with lone surrogates spelled out, so that it can be encoded."""
+    if type(text) is str and text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

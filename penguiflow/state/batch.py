@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
-from itertools import chain, repeat
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, compress, repeat
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -19,6 +20,7 @@ from penguiflow.state.chunks import pack, pack_columns, pack_hops
 from penguiflow.state.coalesce import CHUNK
 from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
+from penguiflow.state.whole import Whole, take_whole
 
 __all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "Stretch", "append_events"]
 
@@ -31,7 +33,9 @@ _HOPS = frozenset(EVENTS_OF)
 _ABOUT_THE_TRACE = frozenset({"message.enqueued", "trace.end", "llm.end", SENT, *TO_ROOKERY})
 _YIELD_EVERY = 1000
 _INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
-_ROWS_AT_ONCE = 32
+_ROWS_AT_ONCE = 64
+_MAX_PARAMETERS = 999
+"""Of one statement: what every SQLite takes."""
 
 
 class _Draft:
@@ -181,22 +185,27 @@ class Batch:
         self._version = version
         self._inline = inline
         self._drafts: dict[str, _Draft | None] = {}
+        self._wholes: list[Whole] = []
 
     def add(self, items: Iterable[EventRecord | Stretch]) -> int:
         """Take events, all at once; returns how many of them cannot be stored."""
-        groups: dict[str, list[EventRecord]] = {}
+        groups: dict[str, Sequence[Entry]] = {}
         for item in items:
-            trace_id, records = item if type(item) is Stretch else (item.trace_id, (item,))
+            trace_id, entries = item if type(item) is Stretch else (item.trace_id, (item,))
             group = groups.get(trace_id)
-            if group is None:
-                group = groups[trace_id] = []
-            group += records_of(trace_id, records)
+            groups[trace_id] = entries if group is None else [*group, *entries]
         stored = self._look_up(groups)
         lost = 0
         count = 0
         for trace_id, group in groups.items():
-            lost += self._add_trace(clean_text(trace_id), group, stored.get(trace_id))
-            count += len(group)
+            if not (trace_id in stored or trace_id in self._known or len(group) > _HOPS_AT_ONCE):
+                whole = take_whole(trace_id, group, self._writer)
+                if whole is not None and len(whole.data) < min(CHUNK_BYTES, self._inline):
+                    self._wholes.append(whole)
+                    continue
+            records = records_of(trace_id, group)
+            lost += self._add_trace(clean_text(trace_id), records, stored.get(trace_id))
+            count += len(records)
             if count >= _YIELD_EVERY:
                 count = 0
                 time.sleep(0)  # lets the loop's thread go on: what it does matters more
@@ -209,6 +218,9 @@ class Batch:
         inserts: list[tuple[object, ...]] = []
         updates: list[tuple[object, ...]] = []
         chunks: list[tuple[int, int, int, bytearray]] = []
+        for number, whole in enumerate(self._wholes, int(next_id)):
+            inserts.append((number, whole.trace_id, *whole.values, len(whole.data)))
+            chunks.append((number, 0, whole.last_seq, bytearray(whole.data)))
         for draft in self._drafts.values():
             if draft is None:
                 continue
@@ -235,14 +247,14 @@ class Batch:
             else:
                 self._known.pop(trace_id, None)
 
-    def _look_up(self, groups: dict[str, list[EventRecord]]) -> dict[str, TraceRow]:
+    def _look_up(self, groups: Mapping[str, Sequence[Entry]]) -> dict[str, TraceRow]:
         """The rows of those traces that are not known, or not as they are now."""
         known, version = self._known, self._version
         unsure = []
         for trace_id, group in groups.items():
             row = known.get(trace_id)
             if row is None or row.compared != version:
-                unsure.append(group[0])
+                unsure += records_of(trace_id, group[:1])[:1]
         return load_rows(self._connection, unsure, self._writer) if unsure else {}
 
     def _add_trace(self, trace_id: str, records: list[EventRecord], stored: TraceRow | None) -> int:
@@ -308,21 +320,31 @@ def append_events(connection: sqlite3.Connection, row: TraceRow, records: list[E
 def _insert(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows, many in one statement: between two, the interpreter's lock changes hands, which costs more.
 
-    What is None in all of them stands in the statement: sqlite3 asks each None (and each `bytes`) for an adapter of its
-    own, which costs as much as ten numbers.
+    What is the same in all of them is bound once. (sqlite3 asks for an adapter of each None and of each `bytes`, which
+    costs as much as ten numbers.)
     """
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        columns = list(zip(*rows[first : first + _ROWS_AT_ONCE], strict=True))
-        count = len(columns[0])
-        given = tuple([column.count(None) < count for column in columns])
-        told = [column for column, wanted in zip(columns, given, strict=True) if wanted]
-        connection.execute(_statement(sql, count, given), tuple(chain.from_iterable(zip(*told, strict=True))))
+    if not rows:
+        return
+    columns = list(zip(*rows, strict=True))
+    differ = tuple([column.count(column[0]) < len(rows) for column in columns])
+    same = [column[0] for column, differs in zip(columns, differ, strict=True) if not differs]
+    if len(same) == len(columns):
+        differ, same = (True, *differ[1:]), same[1:]
+    given = list(zip(*compress(columns, differ), strict=True))
+    at_once = max(1, min(_ROWS_AT_ONCE, (_MAX_PARAMETERS - len(same)) // len(given[0])))
+    for first in range(0, len(rows), at_once):
+        some = given[first : first + at_once]
+        connection.execute(_statement(sql, len(some), differ), (*same, *chain.from_iterable(some)))
 
 
 @functools.lru_cache(maxsize=256)
-def _statement(sql: str, rows: int, given: tuple[bool, ...]) -> str:
-    row = f"({', '.join(['?' if wanted else 'NULL' for wanted in given])})"
-    return f"{sql} {', '.join([row] * rows)}"
+def _statement(sql: str, rows: int, differ: tuple[bool, ...]) -> str:
+    """Parameters are first what is the same in all rows, then the others of each row."""
+    shared = iter(range(1, len(differ)))
+    wanted = [None if differs else f"?{next(shared)}" for differs in differ]
+    number = itertools.count(differ.count(False) + 1)
+    lines = [", ".join([known or f"?{next(number)}" for known in wanted]) for _ in range(rows)]
+    return f"{sql} {', '.join([f'({line})' for line in lines])}"
 
 
 def _is_sound(record: EventRecord) -> bool:

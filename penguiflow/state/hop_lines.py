@@ -27,14 +27,14 @@ from pydantic_core import from_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.hops import EVENTS_OF, SENT, Told, Way, events_of
 
-__all__ = ["HOPS", "HopForm", "take_hops", "weave_hops"]
+__all__ = ["HOPS", "MARKS", "HopForm", "take_hops", "weave_hops"]
 
 HOPS = "hops"
 HopForm = list[Any]
 _IN_COLUMNS = "."
-_MARKS = {kind: kind.partition(".")[2][0] for kind in EVENTS_OF}
-_MARKS["hop.on"] = "n"
-_KINDS = {mark: kind for kind, mark in _MARKS.items()}
+MARKS = {kind: kind.partition(".")[2][0] for kind in EVENTS_OF}
+MARKS["hop.on"] = "n"
+_KINDS = {mark: kind for kind, mark in MARKS.items()}
 _SAME = b"="
 _SEPARATOR = b"\x1f"
 _SENT = b"%b%d,%d,%d\x1f%b\x1f%b"
@@ -77,7 +77,7 @@ def take_hops(records: Sequence[EventRecord]) -> tuple[list[EventRecord], HopFor
             lines.append(_SENT % (*times, told, _SAME if its_envelope == envelope else its_envelope))
             payload, envelope = its_payload, its_envelope
         edge, message_id = way.sent_by, way.sent_id
-    order = "".join([_MARKS.get(record[7], _IN_COLUMNS) for record in records])
+    order = "".join([MARKS.get(record[7], _IN_COLUMNS) for record in records])
     return others, [HOPS, records[0][0], epoch, root, micros, nanos, order], lines
 
 

@@ -16,7 +16,7 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.facts import span_usage
 from penguiflow.recording.text import clean_text
 
-__all__ = ["INSERT_TRACE", "UPDATE_TRACE", "TraceRow", "load_rows"]
+__all__ = ["INSERT_TRACE", "UPDATE_TRACE", "TraceRow", "load_rows", "preview"]
 
 PREVIEW_CHARS = 200
 _PREVIEW_WINDOW = 2 * PREVIEW_CHARS
@@ -24,6 +24,7 @@ _ERROR_CHARS = 500
 _NS = 1_000_000_000
 _PAYLOAD_FIRST = b'{"payload":{"type":"'
 _VALUE = b'","value":'
+_BEHIND_VALUE = (b',"types":', b',"lost":', b',"repr":', b',"bytes":')
 _REMEMBERED_PAYLOADS = 4
 _MAX_REMEMBERED = 64
 _MAX_REMEMBERED_BYTES = 1024
@@ -249,6 +250,18 @@ def _error_line(error: Any) -> str | None:
         text = f"{kind}: {message}" if kind and message else f"{kind or message}"
     lines = text.strip().splitlines() or [""]
     return clean_text(lines[0][:_ERROR_CHARS])
+
+
+def preview(payload: bytes) -> str:
+    """What lists show of a payload, which they are given alone."""
+    start = payload.find(_VALUE) + len(_VALUE)
+    if len(payload) - start > PREVIEW_CHARS or start < len(_VALUE):
+        return _preview(payload)
+    # What stands behind the value has one of these names.
+    for mark in _BEHIND_VALUE:
+        if mark in payload:
+            return _preview(payload)
+    return payload[start:-1].decode()
 
 
 @functools.lru_cache(maxsize=4)

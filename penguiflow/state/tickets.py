@@ -50,7 +50,7 @@ class Tickets:
         return Ticket(loop, future)
 
     def wait(self, target: int, future: asyncio.Future[None] | None = None) -> asyncio.Future[None]:
-        """A future (the one given) that is done once the count, which only grows, is `target`; targets never go down."""
+        """A future (the given one) that is done once the count, which only grows, is `target`: targets never go down."""
         if future is None:
             future = asyncio.get_running_loop().create_future()
         self._waiting.append((target, self.issue(future)))
