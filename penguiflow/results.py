@@ -49,6 +49,8 @@ class LastResult:
     With `hold` the caller goes on once the events behind the result are committed.
     """
 
+    __slots__ = ("_hold", "done", "result")
+
     full = False
     takes_children = True
 

@@ -67,7 +67,7 @@ Entry = tuple[Any, ...]
 
 or the beginning of one, without a way:
 
-    (seq, 0, None, the trace's span, epoch, microseconds, nanoseconds, edge, message id, node, node id)
+    (seq, 0, None, the trace's span, epoch, microseconds, nanoseconds, (edge, message id, node, node id))
 """
 
 
@@ -227,7 +227,7 @@ def records_of(trace_id: str, entries: Iterable[Entry]) -> list[EventRecord]:
         if type(entry) is EventRecord or entry[2] is not None:
             records.append(record_of(trace_id, entry))
             continue
-        seq, _, _, root, epoch, micros, offset_ns, edge, message_id, node, node_id = entry
+        seq, _, _, root, epoch, micros, offset_ns, (edge, message_id, node, node_id) = entry
         way = Way(edge, message_id, node, node_id, None, "")
         records += _begun((seq, epoch, trace_id, root), (micros / 1e6, offset_ns), way, seq + 1)
     return records

@@ -83,7 +83,8 @@ class Recorder:
         self._headers_without: Sequence[bytes] = ()
         """The secrets that are not in there."""
         self._open: dict[str, Track] = {}
-        self._ended: OrderedDict[str, Track] = OrderedDict()
+        self._ended: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        """Their next event, next epoch and clock."""
         self._annotations: dict[str, dict[str, Any]] = {}
 
     @property
@@ -171,13 +172,14 @@ class Recorder:
         summary = await self._store.get_trace(trace_id)
         if summary is not None and trace_id not in self._open:
             age_ns = max(0, int((time() - summary.started) * _NS))
-            self._remember(trace_id, Track(trace_id, summary.events, summary.epoch + 1, perf_counter_ns() - age_ns))
+            self._remember(trace_id, (summary.events, summary.epoch + 1, perf_counter_ns() - age_ns))
 
     def open(self, trace_id: str, data: Mapping[str, Any] | None = None) -> TraceLog:
         """Begin the log of a trace, or go on with it in its next epoch: writes `trace.start`."""
         track = self._open.get(trace_id)
         if track is None:
-            track = self._ended.pop(trace_id, None) or Track(trace_id, 0, 0, perf_counter_ns())
+            known = self._ended.pop(trace_id, None) if self._ended else None
+            track = Track(trace_id, 0, 0, perf_counter_ns()) if known is None else Track(trace_id, *known)
             self._open[trace_id] = track
         else:
             track.epoch += 1
@@ -195,13 +197,12 @@ class Recorder:
         if track.logs:
             return
         del self._open[trace_id]
-        track.epoch += 1
-        self._remember(trace_id, track)
+        self._remember(trace_id, (track.next_seq, track.epoch + 1, track.origin_ns))
 
-    def _remember(self, trace_id: str, track: Track) -> None:
+    def _remember(self, trace_id: str, where: tuple[int, int, int]) -> None:
         if len(self._ended) >= MAX_ENDED:
             self._ended.popitem(last=False)
-        self._ended[trace_id] = track
+        self._ended[trace_id] = where
 
     def _send_all(self, record: EventRecord) -> None:
         for index, write in enumerate(self._writes):

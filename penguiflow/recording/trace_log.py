@@ -123,9 +123,8 @@ class Log:
         self._known = UNKNOWN
         """The last payload."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
-        """Open spans in the order of their start: parent, kind, name."""
+        """Open spans but the trace's own, in the order of their start: parent, kind, name."""
         self.root = f"{track.next_seq:x}"
-        self._spans[self.root] = (None, "trace", self._name)
         self._write("trace.start", self._name, self.root, None, encoded or self._encode(data))
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
@@ -161,7 +160,7 @@ class Log:
         if not self.closed:
             known = self._spans.get(span)
             if known is None:
-                span, known = self.root, self._spans[self.root]
+                span, known = self.root, (None, "trace", self._name)
             if kind == "stream.chunk" and data is not None:
                 if self._held_back is None:
                     self._held_back = HeldBack(self._masker)
@@ -183,7 +182,7 @@ class Log:
             self._write_sent(edge, message_id, payload, about)
             return
         if known is None:
-            span, known = self.root, self._spans[self.root]
+            span, known = self.root, (None, "trace", self._name)
         data = b'{"payload":%b,"message_id":"%b",%b%b}' % (payload, message_id.encode(), ends_of(edge), about)
         self._write("message.enqueued", edge, span, known[0], data)
 
@@ -229,7 +228,7 @@ class Log:
             return span, attempt
         known = self._spans.get(parent)
         if known is None:
-            parent, known = self.root, self._spans[self.root]
+            parent, known = self.root, (None, "trace", self._name)
         track.next_seq = seq + 3
         self._spans[span] = (parent, "node", node)
         self._spans[attempt] = (span, "attempt", node)
@@ -261,8 +260,8 @@ class Log:
         track = self._track
         seq = track.next_seq
         offset_ns = perf_counter_ns() - track.origin_ns
-        place = (seq, 0, None, self.root, self.epoch, time_ns() // 1000, offset_ns)
-        begun = self._begun = (*place, edge, message_id, node, node_id)
+        about = (edge, message_id, node, node_id)
+        begun = self._begun = (seq, 0, None, self.root, self.epoch, time_ns() // 1000, offset_ns, about)
         track.entries.append(begun)
         sink.told_in += 1
         if track.drained:
@@ -280,7 +279,7 @@ class Log:
         """What has begun as a hop goes on as separate events."""
         if self._hopping:
             self._hopping = False
-            node = self._begun[9]
+            node = self._begun[7][2]
             self._spans[self.span] = (self.root, "node", node)
             self._spans[self.attempt_span] = (self.span, "attempt", node)
 
@@ -289,14 +288,14 @@ class Log:
         if self.closed:
             return
         payload, about = _NOTHING if edge is None else self.sent(message_id, content, envelope)
-        seq, _, _, root, epoch, micros, offset_ns, came_by, came_as, node, node_id = self._begun
+        seq, _, _, root, epoch, micros, offset_ns, came = self._begun
         track = self._track
         # Another log of the same trace may have written meanwhile: then the end stands behind that.
         if not self._hopping or track.next_seq != seq + 3:
             self._end_settled(edge, message_id, (payload, about), given=given)
             return
         elapsed_ns = perf_counter_ns() - track.origin_ns - offset_ns
-        key = (came_by, came_as, node, node_id, edge, message_id, given)
+        key = (*came, edge, message_id, given)
         way = WAYS.get(key) or way_of(*key)
         entries = track.entries
         try:
@@ -318,7 +317,7 @@ class Log:
     def _end_settled(self, edge: str | None, message_id: str, sent: tuple[bytes, bytes], *, given: bool) -> None:
         """An invocation that began as a hop is over, and cannot be written as one."""
         self.settle()
-        span, attempt, node = self.span, self.attempt_span, self._begun[9]
+        span, attempt, node = self.span, self.attempt_span, self._begun[7][2]
         elapsed_ns = perf_counter_ns() - self._track.origin_ns - self._begun[6]
         self.end("attempt", node, attempt, span, "ok", {"latency_ms": elapsed_ns / 1e6})
         if edge is not None:
@@ -344,19 +343,16 @@ class Log:
             self.settle()
         for stream, chunk in () if self._held_back is None else self._held_back.rest():
             self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
-        ending: dict[str, Any]
-        if len(self._spans) == 1 and not data and not self._cuts and status in _STATUS_ONLY:
-            self._write("trace.end", self._name, self.root, None, _STATUS_ONLY[status])
-            self._spans.clear()
         leftover = "interrupted" if status == "interrupted" else "cancelled"
         for span, (parent, kind, name) in reversed(self._spans.items()):
-            ending = {"status": leftover}
-            if parent is None:
-                ending = {"status": status, **(data or {})}
-                if self._cuts:
-                    ending["not_forkable"] = self._cuts
-            encoded = (len(ending) == 1 and _STATUS_ONLY.get(ending["status"])) or self._encode(ending)
-            self._write(kind + ".end", name, span, parent, encoded)
+            self._write(kind + ".end", name, span, parent, _STATUS_ONLY[leftover])
+        encoded = None if data or self._cuts else _STATUS_ONLY.get(status)
+        if encoded is None:
+            ending: dict[str, Any] = {"status": status, **(data or {})}
+            if self._cuts:
+                ending["not_forkable"] = self._cuts
+            encoded = self._encode(ending)
+        self._write("trace.end", self._name, self.root, None, encoded)
         self.closed = True
         self._spans.clear()
         self._recorder.closed(self.trace_id, self._track)

@@ -199,7 +199,10 @@ class Batch:
         count = 0
         for trace_id, group in groups.items():
             if not (trace_id in stored or trace_id in self._known or len(group) > _HOPS_AT_ONCE):
-                whole = take_whole(trace_id, group, self._writer)
+                try:
+                    whole = take_whole(trace_id, group, self._writer)
+                except Exception:  # what is wrong with it is found, and told of, one by one
+                    whole = None
                 if whole is not None and len(whole.data) < min(CHUNK_BYTES, self._inline):
                     self._wholes.append(whole)
                     continue

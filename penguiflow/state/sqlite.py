@@ -133,9 +133,10 @@ class SQLiteStateStore(KeepsState):
         """
         return self._writer.durable() if self._every_event and self._writer is not None else None
 
-    def hold(self, future: asyncio.Future[None]) -> bool:
-        """As `durable`, with a future of the caller's own; False when there is nothing to wait for."""
-        return self._every_event and self._writer is not None and self._writer.hold(future)
+    @property
+    def hold(self) -> Callable[[asyncio.Future[None]], bool] | None:
+        """As `durable`, with a future of the caller's own: False when there is nothing to wait for. None: never."""
+        return self._writer.hold if self._every_event and self._writer is not None else None
 
     async def wait_ready(self) -> None:
         """Return once the writer has room again."""

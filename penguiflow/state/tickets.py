@@ -36,24 +36,32 @@ class Tickets:
         self._since = 0.0
         self._kicked: asyncio.AbstractEventLoop | None = None
         """The loop that is about to kick."""
-        self._waiting: deque[tuple[int, Ticket]] = deque()
+        self._waiting: deque[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
-    def issue(self, future: asyncio.Future[None]) -> Ticket:
-        """A ticket to be settled by name, for a future of the loop that runs here."""
+    def issue(self) -> Ticket:
+        """A ticket to be settled by name."""
         loop = asyncio.get_running_loop()
+        self._kick_soon(loop)
+        return Ticket(loop, loop.create_future())
+
+    def _kick_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._kicked is not loop:
             self._kicked = loop
             self._seen = -1
             self._since = time.monotonic()
             # Not at once: those who are about to wait too go into the same commit.
             loop.call_soon(self._now, loop)
-        return Ticket(loop, future)
 
     def wait(self, target: int, future: asyncio.Future[None] | None = None) -> asyncio.Future[None]:
-        """A future (the given one) that is done once the count, which only grows, is `target`: targets never go down."""
+        """A future (or the given one) that is done once the count, which only grows, is `target`.
+
+        Targets never go down.
+        """
+        loop = asyncio.get_running_loop()
         if future is None:
-            future = asyncio.get_running_loop().create_future()
-        self._waiting.append((target, self.issue(future)))
+            future = loop.create_future()
+        self._kick_soon(loop)
+        self._waiting.append((target, loop, future))
         return future
 
     def reached(self, count: int | None = None) -> None:
@@ -61,7 +69,7 @@ class Tickets:
         ready = []
         waiting = self._waiting
         while waiting and (count is None or waiting[0][0] <= count):
-            ready.append(waiting.popleft()[1])
+            ready.append(waiting.popleft()[1:])
         settle(ready)
 
     def _now(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -79,7 +87,9 @@ class Tickets:
         self._kick()
 
 
-def settle(tickets: Iterable[Ticket], error: Exception | None = None) -> None:
+def settle(
+    tickets: Iterable[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]], error: Exception | None = None
+) -> None:
     """Wake those who wait, with an error if there is one; from any thread."""
     by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     for loop, future in tickets:

@@ -24,6 +24,8 @@ __all__ = ["Whole", "take_whole"]
 _NS = 1_000_000_000
 _MAX_SHAPES = 256
 _HOPS_ALONE = {tuple}
+_MEMBERS = 10
+"""Of a hop."""
 _TIMES = b"%d,%d,%d"
 
 _shapes: dict[Any, Shape] = {}
@@ -76,7 +78,10 @@ def take_whole(trace_id: str, entries: Sequence[Entry], writer: int) -> Whole | 
     hops = entries[1:-1]
     if set(map(type, hops)) != _HOPS_ALONE:
         return None
-    seqs, _, ways, roots, epochs, micros, offsets, took, payloads, envelopes = zip(*hops, strict=False)
+    members = list(zip(*hops, strict=False))
+    if len(members) != _MEMBERS:
+        return None  # one of them has only begun
+    seqs, _, ways, roots, epochs, micros, offsets, took, payloads, envelopes = members
     same = (*map(is_, payloads, payloads[1:]), *map(is_, envelopes, envelopes[1:]))
     # Positions, epochs and spans are part of it: what is filled in cannot have gaps.
     place = (seqs, ways, roots, epochs, same)

@@ -165,7 +165,7 @@ class Writer:
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> asyncio.Future[None]:
         """Put a statement into the next transaction; the future is done when that is committed. On a loop's thread."""
-        ticket = self._tickets.issue(asyncio.get_running_loop().create_future())
+        ticket = self._tickets.issue()
         self._put(_Write(sql, parameters, ticket))
         return ticket.future
 
