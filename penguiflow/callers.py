@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.channels import UNCHANGED
 from penguiflow.failures import cancelled_error
-from penguiflow.ids import new_id
+from penguiflow.ids import new_id, send_id
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.traces import Trace, TraceCancelled, TraceTable, trace_id_of
-from penguiflow.types import StreamChunk
-from penguiflow.validation import is_message
+from penguiflow.types import Message, StreamChunk
+from penguiflow.validation import is_message, is_stream_chunk
 
 if TYPE_CHECKING:
     from penguiflow.asking import Answerer
     from penguiflow.context import Context, Port
     from penguiflow.egress import Egress
     from penguiflow.errors import FlowError
+    from penguiflow.mirror import Mirror
     from penguiflow.node import Node
     from penguiflow.worker import Engine
 
@@ -36,6 +38,7 @@ class FlowCalls:
     _open_sea: Port
     _results_maxsize: int
     _table: TraceTable
+    _mirror: Mirror | None
     _answerer: Answerer | None = None
     """Who answers what its nodes ask."""
 
@@ -122,7 +125,31 @@ class FlowCalls:
         trace.sink = sink
         return trace
 
+    def _submit_now(self, message: Any, trace: Trace) -> bool:
+        """Send in what most calls do: a message of this trace by the one edge, where there is room; else False.
+
+        What happens to it is what `Context.emit` has happen to any message of a trace that is recorded.
+        """
+        floes, recorder = self._open_sea.outgoing, self._table.recorder
+        if type(message) is not Message or not trace.hops or self._mirror is not None or len(floes) != 1:
+            return False
+        floe, log, values = floes[0], trace.log, message.__dict__
+        if log is None or 0 < floe.maxsize <= floe.size or (recorder is not None and recorder.congested):
+            return False
+        content = values["payload"]
+        if values["trace_id"] != trace.id or values["deadline_s"] is not None or is_stream_chunk(content):
+            return False
+        origin = self._table.origin or log.root
+        message_id = send_id(self._open_sea.name, origin, floe.name, trace.submissions)
+        trace.submissions += 1
+        log.put(floe.name, log.root, message_id, content, message)
+        trace.queued += 1
+        floe.put((floe, message, UNCHANGED, trace, message_id))
+        return True
+
     async def _submit(self, message: Any, trace: Trace, to: NodeTargets) -> None:
+        if to is None and self._submit_now(message, trace):
+            return
         floes = len(self._open_sea.floes_to(to))
         if floes:
             recorder = self._table.recorder

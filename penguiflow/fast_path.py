@@ -18,8 +18,8 @@ from penguiflow.endings import Endings
 from penguiflow.interception import Interception
 from penguiflow.lost_logs import lose_log
 from penguiflow.traces import trace_id_of
-from penguiflow.types import WM, FinalAnswer, Message, StreamChunk
-from penguiflow.validation import is_message, rewrap
+from penguiflow.types import WM, FinalAnswer, Message
+from penguiflow.validation import is_message, is_stream_chunk, rewrap
 
 if TYPE_CHECKING:
     from penguiflow.core import PenguiFlow
@@ -289,7 +289,7 @@ class FastPath(ABC):
         floe = outgoing[0]
         sink = trace.sink if floe.is_exit else None
         full = sink.full if sink is not None else 0 < floe.maxsize <= floe.size
-        if full or StreamChunk in type(content).__mro__:
+        if full or is_stream_chunk(content):
             return False
         origin = context._item[4]
         message_id = worker.sent.get(origin)

@@ -50,6 +50,23 @@ def is_message(value: Any) -> TypeGuard[Message]:
     return Message in type(value).__mro__
 
 
+_MAX_KNOWN_TYPES = 4096
+_no_chunks: set[type] = set()
+
+
+def is_stream_chunk(value: Any) -> bool:
+    """Whether it is a `StreamChunk`, or of a class derived from it."""
+    kind = type(value)
+    if kind in _no_chunks:
+        return False
+    if StreamChunk in kind.__mro__:
+        return True
+    if len(_no_chunks) >= _MAX_KNOWN_TYPES:
+        _no_chunks.clear()
+    _no_chunks.add(kind)
+    return False
+
+
 def with_hops(memory: WM, hops: int) -> WM:
     """A copy that says how many rounds were made."""
     if type(memory) is not WM:
