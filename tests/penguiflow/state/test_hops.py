@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +20,7 @@ from pydantic import BaseModel
 
 from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, StreamChunk, create
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
-from penguiflow.recording.hops import EVENTS_OF, expand
+from penguiflow.recording.hops import EVENTS_OF, Track, expand, records_of, take_entries
 from penguiflow.state.chunks import unpack
 
 HEADERS = Headers(tenant="acme")
@@ -171,30 +173,37 @@ class Hops:
 
     def __init__(self) -> None:
         self.sink = self
+        self.told_in = self.bytes_in = 0
         self.taken: list[EventRecord] = []
-        self.waiting: list[Any] = []
-        self.begun = 0
+        self.waiting: list[Track] = []
+        self.asked = self.told = 0
 
-    def begin_hop(self, hop: Any) -> bool:
-        self.begun += 1
-        if self.begun % 5 == 0:
-            return False
-        self.waiting.append(hop)
-        if self.begun % 3 == 0:
-            self.look()
+    @property
+    def guarded(self) -> bool:
+        self.asked += 1
+        return self.asked % 7 == 0
+
+    def admits(self, trace_id: str, kind: str) -> bool:
         return True
 
-    def grow(self, size: int, events: int = 0) -> None:
-        """It has room."""
+    def attach(self, track: Track) -> None:
+        self.waiting.append(track)
+        self.told += 1
+        if self.told % 3 == 0:
+            self.look()
 
     def write(self, record: EventRecord) -> None:
-        self.waiting.append(record)
+        raise AssertionError("events go into their tracks")
 
     def look(self) -> None:
-        for item in self.waiting:
-            records = (item,) if isinstance(item, EventRecord) else item.take()[0]
-            self.taken += [event for record in records for event in expand(record)]
-        self.waiting.clear()
+        waiting, self.waiting = self.waiting, []
+        for track in waiting:
+            entries, more = take_entries(track, 2)
+            while more:
+                some, more = take_entries(track, 2)
+                entries += some
+            for record in records_of(track.trace_id, entries):
+                self.taken += expand(record)
 
     def durable(self) -> None:
         """Nobody waits."""
@@ -205,6 +214,65 @@ class Hops:
         for record in self.taken:
             found.setdefault(record.trace_id, []).append(record)
         return list(found.values())
+
+
+class Drained(Hops):
+    """A store whose thread takes whatever there is, as fast as it can."""
+
+    guarded = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracks: deque[Track] = deque()
+        self.over = False
+
+    def attach(self, track: Track) -> None:
+        self.tracks.append(track)
+
+    def drain(self) -> None:
+        while True:
+            over = self.over
+            try:
+                track = self.tracks.popleft()
+            except IndexError:
+                if over:
+                    return
+                continue
+            entries, more = take_entries(track, 3)
+            if more:
+                self.tracks.appendleft(track)
+            for record in records_of(track.trace_id, entries):
+                self.taken += expand(record)
+
+
+async def test_a_thread_may_take_entries_at_any_moment() -> None:
+    store = Drained()
+    log: Any = Recorder(store=store).open("t")  # type: ignore[arg-type]
+    thread = threading.Thread(target=store.drain)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        message = Message(payload="x", headers=HEADERS)
+        for number in range(2000):
+            hop = log.begin("a->b", f"m{number}", "b", "node")
+            if number % 5 == 0:
+                log.event("custom", "b", hop.span, {"n": number})
+            hop.done("b->c" if number % 3 else None, f"n{number}", "x", message, given=number % 2 == 0)
+        log.close("ok")
+    finally:
+        sys.setswitchinterval(interval)
+        store.over = True
+        thread.join(60)
+    assert [record.seq for record in store.taken] == list(range(len(store.taken)))
+    begun = [record for record in store.taken if record.kind.endswith(".start")]
+    assert [record.span_id for record in begun] == [f"{record.seq:x}" for record in begun]
+    ended = [record.span_id for record in store.taken if record.kind.endswith(".end")]
+    assert sorted(ended) == sorted(record.span_id for record in begun)
+    for kind, count in (("node.end", 2000), ("attempt.end", 2000), ("custom", 400), ("trace.end", 1)):
+        assert sum(record.kind == kind for record in store.taken) == count
+    asked = [record for record in store.taken if record.kind == "node.start"]
+    assert [record.decode().data["message_id"] for record in asked] == [f"m{number}" for number in range(2000)]
 
 
 async def test_one_record_for_a_whole_hop(tmp_path: Path, open_store: Any) -> None:
