@@ -5,7 +5,8 @@ and the value of an environment variable with such a name, wherever it turns up 
 
 What stands in its place can be compared, and where it came from the environment also filled in again:
 `{"$secret": "env:NAME"}` or `{"$secret": "hmac:…"}` for a whole value, `⟦$secret env:NAME⟧` inside a longer text. What
-merely looks like that is written with one more `$`, so that nobody can ask for a secret by writing its name.
+merely looks like that is written with one more `$`, so that nobody can ask for a secret by writing its name. How it is
+filled in again: unmasking.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hmac
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -34,9 +35,9 @@ from penguiflow.recording.payloads import (
     parts_of,
 )
 from penguiflow.recording.plain import FROZEN, Frozen
-from penguiflow.recording.shapes import escape, keys_of
+from penguiflow.recording.shapes import keys_of
 
-__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "stand_in", "unmask"]
+__all__ = ["KEY_FILE", "Masker", "MaskingRules", "frozen_part", "stand_in"]
 
 KEYS = (
     "api_key", "api-key", "apikey", "access_key", "accesskey", "secret_key", "secretkey", "private_key", "privatekey",
@@ -65,9 +66,9 @@ _OF_ENVIRONMENT = re.compile(re.escape(HIDDEN) + r" env:[^⟧]*⟧")
 _OPEN_PLACE, _SHOWN_PLACE, _TOKEN_PLACE, _SECRET_PLACE = range(4)
 """What may stand at a place: anything, the text of an error, a secret text, a secret text or number. (A `token` may be
 one of many.)"""
-_OPEN = "⟦$"
-_LOOKS_LIKE_KEY = re.compile(r"\$+secret")
-_MARK = re.compile(r"⟦\$(?:(?P<literal>\$)|secret (?P<secret>env:[^⟧]*|hmac:[0-9a-f]+)⟧)")
+OPEN = "⟦$"
+"""What a mark inside a text begins with."""
+LOOKS_LIKE_KEY = re.compile(r"\$+secret")
 _SCHEME = re.compile(r"\s*(?:bearer|basic|token|key|apikey)?\s*", re.IGNORECASE)
 _CUT = "…"
 _MARKED = b"\xe2"
@@ -238,7 +239,7 @@ class Masker:
         return False
 
     def _suspicion(self, key: str) -> int:
-        if key == "repr" or _LOOKS_LIKE_KEY.fullmatch(key):
+        if key == "repr" or LOOKS_LIKE_KEY.fullmatch(key):
             return _SURELY
         return _UNLESS_EMPTY if self._place_of(key) != _OPEN_PLACE else 0
 
@@ -306,7 +307,7 @@ class Masker:
             self._kinds.clear()
         keys = keys_of(kind)
         harmless = keys is not None and not any(
-            key == "repr" or _LOOKS_LIKE_KEY.fullmatch(key) or self._place_of(key) != _OPEN_PLACE for key in keys
+            key == "repr" or LOOKS_LIKE_KEY.fullmatch(key) or self._place_of(key) != _OPEN_PLACE for key in keys
         )
         self._kinds[kind] = harmless
         return harmless
@@ -349,7 +350,7 @@ class Masker:
         return _TOKEN_PLACE if name.endswith("token") else _SECRET_PLACE
 
     def _key_text(self, key: str) -> str:
-        return f"${key}" if _LOOKS_LIKE_KEY.fullmatch(key) else self._in_text(key)
+        return f"${key}" if LOOKS_LIKE_KEY.fullmatch(key) else self._in_text(key)
 
     def _hide(self, text: str) -> Any:
         """What stands for a `SecretStr` until the event is encoded."""
@@ -376,8 +377,8 @@ class Masker:
         return name or f"hmac:{self._digest(self._written.get(text, text))}"
 
     def _in_text(self, text: str) -> str:
-        if _OPEN in text:
-            text = text.replace(_OPEN, "⟦$$")
+        if OPEN in text:
+            text = text.replace(OPEN, "⟦$$")
         return self.replaced(text).replace(HIDDEN, "⟦$secret")
 
     def replaced(self, text: str) -> str:
@@ -411,75 +412,6 @@ def stand_in(mark: str) -> str:
 def frozen_part(value: Any) -> dict[str, Any]:
     """A part of what is stored, for another event: nothing in it is hidden, or marked, once more."""
     return {FROZEN: value}
-
-
-def unmask(
-    value: Any,
-    environment: Mapping[str, str] | None = None,
-    *,
-    at: str = "",
-    given: Callable[[str, str], str | None] | None = None,
-    lost: Callable[[str], str] | None = None,
-) -> tuple[Any, list[str]]:
-    """A stored value with the secrets of the environment filled in again, and where others, or missing ones, stand.
-
-    The places are JSON Pointers, with `at` in front. `given` may know a secret by its place and mark (`hmac:…`); `lost`
-    gives what is to stand for one that is missing, in place of the mark.
-    """
-    filler = _Filler(os.environ if environment is None else environment, given, lost)
-    return filler.fill(value, at), filler.missing
-
-
-class _Filler:
-    """Puts secrets where their marks are."""
-
-    def __init__(
-        self,
-        environment: Mapping[str, str],
-        given: Callable[[str, str], str | None] | None,
-        lost: Callable[[str], str] | None,
-    ) -> None:
-        self._environment = environment
-        self._given = given
-        self._lost = lost
-        self.missing: list[str] = []
-
-    def fill(self, value: Any, at: str) -> Any:
-        if isinstance(value, str):
-            return self._text(value, at)
-        if isinstance(value, dict):
-            secret = value.get("$secret")
-            if len(value) == 1 and isinstance(secret, str):
-                return self._secret(secret, at, value)
-            filled = {}
-            for key, item in value.items():
-                name = self._text(_plain_key(key), at)
-                filled[name] = self.fill(item, f"{at}/{escape(name)}")
-            return filled
-        if isinstance(value, list):
-            return [self.fill(item, f"{at}/{index}") for index, item in enumerate(value)]
-        return value
-
-    def _text(self, text: str, at: str) -> str:
-        def fill(match: re.Match[str]) -> str:
-            return _OPEN if match["literal"] else str(self._secret(match["secret"], at, match[0]))
-
-        return _MARK.sub(fill, text) if _OPEN in text else text
-
-    def _secret(self, mark: str, at: str, written: Any) -> Any:
-        name = mark.removeprefix("env:")
-        if name != mark and name in self._environment:
-            return self._environment[name]
-        known = None if self._given is None else self._given(at, mark)
-        if known is not None:
-            return known
-        if at not in self.missing:
-            self.missing.append(at)
-        return written if self._lost is None else self._lost(mark)
-
-
-def _plain_key(key: str) -> str:
-    return key[1:] if key.startswith("$$") and _LOOKS_LIKE_KEY.fullmatch(key) else key
 
 
 def _normal(key: str) -> str:

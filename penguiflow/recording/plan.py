@@ -13,12 +13,12 @@ from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.frontier import EXIT, Frontier
 from penguiflow.recording.held import Content, Held, NodeState
-from penguiflow.recording.masking import unmask
 from penguiflow.recording.payloads import encode_payload
 from penguiflow.recording.pointers import NOTHING, PointerError, assign, find, parts_of
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.streams import exact_text
 from penguiflow.recording.tape import ResumeTape, rename
+from penguiflow.recording.unmasking import unmask
 from penguiflow.reruns import Again
 from penguiflow.types import Headers, Message, StreamChunk
 from penguiflow.validation import is_message

@@ -16,12 +16,12 @@ from penguiflow.pieces import PartChunk
 from penguiflow.recording.cassette import Cassette, RecordedInput
 from penguiflow.recording.divergence import ReplayDiverged, difference
 from penguiflow.recording.events import EventRecord
-from penguiflow.recording.masking import unmask
 from penguiflow.recording.offline import Blocked, Offline, Started, offline
 from penguiflow.recording.paths import matches
 from penguiflow.recording.rebuilding import NotRebuildable, rebuild
 from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.tape import ReplayTape, StrangeTape, answer_of, blur, open_secrets, rename
+from penguiflow.recording.unmasking import unmask
 from penguiflow.results import ResultQueue
 from penguiflow.traces import trace_status
 from penguiflow.types import Headers, Message, StreamChunk

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from penguiflow.recording.events import TraceEvent
-from penguiflow.recording.masking import Masker, unmask
+from penguiflow.recording.masking import Masker
+from penguiflow.recording.unmasking import unmask
 
 __all__ = ["HeldBack", "chunk_texts", "exact_text", "give_back"]
 

@@ -16,8 +16,9 @@ from pydantic_core import to_json
 from penguiflow.calls import Answer, Call, segment
 from penguiflow.recording.cassette import Cassette, RecordedCall
 from penguiflow.recording.divergence import ReplayDiverged
-from penguiflow.recording.masking import stand_in, unmask
+from penguiflow.recording.masking import stand_in
 from penguiflow.recording.rebuilding import rebuild
+from penguiflow.recording.unmasking import unmask
 from penguiflow.traces import TraceCancelled
 
 __all__ = ["RecordedError", "ReplayTape", "ResumeTape", "StrangeTape", "answer_of", "blur", "open_secrets", "rename"]

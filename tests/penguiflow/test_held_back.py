@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from penguiflow import Context, Headers, Message, Node, PenguiFlow, StreamChunk, create
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
 from penguiflow.recording.frontier import frontier
-from penguiflow.recording.masking import unmask
 from penguiflow.recording.streams import chunk_texts
+from penguiflow.recording.unmasking import unmask
 
 TRACE, FORK = "a-trace-that-holds-back", "another-one-of-them"
 SECRETS = {"HELD_API_KEY": "sk-sk-secret-1", "HELD_TOKEN": "abcabcabd"}

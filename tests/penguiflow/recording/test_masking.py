@@ -14,9 +14,10 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.observer import Payload
 from penguiflow.recording.failures import exception_to_data
-from penguiflow.recording.masking import Masker, MaskingRules, unmask
+from penguiflow.recording.masking import Masker, MaskingRules
 from penguiflow.recording.plain import MAX_REPR_CHARS
 from penguiflow.recording.rebuilding import rebuild
+from penguiflow.recording.unmasking import unmask
 
 ENVIRONMENT = {
     "SHOP_API_KEY": "sk-planted-0123456789",
