@@ -74,9 +74,7 @@ class Invoker(FastPath):
                 if first is None:
                     started = perf_counter()
                 if log is not None and attempt:
-                    context._attempt = attempt
-                    span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
-                    context._attempt_span = span
+                    self._begin_again(worker, context, log, attempt)
                 try:
                     if telling is not None:
                         untold, telling = telling, None
@@ -125,29 +123,53 @@ class Invoker(FastPath):
                     await self._tell_success(context, attempt, started)
                 break
             if unsent is not None:
-                if unsent[0]:
-                    await context._send_to(*unsent, trace)
-                if telling is not None:
-                    await context._shield(telling)
-                elif self.told:
-                    await self._tell_success(context, 0, started)
+                await self._send_rest(context, unsent, telling, started)
             status = "ok" if error is None else trace_status(error)
         except (asyncio.CancelledError, TraceCancelled):
-            context._cancel_sent = True
-            event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
-            level = logging.DEBUG if context._cancel_reason == "stop" else logging.INFO
-            await self.broadcast.tell(event, context, attempt=attempt, level=level)
+            await self._tell_cancelled(context, attempt)
         except Exception as failure:  # whatever goes wrong around a function: the caller is told, the carrier lives on
-            error = flow_error(worker.node, context.trace_id, failure, attempt, 0.0)
-            if trace is not None and trace.error is None:
-                trace.error = error
             status = "error"
-            logger.exception("node_failed", extra={"event": "node_failed", "flow_error": error.to_payload()})
+            error = self._broke(worker, context, failure, attempt)
         finally:
             if first is not None:
                 first.close()  # its time was over before it was looked at
             if trace is not None:
                 self._leave(worker, context, trace, log, status, error)
+
+    def _begin_again(self, worker: Worker, context: Context, log: TraceLog, attempt: int) -> None:
+        """Write that another attempt begins."""
+        context._attempt = attempt
+        context._attempt_span = log.start("attempt", worker.port.name, context._span, {"attempt": attempt})
+
+    async def _send_rest(
+        self,
+        context: Context,
+        unsent: tuple[Sequence[Floe], Any, Any],
+        telling: Coroutine[Any, Any, None] | None,
+        started: float,
+    ) -> None:
+        """Send and tell what `step` did not."""
+        if unsent[0]:
+            await context._send_to(*unsent, context._trace)
+        if telling is not None:
+            await context._shield(telling)
+        elif self.told:
+            await self._tell_success(context, 0, started)
+
+    async def _tell_cancelled(self, context: Context, attempt: int) -> None:
+        context._cancel_sent = True
+        event = "node_cancelled" if context._cancel_reason == "stop" else "node_trace_cancelled"
+        level = logging.DEBUG if context._cancel_reason == "stop" else logging.INFO
+        await self.broadcast.tell(event, context, attempt=attempt, level=level)
+
+    def _broke(self, worker: Worker, context: Context, failure: Exception, attempt: int) -> FlowError:
+        """Something around the function has failed, while that is handled."""
+        error = flow_error(worker.node, context.trace_id, failure, attempt, 0.0)
+        trace = context._trace
+        if trace is not None and trace.error is None:
+            trace.error = error
+        logger.exception("node_failed", extra={"event": "node_failed", "flow_error": error.to_payload()})
+        return error
 
     def _take(self, worker: Worker, context: Context, trace: Trace, late: bool) -> None:
         """A message has arrived: give it its turn, and write that."""

@@ -6,14 +6,14 @@ one more member, the form:
 
     ["hops", seq of the first event, epoch, the trace's span, microseconds, nanoseconds, order]
 
-Both times are that of the first hop. `order` has a character for each entry of the piece: `.` for an event in columns,
-else that of the hop's kind. Lines of hops follow those of the events. They have three parts, with a separator that no
-JSON holds: members of a JSON array, the payload, and the envelope (`=` for those of the hop before). The members are
+The lines count from both times. `order` has a character for each entry of the piece: `.` for an event in columns, else
+that of the hop's kind. Lines of hops follow those of the events. They have three parts, with a separator that no JSON
+holds: members of a JSON array, the payload, and the envelope (`=` for those of the hop before). The members are
 
     [edge, message id, node, node id, edge of what was sent, its id, microseconds, nanoseconds, how many it took]
 
-counted from both times. The first two are left out where they are what was sent before, the node is null where the edge
-names it, the edge of what was sent is null where nothing was, and of a message from outside there is no node:
+The first two are left out where they are what was sent before, the node is null where the edge names it, the edge of
+what was sent is null where nothing was, and of a message from outside there is no node:
 `[edge, message id, microseconds, nanoseconds, 0]`.
 """
 
