@@ -192,6 +192,7 @@ class Batch:
         groups: dict[str, Sequence[Entry]] = {}
         for item in items:
             trace_id, entries = item if type(item) is Stretch else (item.trace_id, (item,))
+            trace_id = clean_text(trace_id)
             group = groups.get(trace_id)
             groups[trace_id] = entries if group is None else [*group, *entries]
         stored = self._look_up(groups)
@@ -207,7 +208,7 @@ class Batch:
                     self._wholes.append(whole)
                     continue
             records = records_of(trace_id, group)
-            lost += self._add_trace(clean_text(trace_id), records, stored.get(trace_id))
+            lost += self._add_trace(trace_id, records, stored.get(trace_id))
             count += len(records)
             if count >= _YIELD_EVERY:
                 count = 0

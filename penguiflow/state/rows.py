@@ -219,7 +219,7 @@ def load_rows(connection: sqlite3.Connection, records: Sequence[EventRecord], wr
     rows: dict[str, TraceRow] = {}
     for trace_id, row_id, *values in connection.execute(_SELECT, (json.dumps(list(wanted)),)):
         record = wanted[trace_id]
-        row = rows[record.trace_id] = TraceRow(trace_id, record, writer)
+        row = rows[trace_id] = TraceRow(trace_id, record, writer)
         row.id = row_id
         for name, value in zip(_COLUMNS, values, strict=True):
             setattr(row, name, value)

@@ -102,7 +102,7 @@ def take_whole(trace_id: str, entries: Sequence[Entry], writer: int) -> Whole | 
         given = shown if handed_on else preview(payloads[shape.output_at])
     times = (first[5], ended, ended, last[6] / _NS)
     values = (*shape.before, *times, *shape.between, shown, given, *shape.behind, writer)
-    return Whole(clean_text(trace_id), shape.events - 1, data, values)
+    return Whole(trace_id, shape.events - 1, data, values)
 
 
 def _shape(key: Any, entries: Sequence[Entry], same: Sequence[bool]) -> Shape | None:

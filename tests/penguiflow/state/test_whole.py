@@ -213,6 +213,19 @@ async def test_a_trace_that_is_stored_already_goes_on(tmp_path: Path, open_store
     assert [event.seq for event in events] == list(range(2 * once))
 
 
+async def test_ids_that_are_one_when_they_are_clean_are_one_trace(wholes: list[Any]) -> None:
+    stretches = await stretches_of([hands_on], "x", 5)
+    stored(stretches[:2])
+    for names in (("\ud800", "\ud800", "\ud800"), ("\\ud800", "\ud800", "t"), ("\ud800", "t", "\\ud800")):
+        renamed = [Stretch(name, each.entries) for name, each in zip(names, stretches[2:], strict=True)]
+        rows, _ = stored(renamed)
+        assert {row["trace_id"]: row["events"] for row in rows if row["trace_id"] != "t"} in (
+            {"\\ud800": 30},
+            {"\\ud800": 20},
+        )
+        assert sum(row["events"] for row in rows) == 30
+
+
 async def test_many_kinds_of_traces_are_no_memory(wholes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "_MAX_SHAPES", 3)
     for length in range(1, 9):
