@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from peeragent.chunks import Chunks
 from peeragent.errors import AgentFailed
 from peeragent.models.agents import ModelUsed
+from peeragent.providers import Create, Named, connected, names_of
 from peeragent.scripted import scripted_model
 from peeragent.settings import Settings
 from penguiflow import Context
 from penguiflow.llm import (
     AskPolicy,
-    CancelToken,
     CompletionResponse,
-    FallbackProvider,
     LLMAuthError,
     LLMContextLengthError,
     LLMError,
@@ -29,10 +28,7 @@ from penguiflow.llm import (
     LLMRequest,
     LLMServerError,
     LLMTimeoutError,
-    ModelFallbackConfig,
-    ModelProfile,
     Provider,
-    StreamCallback,
     StructuredOutputSpec,
     ask,
     ask_in,
@@ -40,48 +36,12 @@ from penguiflow.llm import (
 )
 
 T = TypeVar("T", bound=BaseModel)
-Create = Callable[..., Provider]
-"""`create_provider`, or what takes its place."""
-
-ORDER = ("openai", "google", "anthropic")
-DEFAULT_MODELS = {"openai": "gpt-4o-mini", "google": "gemini-2.5-flash", "anthropic": "claude-sonnet-4-6"}
-"""Of a provider for which `llm_model` names none."""
 REPAIRS = 2
 """How often a model is told what is wrong with its reply."""
 RETRIES = 2
 """Of a call that failed on its way."""
 BACKOFF = 0.5  # seconds
-COOLDOWN = 10.0  # seconds for which a provider that failed is passed over, where there are others
-NO_KEY = "unused"  # what a server of one's own is told, where no key is set
 _SHOWN = 300  # characters of a complaint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """One model at one provider."""
-
-    provider: str
-    model: str
-    key: SecretStr | None = None
-    url: str | None = None
-
-    @property
-    def name(self) -> str:
-        """As `create_provider` takes it."""
-        return f"{self.provider}/{self.model}"
-
-
-def names_of(settings: Settings) -> list[Named]:
-    """Whom the settings have keys for: `llm_provider` first, then in `ORDER`. Empty without any."""
-    found = []
-    for provider in dict.fromkeys((settings.llm_provider, *ORDER)):
-        key: SecretStr | None = getattr(settings, f"{provider}_api_key")
-        url = settings.openai_base_url if provider == "openai" else None
-        if key is None and url is None:
-            continue
-        own = settings.llm_model if provider == settings.llm_provider else None
-        found.append(Named(provider=provider, model=own or DEFAULT_MODELS[provider], key=key, url=url))
-    return found
 
 
 class Form(Generic[T]):
@@ -282,55 +242,7 @@ def make_model(settings: Settings, *, create: Create = create_provider, backoff_
     }
     if not names:
         return Model(scripted_model, **about)
-    return Model(lambda: _connected(names, create), names, **about)
-
-
-def _connected(names: Sequence[Named], create: Create) -> Provider:
-    def connected(named: Named) -> Provider:
-        key = NO_KEY if named.key is None else named.key.get_secret_value()
-        return _Signed(create(named.name, api_key=key, base_url=named.url), named.name)
-
-    # All of them now: loading a provider's library takes a second, which no request is to wait for.
-    made = {each.name: connected(each) for each in names}
-    first, *others = made
-    if not others:
-        return made[first]
-    config = ModelFallbackConfig(models=others, cooldown_s=COOLDOWN, max_wait_s=COOLDOWN)
-    return FallbackProvider(first, config, provider_factory=lambda model, **_: made[model])
-
-
-class _Signed(Provider):
-    """A provider whose answers say whose they are: with fallbacks nobody knows otherwise."""
-
-    def __init__(self, inner: Provider, name: str) -> None:
-        self._inner = inner
-        self._name = name
-
-    @property
-    def provider_name(self) -> str:
-        return self._inner.provider_name
-
-    @property
-    def profile(self) -> ModelProfile:
-        return self._inner.profile
-
-    @property
-    def model(self) -> str:
-        return self._inner.model
-
-    async def complete(
-        self,
-        request: LLMRequest,
-        *,
-        timeout_s: float | None = None,
-        cancel: CancelToken | None = None,
-        stream: bool = False,
-        on_stream_event: StreamCallback | None = None,
-    ) -> CompletionResponse:
-        response = await self._inner.complete(
-            request, timeout_s=timeout_s, cancel=cancel, stream=stream, on_stream_event=on_stream_event
-        )
-        return replace(response, model=self._name)
+    return Model(lambda: connected(names, create), names, **about)
 
 
 def _used(named: Named, *, fallback: bool = False) -> ModelUsed:

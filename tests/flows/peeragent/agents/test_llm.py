@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from peeragent.agents import prompts
 from peeragent.errors import AgentFailed
-from peeragent.llm import Form, Model, make_model, names_of
+from peeragent.llm import Form, Model, make_model
 from peeragent.models.turns import TurnRequest
+from peeragent.providers import names_of
 from penguiflow.llm import Provider, create_provider
 from tests.model_server import ModelServer, Said
 
