@@ -7,7 +7,26 @@ import sys
 
 import structlog
 
+from peeragent.models.tasks import TaskRecord
 from peeragent.settings import Settings
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+def log_task(task: TaskRecord, seconds: float) -> None:
+    """One line for each task that is over; never what was asked, nor what was answered."""
+    log.info(
+        "task",
+        task_id=task.task_id,
+        session_id=task.session_id,
+        trace_id=task.trace_id,
+        owner=task.owner,
+        agent=task.agent_type,
+        status=task.status.value,
+        code=task.error.code if task.error else None,
+        attempt=task.attempts,
+        seconds=round(seconds, 4),
+    )
 
 
 def configure_logging(settings: Settings) -> None:
@@ -30,6 +49,12 @@ def configure_logging(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

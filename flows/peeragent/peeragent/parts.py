@@ -14,6 +14,7 @@ from typing import Any
 from peeragent.flow import make_flow, make_registry
 from peeragent.interactions import Interactions, Sink, make_sink
 from peeragent.llm import Model, make_model
+from peeragent.logs import log_task
 from peeragent.metrics import Metrics
 from peeragent.routing import Router
 from peeragent.search import make_search
@@ -65,7 +66,7 @@ class Parts:
         service = Service(settings, store, flow)
         webhooks = Webhooks(settings)
         metrics, interactions = Metrics(), Interactions(store, make_sink(settings))
-        service.on_finished += [webhooks.tell, metrics.task]
+        service.on_finished += [webhooks.tell, metrics.task, log_task]
         if settings.interactions:
             service.on_finished.append(interactions.add)
         router, traces = Router(model), _traces(settings)

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from peeragent.errors import PeerAgentError, Refused
-from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Agent, Route
+from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Route
 from peeragent.models.tasks import SessionRecord, TaskError, TaskEvent, TaskRecord, TaskStatus, new_id
 from peeragent.models.turns import MAX_HISTORY, Turn, TurnRequest, TurnResult
+from peeragent.orders import Order, Policy, Principal
+from peeragent.outcomes import (
+    GATHER_S,
+    OnPiece,
+    Outcome,
+    Story,
+    cancelled,
+    classified,
+    ended,
+    failed,
+    in_words,
+    task_error,
+    turn_of,
+)
 from peeragent.sessions import Sessions
 from peeragent.settings import Settings
 from peeragent.store.base import Lease, SessionConflict, TaskStore
@@ -26,55 +37,7 @@ KEEP_AFTER_S = 0.25
 """A request that is answered within that writes its task once, when it is over."""
 LOOK_S = 0.5
 """How often a process looks whether somebody wants one of its tasks to end."""
-GATHER_S = 0.03
-"""Pieces of an answer that come within that are written together."""
 MAX_TURN_CHARS = 2000
-
-Policy = Literal["enqueue", "reject", "interrupt"]
-OnPiece = Callable[[str, dict[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks."""
-
-    owner: str = "anonymous"
-    admin: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is asked for."""
-
-    task: str
-    session_id: str | None = None
-    agent: Agent | None = None
-    kind: Literal["execute", "direct", "continue", "demo", "problem_tree"] = "execute"
-    context: dict[str, Any] = field(default_factory=dict)
-    answers: dict[str, str] = field(default_factory=dict)
-    priority: int | None = None
-    prefix: str = "task"
-    task_id: str | None = None
-    """Made by the door, where it is told before the work begins."""
-    webhook: str | None = None
-    idempotency_key: str | None = None
-    policy: Policy | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """The same for the same request."""
-        told = repr((self.kind, self.agent, self.task, self.session_id, self.context, self.answers, self.webhook))
-        return hashlib.sha256(told.encode()).hexdigest()
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a run."""
-
-    status: TaskStatus
-    changes: dict[str, Any]
-    session: SessionRecord | None = None
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 class Service:
@@ -225,7 +188,7 @@ class Service:
             if not await self._is_asked(task):
                 await self.store.hand_back(lease)
                 return None
-            outcome = _cancelled()
+            outcome = cancelled()
         finally:
             self._running.pop(task.task_id, None)
             await story.flush()
@@ -313,9 +276,9 @@ class Service:
         if adding:
             await adding[0]
             done = await self._finish(task, outcome, attempt=1)
-            done = done or await self.store.get(task.task_id) or _ended(task, outcome)
+            done = done or await self.store.get(task.task_id) or ended(task, outcome)
         else:
-            done = _ended(task, outcome)
+            done = ended(task, outcome)
             await self.store.put_finished(done, outcome.session)
         self._tell(done, began)
         return done
@@ -352,8 +315,8 @@ class Service:
     async def _stopped(self, task: TaskRecord) -> Outcome:
         """What a run that was cancelled comes to: somebody asked for it, or the service stops."""
         if await self._is_asked(task):
-            return _cancelled()
-        return _failed(TaskError(error="the service was stopped; ask again", code="SHUTDOWN"))
+            return cancelled()
+        return failed(TaskError(error="the service was stopped; ask again", code="SHUTDOWN"))
 
     async def _is_asked(self, task: TaskRecord) -> bool:
         if task.task_id in self._asked:
@@ -389,9 +352,9 @@ class Service:
             async with asyncio.timeout(self.settings.task_timeout):
                 turn = await (self._call(message) if on_piece is None else self._follow_flow(message, on_piece))
         except TimeoutError:
-            return _failed(TaskError(error=f"no answer within {self.settings.task_timeout:g} s", code="TASK_TIMEOUT"))
+            return failed(TaskError(error=f"no answer within {self.settings.task_timeout:g} s", code="TASK_TIMEOUT"))
         except FlowError as error:
-            return _failed(_task_error(error), trace_id=message.trace_id)
+            return failed(task_error(error), trace_id=message.trace_id)
         changes: dict[str, Any] = {
             "result": turn.result.model_dump(mode="json"),
             "agent_type": turn.result.agent_type,
@@ -414,7 +377,7 @@ class Service:
         return Outcome(TaskStatus.COMPLETED, changes, self._after(session, task, turn), events)
 
     async def _call(self, message: Message) -> TurnResult:
-        return _turn(await self.flow.call(message))
+        return turn_of(await self.flow.call(message))
 
     async def _follow_flow(self, message: Message, on_piece: OnPiece) -> TurnResult:
         last: Any = None
@@ -426,15 +389,15 @@ class Service:
                     last = payload
                 elif "route" in payload.meta:
                     routed = True
-                    on_piece("classification", _classified(Route.model_validate(payload.meta["route"])))
+                    on_piece("classification", classified(Route.model_validate(payload.meta["route"])))
                 elif payload.text:
                     on_piece("content", {"content": payload.text})
                 elif "restart" in payload.meta:
                     # What came so far is void: the model was asked again.
                     on_piece("content", {"content": "", "restart": True})
-        turn = _turn(last)
+        turn = turn_of(last)
         if not routed:
-            on_piece("classification", _classified(turn.route))
+            on_piece("classification", classified(turn.route))
         return turn
 
     def _after(self, session: SessionRecord, task: TaskRecord, turn: TurnResult) -> SessionRecord:
@@ -443,7 +406,7 @@ class Service:
         turns = [
             *session.turns,
             Turn(role="user", text=said[:MAX_TURN_CHARS], agent=agent),
-            Turn(role="assistant", text=_in_words(turn)[:MAX_TURN_CHARS], agent=agent),
+            Turn(role="assistant", text=in_words(turn)[:MAX_TURN_CHARS], agent=agent),
         ]
         kept = turns[-self.settings.max_messages_per_session :]
         return session.model_copy(update={"turns": kept, "last_agent": agent, "socratic": turn.socratic})
@@ -485,36 +448,6 @@ class Service:
         await self.sessions.renew()
 
 
-class Story:
-    """Writes the pieces of an answer, those of a moment together."""
-
-    def __init__(self, store: TaskStore, task_id: str) -> None:
-        self._store, self._task_id = store, task_id
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
-        self._writing: asyncio.Task[None] | None = None
-
-    def add(self, kind: str, data: dict[str, Any]) -> None:
-        """One more piece."""
-        self._waiting.append((kind, data))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name=f"peeragent story {self._task_id}")
-
-    async def flush(self) -> None:
-        """Return when all is written."""
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-
-    async def _write(self) -> None:
-        try:
-            while self._waiting:
-                await asyncio.sleep(GATHER_S)
-                pieces = list(self._waiting)
-                self._waiting.clear()
-                await self._store.append_events(self._task_id, pieces)
-        finally:
-            self._writing = None
-
-
 def _is_cancelled_itself() -> bool:
     """Whether it is the current task that was cancelled, and not what it waits for."""
     task = asyncio.current_task()
@@ -526,51 +459,6 @@ async def _ended_run(run: asyncio.Task[Outcome]) -> None:
     await asyncio.wait((run,))
 
 
-def _turn(result: Any) -> TurnResult:
-    payload = result.payload if isinstance(result, Message) else result
-    if not isinstance(payload, TurnResult):
-        raise TypeError(f"the flow gave {type(payload).__name__} and no TurnResult")
-    return payload
-
-
-def _classified(route: Route) -> dict[str, Any]:
-    told = route.model_dump(mode="json", exclude={"agent"})
-    return {"event": "classification", "agent": route.agent.agent_type, **told}
-
-
-def _task_error(error: FlowError) -> TaskError:
-    cause = error.original_exc
-    if isinstance(cause, PeerAgentError):
-        return TaskError(error=cause.message, code=cause.code)
-    # What else went wrong is for the log of the run, not for whoever asked.
-    return TaskError(error="the agent failed", code="EXECUTION_ERROR")
-
-
-def _failed(error: TaskError, trace_id: str | None = None) -> Outcome:
-    told = {"error": error.error, "code": error.code, "done": True}
-    return Outcome(TaskStatus.FAILED, {"error": error, "trace_id": trace_id}, events=[("error", told)])
-
-
-def _cancelled() -> Outcome:
-    told = {"error": "the task was cancelled", "code": "TASK_CANCELLED", "done": True}
-    error = TaskError(error=str(told["error"]), code=str(told["code"]))
-    return Outcome(TaskStatus.CANCELLED, {"error": error}, events=[("error", told)])
-
-
-def _ended(task: TaskRecord, outcome: Outcome) -> TaskRecord:
-    return task.model_copy(update={**outcome.changes, "status": outcome.status, "completed_at": datetime.now(UTC)})
-
-
 def _check_answers(order: Order, session: SessionRecord) -> None:
     if order.kind == "continue" and (session.socratic is None or not session.socratic.waits):
         raise Refused("NO_OPEN_QUESTIONS", "this session has no open questions: begin with a task", 409)
-
-
-def _in_words(turn: TurnResult) -> str:
-    """What an agent said, for the history: its main text."""
-    data = turn.result.data
-    for name in ("content", "code", "translated_text", "full_email", "tldr", "identified_business_problem"):
-        if isinstance(text := data.get(name), str) and text:
-            return text
-    questions: Sequence[Any] = data.get("questions") or ()
-    return "\n".join(map(str, questions)) or str(data.get("main_problem") or turn.result.type)

@@ -6,11 +6,16 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import httpx
 
 from peeragent.webhooks import SIGNATURE
 
@@ -153,3 +158,23 @@ async def test_callbacks_do_not_reach_inside(serve: Serve) -> None:
             told = await service.post("execute/async", {**SQL, "webhook": url}, 403)
             assert told["detail"]["code"] == "WEBHOOK_FORBIDDEN"
         await service.post("execute/async", {**SQL, "webhook": "file:///etc/passwd"}, 422)
+
+
+async def test_a_line_of_the_log_names_task_session_and_trace_and_no_words(serve: Serve, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "peeragent", "serve", "--port", "0"]
+    environ = {**os.environ, "PENGUIFLOW_HOME": str(tmp_path / "home"), "LOG_LEVEL": "INFO"}
+    server = await asyncio.create_subprocess_exec(
+        *command, stderr=asyncio.subprocess.PIPE, cwd=tmp_path, env=environ
+    )
+    assert server.stderr is not None
+    url = (await server.stderr.readline()).decode().split()[-1]
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        done = (await client.post("/v1/agent/execute", json=SQL)).json()
+    server.terminate()
+    lines = [json.loads(line) async for line in server.stderr]
+    await server.wait()
+    told = next(line for line in lines if line["event"] == "task")
+    assert {name: told[name] for name in ("task_id", "session_id", "trace_id", "status")} == {
+        name: done[name] for name in ("task_id", "session_id", "trace_id", "status")
+    }
+    assert "customers" not in json.dumps(lines)

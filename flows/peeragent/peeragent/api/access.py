@@ -13,7 +13,7 @@ from limits import RateLimitItem, parse
 from starlette.requests import HTTPConnection
 
 from peeragent.errors import Refused
-from peeragent.service import Policy, Principal
+from peeragent.orders import Policy, Principal
 from peeragent.settings import Settings
 from peeragent.store.base import TaskStore
 

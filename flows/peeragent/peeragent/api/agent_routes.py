@@ -29,7 +29,8 @@ from peeragent.errors import Refused
 from peeragent.models.agents import Agent
 from peeragent.models.tasks import TaskEvent, TaskRecord, TaskStatus
 from peeragent.models.turns import TurnRequest
-from peeragent.service import Order, Principal, Service
+from peeragent.orders import Order, Principal
+from peeragent.service import Service
 
 router = APIRouter(tags=["agent"])
 

@@ -23,7 +23,8 @@ from peeragent.api.frames import AnswerData, ClientFrame, ServerType, TaskData, 
 from peeragent.errors import Refused
 from peeragent.models.agents import MORE_EMOJI, PHASE_EMOJI, PHASES, Agent, BusinessAgentQuestions
 from peeragent.models.tasks import SessionRecord, TaskRecord, new_id
-from peeragent.service import Order, Principal, Service
+from peeragent.orders import Order, Principal
+from peeragent.service import Service
 from peeragent.store.base import StoreUnavailable
 
 router = APIRouter()

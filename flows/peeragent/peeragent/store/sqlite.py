@@ -20,6 +20,7 @@ from peeragent.models.tasks import (
 )
 from peeragent.store.base import Lease, NotTheOwner, Reserved, SessionConflict
 from peeragent.store.sqlite_batch import Batches
+from peeragent.store.sqlite_schema import SCHEMA
 from peeragent.store.waiting import Bell
 
 T = TypeVar("T")
@@ -31,37 +32,6 @@ LAST_EVENTS = frozenset({"done", "error"})
 
 _TRANSIENT = {"sessions": "expires", "keys": "expires", "holds": "until", "counters": "until"}
 """Tables whose rows end by themselves, and the column that says when."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tasks (
-  task_id TEXT PRIMARY KEY, owner TEXT NOT NULL, status TEXT NOT NULL, session_id TEXT NOT NULL,
-  priority INTEGER NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, attempts INTEGER NOT NULL,
-  queued INTEGER NOT NULL, lease_until REAL, not_before REAL NOT NULL DEFAULT 0, cancel INTEGER NOT NULL DEFAULT 0,
-  record TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tasks_by_age ON tasks (created);
-CREATE INDEX IF NOT EXISTS tasks_by_owner ON tasks (owner, created);
-CREATE INDEX IF NOT EXISTS tasks_by_session ON tasks (session_id, created);
-CREATE INDEX IF NOT EXISTS tasks_open ON tasks (priority DESC, created) WHERE status IN ('pending', 'processing');
-CREATE TABLE IF NOT EXISTS transitions (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, status TEXT NOT NULL, attempt INTEGER NOT NULL,
-  worker TEXT, at REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS transitions_by_task ON transitions (task_id);
-CREATE TABLE IF NOT EXISTS events (
-  task_id TEXT NOT NULL, id INTEGER NOT NULL, type TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (task_id, id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sessions (
-  session_id TEXT PRIMARY KEY, owner TEXT NOT NULL, version INTEGER NOT NULL, expires REAL NOT NULL,
-  record TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS holds (session_id TEXT PRIMARY KEY, holder TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS keys (
-  owner TEXT NOT NULL, key TEXT NOT NULL, task_id TEXT NOT NULL, fingerprint TEXT NOT NULL, expires REAL NOT NULL,
-  PRIMARY KEY (owner, key)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS interactions (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, line TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, hits INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
-"""
 
 
 class SQLiteTaskStore:
@@ -81,7 +51,7 @@ class SQLiteTaskStore:
         self._path = path
         self._task_ttl_s, self._session_ttl_s = task_ttl_s, session_ttl_s
         self._max_attempts = max_attempts
-        self._db = Batches(path, _SCHEMA, timeout_s=timeout_s)
+        self._db = Batches(path, SCHEMA, timeout_s=timeout_s)
         self._work, self._news = Bell(), Bell()
 
     async def open(self) -> None:
