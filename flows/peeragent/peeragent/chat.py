@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -30,14 +34,14 @@ class Chat:
     def __init__(self, url: str, session: str | None, key_file: str | None) -> None:
         headers = {}
         if key_file is not None:
-            try:
-                headers["Authorization"] = f"Bearer {Path(key_file).read_text().strip()}"
-            except OSError as error:
-                raise ChatError(f"cannot read the key: {error}", 3) from None
+            headers["Authorization"] = f"Bearer {_key(key_file)}"
         self._url = url.rstrip("/")
         self._session = session or f"chat-{uuid4().hex}"
         self._agent: str | None = None
         self._questions: list[str] = []
+        self._agents = ""
+        """Where their routes begin."""
+        self._lines = Lines(sys.stdin.fileno())
         self._client = httpx.AsyncClient(
             base_url=self._url, headers=headers, timeout=httpx.Timeout(TIMEOUT_S, read=None)
         )
@@ -45,23 +49,27 @@ class Chat:
     async def run(self) -> None:
         """Until the end of stdin, or `/quit`. Raises `ChatError`."""
         async with self._client:
-            await self._ask("GET", "/ping")
+            about = await self._ask("GET", "/") or {}
+            if "api_prefix" not in about:
+                raise ChatError(f"{self._url} is no PeerAgent", 6)
+            self._agents = f"{about['api_prefix']}/agent"
             self._say(f"PeerAgent at {self._url}, session {self._session}. {HELP}\n")
             while True:
-                line = await asyncio.to_thread(self._read)
-                if line is None or line == "/quit":
+                self._prompt()
+                line = await self._lines.next()
+                if line is None:
+                    self._say("\n" if sys.stdin.isatty() else "")
+                    return
+                if line == "/quit":
                     return
                 if line.startswith("/"):
                     self._command(line)
                 elif line:
                     await self._turn(line)
 
-    def _read(self) -> str | None:
+    def _prompt(self) -> None:
         if sys.stdin.isatty():
-            sys.stdout.write("answer> " if self._questions else "> ")
-            sys.stdout.flush()
-        line = sys.stdin.readline()
-        return line.strip() if line else None
+            self._say("answer> " if self._questions else "> ")
 
     def _command(self, line: str) -> None:
         name, _, rest = line.partition(" ")
@@ -76,15 +84,15 @@ class Chat:
 
     async def _turn(self, line: str) -> None:
         if self._questions:
-            body = {"session_id": self._session, "answers": dict.fromkeys(self._questions, line)}
-            self._questions = []
-            answer = await self._ask("POST", "/v1/agent/business/continue", body)
+            answers = {"session_id": self._session, "answers": dict.fromkeys(self._questions, line)}
+            answer = await self._ask("POST", f"{self._agents}/business/continue", answers)
             if answer is not None:
+                self._questions = []
                 self._show(answer)
             return
         body = {"task": line, "session_id": self._session}
         if self._agent is not None:
-            answer = await self._ask("POST", f"/v1/agent/execute/direct/{self._agent}", body)
+            answer = await self._ask("POST", f"{self._agents}/execute/direct/{quote(self._agent, safe='')}", body)
             if answer is not None:
                 self._show(answer)
             return
@@ -108,7 +116,7 @@ class Chat:
 
     async def _stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         try:
-            async with self._client.stream("POST", "/v1/agent/execute/stream", json=body) as answer:
+            async with self._client.stream("POST", f"{self._agents}/execute/stream", json=body) as answer:
                 if not answer.is_success:
                     await answer.aread()
                     self._refused(answer)
@@ -117,7 +125,9 @@ class Chat:
                     if line.startswith("data:"):
                         yield json.loads(line[5:])
         except httpx.HTTPError as error:
-            raise ChatError(f"{self._url}: {type(error).__name__}: {error}", 6) from None
+            raise ChatError(
+                f"{self._url} is gone ({type(error).__name__}); the session is {self._session}", 6
+            ) from None
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         try:
@@ -129,8 +139,10 @@ class Chat:
                 6,
             ) from None
         if answer.is_success:
-            found: dict[str, Any] = answer.json()
-            return found
+            with contextlib.suppress(ValueError):
+                if isinstance(found := answer.json(), dict):
+                    return found
+            raise ChatError(f"{self._url} is no PeerAgent", 6)
         self._refused(answer)
         return None
 
@@ -138,11 +150,13 @@ class Chat:
         try:
             told = answer.json()
         except ValueError:
-            told = {}
-        detail = told.get("detail", told)
-        why = detail.get("error", told.get("error")) if isinstance(detail, dict) else detail
+            told = None
+        detail = told.get("detail", told) if isinstance(told, dict) else None
+        why = detail.get("error") if isinstance(detail, dict) else detail
         if answer.status_code == 401:
-            raise ChatError(f"{why}; name a file with the key: --key-file")
+            raise ChatError(f"{self._url} needs a key that it knows: name a file that holds it with --key-file")
+        if isinstance(detail, dict) and detail.get("code") == "NO_OPEN_QUESTIONS":
+            self._questions = []
         self._say(f"peeragent: {why or f'HTTP {answer.status_code}'}\n")
 
     def _show(self, result: dict[str, Any]) -> None:
@@ -151,7 +165,7 @@ class Chat:
             self._questions = list(data["questions"])
             if data.get("feedback"):
                 self._say(f"{data['feedback']}\n")
-            self._say(f"{data['phase_emoji']} Round {data['round_number']}/3\n")
+            self._say(f"{data.get('phase_emoji', '')} Round {data.get('round_number')}/3\n")
             for number, question in enumerate(self._questions, 1):
                 self._say(f"  {number}. {question}\n")
             return
@@ -160,9 +174,57 @@ class Chat:
                 self._say(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}\n")
 
     def _say(self, text: str) -> None:
-        # What models and documents say may hold escape sequences; none reaches the terminal.
-        sys.stdout.write("".join(each for each in text if each in "\n\t" or each.isprintable()))
+        sys.stdout.write(plain(text))
         sys.stdout.flush()
+
+
+def plain(text: str) -> str:
+    """Without what a terminal acts upon: models, documents and servers may say escape sequences; none reaches it."""
+    return "".join(each for each in text if each in "\n\t" or each.isprintable())
+
+
+class Lines:
+    """Lines of a terminal, a pipe or a file. A wait for one can be given up."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._read = b""
+        self._ended = False
+
+    async def next(self) -> str | None:
+        """The next line, without the spaces around it; None at the end."""
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._read and not self._ended:
+            piece: asyncio.Future[bytes] = loop.create_future()
+            # A thread of its own, for which nobody waits at the end: it hangs until somebody types.
+            Thread(target=self._wait, args=(loop, piece), daemon=True).start()
+            self._read += (got := await piece)
+            self._ended = not got
+        line, _, self._read = self._read.partition(b"\n")
+        return None if self._ended and not line else line.decode(errors="replace").strip()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, piece: asyncio.Future[bytes]) -> None:
+        try:
+            got = os.read(self._file, 65536)
+        except OSError:  # the terminal is gone
+            got = b""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_give, piece, got)
+
+
+def _give(piece: asyncio.Future[bytes], got: bytes) -> None:
+    if not piece.done():
+        piece.set_result(got)
+
+
+def _key(file: str) -> str:
+    try:
+        key = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ChatError(f"cannot read the key: {error}", 3) from None
+    if not key.isascii() or not key.isprintable():
+        raise ChatError(f"{file} holds no key: a key is one line of plain characters")
+    return key
 
 
 def _sources(data: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from peeragent.logs import configure_logging
 from peeragent.settings import LOOPBACK, Settings
+from peeragent.settings import settings as settings_of_environment
 
 app = typer.Typer(
     name="peeragent",
@@ -28,6 +29,8 @@ app = typer.Typer(
 
 USAGE = 2
 NOT_FOUND = 3
+STORE_AWAY = 5
+INTERRUPTED = 130
 
 
 def fail(message: str, code: int = USAGE) -> typer.Exit:
@@ -39,10 +42,16 @@ def fail(message: str, code: int = USAGE) -> typer.Exit:
 def read_settings(**given: Any) -> Settings:
     """Those of the environment, with what the command line says."""
     try:
-        found = Settings(**{name: value for name, value in given.items() if value is not None})
+        # The flow reads those of the environment alone: they must be right, too.
+        found = settings_of_environment()
+        if changed := {name: value for name, value in given.items() if value is not None}:
+            found = Settings(**changed)
+    except UnicodeError as error:
+        raise fail(f"cannot read the settings in .env: {error}") from None
     except ValidationError as error:
         told = "; ".join(
-            f"{'.'.join(map(str, each['loc'])).upper() or 'settings'}: {each['msg']}" for each in error.errors()
+            f"{'.'.join(map(str, each['loc'])).upper() or 'settings'}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
         )
         raise fail(told) from None
     configure_logging(found)
@@ -55,20 +64,28 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one; API_PORT.", min=0, max=65535)] = None,
 ) -> None:
     """Serve HTTP and WebSocket; works on queued tasks too, unless EMBEDDED_WORKER=false."""
-    import uvicorn
-
-    from peeragent.api.app import create_app
-
     settings = read_settings(api_host=host, api_port=port)
     if settings.api_host not in LOOPBACK and not settings.needs_keys:
         raise fail(
             f"{settings.api_host} is reachable by others, and there are no keys: set API_KEYS=owner:key "
             "(16 characters or more), or listen on 127.0.0.1"
         )
+    # What is loaded now reads settings, too: they are checked before.
+    import uvicorn
+
+    from peeragent.api.app import create_app
+    from peeragent.parts import Parts
+    from penguiflow.state.errors import StoreError
+
     listener = _listen(settings.api_host, settings.api_port)
     shown = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    try:
+        application = create_app(settings, Parts.of(settings))
+    except StoreError as error:
+        raise fail(str(error), STORE_AWAY) from None
+    # uvicorn ends in order and then has the signal take its effect, which is this one.
+    signal.signal(signal.SIGTERM, _terminated)
     typer.echo(f"PeerAgent listens on http://{shown}:{listener.getsockname()[1]}", err=True)
-    application = create_app(settings)
     # What is there now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -84,8 +101,17 @@ def serve(
         ws_ping_timeout=settings.ws_ping_interval,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_grace)),
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    server = uvicorn.Server(config)
+    try:
+        asyncio.run(server.serve(sockets=[listener]))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if not server.started:
+        raise fail("it could not be started: the log above tells why", 1)
+
+
+def _terminated(_signal: int, _frame: object) -> None:
+    raise SystemExit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -106,25 +132,41 @@ def _listen(host: str, port: int) -> socket.socket:
 def worker() -> None:
     """Work on queued tasks until it is told to stop; what it cannot finish is handed back."""
     settings = read_settings()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_work(settings))
+    try:
+        stopped_by = asyncio.run(_work(settings))
+    except KeyboardInterrupt:
+        stopped_by = signal.SIGINT
+    if stopped_by is signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings) -> signal.Signals | None:
+    """Returns what ended it."""
     from peeragent.parts import Parts
     from peeragent.worker import Worker
+    from penguiflow.state.errors import StoreError
 
-    parts = Parts.of(settings)
+    try:
+        parts = Parts.of(settings)
+    except StoreError as error:
+        raise fail(str(error), STORE_AWAY) from None
     await parts.start()
     working = Worker(parts.service)
     loop = asyncio.get_running_loop()
+    told: list[signal.Signals] = []
+
+    def stop(by: signal.Signals) -> None:
+        told.append(by)
+        working.stop()
+
     for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, working.stop)
+        loop.add_signal_handler(each, stop, each)
     typer.echo(f"PeerAgent works on the tasks of {parts.store.name}", err=True)
     try:
         await working.run()
     finally:
         await parts.stop()
+    return told[0] if told else None
 
 
 @app.command()
@@ -143,6 +185,7 @@ def tasks(
 async def _show(
     settings: Settings, task_id: str | None, status: str | None, session: str | None, limit: int, as_json: bool
 ) -> None:
+    from peeragent.chat import plain
     from peeragent.models.tasks import TaskRecord, TaskStatus
     from peeragent.store.base import StoreUnavailable
     from peeragent.store.open import make_store
@@ -161,7 +204,7 @@ async def _show(
         else:
             raise fail(f"there is no task {task_id!r}, or no more", NOT_FOUND)
     except StoreUnavailable as error:
-        raise fail(str(error), 5) from None
+        raise fail(str(error), STORE_AWAY) from None
     finally:
         with contextlib.suppress(StoreUnavailable):
             await store.close()
@@ -170,7 +213,7 @@ async def _show(
         typer.echo(json.dumps(told[0] if task_id is not None else told, ensure_ascii=False, indent=2))
         return
     for task in found:
-        words = " ".join(task.task.split())[:60]
+        words = plain(" ".join(task.task.split())[:60])
         typer.echo(f"{task.created_at:%Y-%m-%d %H:%M:%S}  {task.status.value:<10}  {task.task_id}  {words}")
     if not found:
         typer.echo("no tasks", err=True)
@@ -183,14 +226,14 @@ def chat(
     key_file: Annotated[str | None, typer.Option(help="A file with the key.")] = None,
 ) -> None:
     """Talk to the agents in the terminal: answers come as they are written."""
-    from peeragent.chat import Chat, ChatError
+    from peeragent.chat import Chat, ChatError, plain
 
     try:
         asyncio.run(Chat(url, session, key_file).run())
     except ChatError as error:
-        raise fail(str(error), error.exit_code) from None
+        raise fail(plain(str(error)), error.exit_code) from None
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

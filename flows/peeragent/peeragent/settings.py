@@ -6,12 +6,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from limits import parse
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from peeragent import VERSION
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+SCHEMES = {
+    "redis_url": ("redis", "rediss", "unix"),
+    "mongodb_url": ("mongodb", "mongodb+srv"),
+    "search_url": ("http", "https"),
+    "openai_base_url": ("http", "https"),
+}
 
 
 class Settings(BaseSettings):
@@ -115,6 +122,27 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, given: object) -> object:
         return given.upper() if isinstance(given, str) else given
+
+    @field_validator(
+        *(f"rate_limit_{name}" for name in ("execute", "stream", "status", "default", "tasks", "demo")),
+    )
+    @classmethod
+    def _limit(cls, given: str) -> str:
+        try:
+            parse(given)
+        except ValueError:
+            raise ValueError(f"{given!r} is no limit: it must be like 10/minute") from None
+        return given
+
+    @field_validator(*SCHEMES)
+    @classmethod
+    def _url(cls, given: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        text = given.get_secret_value() if isinstance(given, SecretStr) else given
+        schemes = SCHEMES[info.field_name or ""]
+        # The text may hold a password: it is not told.
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return given if text else None
 
     @model_validator(mode="after")
     def _fits(self) -> Settings:
