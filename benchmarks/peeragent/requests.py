@@ -35,7 +35,9 @@ async def execute(body: TaskExecuteRequest) -> TaskAnswer:
     result = {"agent_type": "code_agent", "type": "code", "data": SAID}
     return TaskAnswer(task_id="task-0", status="completed", agent_type="code_agent", priority=2,
                       session_id="s", type="code", data=SAID, result=result)
-listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+listener = socket.socket(proto=socket.IPPROTO_TCP)
+listener.bind(("127.0.0.1", 0))
+listener.listen(512)
 print(f"listens on http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
 config = uvicorn.Config(app, log_level="critical", access_log=False)
 uvicorn.Server(config).run(sockets=[listener])

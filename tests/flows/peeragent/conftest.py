@@ -139,7 +139,7 @@ async def running(settings: Settings, **parts: Any) -> AsyncIterator[Running]:
     app = create_app(settings, made)
     config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", ws_max_size=settings.max_frame_bytes)
     server = uvicorn.Server(config)
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
