@@ -266,7 +266,7 @@ class Service:
                 if adding:
                     await adding[0]
                     await self._finish(task, outcome, attempt=1)
-                raise
+                raise Refused("SHUTDOWN", "the service is stopping: ask again", 503) from None
             # It is the task's work that was cancelled, not whoever asked for it.
             run.uncancel()
         finally:

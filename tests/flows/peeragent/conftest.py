@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import pty
+import select
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -210,3 +214,132 @@ class Gate:
 def gated() -> type[Gate]:
     """Makes flows whose turns wait: `gate = gated()`, `serve({"flow": gate.flow()})`, `gate.open.set()`."""
     return Gate
+
+
+class Served:
+    """A command that was started, with what it writes to stderr."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+
+    def until(self, words: str) -> str:
+        """The line with these words."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"it ended before it said {words!r}: {''.join(self.said)}")
+
+    def rest(self) -> str:
+        """All that it wrote until its end."""
+        assert self.process.stderr is not None
+        self.said += self.process.stderr
+        return "".join(self.said)
+
+
+class Terminal:
+    """A command in a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
+        self.process, self._master, self.shown = process, master, ""
+
+    def type(self, text: str) -> None:
+        """Press these keys."""
+        os.write(self._master, text.encode())
+
+    def until(self, words: str) -> str:
+        """What was shown up to these words, which is not looked at again."""
+        deadline = time.monotonic() + WAIT_S
+        while words not in self.shown:
+            assert time.monotonic() < deadline, f"{words!r} was never shown: {self.shown!r}"
+            if select.select([self._master], [], [], 1.0)[0]:
+                self.shown += os.read(self._master, 65536).decode(errors="replace")
+        before, _, self.shown = self.shown.partition(words)
+        return before
+
+
+class PeerAgentCommand:
+    """`peeragent` in a folder of its own, with nothing set but what is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._command = [sys.executable, "-m", "peeragent"]
+
+    def environ(self, **variables: str) -> dict[str, str]:
+        """Of a command."""
+        known = {name.upper() for name in Settings.model_fields}
+        mine = {name: value for name, value in os.environ.items() if name.upper() not in known}
+        told = {"RATE_LIMITS": "false", "PENGUIFLOW_HOME": str(self.folder / ".penguiflow"), "STORE_TIMEOUT": "60"}
+        return {**mine, **told, **variables}
+
+    def run(self, *arguments: str, said: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end; `said` is its stdin."""
+        return subprocess.run(
+            [*self._command, *arguments],
+            cwd=self.folder,
+            env=self.environ(**variables),
+            input=said,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str, **variables: str) -> Iterator[Served]:
+        """A command that goes on until the end of the block."""
+        with subprocess.Popen(
+            [*self._command, *arguments],
+            cwd=self.folder,
+            env=self.environ(**variables),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield Served(process)
+            finally:
+                process.kill()
+
+    @contextlib.contextmanager
+    def serving(self, **variables: str) -> Iterator[tuple[Served, str]]:
+        """A service that listens, and its address."""
+        with self.started("serve", "--port", "0", **variables) as served:
+            url = served.until("PeerAgent listens on").split()[-1]
+            served.until("startup complete")
+            yield served, url
+
+    @contextlib.contextmanager
+    def terminal(self, *arguments: str, **variables: str) -> Iterator[Terminal]:
+        """A command in a terminal."""
+        master, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-c", IN_A_TERMINAL, *arguments],
+            cwd=self.folder,
+            env=self.environ(**variables),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        try:
+            yield Terminal(process, master)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(master)
+
+
+IN_A_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from peeragent.cli import main; main()"
+"""Keys like Ctrl-C are signals in the terminal that controls a process."""
+
+
+@pytest.fixture
+def peeragent(tmp_path: Path) -> PeerAgentCommand:
+    """The command `peeragent`."""
+    folder = tmp_path / "peeragent"
+    folder.mkdir()
+    return PeerAgentCommand(folder)
