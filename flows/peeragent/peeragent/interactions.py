@@ -8,8 +8,6 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from pydantic import BaseModel, Field
-
 from peeragent.models.tasks import TaskRecord
 from peeragent.settings import Settings
 from peeragent.store.base import StoreUnavailable, TaskStore
@@ -26,25 +24,31 @@ REST_S = 5.0
 """After a failure of the sink, before it is tried again."""
 
 
-class Interaction(BaseModel):
-    """A line of the log; the names are those of the earlier collection `agent_logs`."""
+Line = dict[str, Any]
+"""A line of the log: JSON. The names are those of the earlier collection `agent_logs`."""
 
-    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    agent_type: str | None
-    session_id: str
-    task_id: str
-    owner: str
-    input_data: dict[str, Any]
-    output_data: dict[str, Any] | None
-    error: str | None
-    duration_ms: float
-    llm_model: str | None
+
+def line_of(task: TaskRecord, seconds: float) -> Line:
+    """What is kept of a task."""
+    result = task.result or {}
+    return {
+        "timestamp": datetime.now(UTC).isoformat(),
+        "agent_type": task.agent_type,
+        "session_id": task.session_id,
+        "task_id": task.task_id,
+        "owner": task.owner,
+        "input_data": {"task": task.task[:MAX_TEXT], "answers": len(task.answers), "kind": task.kind},
+        "output_data": {name: result[name] for name in ("type", "data") if name in result} or None,
+        "error": task.error.code if task.error else None,
+        "duration_ms": round(seconds * 1000, 3),
+        "llm_model": (result.get("model") or {}).get("model"),
+    }
 
 
 class Sink(Protocol):
     """Takes lines of the log elsewhere."""
 
-    async def write(self, lines: list[Interaction]) -> None:
+    async def write(self, lines: list[Line]) -> None:
         """All of them, or an exception."""
 
     async def check(self) -> None:
@@ -71,9 +75,10 @@ class MongoSink:
         )
         self._collection = self._client[settings.mongodb_db_name]["agent_logs"]
 
-    async def write(self, lines: list[Interaction]) -> None:
+    async def write(self, lines: list[Line]) -> None:
         """One insert."""
-        await self._collection.insert_many([line.model_dump() for line in lines], ordered=False)
+        dated = [{**line, "timestamp": datetime.fromisoformat(line["timestamp"])} for line in lines]
+        await self._collection.insert_many(dated, ordered=False)
 
     async def check(self) -> None:
         """A ping."""
@@ -89,7 +94,7 @@ class Interactions:
 
     def __init__(self, store: TaskStore, sink: Sink | None) -> None:
         self._store, self.sink = store, sink
-        self._waiting: list[Interaction] = []
+        self._waiting: list[Line] = []
         self._there = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._sink_again = 0.0
@@ -101,20 +106,7 @@ class Interactions:
         if len(self._waiting) >= MAX_WAITING:
             self.dropped += 1
             return
-        result = task.result or {}
-        self._waiting.append(
-            Interaction(
-                agent_type=task.agent_type,
-                session_id=task.session_id,
-                task_id=task.task_id,
-                owner=task.owner,
-                input_data={"task": task.task[:MAX_TEXT], "answers": len(task.answers), "kind": task.kind},
-                output_data={name: result[name] for name in ("type", "data") if name in result} or None,
-                error=task.error.code if task.error else None,
-                duration_ms=round(seconds * 1000, 3),
-                llm_model=(result.get("model") or {}).get("model"),
-            )
-        )
+        self._waiting.append(line_of(task, seconds))
         self._there.set()
 
     def start(self) -> None:
@@ -143,7 +135,7 @@ class Interactions:
         if not lines:
             return
         try:
-            await self._store.log_interactions([line.model_dump(mode="json") for line in lines])
+            await self._store.log_interactions(lines)
         except StoreUnavailable:
             self.dropped += len(lines)
         loop = asyncio.get_running_loop()

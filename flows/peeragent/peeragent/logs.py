@@ -10,11 +10,14 @@ import structlog
 from peeragent.models.tasks import TaskRecord
 from peeragent.settings import Settings
 
+_INFO = logging.getLogger(__name__)
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 def log_task(task: TaskRecord, seconds: float) -> None:
     """One line for each task that is over; never what was asked, nor what was answered."""
+    if not _INFO.isEnabledFor(logging.INFO):
+        return
     log.info(
         "task",
         task_id=task.task_id,
@@ -51,7 +54,7 @@ def configure_logging(settings: Settings) -> None:
         )
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,

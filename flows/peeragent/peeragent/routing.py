@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -19,6 +21,8 @@ ENOUGH = 2
 """Points without which no agent is chosen by words."""
 AHEAD = 1
 """Points by which it must be ahead of the next one."""
+REMEMBERED = 300
+"""Characters of tasks whose words are counted once."""
 HEAD = 800
 TAIL = 400
 """Characters at both ends of a task that are looked at: what a task wants stands there, around what it is about."""
@@ -127,8 +131,18 @@ def resumed() -> Route:
     return Route(agent=Agent.BUSINESS, method="session", score=1.0, reason="answers to the questions that are open")
 
 
-def _counted(task: str) -> list[_Points]:
+def _counted(task: str) -> Sequence[_Points]:
     """Points of each agent, the best first."""
+    return _counted_in_short(task) if len(task) <= REMEMBERED else _count(task)
+
+
+@lru_cache(256)
+def _counted_in_short(task: str) -> Sequence[_Points]:
+    """The same tasks come again: classified, then done; tried again; asked by many."""
+    return _count(task)
+
+
+def _count(task: str) -> Sequence[_Points]:
     text = task if len(task) <= HEAD + TAIL else f"{task[:HEAD]}\n{task[-TAIL:]}"
     found = []
     for agent, (intents, hints, topics) in COMPILED.items():
@@ -142,10 +156,10 @@ def _counted(task: str) -> list[_Points]:
                 counted.points += TOPIC
         if counted.points:
             found.append(counted)
-    return sorted(found, key=lambda each: (-each.points, not each.intent))
+    return tuple(sorted(found, key=lambda each: (-each.points, not each.intent)))
 
 
-def _plainly(found: list[_Points]) -> Route | None:
+def _plainly(found: Sequence[_Points]) -> Route | None:
     if not found:
         return None
     best, second = found[0], found[1].points if len(found) > 1 else 0

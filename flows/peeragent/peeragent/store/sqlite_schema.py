@@ -17,7 +17,6 @@ CREATE TABLE IF NOT EXISTS transitions (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, status TEXT NOT NULL, attempt INTEGER NOT NULL,
   worker TEXT, at REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS transitions_by_task ON transitions (task_id);
 CREATE TABLE IF NOT EXISTS events (
   task_id TEXT NOT NULL, id INTEGER NOT NULL, type TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (task_id, id)
 ) WITHOUT ROWID;
