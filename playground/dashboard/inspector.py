@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playground.protocol import FlowInfo, ModuleInfo
 
 REFRESH_S = 0.25
+AGE_S = 0.75
 Document = tuple[Row, list[Node]]
 
 
@@ -94,5 +95,8 @@ class Inspector:
         if self._live is None:
             return
         trace, span = self._live
-        if trace.revision != self._seen and time.monotonic() >= self._due:
+        now = time.monotonic()
+        # A span that goes on grows older also while nothing happens in it.
+        older = span.end_ns is None and now >= self._due + AGE_S
+        if older or (trace.revision != self._seen and now >= self._due):
             self.show_span(trace, trace.spans.get(span.span_id, span))

@@ -102,6 +102,8 @@ class BreakForm(ClosesOnce, ModalScreen[dict[str, Any] | None]):
     def on_mount(self) -> None:
         """The place is chosen already where the cursor was on one: the condition is what is left."""
         self._fill("")
+        # Arrows walk it from the field above: what is typed after one tab is the condition, and none of it is lost.
+        self.query_one(OptionList).can_focus = False
         if self._place is not None:
             if self._place in self._found:
                 self.query_one(OptionList).highlighted = self._found.index(self._place)

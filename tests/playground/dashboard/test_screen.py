@@ -59,6 +59,19 @@ async def test_a_running_node_is_seen_before_it_ends(open_desk: OpenDesk, triage
         await desk.until(lambda: "0 running" in desk.text(), "the end of the run")
 
 
+async def test_what_waits_grows_older_in_the_inspector(open_desk: OpenDesk, triage: Callable[..., Any]) -> None:
+    async with open_desk() as desk:
+        desk.source.answer = lambda run: triage("ab" * 16).events[:11]
+        await desk.press("j", "r")
+        await desk.until(lambda: "attempt 1" in desk.text(), "the run")
+        await desk.press("3", "g")
+        await desk.until(lambda: "● running ·" in desk.text(), "its details")
+        revision = desk.app.workspace.current.revision
+        shown = {line for line in desk.text().splitlines() if "● running ·" in line}
+        await desk.until(lambda: not any(line in shown for line in desk.text().splitlines()), "a later time")
+        assert desk.app.workspace.current.revision == revision
+
+
 async def test_events_are_filtered_and_opened(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await desk.press("j", "r")

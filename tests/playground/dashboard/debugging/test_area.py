@@ -217,7 +217,7 @@ async def test_b_on_a_flow_asks_where(open_desk: OpenDesk, running: Any) -> None
     async with open_desk() as desk:
         await desk.press("j", "b")
         await desk.until(lambda: "node technical" in desk.text(), "the places")
-        await desk.press(*"billing", "tab", "tab", *"id > ")
+        await desk.press(*"billing", "tab", *"id > ")
         await desk.until(lambda: "✖" in desk.text(), "what is wrong with it")
         await desk.press("enter")
         assert running.breakpoints == {}
@@ -254,6 +254,8 @@ async def test_breakpoints_are_listed_and_changed(open_desk: OpenDesk, running: 
         assert "3 hits" in text
         assert "⚠ there is no url" in text
         assert "○ each error" in text
+        # What is wrong with the one under the cursor is said below; elsewhere, how many are on.
+        await desk.press("G")
         assert desk.app.panes["output"].view.note() == "1 of 2 on"
         await desk.press("g", "space")
         await desk.until(lambda: not running.breakpoints["1"].enabled, "off")
