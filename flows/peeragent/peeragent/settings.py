@@ -152,6 +152,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"the key of {owner!r} must have at least 16 characters")
         if "*" in self.cors_origins and self.cors_allow_credentials:
             raise ValueError("cors_origins=* and cors_allow_credentials do not go together")
+        if self.debug and self.environment == "production":
+            raise ValueError("debug tells callers what is inside: it does not go with environment=production")
         if self.search_provider == "http" and not self.search_url:
             raise ValueError("search_provider=http needs search_url")
         return self

@@ -42,6 +42,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *says: str) -> No
         ("MONGODB_URL", "secret-host", "MONGODB_URL: must begin with mongodb://"),
         ("SEARCH_PROVIDER", "http", "search_url"),
         ("LLM_TEMPERATURE", "9", "LLM_TEMPERATURE"),
+        ("ENVIRONMENT", "moon", "ENVIRONMENT"),
     ],
 )
 def test_settings_are_checked_before_anything_starts(peeragent: Any, variable: str, value: str, says: str) -> None:

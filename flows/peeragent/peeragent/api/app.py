@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     app.include_router(agent_routes.router, prefix=f"{settings.api_prefix}/agent")
     _service_routes(app, settings)
     add_page(app)
+    _describe_keys(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -84,6 +85,26 @@ async def _sweep(parts: Parts, conversations: sockets.Conversations) -> None:
         with contextlib.suppress(StoreUnavailable):
             await parts.store.expire()
         await asyncio.sleep(SWEEP_S)
+
+
+def _describe_keys(app: FastAPI) -> None:
+    """Have the description say how a key is sent. Routes read it by hand: a dependency for it would cost each request."""
+    made = app.openapi
+
+    def described() -> dict[str, Any]:
+        told = made()
+        told.setdefault("components", {})["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        for path, operations in told["paths"].items():
+            if path.startswith(f"{app.state.settings.api_prefix}/") or path in {"/metrics", "/ws/connections"}:
+                for operation in operations.values():
+                    # Either, or none where the service has no keys.
+                    operation["security"] = [{"bearer": []}, {"key": []}, {}]
+        return told
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def _service_routes(app: FastAPI, settings: Settings) -> None:
@@ -138,6 +159,7 @@ def _service_routes(app: FastAPI, settings: Settings) -> None:
         return {
             "name": settings.app_name,
             "version": settings.app_version,
+            "environment": settings.environment,
             "api_version": settings.api_prefix.strip("/"),
             "endpoints": {name.replace("/", "_"): f"{prefix}/{name}" for name in names},
             "websocket_endpoints": {"business": SOCKETS[0], "agent": SOCKETS[1]},
