@@ -49,6 +49,10 @@ class Control:
         """What did not work when it was last tried."""
         self.wanted: str | None = None
         """The trace that is to be shown; loading of others is dropped."""
+        self._unread: set[str] = set()
+        """Traces that were not read to their end when that was last tried."""
+        self._looking = False
+        """The store is being asked for the newest runs."""
         self.refused: Callable[[FlowInfo, Any, str, list[dict[str, Any]]], None] = lambda *_: None
         """Called when the host would not start a run: flow, input, message, details by field."""
 
@@ -139,8 +143,14 @@ class Control:
 
     def refresh_runs(self, text: str = "") -> None:
         """Ask the store for runs of this and earlier days, those that a filter means."""
-        if self.source is not None:
+        # Questions to a store that is slow would only wait behind each other.
+        if self.source is not None and (text or not self._looking):
             self._start(partial(self._refresh_runs, self.source, text), "runs")
+
+    def read_again(self) -> None:
+        """Try again to read the trace that is to be shown, if it could not be read."""
+        if self.wanted is not None and self.wanted in self._unread:
+            self.select(self.wanted)
 
     async def find_runs(self, text: str, before: float | None = None) -> int:
         """Ask the store for runs that a filter means, and began before then; how many it had."""
@@ -154,7 +164,11 @@ class Control:
         return len(found)
 
     async def _refresh_runs(self, source: Source, text: str) -> None:
-        await self.find_runs(text)
+        self._looking = self._looking or not text
+        try:
+            await self.find_runs(text)
+        finally:
+            self._looking = self._looking and bool(text)
         shown = self.workspace.current
         if shown is not None and not (shown.live or shown.over or shown.loading):
             await self._catch_up(source, shown)
@@ -171,6 +185,7 @@ class Control:
         self.wanted = trace_id
         trace = self.workspace.known(trace_id)
         if trace is not None:
+            self._unread.discard(trace_id)
             self._show(trace, False)
         elif self.source is not None and trace_id not in self.workspace.loading:
             self._start(partial(self._load, self.source, trace_id), "load")
@@ -186,21 +201,28 @@ class Control:
             return
         trace = self.workspace.begin_loading(trace_id)
         complete = False
+        self._unread.add(trace_id)
         try:
             complete = await self._read_all(source, trace)
         finally:
             self.workspace.end_loading(trace, complete=complete)
+        if complete:
+            self._unread.discard(trace_id)
         if self.wanted == trace_id:
-            self._show(trace, False)
+            found = self.workspace.known(trace_id) or (trace if complete else None)
+            if found is not None:
+                self._show(found, False)
 
     async def _read_all(self, source: Source, trace: TraceModel) -> bool:
-        """Read a trace; False when another one was wanted before its end."""
+        """Read a trace; False when another one was wanted before its end, or its run began before our eyes."""
         tries = 0
         if not await self._take_stored(source, trace):
             return False
         while True:
             after = trace.last_seq
             page = await source.load_event_bytes(trace.trace_id, after=after, limit=PAGE)
+            if not self.workspace.is_loading(trace):
+                return False
             for number, raw in enumerate(page, 1):
                 trace.add(raw)
                 if number % YIELD_EVERY == 0:
@@ -219,7 +241,7 @@ class Control:
     async def _take_stored(self, source: Source, trace: TraceModel) -> bool:
         """Read a long trace where it lies: its events are at hand at once, its spans a little later.
 
-        False when another one was wanted before its end.
+        False as in `_read_all`.
         """
         pieces = await source.open_pieces(trace.trace_id)
         if pieces is None or pieces.events <= PAGE:
@@ -229,7 +251,7 @@ class Control:
         for number in range(len(pieces)):
             trace.take_stored(number)
             if time.perf_counter() > deadline:
-                if self.wanted != trace.trace_id:
+                if self.wanted != trace.trace_id or not self.workspace.is_loading(trace):
                     return False
                 if self.workspace.current is not trace:
                     self._show(trace, True)

@@ -96,6 +96,7 @@ class Frames:
         if app.control.source is not None and now >= self._runs_due:
             self._runs_due = now + RUNS_EVERY_S
             app.control.refresh_runs()
+            app.control.read_again()
 
     def _redraw(self) -> None:
         app = self._app

@@ -35,6 +35,17 @@ class Line(NamedTuple):
     trace_id: str | None = None
 
 
+class Loading:
+    """A trace that is being read from the store."""
+
+    def __init__(self, trace: TraceModel, waiting: list[bytes]) -> None:
+        self.trace = trace
+        self.waiting = waiting
+        """Events that arrived, put aside until those before them are read."""
+        self.interrupted = False
+        """The run's host died meanwhile."""
+
+
 class Workspace:
     """Modules, runs, traces and output."""
 
@@ -45,8 +56,8 @@ class Workspace:
         self.stops = Stops()
         self.breakpoints = BreakpointList()
         self.traces: dict[str, TraceModel] = {}
-        self.loading: dict[str, list[bytes]] = {}
-        """Traces that are being read from the store, with what arrives of them meanwhile."""
+        self.loading: dict[str, Loading] = {}
+        """Traces that are being read from the store."""
         self.current: TraceModel | None = None
         self.searching = False
         """A filter looks through the events of the trace that is shown."""
@@ -164,13 +175,20 @@ class Workspace:
         if head.trace_id == HOST_TRACE:
             self._host_event(head, raw)
             return
-        waiting = self.loading.get(head.trace_id)
-        if waiting is not None:
-            waiting.append(raw)
-            return
+        loading = self.loading.get(head.trace_id)
+        if loading is not None:
+            if head.kind != "trace.start" or head.seq > 0 or loading.waiting:
+                loading.waiting.append(raw)
+                return
+            # It begins before our eyes: nothing of it has to be read, however long the store takes to say so.
+            del self.loading[head.trace_id]
         trace = self.traces.get(head.trace_id)
         if trace is None:
             trace = self._new_trace(head.trace_id)
+        self._take(trace, raw, head)
+
+    def _take(self, trace: TraceModel, raw: bytes, head: Head) -> None:
+        """An event that arrived goes into its trace; its run is listed as it begins and ends."""
         trace.add(raw, head)
         if head.kind == "trace.start":
             self.runs.began(trace)
@@ -197,6 +215,8 @@ class Workspace:
         """A run's result: closes what an interruption left open."""
         trace = self.traces.get(trace_id)
         if status == "interrupted":
+            if trace_id in self.loading:
+                self.loading[trace_id].interrupted = True
             if trace is not None:
                 trace.interrupt()
             self.runs.interrupt(trace_id, status)
@@ -229,27 +249,41 @@ class Workspace:
 
     def begin_loading(self, trace_id: str) -> TraceModel:
         """From now on keep aside what arrives of this trace; returns the model to fill."""
-        self.loading.setdefault(trace_id, [])
-        self.traces.pop(trace_id, None)
         trace = TraceModel(trace_id)
         trace.loading = True
+        # Of a trace whose beginning was never here, what did arrive is as good as what arrives from now on.
+        before = self.traces.pop(trace_id, None)
+        self.loading[trace_id] = Loading(trace, [] if before is None else list(before.events))
         return trace
 
+    def is_loading(self, trace: TraceModel) -> bool:
+        """Whether this model is still to be filled; not when its run began before our eyes meanwhile."""
+        loading = self.loading.get(trace.trace_id)
+        return loading is not None and loading.trace is trace
+
     def end_loading(self, trace: TraceModel, *, complete: bool) -> None:
-        """Add what was kept aside, and take the trace in; one that was given up midway is read anew when asked for."""
-        waiting = self.loading.pop(trace.trace_id, [])
-        if not complete:
+        """Add what was kept aside, and take the trace in.
+
+        One that was given up midway is read anew when it is asked for; until then, what arrived is kept.
+        """
+        if not self.is_loading(trace):
             return
-        for raw in waiting:
-            trace.add(raw)
-        trace.loading = False
-        trace.revision += 1
-        self.traces[trace.trace_id] = trace
-        self._make_room(trace)
-        if trace.over:
-            self.runs.ended(trace)
+        loading = self.loading.pop(trace.trace_id)
+        kept = trace if complete else TraceModel(trace.trace_id)
+        kept.loading = False
+        kept.revision += 1
+        if not complete and not loading.waiting:
+            return
+        self.traces[kept.trace_id] = kept
+        for raw in loading.waiting:
+            self._take(kept, raw, read_head(raw))
+        if loading.interrupted:
+            kept.interrupt()
+        self._make_room(kept)
+        if kept.over and complete:
+            self.runs.ended(kept)
 
     def missing(self, trace: TraceModel) -> bool:
         """True while events lie between what was read and what arrived meanwhile."""
-        waiting = self.loading.get(trace.trace_id)
-        return bool(waiting) and read_head(waiting[0]).seq > trace.last_seq + 1 if waiting else False
+        loading = self.loading.get(trace.trace_id)
+        return loading is not None and bool(loading.waiting) and read_head(loading.waiting[0]).seq > trace.last_seq + 1

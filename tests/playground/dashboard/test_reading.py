@@ -1,0 +1,113 @@
+"""What is shown of a run while the store is slow, or cannot be read: every order of events, reading and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penguiflow.state.errors import StoreError
+from playground.dashboard import frames
+
+OpenDesk = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the store more often than people need."""
+    monkeypatch.setattr(frames, "RUNS_EVERY_S", 0.02)
+
+
+def shown(desk: Any, trace_id: str) -> bool:
+    current = desk.app.workspace.current
+    return current is not None and current.trace_id == trace_id and current.over and not current.loading
+
+
+@pytest.mark.parametrize("before", [0, 1, 9])
+async def test_a_run_is_shown_as_it_happens_while_the_store_does_not_answer(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any, before: int
+) -> None:
+    run = triage("7" * 32)
+    source.answer = lambda request: run.events[:before]
+    source.gate.clear()
+    async with open_desk() as desk:
+        if not before:
+            desk.app.control.select(run.trace_id)
+            await desk.until(lambda: run.trace_id in desk.app.workspace.loading, "the reading")
+        else:
+            await desk.press("j", "r")
+        source.inbox.events.extend(run.events[before:])
+        await desk.until(lambda: shown(desk, run.trace_id), "the run")
+        assert "technical" in desk.text()
+        assert len(desk.app.run_rows) == 1
+        source.gate.set()
+        await desk.until(lambda: run.trace_id not in desk.app.workspace.loading, "the end of the reading")
+        assert shown(desk, run.trace_id)
+        assert len(desk.app.workspace.current.events) == len(run.events)
+
+
+async def test_events_that_arrive_while_reading_fails_are_kept(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = triage("7" * 32)
+    read, failing, waiting = source.load_event_bytes, True, asyncio.Event()
+
+    async def load(trace_id: str, **range: Any) -> list[bytes]:
+        await waiting.wait()
+        if failing:
+            raise StoreError("the store has been locked for 10 s", path="state.db")
+        found: list[bytes] = await read(trace_id, **range)
+        return found
+
+    monkeypatch.setattr(source, "load_event_bytes", load)
+    async with open_desk() as desk:
+        source.inbox.events.extend(run.events[5:9])
+        await desk.frame()
+        desk.app.control.select(run.trace_id)
+        await desk.until(lambda: run.trace_id in desk.app.workspace.loading, "the reading")
+        source.inbox.events.extend(run.events[9:15])
+        await desk.frame()
+        waiting.set()
+        await desk.until(lambda: "locked" in desk.text(), "what is wrong")
+        source.stored[run.trace_id] = run.events[:5]
+        source.inbox.events.extend(run.events[15:])
+        failing = False
+        await desk.until(lambda: shown(desk, run.trace_id), "the run, read again by itself")
+        assert len(desk.app.workspace.current.events) == len(run.events)
+
+
+async def test_a_run_whose_host_dies_while_it_is_read_is_over(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any
+) -> None:
+    run = triage("7" * 32, until="retry")
+    source.stored[run.trace_id] = run.events
+    source.gate.clear()
+    async with open_desk() as desk:
+        desk.app.control.select(run.trace_id)
+        await desk.until(lambda: run.trace_id in desk.app.workspace.loading, "the reading")
+        source.result(run.trace_id, "interrupted")
+        await desk.until(lambda: not source.inbox.results, "the result")
+        source.gate.set()
+        await desk.until(lambda: shown(desk, run.trace_id), "the run")
+        assert desk.app.workspace.current.status == "interrupted"
+
+
+async def test_of_two_runs_chosen_the_second_is_shown_though_the_first_is_read_later(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any
+) -> None:
+    first, second = triage("7" * 32), triage("8" * 32)
+    source.stored = {first.trace_id: first.events[:4], second.trace_id: second.events}
+    source.gate.clear()
+    async with open_desk() as desk:
+        desk.app.control.select(first.trace_id)
+        await desk.until(lambda: first.trace_id in desk.app.workspace.loading, "the reading")
+        desk.app.control.select(second.trace_id)
+        await desk.until(lambda: second.trace_id in desk.app.workspace.loading, "the other reading")
+        source.inbox.events.extend(first.events[4:])
+        source.gate.set()
+        await desk.until(lambda: shown(desk, second.trace_id), "the second run")
+        desk.app.control.select(first.trace_id)
+        await desk.until(lambda: shown(desk, first.trace_id), "the first run")
+        assert len(desk.app.workspace.current.events) == len(first.events)
