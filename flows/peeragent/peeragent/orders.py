@@ -29,6 +29,8 @@ class Order:
     kind: Literal["execute", "direct", "continue", "demo", "problem_tree"] = "execute"
     context: dict[str, Any] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
+    diagnose_now: bool = False
+    """No further round of questions: these answers must do."""
     priority: int | None = None
     prefix: str = "task"
     task_id: str | None = None
@@ -40,5 +42,16 @@ class Order:
     @property
     def fingerprint(self) -> str:
         """The same for the same request."""
-        told = repr((self.kind, self.agent, self.task, self.session_id, self.context, self.answers, self.webhook))
+        told = repr(
+            (
+                self.kind,
+                self.agent,
+                self.task,
+                self.session_id,
+                self.context,
+                self.answers,
+                self.webhook,
+                self.diagnose_now,
+            )
+        )
         return hashlib.sha256(told.encode()).hexdigest()

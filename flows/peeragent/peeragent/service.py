@@ -218,7 +218,7 @@ class Service:
             context=order.context,
             answers=order.answers,
             webhook=order.webhook,
-            metadata={"priority_given": order.priority is not None},
+            metadata={"priority_given": order.priority is not None, "diagnose_now": order.diagnose_now},
         )
 
     def _policy(self, order: Order) -> Policy:
@@ -343,6 +343,7 @@ class Service:
             last_agent=session.last_agent,
             socratic=session.socratic,
             answers=task.answers,
+            diagnose_now=bool(task.metadata.get("diagnose_now")),
             demo=task.kind == "demo",
             stream=on_piece is not None,
         )

@@ -65,6 +65,14 @@ async def test_the_rounds_belong_to_the_server(service: Any) -> None:
     assert over["detail"]["code"] == "NO_OPEN_QUESTIONS"
 
 
+async def test_a_client_may_want_the_diagnosis_now(service: Any) -> None:
+    await service.post("execute/direct/business", {"task": "Our sales dropped 20%", "session_id": "b-3"})
+    told = {"session_id": "b-3", "answers": {"When did it start?": GOOD, "Impact?": GOOD}, "diagnose_now": True}
+    found = await service.post("business/continue", told)
+    assert found["type"] == "full_analysis"
+    assert found["data"]["hidden_root_risk"]
+
+
 async def test_answers_that_say_nothing_are_asked_again(service: Any) -> None:
     await service.post("execute/direct/business", {"task": "Our sales dropped 20%", "session_id": "b-2"})
     again = await service.post("business/continue", {"session_id": "b-2", "answers": {"q": "dunno"}})

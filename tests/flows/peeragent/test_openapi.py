@@ -36,6 +36,8 @@ def test_every_route_is_described_with_its_refusals_and_examples(url: str) -> No
     assert {each["name"] for each in execute["parameters"]} == {"Idempotency-Key", "X-Double-Text"}
     assert told["components"]["schemas"]["TaskExecuteRequest"]["examples"]
     assert told["components"]["schemas"]["TaskAnswer"]["examples"]
+    assert set(told["components"]["securitySchemes"]) == {"bearer", "key"}
+    assert {"key": []} in execute["security"]
     assert all("summary" in each for path in told["paths"].values() for each in path.values())
 
 

@@ -236,6 +236,7 @@ async def business_continue(
         agent=Agent.BUSINESS,
         kind="continue",
         answers=body.answers,
+        diagnose_now=body.diagnose_now,
         idempotency_key=by.key,
         policy=by.policy,
     )

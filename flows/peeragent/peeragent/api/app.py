@@ -88,7 +88,7 @@ async def _sweep(parts: Parts, conversations: sockets.Conversations) -> None:
 
 
 def _describe_keys(app: FastAPI) -> None:
-    """Have the description say how a key is sent. Routes read it by hand: a dependency for it would cost each request."""
+    """Have the description say how a key is sent. Routes read it by hand: a dependency would cost each request."""
     made = app.openapi
 
     def described() -> dict[str, Any]:

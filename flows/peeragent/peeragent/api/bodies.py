@@ -64,6 +64,7 @@ class BusinessQuestionInput(BaseModel):
     answers: dict[
         Annotated[str, StringConstraints(max_length=2000)], Annotated[str, StringConstraints(max_length=10_000)]
     ] = Field(max_length=MAX_ANSWERS, json_schema_extra={"minProperties": 1})
+    diagnose_now: bool = Field(default=False, description="No further questions: a diagnosis from what was answered.")
     answer_round: int = 1
     original_task: str | None = Field(default=None, max_length=MAX_TASK)
     latest_answer: str | None = Field(default=None, max_length=10_000)
