@@ -81,6 +81,8 @@ class Workspace:
         """True once the source has told its modules."""
         self.dropped = 0
         self._clock = clock
+        self._host_since = clock()
+        """When the host came into the state that it is in."""
         self._rates: deque[tuple[float, int]] = deque()
 
     # -- the inbox ------------------------------------------------------------------------------------------------
@@ -164,7 +166,13 @@ class Workspace:
             level = "WARNING" if state.state in {"stalled", "silent"} else "ERROR"
             if self.host is None or state.state != self.host.state:
                 self.logs.append(Line(time.time(), "host", state.text, level))
+        if self.host is not None and state.state != self.host.state:
+            self._host_since = self._clock()
         self.host = state
+
+    def host_for_s(self) -> float:
+        """How long the host has been in its state."""
+        return self._clock() - self._host_since
 
     def _event(self, raw: bytes) -> None:
         try:

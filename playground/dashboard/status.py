@@ -21,6 +21,9 @@ HOST_GLYPHS = {
 
 TROUBLES = frozenset({"stalled", "silent", "dead", "restarting", "offline"})
 LOOKS_ON = "looks on"
+PASSING = frozenset({"starting", "reloading"})
+PASSING_S = 3.0
+"""What takes longer than that says for how long it has."""
 BRAND = " ◆ penguiflow "
 
 
@@ -65,7 +68,9 @@ def _right(workspace: Workspace, width: int, *, looks_on: bool, troubled: bool) 
     glyph, role = HOST_GLYPHS.get(state, ("?", "dim"))
     if looks_on and state == "ready":
         right.append((f"{LOOKS_ON}  ", "warn"))
-    right.append((f"{glyph} {state} ", role))
+    lasted = workspace.host_for_s()
+    told = f"{state} for {lasted:.0f} s" if state in PASSING and lasted > PASSING_S else state
+    right.append((f"{glyph} {told} ", role))
     return right
 
 

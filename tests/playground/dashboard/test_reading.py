@@ -10,6 +10,10 @@ import pytest
 
 from penguiflow.state.errors import StoreError
 from playground.dashboard import frames
+from playground.dashboard.model import Workspace
+from playground.dashboard.status import status_rows
+from playground.dashboard.views.lists import FlowsView
+from playground.sources import HostState, Inbox
 
 OpenDesk = Callable[..., Any]
 
@@ -111,3 +115,23 @@ async def test_of_two_runs_chosen_the_second_is_shown_though_the_first_is_read_l
         desk.app.control.select(first.trace_id)
         await desk.until(lambda: shown(desk, first.trace_id), "the first run")
         assert len(desk.app.workspace.current.events) == len(first.events)
+
+
+def test_a_host_that_starts_slowly_says_for_how_long() -> None:
+    now = 100.0
+    workspace, flows = Workspace(clock=lambda: now), FlowsView()
+
+    def told() -> str:
+        return "".join(text for text, _ in status_rows("demo", workspace, flows, 120)[1])
+
+    assert told().endswith("starting ")
+    now = 112.0
+    assert told().endswith("starting for 12 s ")
+    inbox = Inbox()
+    inbox.host = HostState("starting")
+    workspace.drain(inbox)
+    assert told().endswith("starting for 12 s ")
+    inbox.host = HostState("ready")
+    workspace.drain(inbox)
+    now = 130.0
+    assert told().endswith("ready ")
