@@ -177,6 +177,9 @@ class ProjectLoader:
         if len(entry.runnables) == 1 and not entry.wanted.attributes:
             only = entry.runnables[0].info
             only.target, only.name = entry.wanted.path, _stem(entry.wanted.path)
+        elif len(entry.runnables) == 1 and entry.runnables[0].info.name == "flow":
+            # Named as `peeragent.flow:flow`: what it is called says nothing, where it is does.
+            entry.runnables[0].info.name = _stem(entry.wanted.path.removesuffix(".flow"))
         for runnable in entry.runnables:
             runnable.info.version = self.version(runnable)
         entry.info.flows = [runnable.info for runnable in entry.runnables]

@@ -80,7 +80,9 @@ class Parts:
         self.model.load()
         with contextlib.suppress(StoreUnavailable):
             await self.store.open()
-        recording: dict[str, Any] = {} if self.traces is None else {"state_store": self.traces}
+        recording: dict[str, Any] = {}
+        if self.traces is not None:
+            recording = {"state_store": self.traces, "recorder": self.traces.recorder(name="peeragent")}
         self.flow.run(registry=make_registry(), **recording)
         await self.service.start()
         self.interactions.start()
