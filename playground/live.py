@@ -61,6 +61,8 @@ CONNECT_S = 30.0
 RETRY_S = 0.05
 LOADING_S = 30.0
 """How long a run waits for a load that may bring its flow."""
+PATIENCE_S = 1.0
+"""How long a locked store is waited for: it is asked again soon, and nobody may be kept from leaving."""
 MAX_TRACES = 10_000
 """Traces whose newest event is remembered."""
 
@@ -403,7 +405,7 @@ class LiveSource:
 
     def _store(self) -> SQLiteStateStore:
         if self._reader is None:
-            self._reader = SQLiteStateStore(self._project.database, read_only=True)
+            self._reader = SQLiteStateStore(self._project.database, read_only=True, patience_s=PATIENCE_S)
         return self._reader
 
     def _begin(self, coroutine: Coroutine[object, object, None]) -> None:

@@ -34,7 +34,7 @@ _SEEN_BY_READERS = (
 """Questions to indexes that a run need not touch while it is written, and lists of runs do."""
 
 
-def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
+def open_to_write(path: Path, durability: str, *, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """A connection that can write, to a database of this version; the file and its folder are made when missing.
 
     Raises `StoreNotWritable`, `StoreUnreadable`, `StoreTooNew`.
@@ -48,12 +48,12 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
         raise wrong
     connection = None
     try:
-        connection = _connect(path, "mode=rwc", BUSY_TIMEOUT_S)
+        connection = _connect(path, "mode=rwc", timeout_s)
         # Before anything is changed: what is not ours, or newer, is left as it is.
         if schema.check(connection, str(path)) == 0:
             # Takes effect on a file that is still empty: what is removed later can then be given back.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        _use_wal(connection)
+        _use_wal(connection, timeout_s)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_MAX_WAL_BYTES}")
@@ -63,7 +63,7 @@ def open_to_write(path: Path, durability: str) -> sqlite3.Connection:
         if connection is not None:
             connection.close()
         if isinstance(error, sqlite3.Error):
-            raise explain(error, path, writing=True) from error
+            raise explain(error, path, writing=True, waited_s=timeout_s) from error
         raise
     return connection
 
@@ -154,7 +154,7 @@ def open_to_read(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> ReadConnec
         return _checked(path, path, "mode=ro", timeout_s=timeout_s)
     except sqlite3.Error as error:
         if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
-            raise explain(error, path, writing=False) from error
+            raise explain(error, path, writing=False, waited_s=timeout_s) from error
     folder = None
     try:
         wal = _stat(_wal_of(path))
@@ -169,11 +169,11 @@ def open_to_read(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> ReadConnec
         if folder is not None:
             folder.cleanup()
         if isinstance(error, sqlite3.Error | OSError):
-            raise explain(error, path, writing=False) from error
+            raise explain(error, path, writing=False, waited_s=timeout_s) from error
         raise
 
 
-def explain(error: BaseException, path: Path, *, writing: bool) -> StoreError:
+def explain(error: BaseException, path: Path, *, writing: bool, waited_s: float = BUSY_TIMEOUT_S) -> StoreError:
     """The `StoreError` for what sqlite3 or the system says about the file: what happened, where, what to do."""
     if isinstance(error, StoreError):
         return error
@@ -185,7 +185,7 @@ def explain(error: BaseException, path: Path, *, writing: bool) -> StoreError:
             path=str(path),
         )
     if code in _BUSY:
-        return StoreError(f"{path} has been locked by another program for {BUSY_TIMEOUT_S:g} s", path=str(path))
+        return StoreError(f"{path} has been locked by another program for {waited_s:g} s", path=str(path))
     if writing and code in _FULL:
         return StoreNotWritable(
             f"cannot write to {path}: {error}; make room on the disk, or let PENGUIFLOW_HOME name another folder",
@@ -247,9 +247,9 @@ def _refuse_newer(path: Path) -> None:
         connection.close()
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
+def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
     """Switch to the write-ahead log. The switch needs the file for itself and does not wait for it as others do."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

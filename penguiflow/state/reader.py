@@ -18,7 +18,7 @@ from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import Chunk, damaged, unpack
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
-from penguiflow.state.files import ReadConnection, explain, open_to_read
+from penguiflow.state.files import BUSY_TIMEOUT_S, ReadConnection, explain, open_to_read
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.overview import span_tree
@@ -48,8 +48,10 @@ _TEXTS = "".join(("fold(", " || ' ' || ".join(f"ifnull({column}, '')" for column
 class Reader:
     """Answers questions about what is committed; a file that does not exist has no traces."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_s: float = BUSY_TIMEOUT_S) -> None:
+        """`patience_s` is how long another program may keep the file locked."""
         self._path = path
+        self._patience_s = patience_s
         self._idle: list[ReadConnection] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -75,7 +77,7 @@ class Reader:
             with self._connection() as connection:
                 return otherwise if connection is None else question(connection)
         except sqlite3.Error as error:
-            raise explain(error, self._path, writing=False) from error
+            raise explain(error, self._path, writing=False, waited_s=self._patience_s) from error
         except ValueError as error:  # JSON that is none any more
             raise explain(damaged(f"events cannot be read: {error}"), self._path, writing=False) from error
 
@@ -89,7 +91,7 @@ class Reader:
             opened.close()
             opened = None
         if opened is None:
-            opened = open_to_read(self._path)
+            opened = open_to_read(self._path, timeout_s=self._patience_s)
         if opened is None:
             yield None
             return

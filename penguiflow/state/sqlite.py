@@ -23,7 +23,7 @@ from penguiflow.recording.text import clean_text
 from penguiflow.state import reader, recovery, schema
 from penguiflow.state.claims import claim
 from penguiflow.state.errors import StoreError, StoreNotWritable
-from penguiflow.state.files import explain, open_to_write
+from penguiflow.state.files import BUSY_TIMEOUT_S, explain, open_to_write
 from penguiflow.state.follow import follow
 from penguiflow.state.history import stored_events
 from penguiflow.state.kept import KeepsState
@@ -70,6 +70,7 @@ class SQLiteStateStore(KeepsState):
         retention: What to forget, looked after when there is nothing to write. Everything is kept by default.
         artifact_retention: How long and how much the artifact store keeps.
         inline_bytes: Payloads whose JSON is larger are kept once for all that are equal.
+        patience_s: How long another program may keep the file locked before that is an error.
 
     Raises:
         StoreNotWritable: The folder or file cannot be written.
@@ -86,6 +87,7 @@ class SQLiteStateStore(KeepsState):
         retention: Retention | None = None,
         artifact_retention: ArtifactRetentionConfig | None = None,
         inline_bytes: int = INLINE_BYTES,
+        patience_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         if durability not in ("batched", "every_event"):
             raise ValueError(f"durability is 'batched' or 'every_event', not {durability!r}")
@@ -94,9 +96,11 @@ class SQLiteStateStore(KeepsState):
         self._every_event = durability == "every_event"
         self._artifact_retention = artifact_retention
         self._artifacts: SQLiteArtifactStore | None = None
-        self._reader = reader.Reader(self.path)
+        self._reader = reader.Reader(self.path, patience_s=patience_s)
         self._writer = (
-            None if read_only else _start_writer(self.path, durability, retention or Retention(), inline_bytes)
+            None
+            if read_only
+            else _start_writer(self.path, durability, retention or Retention(), inline_bytes, patience_s)
         )
         # For those who forget to close: events of the last moments are still written when the interpreter exits.
         self._forgotten = weakref.finalize(self, _let_go, self._writer, self._reader)
@@ -358,8 +362,8 @@ def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Conn
     return result
 
 
-def _start_writer(path: Path, durability: str, retention: Retention, inline_bytes: int) -> Writer:
-    connection = open_to_write(path, durability)
+def _start_writer(path: Path, durability: str, retention: Retention, inline_bytes: int, patience_s: float) -> Writer:
+    connection = open_to_write(path, durability, timeout_s=patience_s)
     try:
         # Entering the writer is also the proof that the file can be written.
         writer_id = register(connection)

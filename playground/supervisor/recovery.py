@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from penguiflow.state.errors import StoreError
+from penguiflow.state.files import BUSY_TIMEOUT_S
 from penguiflow.state.sqlite import SQLiteStateStore
 from playground.project import Project
 from playground.supervisor.process import Death
+
+LEAVING_S = 0.5
+"""How long a locked store is waited for where the worker was told to end: readers see that its runs are over."""
 
 
 async def recover(project: Project, death: Death) -> list[str]:
@@ -13,7 +17,8 @@ async def recover(project: Project, death: Death) -> list[str]:
     if not project.database.exists():
         return []
     try:
-        store = SQLiteStateStore(project.database)
+        patience_s = LEAVING_S if death.expected else BUSY_TIMEOUT_S
+        store = SQLiteStateStore(project.database, patience_s=patience_s)
     except StoreError:
         return []
     try:
