@@ -102,12 +102,17 @@ class Turn:
 
     def follow(self, trace: TraceModel) -> None:
         """Take up what happened in the run."""
+        seconds = trace.now_ns() / NS
         if trace.revision == self._seen:
+            # A run that waits, for an answer say, takes longer all the same.
+            if not trace.over and int(seconds) != int(self.duration_s or 0):
+                self.duration_s = seconds
+                self.revision += 1
             return
         self._seen = trace.revision
         self.flow = trace.flow or self.flow
         self.target = trace.target or self.target
-        self.status, self.duration_s = trace.status, trace.now_ns() / NS
+        self.status, self.duration_s = trace.status, seconds
         spans = list(islice(reversed(trace.spans.values()), MAX_SPANS))[::-1]
         tools = [span for span in spans if span.kind == "tool"]
         shown = tools or [span for span in spans if span.kind == "node"]

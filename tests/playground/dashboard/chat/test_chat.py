@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -145,6 +146,8 @@ async def test_a_question_is_a_card_and_what_is_typed_next_its_answer(
         await desk.until(lambda: "Send it to Pip?" in desk.text(), "the card")
         assert "waits for your answer" in desk.text()
         assert desk.app.screen.line.placeholder == "answer: yes or no"
+        # The run waits, and grows older.
+        await desk.until(lambda: re.search(r"● running [1-9][.\d]* s", desk.text()), "its age")
         desk.source.decision_refusal = RunRefused("does not fit")
         await desk.press(*"perhaps", "enter")
         await desk.until(lambda: "does not fit" in desk.text(), "the refusal")
