@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 import sys
 import sysconfig
 import time
@@ -131,12 +133,38 @@ def snapshot(message: Message) -> Message:
     """The message as it is now, whatever the loop does to its working memory afterwards."""
     memory: WM = message.payload
     memo: dict[int, Any] = {}
-    # Most facts are texts and numbers, which need no copy; there may be thousands, and this is done every round.
-    facts = [fact if type(fact) in _IMMUTABLE else _copied(fact, memo) for fact in memory.facts]
+    # Most facts are texts and numbers, which need no copy, or JSON; there may be thousands, copied every round.
+    facts = _copied_plainly(memory.facts)
+    if facts is None:
+        facts = [fact if type(fact) in _IMMUTABLE else _copied(fact, memo) for fact in memory.facts]
     if type(memory) is WM:
         return rewrap(message, memory.model_copy(update={"facts": facts}))
     others = memory.model_copy(update={"facts": []}).model_copy(deep=True)
     return rewrap(message, others.model_copy(update={"facts": facts}))
+
+
+class _NotPlain(Exception):
+    """Something in it is made of more than Python's own containers, texts and numbers."""
+
+
+class _Plain(pickle.Pickler):
+    """Pickles what needs no word of its class; what is in it twice is in the copy twice."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        raise _NotPlain
+
+
+def _copied_plainly(facts: list[Any]) -> list[Any] | None:
+    """A deep copy in a third of the time; None where pickle might make something else of it than `copy` does."""
+    if _IMMUTABLE.issuperset(map(type, facts)):
+        return facts.copy()
+    written = io.BytesIO()
+    try:
+        _Plain(written, pickle.HIGHEST_PROTOCOL).dump(facts)
+        copied: list[Any] = pickle.loads(written.getbuffer())  # noqa: S301 - written the line before
+    except (_NotPlain, RecursionError):
+        return None
+    return copied
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

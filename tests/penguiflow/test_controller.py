@@ -240,3 +240,17 @@ def test_what_was_delivered_stays_as_it_was() -> None:
     message.payload.facts[4].about.clear()
     message.payload.facts[8]["new"] = 1
     assert shape(delivered, {}) == wanted
+
+
+def test_plain_facts_are_copied_deeply_and_one_that_is_there_twice_stays_one() -> None:
+    twice = {"deep": [1, {"deeper": {1, 2}}]}
+    kept: list[Any] = [twice, "text", 1.5, None, bytearray(b"x"), (1, [2]), twice, frozenset({1})]
+    message = memory(facts=kept)
+    delivered = snapshot(message).payload.facts
+    assert delivered == kept
+    assert [type(fact) for fact in delivered] == [type(fact) for fact in kept]
+    assert delivered[0] is delivered[6]
+    message.payload.facts[0]["deep"][1]["deeper"].add(3)
+    message.payload.facts[4].extend(b"y")
+    message.payload.facts[5][1].append(4)
+    assert (delivered[0], delivered[4], delivered[5]) == ({"deep": [1, {"deeper": {1, 2}}]}, b"x", (1, [2]))
