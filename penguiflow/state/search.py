@@ -22,6 +22,7 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import unpack
 from penguiflow.state.reader import Reader, kind_filter
+from penguiflow.state.sieve import may_hold
 from penguiflow.state.spill import restore
 
 __all__ = ["Found", "Looked", "SearchQuery", "search", "searching"]
@@ -100,9 +101,9 @@ class _Sieve(NamedTuple):
     def lets_through(self, data: bytes) -> bool:
         if self.kinds is not None and not any(kind in data for kind in self.kinds):
             return False
-        if self.needle is None or self.needle in data.lower():
+        if self.needle is None or any(name in data for name in self.payloads):
             return True
-        return any(name in data for name in self.payloads)
+        return may_hold(data, data.lower(), self.needle, elsewhere=False)
 
 
 def searching(connection: sqlite3.Connection, query: SearchQuery) -> Iterator[Found | Looked]:

@@ -39,15 +39,16 @@ _SHORT = 2
 """Digits that may be those of an exponent."""
 
 
-def may_hold(data: bytes, lowered: bytes, word: bytes) -> bool:
+def may_hold(data: bytes, lowered: bytes, word: bytes, *, elsewhere: bool = True) -> bool:
     """False when no event of a piece holds a word in its kind, name or data.
 
-    `data` is the piece, `lowered` the same in small letters, and so is `word`.
+    `data` is the piece, `lowered` the same in small letters, and so is `word`. Not `elsewhere`: no payload that is kept
+    beside the piece holds the word.
     """
     missing = [part for part in _parts(word) if part not in lowered and part not in _EVERYWHERE]
     if not missing:
         return True
-    if is_kept_elsewhere(data) or data.startswith(_OBJECT):
+    if data.startswith(_OBJECT) or (elsewhere and is_kept_elsewhere(data)):
         return True
     end = data.find(b"\n")
     end = len(data) if end < 0 else end

@@ -73,6 +73,16 @@ async def test_what_is_found_is_what_is_there(runs: SQLiteStateStore, needle: st
         assert hit.match.lower() == needle.lower()
 
 
+async def test_numbers_that_are_put_together_on_reading_are_found(runs: SQLiteStateStore) -> None:
+    everything = await every_event(runs)
+    told = {number for *_, text in everything for number in re.findall(r'"(?:latency_ms|chunk_seq)":([0-9.e-]+)', text)}
+    assert len(told) > 5
+    # The shortest are those of chunks.
+    for number in sorted(told, key=len)[:12]:
+        expected = [(trace, seq) for trace, seq, _, text in everything if number in text]
+        assert [(hit.trace_id, hit.seq) for hit in await find(runs, number)] == expected, number
+
+
 @pytest.mark.parametrize(
     "kinds", [["node.*"], ["planner.decision"], ["stream.chunk", "trace.end"], ["message.*"], ["*"]]
 )
