@@ -45,6 +45,8 @@ class Tour:
         self._mark = Mark(None, 0)
         self._astray = False
         """The cursor is on another flow than the one that is to run."""
+        self._removed = False
+        """There was a breakpoint already, and the key took it away."""
 
     @property
     def on(self) -> bool:
@@ -72,6 +74,10 @@ class Tour:
         if not self.on:
             return False
         if not self.step.done(self, self._mark):
+            if (left := len(self.app.workspace.breakpoints.all)) < self._mark.breakpoints:
+                self._mark = self._mark._replace(breakpoints=left)
+                self._removed = self.step.keys == "b"
+                return self._removed
             astray, self._astray = self._astray, self.step.keys == "r" and not self.picked
             return astray != self._astray
         self._astray = False
@@ -86,10 +92,13 @@ class Tour:
         shown = [step for step in STEPS if step.fits(self) or step is self.step]
         name = self.flow.name if self.flow is not None else ""
         step = STEPS[0] if self._astray else self.step
+        if self._removed:
+            return f"TOUR {shown.index(step) + 1}/{len(shown)}", *REMOVED
         return f"TOUR {shown.index(step) + 1}/{len(shown)}", step.ask.format(flow=name), step.why.format(flow=name)
 
     def _remember(self) -> None:
         app, trace = self.app, self.app.workspace.current
+        self._removed = False
         trace_id = trace.trace_id if trace is not None else None
         self._mark = Mark(trace_id, len(app.workspace.breakpoints.all))
 
@@ -159,6 +168,10 @@ def _at_call(tour: Tour) -> bool:
     return tour.app.pane.id == TRACE and span is not None and span.kind in {"tool", "node"}
 
 
+REMOVED = (
+    "Press b again: there was a breakpoint here, and b took it away.",
+    "b on a row sets a breakpoint, b on the same row takes it away.",
+)
 STEPS: tuple[Step, ...] = (
     Step("1 j k", "Pick {flow} in FLOWS: press 1, then j or k (or the arrows).",
          "FLOWS has what can be run. ● is loaded; a file that you save is loaded again by itself.",

@@ -14,8 +14,11 @@ Triage = Callable[..., Any]
 
 async def test_each_step_waits_for_its_key(open_desk: Any, source: Any, triage: Triage) -> None:
     source.answer = lambda run: triage(f"{len(source.requests):032x}").events
+    there = Breakpoints(breakpoints=[Breakpoint(id="1", on="node", name="route")])
     async with open_desk(size=(100, 36)) as desk:
         tour = desk.app.areas["watching"].tour
+        source.inbox.breakpoints = there
+        await desk.until(lambda: desk.app.workspace.breakpoints.all, "the breakpoint")
         await desk.press("ctrl+t")
         assert tour.flow.name == "triage"
         assert "TOUR 1/" in desk.text()
@@ -37,8 +40,11 @@ async def test_each_step_waits_for_its_key(open_desk: Any, source: Any, triage: 
         while desk.app.panes["trace"].view is not desk.app.spans:
             await desk.press("left_square_bracket")
         await desk.press("g", "j")
-        await desk.until(lambda: "Press b" in desk.text(), "step 8")
-        source.inbox.breakpoints = Breakpoints(breakpoints=[Breakpoint(id="1", on="node", name="route")])
+        await desk.until(lambda: "Press b:" in desk.text(), "step 8")
+        # There was one already: the key takes it away, and then sets it.
+        source.inbox.breakpoints = Breakpoints()
+        await desk.until(lambda: "Press b again" in desk.text(), "what b did")
+        source.inbox.breakpoints = there
         await desk.until(lambda: "it stops there" in desk.text(), "step 9")
         source.answer = lambda run: triage(ID, until="retry").events
         stop = {"stop": "s1", "trace_id": ID, "span_id": "1", "path": [], "kind": "before_node", "name": "route"}
