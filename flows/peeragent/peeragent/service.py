@@ -37,6 +37,8 @@ KEEP_AFTER_S = 0.25
 """A request that is answered within that writes its task once, when it is over."""
 LOOK_S = 0.5
 """How often a process looks whether somebody wants one of its tasks to end."""
+END_S = 5.0
+"""What was ended has that long to write what became of its task."""
 MAX_TURN_CHARS = 2000
 
 
@@ -71,10 +73,12 @@ class Service:
         under_way = [*self._running.values(), *self._streams]
         if under_way:
             await asyncio.wait(under_way, timeout=self.settings.shutdown_grace)
+        ending = {*self._running.values(), *self._streams}
         for run in [*self._running.values()]:
-            run.cancel()
-        if self._streams:
-            await asyncio.wait([*self._streams], timeout=5.0)
+            if not run.cancelling():  # else it writes already what became of its task
+                run.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=END_S)
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
