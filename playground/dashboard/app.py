@@ -482,10 +482,6 @@ class DashboardApp(App[int]):
         """Lists follow each key."""
         self.finder.changed(event)
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter keeps the filter, or goes to the first match."""
-        self.finder.submitted(event)
-
     def action_next_match(self, direction: int) -> None:
         """Walk the matches of the last search."""
         self.finder.walk(self.pane, direction)

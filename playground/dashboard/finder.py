@@ -40,7 +40,7 @@ class Finder:
         self._pane = pane
         label = pane.view.label.lower()
         prompt = f"search {label}" if filtered is None else f"filter {label}"
-        self._line = SearchLine(self.needle if filtered is None else filtered, placeholder=prompt)
+        self._line = SearchLine(self.needle if filtered is None else filtered, prompt, self.entered)
         await self._app.screen.mount(self._line)
         self._app.screen.set_focus(self._line)
 
@@ -49,13 +49,15 @@ class Finder:
         if event.input is self._line and self._pane is not None:
             set_filter(self._pane.view, event.value)
 
-    def submitted(self, event: Input.Submitted) -> None:
+    def entered(self, text: str) -> None:
         """Enter keeps the filter, or goes to the first match."""
-        pane = self._pane
-        if event.input is not self._line or pane is None:
+        pane, text = self._pane, text.strip()
+        if pane is None:
             return
+        if filter_of(pane.view) is not None:
+            # What was typed last may not have been told yet.
+            set_filter(pane.view, text)
         self.close()
-        text = event.value.strip()
         if filter_of(pane.view) is None:
             self.needle = text
             self.walk(pane, 1, here=True)
