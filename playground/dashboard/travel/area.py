@@ -9,7 +9,7 @@ from textual.binding import Binding
 
 from playground.dashboard.areas import Area, Command, key
 from playground.dashboard.bars import Key
-from playground.dashboard.layout import RUNS
+from playground.dashboard.layout import RUNS, TRACE
 from playground.dashboard.travel.forks import Forks
 from playground.dashboard.travel.going import Going
 from playground.dashboard.travel.paging import Paging
@@ -94,8 +94,10 @@ class TravelArea(Area):
         if self.walk.has_focus:
             return list(self.walk.view.keys)
         trace = self.app.workspace.current
-        if self.app.pane.id == RUNS and trace is not None and trace.status == "interrupted":
-            return [Key("C", "go on", "do('travel', 'resume')"), Key("f", "run again", "do('travel', 'fork')")]
+        if self.app.pane.id in {RUNS, TRACE} and trace is not None and trace.status == "interrupted":
+            first = [Key("⏎", "inspect", "choose")] if self.app.pane.id == TRACE else []
+            resume = Key("C", "go on", "do('travel', 'resume')")
+            return [*first, resume, Key("f", "run again", "do('travel', 'fork')")]
         return None
 
     # -- keys -----------------------------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ async def test_an_interrupted_run_goes_on(open_desk: OpenDesk, source: Any, tria
         assert "is not over" in desk.text()
         desk.app.workspace.current.interrupt()
         source.answer = refuse(source)
+        await desk.press("3")
+        assert "C go on" in desk.text()
         await desk.press("2")
         assert "C go on" in desk.text()
         await desk.press("C")
