@@ -98,10 +98,13 @@ def load_state(path: Path) -> UiState:
 
 
 def save_state(path: Path, state: UiState) -> None:
-    """Write it in one step, so that two dashboards never mix; a read-only project is no error."""
+    """Write it in one step, so that two dashboards never mix; a read-only project or a full disk is no error."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".ui-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(state), file, indent=1)
-        Path(name).replace(path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(asdict(state), file, indent=1)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink()
