@@ -183,6 +183,9 @@ class Workspace:
         if head.trace_id == HOST_TRACE:
             self._host_event(head, raw)
             return
+        line = self.runs.get(head.trace_id)
+        if line is not None:
+            line.elsewhere = False
         loading = self.loading.get(head.trace_id)
         if loading is not None:
             if head.kind != "trace.start" or head.seq > 0 or loading.waiting:

@@ -20,6 +20,7 @@ class RunLine:
 
     __slots__ = (
         "duration_s",
+        "elsewhere",
         "error",
         "flow",
         "input",
@@ -46,6 +47,8 @@ class RunLine:
         self.input: str | None = None
         self.origin: Origin | None = None
         self.session: str | None = None
+        self.elsewhere = False
+        """Only the store tells of it: whether it works or has stopped is known to whoever runs it."""
         self.stopped = ""
         """Where it has stopped, while it has."""
         self.waits_for = ""
@@ -78,7 +81,7 @@ class RunList:
     def began(self, trace: TraceModel) -> None:
         """A trace started before our eyes, or was taken up again."""
         line = self._line(trace.trace_id, trace.started or 0.0)
-        line.status, line.duration_s, line.error = "running", None, None
+        line.status, line.duration_s, line.error, line.elsewhere = "running", None, None, False
         line.flow = trace.flow or line.flow
         line.target = trace.target or line.target
         line.version = trace.version or line.version
@@ -101,6 +104,7 @@ class RunList:
             new = summary.trace_id not in self._lines
             line = self._line(summary.trace_id, summary.started)
             before = line.state()
+            line.elsewhere = line.elsewhere or new
             line.started = summary.started
             if summary.status != "running" or line.duration_s is None:
                 line.status = summary.status

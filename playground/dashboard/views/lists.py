@@ -247,6 +247,9 @@ class RunsView(View):
             # Where it stands says more than how long.
             row = [("⏸ ", "warn"), row[1], (" ", "")]
             return [*row, (pad(one_line(line.stopped), width - sum(cells(piece) for piece, _ in row)), "warn")]
+        if line.elsewhere and line.status == "running" and not line.waits_for:
+            row.append((" elsewhere", "dim"))
+            room -= len(" elsewhere")
         if line.waits_for and line.status == "running":
             node = one_line(line.waits_for)
             text = f"waiting for {node}"

@@ -98,7 +98,11 @@ async def test_a_run_of_another_process_is_followed_in_the_store(
     async with open_desk() as desk:
         await desk.until(lambda: len(desk.app.run_rows) == 1, "the run")
         await desk.press("2", "enter")
+        assert "elsewhere" in desk.text()
         await desk.until(lambda: "● technical" in desk.text(), "the running node")
+        # The host that is watched has it after all.
+        source.inbox.events.append(run.events[20])
+        await desk.until(lambda: "elsewhere" not in desk.text(), "that it runs here")
         source.stored[run.trace_id] = run.events
         await desk.until(lambda: "✔ technical" in desk.text() and "✔ reply" in desk.text(), "the end")
 
