@@ -119,7 +119,7 @@ def break_on_fetch(terminal: Terminal, condition: bytes) -> None:
     """A breakpoint that stops once, through the form."""
     shown(terminal, b"B", "tool fetch", "each decision")
     shown(terminal, b"fetch", "tool fetch")
-    shown(terminal, b"\t\t" + condition, "it can be read", condition.decode())
+    shown(terminal, b"\t" + condition, "it can be read", condition.decode())
     shown(terminal, b"\t ", "stops once, and is then off")
     shown(terminal, b"\r", "breakpoint at tool fetch")
 

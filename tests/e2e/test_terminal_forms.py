@@ -92,7 +92,7 @@ def test_the_form_of_a_flow_and_that_of_a_breakpoint(project: Path) -> None:
         hands.clears(ESCAPE, "each error")
         hands.brings(b"B", "node louder", "each error")
         hands.press(DOWN * 2 + UP)
-        hands.brings(TAB * 2 + b'text == "x', "✖ column")
+        hands.brings(TAB + b'text == "x', "✖ column")
         hands.brings(b'"', "✔ it can be read")
         hands.brings(TAB + b" ", "stops once, and is then off")
         hands.brings(TAB + b" ", "in every flow of the project")

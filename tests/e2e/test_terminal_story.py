@@ -91,7 +91,7 @@ def test_from_a_breakpoint_to_a_test_that_keeps_the_better_run(terminal: Hands, 
     # Break on the tool, under a condition; run; it stops.
     terminal.brings(b"B", "tool fetch", "each decision")
     terminal.clears(b"fetch", "each decision")
-    terminal.brings(b'\t\t"b" in args.url', "it can be read", '"b" in args.url')
+    terminal.brings(b'\t"b" in args.url', "it can be read", '"b" in args.url')
     terminal.brings(b"\t ", "stops once, and is then off")
     terminal.brings(ENTER, "breakpoint at tool fetch")
     terminal.brings(b"r", "⏸ 1 stopped", "stopped   ⏸ before tool fetch", 'if "b" in args.url', "raw reply")

