@@ -163,9 +163,7 @@ async def test_callbacks_do_not_reach_inside(serve: Serve) -> None:
 async def test_a_line_of_the_log_names_task_session_and_trace_and_no_words(serve: Serve, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "peeragent", "serve", "--port", "0"]
     environ = {**os.environ, "PENGUIFLOW_HOME": str(tmp_path / "home"), "LOG_LEVEL": "INFO"}
-    server = await asyncio.create_subprocess_exec(
-        *command, stderr=asyncio.subprocess.PIPE, cwd=tmp_path, env=environ
-    )
+    server = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, cwd=tmp_path, env=environ)
     assert server.stderr is not None
     url = (await server.stderr.readline()).decode().split()[-1]
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:

@@ -66,7 +66,7 @@ def test_runs_of_the_service_can_be_looked_into(peeragent: Any) -> None:
 
 def test_a_run_shows_the_answer_as_it_is_written_and_then_the_result(tmp_path: Path) -> None:
     asked = json.dumps({"task": "Write a Python function that reverses a string"})
-    command = [PF, "run", "peeragent.flow:flow", "--input", asked]
+    command: list[str | Path] = [PF, "run", "peeragent.flow:flow", "--input", asked]
     with Terminal(command, cwd=tmp_path, env={"PENGUIFLOW_HOME": str(tmp_path)}) as run:
         run.until('"route"', timeout=HANG_S)
         shown = run.text()
