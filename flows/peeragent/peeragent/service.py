@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from peeragent.errors import PeerAgentError, Refused
+from peeragent.errors import Refused
 from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Route
 from peeragent.models.tasks import SessionRecord, TaskError, TaskEvent, TaskRecord, TaskStatus, new_id
 from peeragent.models.turns import MAX_HISTORY, Turn, TurnRequest, TurnResult
@@ -29,7 +29,7 @@ from peeragent.outcomes import (
 )
 from peeragent.sessions import Sessions
 from peeragent.settings import Settings
-from peeragent.store.base import Lease, SessionConflict, TaskStore
+from peeragent.store.base import Lease, SessionConflict, StoreUnavailable, TaskStore
 from penguiflow import FlowError, Headers, Message, PenguiFlow
 from penguiflow.types import StreamChunk
 
@@ -437,7 +437,8 @@ class Service:
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_S)
-            with contextlib.suppress(PeerAgentError):
+            # A store that is away for a while must not end this: leases would run out under work that goes on.
+            with contextlib.suppress(StoreUnavailable):
                 for task_id in await self.store.cancel_requested([*self._running]) if self._running else ():
                     if (run := self._running.get(task_id)) is not None:
                         run.cancel()

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from peeragent.store.base import StoreUnavailable
 from peeragent.webhooks import SIGNATURE
 
 SQL = {"task": "Write a SQL query to find top 10 customers by revenue"}
@@ -112,6 +113,41 @@ async def test_a_store_that_comes_back_is_used_again(serve: Serve, valkey_of_its
             while not (await service.client.post("/v1/agent/execute", json=SQL)).is_success:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (await service.client.get("/health")).json()["checks"]["redis"] == "healthy"
+
+
+async def test_work_is_looked_after_again_when_the_store_is_back(
+    serve: Serve, gated: Any, valkey_of_its_own: Any
+) -> None:
+    gate, server = gated(), valkey_of_its_own
+    async with serve({"flow": gate.flow()}, redis_url=server.url, embedded_worker=False) as service:
+        store = service.parts.store
+        asked = store.cancel_requested
+        looks: list[int] = []
+
+        async def counted(task_ids: Any) -> Any:
+            looks.append(1)
+            return await asked(task_ids)
+
+        store.cancel_requested = counted
+        request = asyncio.create_task(service.post("execute", SQL, 409))
+        await gate.until_begun(1)
+        (task_id,) = service.parts.service._running
+        async with asyncio.timeout(60):
+            while await store.get(task_id) is None:  # noqa: ASYNC110 - kept in the background
+                await asyncio.sleep(0.01)
+            server.stop()
+            before = len(looks)
+            while len(looks) < before + 2:  # noqa: ASYNC110 - looked at in the background
+                await asyncio.sleep(0.01)
+            server.start()
+            while True:
+                try:
+                    await store.request_cancel(task_id)
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)
+                else:
+                    break
+            assert (await request)["code"] == "TASK_CANCELLED"
 
 
 @asynccontextmanager
