@@ -1,7 +1,5 @@
 """What a host and its clients say to each other: JSON frames over a WebSocket, version 1.
 
-The frames of debugging are written down in `playground.debug_frames`; this module has all of them.
-
 A client opens `ws://127.0.0.1:PORT/` with the header `Authorization: Bearer TOKEN`; a wrong token or a foreign
 `Origin` is refused before the upgrade. There are two tokens: one for full control, and one for those who only look on;
 whatever else they ask for is answered by the error `forbidden`. Both sides then send `hello`. A client's request has an
@@ -11,6 +9,7 @@ whatever else they ask for is answered by the error `forbidden`. Both sides then
 Stream chunks (`stream.chunk` and the messages that carry them) travel in `stream` frames, which a host may drop for a
 slow client; it then says how many. Nothing else is ever dropped. Events of the host itself (`code.loaded`,
 `code.failed`, `stall`, `host.died`) travel in `events` frames under the trace id `HOST_TRACE`.
+The frames of debugging are written down in `playground.debug_frames`; this module has all of them.
 """
 
 from __future__ import annotations
