@@ -55,10 +55,15 @@ class Valkey:
             [get_binary_path(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + WAIT_S
-        while not self.socket.exists():
+        while not self._listens():
             assert self._process.poll() is None, "valkey-server ended"
             assert time.monotonic() < deadline, "valkey-server does not start"
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        # The file is there before anybody listens.
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> None:
         """End it at once."""

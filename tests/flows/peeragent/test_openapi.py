@@ -46,8 +46,8 @@ def test_no_answer_breaks_the_description(url: str, tmp_path: Path) -> None:
     command = [
         str(Path(sys.executable).parent / "st"),
         *("run", f"{url}/openapi.json", "--phases=examples,coverage,fuzzing", "--max-examples=5", "--seed=1"),
-        # It counts headers that no description forbids.
-        *("--exclude-checks=negative_data_rejection", "--workers=2", "--request-timeout=60"),
+        # It counts headers that no description forbids. One thread: CPython 3.11's `ast.parse` fails in two at once.
+        *("--exclude-checks=negative_data_rejection", "--workers=1", "--request-timeout=60"),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
