@@ -7,12 +7,17 @@ time; one that is damaged or of another version is made anew, and where none can
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["derived_path", "in_memory", "open_derived", "transaction"]
+__all__ = ["Derived", "derived_path", "in_memory", "open_derived", "transaction"]
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x50464C58
 VERSION = 2
@@ -68,6 +73,49 @@ _TABLES = (
     END
     """,
 )
+
+
+class Derived:
+    """What is known of a store, asked in threads, by one at a time.
+
+    Whoever asks may be cancelled while a thread is still at work: the connection is closed when that one is done with
+    it. One that is closed under a statement ends the process, or leaves it waiting forever.
+    """
+
+    def __init__(self, opened: Callable[[], sqlite3.Connection]) -> None:
+        """`opened` gives the connection; it is called by the first that asks."""
+        self._open = opened
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """The answer of a function that gets the connection. Raises `sqlite3.Error`, and what the function raises."""
+        return await asyncio.to_thread(self._ask, question)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with self._lock:
+                if self._closed:
+                    raise sqlite3.ProgrammingError("nobody waits for the answer any more")
+                if self._connection is None:
+                    self._connection = self._open()
+                return question(self._connection)
+        finally:
+            if self._closed:
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the file, now or when the thread that is at work is done. Never waits; can be repeated."""
+        self._closed = True
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            opened, self._connection = self._connection, None
+        finally:
+            self._lock.release()
+        if opened is not None:
+            opened.close()
 
 
 def derived_path(store: Path) -> Path:

@@ -6,7 +6,6 @@ trace's events once, when it is over, and kept: see `derived`.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import sqlite3
 import time
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, Field
 
 from penguiflow.recording.text import clean_text
-from penguiflow.state import derived
+from penguiflow.state.derived import Derived, in_memory, open_derived, transaction
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.reader import Reader, stored_chunks
 from penguiflow.state.tallies import Tally, percentile_ns, tally_of
@@ -134,22 +133,22 @@ async def statistics(
     nothing: list[_Run] = []
     runs = await reader.ask(lambda connection: _runs(connection, query), nothing)
     try:
-        with closing(await asyncio.to_thread(derived.open_derived, path)) as kept:
+        with closing(Derived(partial(open_derived, path))) as kept:
             return await _counted(reader, kept, runs, progress)
     except sqlite3.Error:
         # It cannot be written: a full disk, or another program has it. The numbers do not depend on it.
-        with closing(derived.in_memory()) as kept:
+        with closing(Derived(in_memory)) as kept:
             return await _counted(reader, kept, runs, progress)
 
 
 async def _counted(
-    reader: Reader, connection: sqlite3.Connection, runs: Sequence[_Run], progress: Progress | None
+    reader: Reader, kept: Derived, runs: Sequence[_Run], progress: Progress | None
 ) -> list[FlowStatistics]:
-    missing = await asyncio.to_thread(_missing, connection, runs)
+    missing = await kept.ask(partial(_missing, runs=runs))
     if missing:
         no_ids: list[str] = []
         known = set(await reader.ask(_all_ids, no_ids))
-        await asyncio.to_thread(_forget, connection, known)
+        await kept.ask(partial(_forget, known=known))
     nothing: list[dict[tuple[str, str], Tally]] = []
     total = len(missing)
     while missing:
@@ -158,9 +157,9 @@ async def _counted(
         tallies = await reader.ask(partial(_tally, runs=missing), nothing)
         if not tallies:
             break
-        await asyncio.to_thread(_keep, connection, missing[: len(tallies)], tallies)
+        await kept.ask(partial(_keep, runs=missing[: len(tallies)], tallies=tallies))
         missing = missing[len(tallies) :]
-    return await asyncio.to_thread(_sum_up, connection, runs)
+    return await kept.ask(partial(_sum_up, runs=runs))
 
 
 def _runs(connection: sqlite3.Connection, query: StatisticsQuery) -> list[_Run]:
@@ -202,7 +201,7 @@ def _forget(connection: sqlite3.Connection, known: set[str]) -> None:
     gone = [(row_id,) for row_id, trace_id in rows if trace_id not in known]
     if not gone:
         return
-    with derived.transaction(connection):
+    with transaction(connection):
         connection.executemany("DELETE FROM counted WHERE id = ?", gone)
 
 
@@ -221,7 +220,7 @@ def _tally(connection: sqlite3.Connection, runs: Sequence[_Run]) -> list[dict[tu
 def _keep(
     connection: sqlite3.Connection, runs: Sequence[_Run], tallies: Sequence[dict[tuple[str, str], Tally]]
 ) -> None:
-    with derived.transaction(connection):
+    with transaction(connection):
         parts = _part_ids(connection, {key for tally in tallies for key in tally})
         for run, tally in zip(runs, tallies, strict=True):
             connection.execute("DELETE FROM counted WHERE trace_id = ?", (run.trace_id,))
@@ -256,7 +255,7 @@ def _sum_up(connection: sqlite3.Connection, runs: Sequence[_Run]) -> list[FlowSt
     numbers = {flow: number for number, flow in enumerate(flows)}
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (trace INTEGER PRIMARY KEY, flow INTEGER NOT NULL)")
     connection.execute("DELETE FROM temp.wanted")
-    with derived.transaction(connection):
+    with transaction(connection):
         connection.executemany(
             "INSERT INTO temp.wanted SELECT id, ? FROM counted WHERE trace_id = ?",
             [(numbers[run.flow], run.trace_id) for run in runs if run.is_over],
