@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from penguiflow.state.errors import StoreError
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from penguiflow.state.errors import StoreError, StoreNotWritable, StoreTooNew, StoreUnreadable
 from penguiflow.state.files import BUSY_TIMEOUT_S
 from penguiflow.state.sqlite import SQLiteStateStore
 from playground.project import Project
@@ -10,22 +15,40 @@ from playground.supervisor.process import Death
 
 LEAVING_S = 0.5
 """How long a locked store is waited for where the worker was told to end: readers see that its runs are over."""
+TRY_S = 1.0
+"""How long one try waits: what a thread has begun cannot be called off, and nobody may be kept from leaving."""
+PAUSE_S = 0.1
+HOPELESS = (StoreNotWritable, StoreUnreadable, StoreTooNew)
+"""What waiting does not mend."""
 
 
 async def recover(project: Project, death: Death) -> list[str]:
-    """Mark what dead workers left running as interrupted; gives the traces. A store that cannot be written is left."""
+    """Mark what dead workers left running as interrupted; gives the traces. A store that cannot be written is left.
+
+    The caller's loop goes on meanwhile: what may wait for the disk, or for another program, is done in threads.
+    """
     if not project.database.exists():
         return []
+    about = {"exit_code": death.exit_code, "signal": death.signal, "pid": death.pid, "at": death.at}
+    loop = asyncio.get_running_loop()
+    patience_s = LEAVING_S if death.expected else BUSY_TIMEOUT_S
+    deadline = loop.time() + patience_s
+    while True:
+        try:
+            return await _mark(project.database, about, patience_s=min(patience_s, TRY_S))
+        except HOPELESS:
+            return []
+        except StoreError:  # another program has it locked
+            if loop.time() >= deadline:
+                return []
+        await asyncio.sleep(PAUSE_S)
+
+
+async def _mark(database: Path, about: dict[str, Any], *, patience_s: float) -> list[str]:
+    store = await asyncio.to_thread(SQLiteStateStore, database, patience_s=patience_s)
     try:
-        patience_s = LEAVING_S if death.expected else BUSY_TIMEOUT_S
-        store = SQLiteStateStore(project.database, patience_s=patience_s)
-    except StoreError:
-        return []
-    try:
-        return await store.recover(
-            {"exit_code": death.exit_code, "signal": death.signal, "pid": death.pid, "at": death.at}
-        )
-    except StoreError:
-        return []
+        return await store.recover(about)
     finally:
-        await store.close()
+        # That nothing can be written is told by `recover`.
+        with contextlib.suppress(StoreError):
+            await store.close()
