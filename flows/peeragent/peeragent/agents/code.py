@@ -78,6 +78,8 @@ _ALIASES = {
     "htm": "html",
 }
 _SAID = {language: bounded([words]) for language, words in LANGUAGES.items()}
+_SAID_HERE = re.compile(rf"(?={bounded(LANGUAGES.values()).pattern})", re.IGNORECASE)
+"""Where words begin that speak for a language, whichever: one look at a text in place of one for each language."""
 _EXPLICIT = re.compile(r"\b(?:in|into|to|using|with)\s+([A-Za-z][\w+#]*)", re.IGNORECASE)
 _FENCE = re.compile(
     r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
@@ -102,11 +104,14 @@ def _said_before(request: TurnRequest) -> list[str]:
 
 
 def _language_in(text: str) -> str | None:
-    text, places = text[:LOOKED_AT], {}
-    for language, pattern in _SAID.items():
-        match = pattern.search(text)
-        if match is not None:
-            places[language] = match.start()
+    text = text[:LOOKED_AT]
+    here = [match.start() for match in _SAID_HERE.finditer(text)]
+    places = {}
+    for language, pattern in _SAID.items() if here else ():
+        for place in here:
+            if pattern.match(text, place) is not None:
+                places[language] = place
+                break
     if not places:
         return None
     if len(places) > 1:
