@@ -103,7 +103,7 @@ class _Sieve(NamedTuple):
             return False
         if self.needle is None or any(name in data for name in self.payloads):
             return True
-        return may_hold(data, data.lower(), self.needle, elsewhere=False)
+        return may_hold(data, self.needle, elsewhere=False)
 
 
 def searching(connection: sqlite3.Connection, query: SearchQuery) -> Iterator[Found | Looked]:

@@ -238,7 +238,7 @@ class EventLog(Sequence[bytes]):
             return needle in self.text(number)
         from penguiflow.state.sieve import may_hold
 
-        return may_hold(data, data.lower(), needle.lower())
+        return may_hold(data, needle.lower())
 
 
 def gone(seq: int, why: str) -> bytes:
