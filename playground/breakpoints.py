@@ -169,7 +169,7 @@ class BreakpointStore:
         except (OSError, UnicodeEncodeError) as error:
             if draft is not None:
                 Path(draft).unlink(missing_ok=True)
-            raise BreakpointsProblem(f"{self.path} cannot be written: {error}") from None
+            raise self._not_writable(error) from None
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -178,10 +178,14 @@ class BreakpointStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = self.path.with_suffix(".lock").open("w")
         except OSError as error:
-            raise BreakpointsProblem(f"{self.path} cannot be written: {error}") from None
+            raise self._not_writable(error) from None
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def _not_writable(self, error: OSError | UnicodeEncodeError) -> BreakpointsProblem:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return BreakpointsProblem(f"{self.path} cannot be written: {why}; PENGUIFLOW_HOME may name another folder")
 
 
 __all__ = ["Breakpoint", "BreakpointStore", "BreakpointsProblem", "ConditionError"]

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
@@ -349,10 +349,12 @@ class Steady(Terminal):
             self.press(keys)
         self.answers()
 
-    def visit_screens(self) -> None:
-        """Every screen that there is for a run, and a breakpoint set and taken away."""
+    def visit_screens(self, *, breakpoints: bool = True) -> None:
+        """Every screen that there is for a run, and a breakpoint set and taken away, where that can be."""
         for keys, needle in ((b"%", "STATISTICS"), (b"3w", "─ CHAT"), (b"3Y", "COPY"), (b"3B", "where · type to find")):
             self.opens(keys, needle)
+        if not breakpoints:
+            return
         start = len(self.output)
         self.press(b"3gjbb")
         self.until("any more", timeout=self.limit_s, start=start)
@@ -380,10 +382,14 @@ class Steady(Terminal):
 
 
 class Opened(Protocol):
-    """Opens a dashboard in the project, in a terminal; it is ended with the context."""
+    """Opens a dashboard in the project, in a terminal; it is ended with the context. `by`: a command that begins it."""
 
     def __call__(
-        self, *arguments: str, size: tuple[int, int] = (120, 40), env: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        size: tuple[int, int] = (120, 40),
+        env: dict[str, str] | None = None,
+        by: Sequence[str] = (),
     ) -> AbstractContextManager[Steady]: ...
 
 
@@ -391,9 +397,12 @@ class Opened(Protocol):
 def opened(project: Path) -> Opened:
     @contextmanager
     def open_dashboard(
-        *arguments: str, size: tuple[int, int] = (120, 40), env: dict[str, str] | None = None
+        *arguments: str,
+        size: tuple[int, int] = (120, 40),
+        env: dict[str, str] | None = None,
+        by: Sequence[str] = (),
     ) -> Iterator[Steady]:
-        with Steady([PF, "tui", *arguments], cwd=project, size=size, env=env) as terminal:
+        with Steady([*by, PF, "tui", *arguments], cwd=project, size=size, env=env) as terminal:
             yield terminal
 
     return open_dashboard

@@ -66,7 +66,7 @@ def test_a_full_disk_loses_the_record_and_nothing_else(project: Path, opened: Op
         terminal.runs("well")
         terminal.visit()
         terminal.press(b"3gjb")
-        terminal.until("written:", "27]")
+        terminal.until("written:", "too large")
         terminal.answers()
         for pid in (terminal.process.pid, *terminal.processes()):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

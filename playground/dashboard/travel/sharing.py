@@ -164,7 +164,11 @@ class Sharing:
     async def _make(self, trace_id: str, path: Path) -> None:
         app = self._app
         if not path.parent.exists() and path.parent.parent == self._root:
-            path.parent.mkdir()
+            try:
+                path.parent.mkdir()
+            except OSError as error:
+                app.say(f"{self._shown(path.parent)} cannot be made: {error.strerror or error}", "error")
+                return
         app.say("replaying it twice, to know that the test can be relied upon …")
         told = await run_pf(app.root, "test", trace_id, "-o", self._shown(path), "--json")
         found = _output(told)
