@@ -30,6 +30,7 @@ from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, PANES, RUNS, TRA
 from playground.dashboard.model import Workspace
 from playground.dashboard.palette import DIALOGS, Palette, css
 from playground.dashboard.pane import Pane
+from playground.dashboard.selection import Selection
 from playground.dashboard.text import one_line
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
@@ -107,6 +108,7 @@ class DashboardApp(App[int]):
         self.logs = LogsView()
         self.finder = Finder(self)
         self.inspector = Inspector(self.detail, root)
+        self.selection = Selection(self)
         self.control = Control(self.workspace, spawn=self._spawn, notify=self.say, show=self.show_trace)
         self.launcher = Launcher(self)
         self.control.refused = self.launcher.refused
@@ -324,6 +326,7 @@ class DashboardApp(App[int]):
         pane = self.pane
         if pane.id is not None and pane.id != self._last_pane:
             self._last_pane = pane.id
+            self.selection.focused(pane.id)
             self.relayout()
             if pane.id in {FLOWS, TRACE}:
                 self.inspect(pane)

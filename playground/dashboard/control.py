@@ -53,6 +53,8 @@ class Control:
         """Traces that were not read to their end when that was last tried."""
         self._looking = False
         """The store is being asked for the newest runs."""
+        self.asking = 0
+        """Runs that were asked for, and that the host has not said that it took."""
         self.refused: Callable[[FlowInfo, Any, str, list[dict[str, Any]]], None] = lambda *_: None
         """Called when the host would not start a run: flow, input, message, details by field."""
 
@@ -103,11 +105,14 @@ class Control:
         from playground.sources import RunRefused
 
         options = extra if extra is not None else run_options(flow)
+        self.asking += 1
         try:
             trace_id = await source.run(Run(target=flow.target, input=value, **options))
         except RunRefused as refusal:
             self.refused(flow, value, str(refusal), refusal.details)
             return
+        finally:
+            self.asking -= 1
         self.wanted = trace_id
         self.select(trace_id)
 

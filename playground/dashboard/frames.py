@@ -77,6 +77,7 @@ class Frames:
                 app.relayout()
             if app.pane.id == FLOWS:
                 app.inspector.show_flow(app.flows.module, app.flows.flow)
+            app.selection.repaired()
         if workspace.broke:
             for module in workspace.broke:
                 if module.error is not None:
@@ -133,6 +134,7 @@ class Frames:
                 area.clock()
             self.refresh_bars()
         app.finder.step()
+        app.selection.frame()
         app.inspector.sync()
         # Behind a form a few times a second will do: the keys belong to the form.
         if len(app.screen_stack) == 1 or self.count % CLOCK_EVERY == 0:

@@ -29,7 +29,8 @@ class Inspector:
         """Paths below it are shown relative to it."""
         self._live: tuple[TraceModel, Span] | None = None
         self._seen = -1
-        self._due = 0.0
+        self.due = 0.0
+        """When a document may be made anew by itself (monotonic)."""
         self.event_shown = False
         """True while the document is about one event."""
 
@@ -53,7 +54,7 @@ class Inspector:
         started = time.monotonic()
         self._show(("span", trace.trace_id, span.span_id), lambda: span_details(trace, span))
         # A document that is expensive to make is made again accordingly less often.
-        self._due = started + max(REFRESH_S, 10 * (time.monotonic() - started))
+        self.due = started + max(REFRESH_S, 10 * (time.monotonic() - started))
         # A run that was interrupted may be taken up again.
         if span.end_ns is not None and span.kind != "trace":
             self._live = None
@@ -97,6 +98,6 @@ class Inspector:
         trace, span = self._live
         now = time.monotonic()
         # A span that goes on grows older also while nothing happens in it.
-        older = span.end_ns is None and now >= self._due + AGE_S
-        if older or (trace.revision != self._seen and now >= self._due):
+        older = span.end_ns is None and now >= self.due + AGE_S
+        if older or (trace.revision != self._seen and now >= self.due):
             self.show_span(trace, trace.spans.get(span.span_id, span))

@@ -16,6 +16,7 @@ from playground.dashboard.debugging.model import place_of, where
 from playground.dashboard.debugging.places import Places
 from playground.dashboard.debugging.steps import Steps
 from playground.dashboard.debugging.surroundings import Surroundings
+from playground.dashboard.debugging.told import ToldStops
 from playground.dashboard.debugging.views import GENERAL, STEP_KEYS, BreakpointsView, StoppedView
 from playground.dashboard.layout import FLOWS, INSPECT, OUTPUT, TRACE
 from playground.dashboard.text import one_line
@@ -65,6 +66,7 @@ class DebuggingArea(Area):
         self.steps = Steps(app, self)
         self.places = Places(app, self)
         self.surroundings = Surroundings(app, self)
+        self._told = ToldStops(app, self.stops)
         self.selected: str | None = None
         """The stop that is looked at."""
         self._shown: tuple[object, ...] = ()
@@ -112,6 +114,7 @@ class DebuggingArea(Area):
         """Show what stopped, and that it went on."""
         for stop in self.stops.arrived():
             self._arrived(stop)
+        self._told.frame(self.selected)
         self._mark()
         self._draw()
         self._pick()
@@ -172,7 +175,7 @@ class DebuggingArea(Area):
         if awaited or (not busy and self.stop is None):
             self.look_at(stop, focus=False)
         else:
-            app.say(f"⏸ {stop.trace_id[:8]} stopped {where(stop)} · press . to go there", "warning")
+            self._told.add(stop)
 
     def look_at(self, stop: Stopped, *, focus: bool = True) -> None:
         """Show a stop: its run, its place in the tree, its tab."""

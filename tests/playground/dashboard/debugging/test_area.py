@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -384,3 +385,55 @@ async def test_a_payload_like_no_other_costs_its_own_rows(open_desk: OpenDesk, r
         await stop(desk, running, payload=payload, why={"messages": [{"role": "user", "content": None}], "reply": [1]})
         await desk.until(lambda: "deep" in desk.text(), "the payload")
         assert "\x1b" not in desk.text()
+
+
+async def test_a_notice_of_a_stop_goes_when_there_is_nothing_to_go_to(
+    open_desk: OpenDesk, running: Any, triage: Callable[..., Any]
+) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        await stop(desk, running)
+        other = running.stops_at("7" * 32, "1:stop-2", "before_node", "route")
+        offer = "77777777 stopped"
+        await desk.until(lambda: offer in desk.text(), "the notice")
+        running.goes_on(other)
+        await desk.until(lambda: offer not in desk.text(), "the notice to go")
+
+
+async def test_a_second_stop_of_the_run_in_sight_is_told_as_such(open_desk: OpenDesk, running: Any) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        await stop(desk, running)
+        running.stops_at(TRACE, "1:stop-2", "before_node", "billing")
+        await desk.until(lambda: "another branch of it stopped before node billing" in desk.text(), "the notice")
+        assert "press . to go there" not in desk.text()
+        await desk.press("full_stop")
+        await desk.until(lambda: desk.app.areas["debugging"].selected == "1:stop-2", "the other stop")
+        await desk.until(lambda: "another branch" not in desk.text(), "the notice to go")
+
+
+async def test_a_run_that_stops_before_its_host_says_that_it_took_it_is_not_offered(
+    open_desk: OpenDesk, running: Any, triage: Callable[..., Any]
+) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        await stop(desk, running)
+        said: list[str] = []
+        desk.app.say = lambda message, *more, **others: said.append(message)
+        taken, asked = asyncio.Event(), running.run
+
+        async def slow(request: Any) -> str:
+            running.inbox.events.extend(running.answer(request))
+            running.stops_at("7" * 32, "1:stop-2", "before_node", "route")
+            await taken.wait()
+            return str(await asked(request))
+
+        running.run = slow
+        running.answer = lambda run: triage("7" * 32, until="retry").events[:9]
+        await desk.press("r")
+        await desk.until(lambda: len(desk.app.workspace.stops) == 2, "the other stop")
+        await desk.frame()
+        taken.set()
+        await desk.until(lambda: desk.app.areas["debugging"].selected == "1:stop-2", "the new run")
+        await desk.frame()
+        assert said == []
