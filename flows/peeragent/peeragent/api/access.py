@@ -63,6 +63,17 @@ class Access:
             message = f"Rate limit exceeded: {item}"
             raise Refused("RATE_LIMITED", message, 429, {"Retry-After": str(max(1, math.ceil(left)))})
 
+    async def asked(self, limit: str, connection: HTTPConnection) -> Asked:
+        """Who asks, counted, and what the headers say that `ASKED` describes. Raises `Refused`."""
+        who = self.principal(connection)
+        await self.count(limit, who, connection)
+        key, policy = connection.headers.get("idempotency-key"), connection.headers.get("x-double-text")
+        if key is not None and not 0 < len(key) <= MAX_KEY:
+            raise Refused("BAD_HEADER", f"Idempotency-Key must have 1 to {MAX_KEY} characters", 400)
+        if policy is not None and policy not in POLICIES:
+            raise Refused("BAD_HEADER", f"X-Double-Text must be one of {', '.join(POLICIES)}", 400)
+        return Asked(who, key, policy)
+
 
 def _key_in(connection: HTTPConnection) -> str | None:
     given = connection.headers.get("authorization", "")
@@ -112,14 +123,7 @@ def asked(name: str) -> Any:
 
     async def check(request: Request) -> Asked:
         access: Access = request.app.state.access
-        who = access.principal(request)
-        await access.count(name, who, request)
-        key, policy = request.headers.get("idempotency-key"), request.headers.get("x-double-text")
-        if key is not None and not 0 < len(key) <= MAX_KEY:
-            raise Refused("BAD_HEADER", f"Idempotency-Key must have 1 to {MAX_KEY} characters", 400)
-        if policy is not None and policy not in POLICIES:
-            raise Refused("BAD_HEADER", f"X-Double-Text must be one of {', '.join(POLICIES)}", 400)
-        return Asked(who, key, policy)
+        return await access.asked(name, request)
 
     return Depends(check)
 

@@ -14,6 +14,7 @@ from fastapi.responses import PlainTextResponse
 
 from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
+from peeragent.api.door import Door
 from peeragent.api.errors import handle_errors, refusals
 from peeragent.api.page import add_page
 from peeragent.api.size import BodyLimit
@@ -47,10 +48,14 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     handle_errors(app, debug=settings.debug)
     app.state.conversations = sockets.Conversations(made.service, settings.max_connections)
     app.include_router(sockets.router)
-    app.include_router(agent_routes.router, prefix=f"{settings.api_prefix}/agent")
+    prefix = f"{settings.api_prefix}/agent"
+    app.include_router(agent_routes.router, prefix=prefix)
     _service_routes(app, settings)
     add_page(app)
     _describe_keys(app)
+    route = next(each for each in agent_routes.router.routes if getattr(each, "path", "") == "/execute")
+    door = {"route": route, "path": f"{prefix}/execute", "access": app.state.access, "service": made.service}
+    app.add_middleware(Door, **door)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -61,7 +66,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             expose_headers=["Retry-After", "X-Task-ID"],
         )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Measured, metrics=made.metrics, prefix=f"{settings.api_prefix}/agent")
+    app.add_middleware(Measured, metrics=made.metrics, prefix=prefix)
     return app
 
 

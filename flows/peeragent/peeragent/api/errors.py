@@ -76,18 +76,28 @@ def refuse(code: str, message: str, status: int, headers: dict[str, str] | None 
     return JSONResponse({"detail": {"error": message, "code": code}}, status, headers)
 
 
+def refused(error: Refused) -> JSONResponse:
+    """The answer to what the service does not do."""
+    return refuse(error.code, error.message, error.status, error.headers)
+
+
+def store_away(error: StoreUnavailable, *, debug: bool) -> JSONResponse:
+    """The answer while the store does not answer."""
+    log.warning("the store does not answer: %s", error)
+    why = str(error) if debug else "the store of tasks does not answer; try again in a moment"
+    return refuse("STORAGE_ERROR", why, 503, {"Retry-After": "5"})
+
+
 def handle_errors(app: FastAPI, *, debug: bool) -> None:
     """Have all failures answered."""
 
     @app.exception_handler(Refused)
     async def _(_request: Request, error: Refused) -> JSONResponse:
-        return refuse(error.code, error.message, error.status, error.headers)
+        return refused(error)
 
     @app.exception_handler(StoreUnavailable)
     async def _(_request: Request, error: StoreUnavailable) -> JSONResponse:
-        log.warning("the store does not answer: %s", error)
-        why = str(error) if debug else "the store of tasks does not answer; try again in a moment"
-        return refuse("STORAGE_ERROR", why, 503, {"Retry-After": "5"})
+        return store_away(error, debug=debug)
 
     @app.exception_handler(RequestValidationError)
     async def _(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -32,7 +32,7 @@ class BodyLimit:
         if seen is None:
             await self._refuse(scope, receive, send)
             return
-        await self._app(scope, _again(seen, receive), send)
+        await self._app(scope, again(seen, receive), send)
 
     async def _read(self, receive: Receive) -> list[Message] | None:
         """A body of unknown length: no more of it is kept than is allowed.
@@ -55,7 +55,8 @@ class BodyLimit:
         await refuse("BODY_TOO_LARGE", told, 413, {"Connection": "close"})(scope, receive, send)
 
 
-def _again(seen: list[Message], receive: Receive) -> Receive:
+def again(seen: list[Message], receive: Receive) -> Receive:
+    """Gives what was received already, then what comes."""
     left = iter(seen)
 
     async def give() -> Message:
