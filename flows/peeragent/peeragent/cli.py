@@ -31,6 +31,8 @@ USAGE = 2
 NOT_FOUND = 3
 STORE_AWAY = 5
 INTERRUPTED = 130
+HANG_UP_S = 2
+"""After `shutdown_grace`: how long connections have to close."""
 
 
 def fail(message: str, code: int = USAGE) -> typer.Exit:
@@ -75,14 +77,20 @@ def serve(
 
     from peeragent.api.app import create_app
     from peeragent.parts import Parts
+    from peeragent.store.base import StoreUnavailable
     from penguiflow.state.errors import StoreError
 
+    try:
+        asyncio.run(_try_store(settings))
+    except StoreUnavailable as error:
+        raise _unusable(error) from None
     listener = _listen(settings.api_host, settings.api_port)
     shown = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
     try:
-        application = create_app(settings, Parts.of(settings))
+        parts = Parts.of(settings)
     except StoreError as error:
         raise fail(str(error), STORE_AWAY) from None
+    application = create_app(settings, parts)
     # uvicorn ends in order and then has the signal take its effect, which is this one.
     signal.signal(signal.SIGTERM, _terminated)
     typer.echo(f"PeerAgent listens on http://{shown}:{listener.getsockname()[1]}", err=True)
@@ -101,15 +109,40 @@ def serve(
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=settings.ws_ping_interval,
         ws_ping_timeout=settings.ws_ping_interval,
-        timeout_graceful_shutdown=max(1, int(settings.shutdown_grace)),
+        # What runs is ended before, and said so: these are connections that do not close.
+        timeout_graceful_shutdown=int(settings.shutdown_grace) + HANG_UP_S,
     )
-    server = uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        """Ends what it works on while it waits for its connections: both have the same time."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            parts.begin_stop()
+            await super().shutdown(sockets)
+
+    server = Server(config)
     try:
         asyncio.run(server.serve(sockets=[listener]))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if not server.started:
         raise fail("it could not be started: the log above tells why", 1)
+
+
+async def _try_store(settings: Settings) -> None:
+    from peeragent.store.open import make_store
+
+    store = make_store(settings)
+    try:
+        await store.open()
+    finally:
+        await store.close()
+
+
+def _unusable(error: Exception) -> typer.Exit:
+    return fail(
+        f"cannot keep tasks in {error}: name a folder for them with DATA_DIR that can be written to", STORE_AWAY
+    )
 
 
 def _terminated(_signal: int, _frame: object) -> None:
@@ -146,15 +179,16 @@ def worker() -> None:
 async def _work(settings: Settings) -> signal.Signals | None:
     """Returns what ended it."""
     from peeragent.parts import Parts
-    from peeragent.worker import Worker
+    from peeragent.store.base import StoreUnavailable
     from penguiflow.state.errors import StoreError
 
     try:
         parts = Parts.of(settings)
+        await parts.start(work=True)
     except StoreError as error:
         raise fail(str(error), STORE_AWAY) from None
-    await parts.start()
-    working = Worker(parts.service)
+    except StoreUnavailable as error:
+        raise _unusable(error) from None
     loop = asyncio.get_running_loop()
     told: list[signal.Signals] = []
 
@@ -162,13 +196,13 @@ async def _work(settings: Settings) -> signal.Signals | None:
         if not told:
             typer.echo("PeerAgent claims nothing more, and ends when what is under way is done", err=True)
         told.append(by)
-        working.stop()
+        parts.begin_stop()
 
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop, each)
     typer.echo(f"PeerAgent works on the tasks of {parts.store.name}", err=True)
     try:
-        await working.run()
+        await parts.worked()
     finally:
         await parts.stop()
     return told[0] if told else None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from peeragent.chunks import Chunks
 from peeragent.errors import AgentFailed
 from peeragent.models.agents import ModelUsed
+from peeragent.models.plain import plain_json
 from peeragent.providers import Create, Named, connected, names_of
 from peeragent.scripted import scripted_model
 from peeragent.settings import Settings
@@ -57,7 +58,8 @@ class Form(Generic[T]):
         if begin < 0 or end < begin:
             raise ValueError("there is no JSON object in your reply")
         try:
-            return self.model.model_validate(json.loads(text[begin : end + 1]))
+            # What it says is kept, and read again.
+            return self.model.model_validate(plain_json(json.loads(text[begin : end + 1])))
         except RecursionError as error:
             raise ValueError("the JSON in your reply is nested too deeply") from error
         except ValidationError as error:

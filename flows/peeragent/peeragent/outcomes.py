@@ -11,13 +11,14 @@ from typing import Any
 
 from peeragent.errors import PeerAgentError
 from peeragent.models.agents import Route
-from peeragent.models.tasks import SessionRecord, TaskError, TaskRecord, TaskStatus
-from peeragent.models.turns import TurnResult
+from peeragent.models.tasks import CANCELLED, SessionRecord, TaskError, TaskRecord, TaskStatus, error_event
+from peeragent.models.turns import Turn, TurnResult
 from peeragent.store.base import TaskStore
 from penguiflow import FlowError, Message
 
 GATHER_S = 0.03
 """Pieces of an answer that come within that are written together."""
+MAX_TURN_CHARS = 2000
 OnPiece = Callable[[str, dict[str, Any]], None]
 
 
@@ -82,18 +83,40 @@ def task_error(error: FlowError) -> TaskError:
 
 
 def failed(error: TaskError, trace_id: str | None = None) -> Outcome:
-    told = {"error": error.error, "code": error.code, "done": True}
-    return Outcome(TaskStatus.FAILED, {"error": error, "trace_id": trace_id}, events=[("error", told)])
+    told = {"error": error, "trace_id": trace_id}
+    return Outcome(TaskStatus.FAILED, told, events=[("error", error_event(error))])
 
 
 def cancelled() -> Outcome:
-    told = {"error": "the task was cancelled", "code": "TASK_CANCELLED", "done": True}
-    error = TaskError(error=str(told["error"]), code=str(told["code"]))
-    return Outcome(TaskStatus.CANCELLED, {"error": error}, events=[("error", told)])
+    return Outcome(TaskStatus.CANCELLED, {"error": CANCELLED}, events=[("error", error_event(CANCELLED))])
 
 
 def ended(task: TaskRecord, outcome: Outcome) -> TaskRecord:
     return task.model_copy(update={**outcome.changes, "status": outcome.status, "completed_at": datetime.now(UTC)})
+
+
+def done_event(task_id: str, agent_type: str | None, priority: int, result: dict[str, Any] | None) -> dict[str, Any]:
+    """The last event of a task that was completed."""
+    return {"done": True, "task_id": task_id, "agent_type": agent_type, "priority": priority, "result": result}
+
+
+def last_event(task: TaskRecord) -> dict[str, Any]:
+    """The last event of a task that is over, also where nobody wrote one."""
+    if task.error is None:
+        return done_event(task.task_id, task.agent_type, task.priority, task.result)
+    return error_event(task.error)
+
+
+def session_after(session: SessionRecord, task: TaskRecord, turn: TurnResult, most: int) -> SessionRecord:
+    """What is kept of a conversation after a turn: the last `most` messages."""
+    said = task.task or "\n".join(f"{question}: {answer}" for question, answer in task.answers.items())
+    agent = turn.route.agent
+    turns = [
+        *session.turns,
+        Turn(role="user", text=said[:MAX_TURN_CHARS], agent=agent),
+        Turn(role="assistant", text=in_words(turn)[:MAX_TURN_CHARS], agent=agent),
+    ]
+    return session.model_copy(update={"turns": turns[-most:], "last_agent": agent, "socratic": turn.socratic})
 
 
 def in_words(turn: TurnResult) -> str:

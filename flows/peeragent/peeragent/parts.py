@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ class Parts:
     traces: SQLiteStateStore | None = None
     _worker: Worker | None = field(default=None, init=False)
     _working: asyncio.Task[None] | None = field(default=None, init=False)
+    _ending: asyncio.Task[None] | None = field(default=None, init=False)
 
     @classmethod
     def of(
@@ -75,11 +76,16 @@ class Parts:
     async def start(self, *, work: bool = False) -> None:
         """Open the store and start the flow; `work`: on queued tasks, too.
 
-        A store that does not answer yet is asked again at every request.
+        Raises `StoreUnavailable` for a file that cannot be used; a Redis server is asked at every request.
         """
         self.model.load()
-        with contextlib.suppress(StoreUnavailable):
+        try:
             await self.store.open()
+        except StoreUnavailable:
+            await self.store.close()
+            if self.traces is not None:
+                await self.traces.close()
+            raise
         recording: dict[str, Any] = {}
         if self.traces is not None:
             recording = {"state_store": self.traces, "recorder": self.traces.recorder(name="peeragent")}
@@ -90,12 +96,28 @@ class Parts:
             self._worker = Worker(self.service)
             self._working = asyncio.create_task(self._worker.run(), name="peeragent worker")
 
+    async def worked(self) -> None:
+        """Return when the worker has ended."""
+        if self._working is not None:
+            await self._working
+
+    def begin_stop(self) -> asyncio.Task[None]:
+        """Take up nothing more. What runs has `shutdown_grace` seconds from now; the task is done when it has ended."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(time.monotonic()), name="peeragent end")
+        return self._ending
+
+    async def _end(self, began: float) -> None:
+        until = began + self.settings.shutdown_grace
+        if self._worker is not None:
+            self._worker.stop(until)
+        if self._working is not None:
+            await asyncio.wait([self._working])
+        await self.service.stop(max(0.0, until - time.monotonic()))
+
     async def stop(self) -> None:
         """End what runs, hand back what is not finished, close all."""
-        if self._worker is not None and self._working is not None:
-            self._worker.stop()
-            await asyncio.wait([self._working])
-        await self.service.stop()
+        await self.begin_stop()
         await self.flow.stop()
         await self.webhooks.close()
         await self.interactions.stop()

@@ -12,7 +12,7 @@ from typing import Any
 from peeragent.errors import Refused
 from peeragent.models.agents import DEFAULT_PRIORITY, PRIORITIES, Route
 from peeragent.models.tasks import SessionRecord, TaskError, TaskEvent, TaskRecord, TaskStatus, new_id
-from peeragent.models.turns import MAX_HISTORY, Turn, TurnRequest, TurnResult
+from peeragent.models.turns import MAX_HISTORY, TurnRequest, TurnResult
 from peeragent.orders import Order, Policy, Principal
 from peeragent.outcomes import (
     GATHER_S,
@@ -21,13 +21,14 @@ from peeragent.outcomes import (
     Story,
     cancelled,
     classified,
+    done_event,
     ended,
     failed,
-    in_words,
+    session_after,
     task_error,
     turn_of,
 )
-from peeragent.sessions import Sessions
+from peeragent.sessions import Interrupted, Sessions
 from peeragent.settings import Settings
 from peeragent.store.base import Lease, SessionConflict, StoreUnavailable, TaskStore
 from penguiflow import FlowError, Headers, Message, PenguiFlow
@@ -37,9 +38,9 @@ KEEP_AFTER_S = 0.25
 """A request that is answered within that writes its task once, when it is over."""
 LOOK_S = 0.5
 """How often a process looks whether somebody wants one of its tasks to end."""
-END_S = 5.0
+END_S = 2.0
 """What was ended has that long to write what became of its task."""
-MAX_TURN_CHARS = 2000
+STOPPED = TaskError(error="the service was stopped; ask again", code="SHUTDOWN")
 
 
 class Service:
@@ -51,13 +52,19 @@ class Service:
         """How this process is named in leases and in the log of transitions."""
         self.on_finished: list[Callable[[TaskRecord, float], None]] = []
         """Called with each task that this process finished, and the seconds it took. They neither wait nor raise."""
-        self.sessions = Sessions(store, lease_s=settings.worker_lease, cancel=self.cancel_task)
+        self.sessions = Sessions(
+            store,
+            lease_s=settings.worker_lease,
+            most=settings.max_waiting_per_session,
+            cancel=self.cancel_task,
+        )
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._leases: dict[str, Lease] = {}
         self._asked: set[str] = set()
         """Tasks whose end was asked for here."""
         self._streams: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._stopping = False
 
     @property
     def running(self) -> int:
@@ -68,11 +75,12 @@ class Service:
         """Begin to look after what runs."""
         self._watch = asyncio.create_task(self._look_after(), name="peeragent watch")
 
-    async def stop(self) -> None:
-        """Let what runs finish for `shutdown_grace` seconds; what does not is handed back, or failed `SHUTDOWN`."""
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Let what runs finish for a while (`shutdown_grace`); what does not is handed back, or failed `SHUTDOWN`."""
         under_way = [*self._running.values(), *self._streams]
         if under_way:
-            await asyncio.wait(under_way, timeout=self.settings.shutdown_grace)
+            await asyncio.wait(under_way, timeout=self.settings.shutdown_grace if grace_s is None else grace_s)
+        self._stopping = True
         ending = {*self._running.values(), *self._streams}
         for run in [*self._running.values()]:
             if not run.cancelling():  # else it writes already what became of its task
@@ -91,12 +99,13 @@ class Service:
         earlier = await self._earlier(who, order, task)
         if earlier is not None:
             return await self._until_final(earlier)
-        if order.session_id is None:
-            # Nobody else can know it.
-            return await self._inline(task, SessionRecord(session_id=task.session_id, owner=task.owner))
-        async with self.sessions.turn(task, policy=self._policy(order)) as session:
-            _check_answers(order, session)
-            return await self._inline(task, session)
+        async with self._keyed(who, order, task):
+            if order.session_id is None:
+                # Nobody else can know it.
+                return await self._inline(task, SessionRecord(session_id=task.session_id, owner=task.owner))
+            async with self.sessions.turn(task, policy=self._policy(order)) as session:
+                _check_answers(order, session)
+                return await self._inline(task, session)
 
     async def submit(self, who: Principal, order: Order) -> TaskRecord:
         """Keep it for a worker. Raises `Refused`."""
@@ -104,9 +113,11 @@ class Service:
         earlier = await self._earlier(who, order, task)
         if earlier is not None:
             return earlier
-        if order.session_id is not None:
-            await self.sessions.check(order.session_id, who.owner)
-        await self.store.add(task, queue=True)
+        async with self._keyed(who, order, task):
+            if order.session_id is not None:
+                await self.sessions.check(order.session_id, who.owner)
+                await self.sessions.make_room(task, self._policy(order))
+            await self.store.add(task, queue=True)
         return task
 
     async def stream(self, who: Principal, order: Order) -> TaskRecord:
@@ -119,7 +130,8 @@ class Service:
         run = asyncio.create_task(self._streamed(task, order, begun), name=f"peeragent stream {task.task_id}")
         self._streams.add(run)
         run.add_done_callback(self._streams.discard)
-        await begun
+        async with self._keyed(who, order, task):
+            await begun
         return task
 
     def follow(self, task_id: str, after: int = 0) -> AsyncIterator[TaskEvent]:
@@ -156,7 +168,11 @@ class Service:
         if (run := self._running.get(task_id)) is not None:
             self._asked.add(task_id)
             run.cancel()
-        await self.store.request_cancel(task_id)
+        asked = datetime.now(UTC)
+        task = await self.store.request_cancel(task_id)
+        if task is not None and task.status is TaskStatus.CANCELLED and (task.completed_at or asked) > asked:
+            # Nobody had begun it: it ended here.
+            self._tell(task, time.monotonic())
 
     # workers
 
@@ -165,16 +181,21 @@ class Service:
         task = lease.task
         self._leases[task.task_id] = lease
         try:
-            async with self.sessions.turn(task, policy="enqueue") as session:
+            async with self.sessions.turn(task, policy="enqueue", bounded=False) as session:
                 return await self._leased(task, session, lease)
         except SessionConflict:
             await self.store.hand_back(lease)
             return None
+        except asyncio.CancelledError:
+            await self.store.hand_back(lease)
+            raise
         except Refused as error:
-            failed = TaskError(error=error.message, code=error.code)
-            return await self.store.finish(
-                task.task_id, TaskStatus.FAILED, attempt=lease.attempt, changes={"error": failed}, worker=self.worker
-            )
+            outcome = failed(TaskError(error=error.message, code=error.code))
+            if isinstance(error, Interrupted):
+                outcome = cancelled()
+            done = await self._finish(task, outcome, attempt=lease.attempt)
+            self._tell(done, time.monotonic())
+            return done
         finally:
             self._leases.pop(task.task_id, None)
 
@@ -186,8 +207,8 @@ class Service:
             outcome = await run
         except asyncio.CancelledError:
             if _is_cancelled_itself():
-                await _ended_run(run)
-                await self.store.hand_back(lease)
+                run.cancel()
+                await asyncio.wait((run,))
                 raise
             if not await self._is_asked(task):
                 await self.store.hand_back(lease)
@@ -195,6 +216,7 @@ class Service:
             outcome = cancelled()
         finally:
             self._running.pop(task.task_id, None)
+            self._asked.discard(task.task_id)
             await story.flush()
         done = await self._finish(task, outcome, attempt=lease.attempt)
         self._tell(done, began)
@@ -244,6 +266,24 @@ class Service:
             await asyncio.sleep(GATHER_S)
         raise Refused("IDEMPOTENCY_IN_PROGRESS", "the request with this Idempotency-Key has not begun yet", 409)
 
+    @contextlib.asynccontextmanager
+    async def _keyed(self, who: Principal, order: Order, task: TaskRecord) -> AsyncIterator[None]:
+        """What is refused was not done: the same request may come again, with the same key."""
+        try:
+            yield
+        except SessionConflict:
+            await self._free_key(who, order, task)
+            told = "this session was changed by another request; ask again"
+            raise Refused("SESSION_BUSY", told, 409) from None
+        except (Refused, StoreUnavailable):
+            await self._free_key(who, order, task)
+            raise
+
+    async def _free_key(self, who: Principal, order: Order, task: TaskRecord) -> None:
+        if order.idempotency_key is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self.store.release_key(who.owner, order.idempotency_key, task.task_id)
+
     async def _until_final(self, task: TaskRecord) -> TaskRecord:
         deadline = time.monotonic() + self.settings.task_timeout
         while not task.status.final and time.monotonic() < deadline:
@@ -256,6 +296,8 @@ class Service:
 
     async def _inline(self, task: TaskRecord, session: SessionRecord) -> TaskRecord:
         """Run it in the task that asks: most are over before another one would have begun."""
+        if self._stopping:
+            raise _stopped()
         began = time.monotonic()
         run = asyncio.current_task()
         assert run is not None
@@ -270,12 +312,13 @@ class Service:
                 if adding:
                     await adding[0]
                     await self._finish(task, outcome, attempt=1)
-                raise Refused("SHUTDOWN", "the service is stopping: ask again", 503) from None
+                raise _stopped() from None
             # It is the task's work that was cancelled, not whoever asked for it.
             run.uncancel()
         finally:
             keep.cancel()
             self._running.pop(task.task_id, None)
+            self._asked.discard(task.task_id)
             self._leases.pop(task.task_id, None)
         if adding:
             await adding[0]
@@ -297,6 +340,8 @@ class Service:
         try:
             async with self.sessions.turn(task, policy=self._policy(order)) as session:
                 _check_answers(order, session)
+                if self._stopping:
+                    raise _stopped()
                 await self.store.add(task, lease_s=self.settings.worker_lease, worker=self.worker)
                 begun.set_result(None)
                 began, story = time.monotonic(), Story(self.store, task.task_id)
@@ -309,6 +354,7 @@ class Service:
                 finally:
                     self._running.pop(task.task_id, None)
                     self._leases.pop(task.task_id, None)
+                    self._asked.discard(task.task_id)
                     await story.flush()
                 self._tell(await self._finish(task, outcome, attempt=1), began)
         except Exception as error:
@@ -320,13 +366,10 @@ class Service:
         """What a run that was cancelled comes to: somebody asked for it, or the service stops."""
         if await self._is_asked(task):
             return cancelled()
-        return failed(TaskError(error="the service was stopped; ask again", code="SHUTDOWN"))
+        return failed(STOPPED)
 
     async def _is_asked(self, task: TaskRecord) -> bool:
-        if task.task_id in self._asked:
-            self._asked.discard(task.task_id)
-            return True
-        return task.task_id in await self.store.cancel_requested([task.task_id])
+        return task.task_id in self._asked or task.task_id in await self.store.cancel_requested([task.task_id])
 
     def _hold(self, task: TaskRecord) -> None:
         until = time.time() + self.settings.worker_lease
@@ -367,19 +410,16 @@ class Service:
         }
         if not task.metadata.get("priority_given"):
             changes["priority"] = PRIORITIES.get(turn.route.agent, DEFAULT_PRIORITY)
-        events = [
-            (
-                "done",
-                {
-                    "done": True,
-                    "task_id": task.task_id,
-                    "agent_type": turn.result.agent_type,
-                    "priority": changes.get("priority", task.priority),
-                    "result": changes["result"],
-                },
-            )
-        ]
-        return Outcome(TaskStatus.COMPLETED, changes, self._after(session, task, turn), events)
+        done = done_event(
+            task.task_id, turn.result.agent_type, changes.get("priority", task.priority), changes["result"]
+        )
+        events = [("done", done)]
+        return Outcome(
+            TaskStatus.COMPLETED,
+            changes,
+            session_after(session, task, turn, self.settings.max_messages_per_session),
+            events,
+        )
 
     async def _call(self, message: Message) -> TurnResult:
         return turn_of(await self.flow.call(message))
@@ -404,17 +444,6 @@ class Service:
         if not routed:
             on_piece("classification", classified(turn.route))
         return turn
-
-    def _after(self, session: SessionRecord, task: TaskRecord, turn: TurnResult) -> SessionRecord:
-        said = task.task or "\n".join(f"{question}: {answer}" for question, answer in task.answers.items())
-        agent = turn.route.agent
-        turns = [
-            *session.turns,
-            Turn(role="user", text=said[:MAX_TURN_CHARS], agent=agent),
-            Turn(role="assistant", text=in_words(turn)[:MAX_TURN_CHARS], agent=agent),
-        ]
-        kept = turns[-self.settings.max_messages_per_session :]
-        return session.model_copy(update={"turns": kept, "last_agent": agent, "socratic": turn.socratic})
 
     async def _finish(self, task: TaskRecord, outcome: Outcome, *, attempt: int) -> TaskRecord | None:
         return await self.store.finish(
@@ -454,15 +483,14 @@ class Service:
         await self.sessions.renew()
 
 
+def _stopped() -> Refused:
+    return Refused(STOPPED.code, STOPPED.error, 503, {"Retry-After": "1"})
+
+
 def _is_cancelled_itself() -> bool:
     """Whether it is the current task that was cancelled, and not what it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _ended_run(run: asyncio.Task[Outcome]) -> None:
-    run.cancel()
-    await asyncio.wait((run,))
 
 
 def _check_answers(order: Order, session: SessionRecord) -> None:

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     task_timeout: float = Field(default=300.0, gt=0)
     embedded_worker: bool = True
     """Whether `peeragent serve` works on queued tasks too, so that nothing else need be started."""
+    max_waiting_per_session: int = Field(default=20, ge=0)
+    """Requests, or queued tasks, that a busy session lets wait; one more is a 429."""
     double_text: Literal["enqueue", "reject", "interrupt"] = "enqueue"
     ws_ping_interval: float = Field(default=20.0, gt=0)
     max_connections: int = Field(default=1000, ge=1)

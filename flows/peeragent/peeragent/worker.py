@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -15,6 +16,8 @@ from peeragent.store.base import Lease, StoreUnavailable
 log = logging.getLogger(__name__)
 
 WAIT_S = 5.0
+END_S = 2.0
+"""How long it may take to hand back what was cancelled."""
 AGAIN_S = 1.0
 """Before the store is tried again when it did not answer."""
 
@@ -28,6 +31,7 @@ class Worker:
         self._tasks: set[asyncio.Task[TaskRecord | None]] = set()
         self._free = asyncio.Semaphore(self._settings.worker_concurrency)
         self._stopping = asyncio.Event()
+        self._until: float | None = None
         self.done = 0
         """Tasks that were finished here."""
 
@@ -46,14 +50,18 @@ class Worker:
                     self._start(lease)
         finally:
             if self._tasks:
-                await asyncio.wait(self._tasks, timeout=self._settings.shutdown_grace)
+                grace = self._settings.shutdown_grace
+                left = grace if self._until is None else self._until - time.monotonic()
+                await asyncio.wait(self._tasks, timeout=max(0.0, left))
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
-                await asyncio.wait(self._tasks)
+                # A store that hangs is not waited for: what is not handed back now is free when its lease runs out.
+                await asyncio.wait(self._tasks, timeout=END_S)
 
-    def stop(self) -> None:
-        """Claim nothing more."""
+    def stop(self, until: float | None = None) -> None:
+        """Claim nothing more. What is under way may go on `until` then, by the monotonic clock."""
+        self._until = until
         self._stopping.set()
 
     async def _next(self) -> Lease | None:
@@ -64,11 +72,14 @@ class Worker:
                 await self._waited(store.wait_for_work(WAIT_S))
         except StoreUnavailable as error:
             log.warning("the store does not answer: %s", error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_S):
-                    await self._stopping.wait()
-            return None
-        return lease
+        except Exception as error:  # whatever is in the store, this worker goes on: there are other tasks
+            log.error("no task could be claimed", exc_info=error)
+        else:
+            return lease
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_S):
+                await self._stopping.wait()
+        return None
 
     async def _waited(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Until there is work, or `stop`."""

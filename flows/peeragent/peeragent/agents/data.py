@@ -31,6 +31,8 @@ NUMERIC = 0.8
 AT_ONCE = 200
 """Numbers that are computed on the event loop."""
 MAX_SHOWN = 5
+MAX_NUMBER = 1e150
+"""Of larger ones not even the squares are numbers."""
 OUTLIER = 1.5
 """Distances between quartiles, beyond the outer ones."""
 
@@ -113,7 +115,7 @@ def _bounded(columns: Columns) -> Columns:
 
 
 def number_in(cell: Any) -> float | None:
-    """The number in a cell; None for what is none, and for NaN and infinity."""
+    """The number in a cell; None for what is none, for NaN, infinity, and what is too large to count with."""
     if isinstance(cell, bool):
         return None
     if isinstance(cell, str):
@@ -130,7 +132,7 @@ def number_in(cell: Any) -> float | None:
         number = float(cell)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) < MAX_NUMBER else None
 
 
 def statistics_of(columns: Columns) -> dict[str, Any]:

@@ -27,9 +27,10 @@ from peeragent.api.bodies import (
 from peeragent.api.errors import refusals
 from peeragent.errors import Refused
 from peeragent.models.agents import Agent
-from peeragent.models.tasks import TaskEvent, TaskRecord, TaskStatus
+from peeragent.models.tasks import LAST_EVENTS, TaskEvent, TaskRecord, TaskStatus
 from peeragent.models.turns import TurnRequest
 from peeragent.orders import Order, Principal
+from peeragent.outcomes import last_event
 from peeragent.service import Service
 
 router = APIRouter(tags=["agent"])
@@ -174,8 +175,17 @@ def _events(request: Request, task_id: str, after: int) -> EventSourceResponse:
     service = service_of(request)
 
     async def told() -> AsyncIterator[ServerSentEvent]:
+        last = None
         async for event in service.follow(task_id, after):
+            last = event
             yield _sse(event)
+        if last.type in LAST_EVENTS if last else after:
+            return
+        # It was done without a story, or forgotten in the middle of it: whoever listens is to learn the end.
+        task = await service.store.get(task_id)
+        gone = {"error": "the task was deleted", "code": "TASK_NOT_FOUND", "done": True}
+        end = gone if task is None else last_event(task)
+        yield _sse(TaskEvent(id=last.id + 1 if last else 1, type="error" if "error" in end else "done", data=end))
 
     ping = max(1, int(service.settings.ws_ping_interval))
     return EventSourceResponse(told(), ping=ping, headers={"X-Task-ID": task_id})
@@ -228,14 +238,15 @@ async def business_continue(
     by: Executes,
 ) -> Response:
     """Answer the open questions of a session; comes to further questions, or to the diagnosis."""
-    if not body.answers:
+    answers = {question: text for question, text in body.answers.items() if text.strip()}
+    if not answers:
         raise Refused("EMPTY_ANSWERS", "there are no answers", 400)
     order = Order(
         task="",
         session_id=body.session_id,
         agent=Agent.BUSINESS,
         kind="continue",
-        answers=body.answers,
+        answers=answers,
         diagnose_now=body.diagnose_now,
         idempotency_key=by.key,
         policy=by.policy,
@@ -252,7 +263,8 @@ async def business_demo(request: Request, body: TaskExecuteRequest, who: Demos) 
         return ended(task)
     told = {"task_id": task.task_id, "status": task.status.value, "agent_type": Agent.BUSINESS.agent_type}
     demo = (task.result or {}).get("data")
-    return JSONResponse({**told, "demo_mode": True, "session_id": task.session_id, "result": demo})
+    result = {"type": "demo", **(demo or {})}
+    return JSONResponse({**told, "demo_mode": True, "session_id": task.session_id, "result": result})
 
 
 @router.post("/business/problem-tree", responses=outcomes())

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from peeragent.models.agents import ModelUsed
+from peeragent.models.plain import PlainData
 from peeragent.models.tasks import TaskRecord, TaskStatus
 from peeragent.models.turns import MAX_TASK
 
@@ -32,7 +33,7 @@ class TaskExecuteRequest(BaseModel):
 
     task: str = Field(min_length=1, max_length=MAX_TASK, json_schema_extra={"pattern": r"\S"})
     session_id: SessionId | None = Field(default=None, description="Of a conversation that goes on; a new one is made.")
-    context: dict[str, Any] | None = Field(
+    context: PlainData | None = Field(
         default=None, max_length=MAX_CONTEXT, description="Data for the agent: `data`, `tone`, `language` and the like."
     )
     priority: int | None = Field(default=None, ge=1, le=3, description="3 goes first; the agent's own if left out.")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from peeragent.models.plain import PlainData
 from peeragent.models.turns import MAX_TASK
 
 Line = Annotated[str, StringConstraints(max_length=MAX_TASK)]
@@ -17,7 +18,7 @@ class TaskData(BaseModel):
 
     task: Line
     agent_type: str | None = None
-    context: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    context: PlainData = Field(default_factory=dict, max_length=100)
 
 
 class AnswerData(BaseModel):

@@ -200,7 +200,7 @@ async def _resume(conversation: Conversation, session: SessionRecord, kind: str)
         asked = BusinessAgentQuestions(
             session_id=session.session_id,
             questions=state.asked,
-            category=phase,
+            category=state.category or phase,
             phase=phase,
             phase_emoji=MORE_EMOJI if state.repeats else PHASE_EMOJI[phase],
             round_number=min(len(state.rounds) + 1, len(PHASES)),

@@ -75,6 +75,10 @@ class TaskEvent(BaseModel):
     data: dict[str, Any]
 
 
+LAST_EVENTS = frozenset({"done", "error"})
+"""Types of events that nothing comes after."""
+
+
 class Transition(BaseModel):
     """A line of the append-only log of what became of tasks."""
 
@@ -104,6 +108,15 @@ _ALIKE = 3
 """Digits that ids which follow each other have in common: a store's index of them is written in one place."""
 _REFILL = 256
 _chance: list[str] = []
+
+
+CANCELLED = TaskError(error="the task was cancelled", code="TASK_CANCELLED")
+LOST = TaskError(error="the worker was lost", code="WORKER_LOST")
+
+
+def error_event(error: TaskError) -> dict[str, Any]:
+    """The last event of a task that failed, or was cancelled."""
+    return {"error": error.error, "code": error.code, "done": True}
 
 
 def new_id(prefix: str) -> str:

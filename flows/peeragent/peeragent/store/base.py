@@ -102,6 +102,10 @@ class TaskStore(Protocol):
     ) -> list[TaskRecord]:
         """Newest first; filters come before paging. `owner=None` lists everybody's."""
 
+    async def unfinished(self, session_id: str) -> list[str]:
+        """Tasks of a session that are not over: those in the queue, and the one that has the session."""
+        ...
+
     async def stats(self, *, owner: str | None = None) -> dict[str, int]:
         """How many tasks have each status; those with none are left out."""
 
@@ -155,6 +159,9 @@ class TaskStore(Protocol):
     # keys
     async def reserve_key(self, owner: str, key: str, task_id: str, fingerprint: str) -> Reserved:
         """Take an idempotency key for a task, unless somebody has: then theirs is returned."""
+
+    async def release_key(self, owner: str, key: str, task_id: str) -> None:
+        """Let go of a key that was taken for this task, which was refused; nothing happens if it is another's."""
 
     async def count(self, key: str, window_s: float) -> tuple[int, float]:
         """Add one to a counter that begins anew `window_s` after its first; its value, and the seconds until then."""

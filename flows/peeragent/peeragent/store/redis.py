@@ -15,9 +15,19 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from peeragent.models.tasks import SessionRecord, TaskError, TaskEvent, TaskRecord, TaskStatus, Transition
+from peeragent.models.tasks import (
+    CANCELLED,
+    LAST_EVENTS,
+    LOST,
+    SessionRecord,
+    TaskEvent,
+    TaskRecord,
+    TaskStatus,
+    Transition,
+    error_event,
+)
 from peeragent.store import redis_scripts as scripts
 from peeragent.store.base import Lease, NotTheOwner, Reserved, SessionConflict, StoreUnavailable
 from peeragent.store.waiting import Bell
@@ -30,8 +40,6 @@ PAGE = 200
 MAX_RACES = 100
 IS_ID = re.compile(r"[a-z]+(-[a-z]+)*-[0-9a-f]{8,64}").fullmatch
 """Other keys have the same beginning: only what looks like a task's id is one."""
-LOST = TaskError(error="the worker was lost", code="WORKER_LOST")
-LAST_EVENTS = frozenset({"done", "error"})
 PREFIX = scripts.PREFIX
 LOG_LENGTH = 1_000_000
 
@@ -86,6 +94,9 @@ class RedisTaskStore:
         try:
             async with asyncio.timeout(self._timeout_s):
                 found = await ask(*args, **more)
+        except ResponseError as error:
+            # It answers: the next request may be one that it takes.
+            raise StoreUnavailable(f"the Redis server does not take this: {type(error).__name__}") from error
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = time.monotonic() + STAY_AWAY_S
             raise StoreUnavailable(f"the Redis server does not answer: {type(error).__name__}") from error
@@ -251,6 +262,18 @@ class RedisTaskStore:
                     yield _task(record)
             last += len(ids)
 
+    async def unfinished(self, session_id: str) -> list[str]:
+        """Tasks of a session that are not over."""
+
+        async def read() -> Any:
+            async with self._db.pipeline(transaction=True) as both:
+                both.zrange(f"{PREFIX}open:{session_id}", 0, -1)
+                both.get(f"{PREFIX}hold:{session_id}")
+                return await both.execute()
+
+        queued, holder = await self._asked(read)
+        return list(dict.fromkeys([*queued, *([holder] if holder else [])]))
+
     async def stats(self, *, owner: str | None = None) -> dict[str, int]:
         """How many tasks have each status."""
         counts: dict[str, int] = {}
@@ -301,9 +324,10 @@ class RedisTaskStore:
         def end(task: TaskRecord) -> dict[str, Any] | None:
             if task.status is not TaskStatus.PENDING:
                 return None
-            return {"status": TaskStatus.CANCELLED, "completed_at": datetime.now(UTC)}
+            return {"status": TaskStatus.CANCELLED, "error": CANCELLED, "completed_at": datetime.now(UTC)}
 
-        return await self._change(task_id, end) or await self.get(task_id)
+        told = [("error", error_event(CANCELLED))]
+        return await self._change(task_id, end, events=told) or await self.get(task_id)
 
     async def cancel_requested(self, task_ids: Sequence[str]) -> set[str]:
         """Those of the tasks whose end was asked for."""
@@ -385,9 +409,12 @@ class RedisTaskStore:
 
     async def reserve_key(self, owner: str, key: str, task_id: str, fingerprint: str) -> Reserved:
         """Take an idempotency key."""
-        name = hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()
-        held = await self._run(scripts.RESERVE, name, task_id, fingerprint, self._task_ttl)
+        held = await self._run(scripts.RESERVE, _hashed(owner, key), task_id, fingerprint, self._task_ttl)
         return Reserved(task_id=held[0], fingerprint=held[1], first=bool(held[2]))
+
+    async def release_key(self, owner: str, key: str, task_id: str) -> None:
+        """Let go of a key."""
+        await self._run(scripts.RELEASE_KEY, _hashed(owner, key), task_id)
 
     async def count(self, key: str, window_s: float) -> tuple[int, float]:
         """Add one to a counter."""
@@ -426,7 +453,7 @@ class RedisTaskStore:
             queued = await self._asked(self._db.hmget, f"{PREFIX}task:{task_id}:state", ["queued", "attempts"])
             if queued[0] == "1" and int(queued[1]) < self._max_attempts:
                 continue
-            lost += await self._change(task_id, end) is not None
+            lost += await self._change(task_id, end, events=[("error", error_event(LOST))]) is not None
         oldest = time.time() - self._task_ttl / 1000
         await self._asked(self._db.zremrangebyscore, f"{PREFIX}task:index", "-inf", oldest)
         await self._asked(self._db.xtrim, f"{PREFIX}log", LOG_LENGTH, approximate=True)
@@ -435,6 +462,10 @@ class RedisTaskStore:
 
 def _task(record: str) -> TaskRecord:
     return TaskRecord.model_validate_json(record)
+
+
+def _hashed(owner: str, key: str) -> str:
+    return hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()
 
 
 def _event(number: int, told: Sequence[Any]) -> TaskEvent:

@@ -9,7 +9,13 @@ local P = 'peeragent:'
 local function state(id) return P .. 'task:' .. id .. ':state' end
 local function next_of(session)
   -- The session's first open task is claimable; those behind it wait.
-  local first = redis.call('ZRANGE', P .. 'open:' .. session, 0, 0)[1]
+  local open = P .. 'open:' .. session
+  local first = redis.call('ZRANGE', open, 0, 0)[1]
+  while first and redis.call('EXISTS', state(first)) == 0 do
+    -- Its time was over before anybody began it.
+    redis.call('ZREM', open, first)
+    first = redis.call('ZRANGE', open, 0, 0)[1]
+  end
   if first and redis.call('HGET', state(first), 'status') == 'pending'
      and not redis.call('ZSCORE', P .. 'delayed', first) then
     redis.call('ZADD', P .. 'queue', redis.call('HGET', state(first), 'rank'), first)
@@ -51,6 +57,7 @@ redis.call('ZADD', P .. 'index:session:' .. ARGV[6], ARGV[7], id)
 redis.call('PEXPIRE', P .. 'index:session:' .. ARGV[6], ARGV[9])
 if ARGV[10] == '1' then
   redis.call('ZADD', P .. 'open:' .. ARGV[6], redis.call('INCR', P .. 'open:seq'), id)
+  redis.call('PEXPIRE', P .. 'open:' .. ARGV[6], ARGV[9])
   next_of(ARGV[6])
 end
 if ARGV[11] ~= '' then redis.call('ZADD', P .. 'leases', ARGV[11], id) end
@@ -191,6 +198,13 @@ if held[1] then return {held[1], held[2], 0} end
 redis.call('HSET', key, 'task', ARGV[2], 'fingerprint', ARGV[3])
 redis.call('PEXPIRE', key, ARGV[4])
 return {ARGV[2], ARGV[3], 1}
+"""
+
+RELEASE_KEY = """
+-- 1 key, 2 task
+local key = 'peeragent:key:' .. ARGV[1]
+if redis.call('HGET', key, 'task') == ARGV[2] then redis.call('DEL', key) end
+return 1
 """
 
 COUNT = """

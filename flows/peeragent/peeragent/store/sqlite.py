@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from peeragent.models.tasks import (
+    CANCELLED,
+    LAST_EVENTS,
+    LOST,
     SessionRecord,
-    TaskError,
     TaskEvent,
     TaskRecord,
     TaskStatus,
     Transition,
+    error_event,
 )
 from peeragent.store.base import Lease, NotTheOwner, Reserved, SessionConflict
 from peeragent.store.sqlite_batch import Batches
@@ -27,8 +30,6 @@ T = TypeVar("T")
 
 LOOK_AGAIN_S = 0.25
 """How often one process looks for what another has written."""
-LOST = TaskError(error="the worker was lost", code="WORKER_LOST")
-LAST_EVENTS = frozenset({"done", "error"})
 
 _TRANSIENT = {"sessions": "expires", "keys": "expires", "holds": "until", "counters": "until"}
 """Tables whose rows end by themselves, and the column that says when."""
@@ -63,8 +64,8 @@ class SQLiteTaskStore:
         await self._db.close()
 
     async def check(self) -> None:
-        """Return when the file can be read."""
-        await self._db.read(lambda db: db.execute("SELECT 1 FROM tasks LIMIT 1").fetchone())
+        """Return when what is written is kept."""
+        await self._db.check()
 
     # tasks
 
@@ -170,6 +171,17 @@ class SQLiteTaskStore:
         )
         return [TaskRecord.model_validate_json(row[0]) for row in rows]
 
+    async def unfinished(self, session_id: str) -> list[str]:
+        """Tasks of a session that are not over."""
+        rows = await self._db.read(
+            lambda db: db.execute(
+                "SELECT task_id FROM tasks WHERE session_id=?1 AND status IN ('pending', 'processing') AND expires>?2 "
+                "UNION SELECT holder FROM holds WHERE session_id=?1 AND until>?2",
+                (session_id, time.time()),
+            ).fetchall()
+        )
+        return [row[0] for row in rows]
+
     async def stats(self, *, owner: str | None = None) -> dict[str, int]:
         """How many tasks have each status."""
         rows = await self._db.read(
@@ -243,7 +255,8 @@ class SQLiteTaskStore:
             if found.status is TaskStatus.PROCESSING:
                 db.execute("UPDATE tasks SET cancel=1 WHERE task_id=?", (task_id,))
                 return found
-            ended = {"status": TaskStatus.CANCELLED, "completed_at": datetime.now(UTC)}
+            ended = {"status": TaskStatus.CANCELLED, "error": CANCELLED, "completed_at": datetime.now(UTC)}
+            _append(db, task_id, [("error", error_event(CANCELLED))])
             return _change(db, found, ended, None, lease_until=None)
 
         task = await self._db.write(ask)
@@ -376,6 +389,14 @@ class SQLiteTaskStore:
 
         return await self._db.write(reserve)
 
+    async def release_key(self, owner: str, key: str, task_id: str) -> None:
+        """Let go of a key."""
+        await self._db.write(
+            lambda db: (
+                db.execute("DELETE FROM keys WHERE owner=? AND key=? AND task_id=?", (owner, key, task_id)).rowcount
+            )
+        )
+
     async def count(self, key: str, window_s: float) -> tuple[int, float]:
         """Add one to a counter."""
 
@@ -417,16 +438,12 @@ class SQLiteTaskStore:
             for (task_id,) in lost:
                 if (found := _find(db, task_id)) is not None:
                     ended = {"status": TaskStatus.FAILED, "error": LOST, "completed_at": datetime.now(UTC)}
+                    _append(db, task_id, [("error", error_event(LOST))])
                     _change(db, found, ended, None, lease_until=None)
             gone = [row[0] for row in db.execute("SELECT task_id FROM tasks WHERE expires<=?", (now,))]
             db.executemany("DELETE FROM events WHERE task_id=?", [(task_id,) for task_id in gone])
             db.executemany("DELETE FROM tasks WHERE task_id=?", [(task_id,) for task_id in gone])
-            for table, column in (
-                ("sessions", "expires"),
-                ("keys", "expires"),
-                ("holds", "until"),
-                ("counters", "until"),
-            ):
+            for table, column in _TRANSIENT.items():
                 db.execute(f"DELETE FROM {table} WHERE {column}<=?", (now,))  # noqa: S608 - the names above
             for table in ("transitions", "interactions"):
                 db.execute(f"DELETE FROM {table} WHERE at<?", (now - self._task_ttl_s,))  # noqa: S608 - as above

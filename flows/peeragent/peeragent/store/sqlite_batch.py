@@ -27,6 +27,9 @@ class Batches:
         self._reading = ThreadPoolExecutor(1, "peeragent-reads")
         self._waiting: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._file: tuple[int, int] | None = None
+        self._failed: Exception | None = None
+        """Why the last write failed, if it did."""
 
     async def open(self) -> None:
         """Make the file. Raises `StoreUnavailable`."""
@@ -34,6 +37,8 @@ class Batches:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = await loop.run_in_executor(self._writing, self._connect)
+            await loop.run_in_executor(self._writing, _apply, self._writer, [])
+            self._file = self._identity()
             self._reader = await loop.run_in_executor(self._reading, self._connect)
         except (OSError, sqlite3.Error) as error:
             raise self._unavailable(error) from error
@@ -55,6 +60,22 @@ class Batches:
                 await loop.run_in_executor(pool, db.close)
             pool.shutdown(wait=False)
         self._writer = self._reader = None
+
+    async def check(self) -> None:
+        """Return when what is written is kept. Raises `StoreUnavailable`."""
+        await self.read(lambda db: db.execute("SELECT 1 FROM tasks LIMIT 1").fetchone())
+        if self._failed is not None:
+            raise self._unavailable(self._failed)
+        try:
+            same = await asyncio.to_thread(self._identity) == self._file
+        except OSError as error:
+            raise self._unavailable(error) from error
+        if not same:
+            raise StoreUnavailable(f"{self._path} is another file now")
+
+    def _identity(self) -> tuple[int, int]:
+        found = self._path.stat()
+        return found.st_dev, found.st_ino
 
     async def read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """What `ask` finds. Raises `StoreUnavailable`."""
@@ -86,7 +107,10 @@ class Batches:
                 try:
                     made = await loop.run_in_executor(self._writing, _apply, db, [change for change, _ in batch])
                 except sqlite3.Error as error:
+                    self._failed = error
                     made = [self._unavailable(error)] * len(batch)
+                else:
+                    self._failed = None
                 for (_, done), outcome in zip(batch, made, strict=True):
                     if done.done():
                         continue
