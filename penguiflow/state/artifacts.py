@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -17,8 +16,9 @@ from penguiflow.artifacts.models import (
     ArtifactScope,
     TextsAsBytes,
 )
+from penguiflow.state.connection import Connection
 
-__all__ = ["SQLiteArtifactStore"]
+__all__ = ["DatabaseArtifactStore"]
 
 _ADD = (
     "INSERT INTO artifacts (id, identity, owner, trace_id, size, stored, used, ref, data)"
@@ -29,7 +29,7 @@ _ADD = (
 class Database(Protocol):
     """What it needs of the store that it belongs to."""
 
-    def _transact(self, work: Callable[[sqlite3.Connection], Any]) -> Awaitable[Any]:
+    def _transact(self, work: Callable[[Connection], Any]) -> Awaitable[Any]:
         """Run a function in a transaction."""
         ...
 
@@ -47,8 +47,8 @@ class _Group(NamedTuple):
     max_count: int
 
 
-class SQLiteArtifactStore(TextsAsBytes):
-    """The artifacts of a `SQLiteStateStore`.
+class DatabaseArtifactStore(TextsAsBytes):
+    """The artifacts of a store that has a database.
 
     Equal bytes of one owner and namespace are one artifact; those of two owners are two. Limits hold for each session
     and each trace of it. What is older than its time is not given out and makes room.
@@ -110,7 +110,7 @@ class SQLiteArtifactStore(TextsAsBytes):
         """Forget it; whether it was there."""
         alive = (artifact_id, self._oldest())
 
-        def remove(connection: sqlite3.Connection) -> int:
+        def remove(connection: Connection) -> int:
             return connection.execute("DELETE FROM artifacts WHERE id = ? AND stored >= ?", alive).rowcount
 
         return bool(await self._database._transact(remove))
@@ -128,7 +128,7 @@ class SQLiteArtifactStore(TextsAsBytes):
         wanted = {} if scope is None else scope.model_dump(exclude_none=True)
         return [ref for ref in refs if all(getattr(ref.scope, name, None) == wanted[name] for name in wanted)]
 
-    def sweep(self, connection: sqlite3.Connection) -> None:
+    def sweep(self, connection: Connection) -> None:
         """Remove what is older than its time; within a transaction."""
         connection.execute("DELETE FROM artifacts WHERE stored < ?", (self._oldest(),))
 
@@ -140,9 +140,7 @@ class SQLiteArtifactStore(TextsAsBytes):
         rows = await self._database._rows(sql, (artifact_id, self._oldest()))
         return rows[0][0] if rows else None
 
-    def _put(
-        self, connection: sqlite3.Connection, ref: ArtifactRef, identity: ArtifactIdentity, data: bytes
-    ) -> ArtifactRef:
+    def _put(self, connection: Connection, ref: ArtifactRef, identity: ArtifactIdentity, data: bytes) -> ArtifactRef:
         self.sweep(connection)
         now = time.time()
         name = to_json(identity).decode()
@@ -155,7 +153,7 @@ class SQLiteArtifactStore(TextsAsBytes):
         for group in self._groups(owner, trace_id):
             self._make_room(connection, group, len(data))
         ref = ref.model_copy(update={"id": _free_id(connection, identity)})
-        kept = ref.model_dump_json()
+        kept = ref.model_dump_json().encode()
         connection.execute(_ADD, (ref.id, name, owner, trace_id, len(data), now, now, kept, data))
         return ref
 
@@ -167,7 +165,7 @@ class SQLiteArtifactStore(TextsAsBytes):
             groups.append(_Group(where, of, limits.max_trace_bytes, limits.max_artifacts_per_trace))
         return groups
 
-    def _make_room(self, connection: sqlite3.Connection, group: _Group, size: int) -> None:
+    def _make_room(self, connection: Connection, group: _Group, size: int) -> None:
         """Let older artifacts go until a new one fits."""
         _check_size(size, group.max_bytes)
         count, total = connection.execute(
@@ -194,7 +192,7 @@ def _check_size(size: int, limit: int) -> None:
         raise ValueError(f"Artifact size ({size} bytes) exceeds limit ({limit} bytes)")
 
 
-def _free_id(connection: sqlite3.Connection, identity: ArtifactIdentity) -> str:
+def _free_id(connection: Connection, identity: ArtifactIdentity) -> str:
     # 48 bits can collide: whoever comes second gets another id.
     attempt = 0
     while connection.execute("SELECT 1 FROM artifacts WHERE id = ?", (identity.public_id(attempt),)).fetchone():

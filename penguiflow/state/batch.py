@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import logging
-import sqlite3
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, compress, repeat
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -18,11 +14,12 @@ from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, Entry, expand
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import pack, pack_columns, pack_hops
 from penguiflow.state.coalesce import CHUNK
-from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE, TraceRow, load_rows
+from penguiflow.state.connection import Connection
+from penguiflow.state.rows import UPDATE_TRACE, TraceRow
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
 from penguiflow.state.whole import Whole, take_whole
 
-__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Batch", "Stretch", "append_events"]
+__all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "INSERT_CHUNK", "Batch", "Rows", "Stretch", "append_events"]
 
 logger = logging.getLogger("penguiflow.state")
 
@@ -32,10 +29,7 @@ _HOPS_AT_ONCE = CHUNK_EVENTS // max(EVENTS_OF.values())
 _HOPS = frozenset(EVENTS_OF)
 _ABOUT_THE_TRACE = frozenset({"message.enqueued", "trace.end", "llm.end", SENT, *TO_ROOKERY})
 _YIELD_EVERY = 1000
-_INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
-_ROWS_AT_ONCE = 64
-_MAX_PARAMETERS = 999
-"""Of one statement: what every SQLite takes."""
+INSERT_CHUNK = "INSERT INTO event_chunks (trace, first_seq, last_seq, data) VALUES"
 
 
 class _Draft:
@@ -162,43 +156,59 @@ class Stretch(NamedTuple):
     entries: Sequence[Entry]
 
 
-class Batch:
-    """Takes events within a transaction that has begun.
+class Rows(NamedTuple):
+    """What a batch writes."""
 
-    `known` are the rows of traces that this writer has open. A row that was last compared with the file at another
-    `version` than the present one is behind others who have written since: its position is looked up again. After the
-    commit, `committed()` brings `known` up to date.
+    inserts: list[tuple[object, ...]]
+    """Of traces: id, trace id, columns."""
+    updates: list[tuple[object, ...]]
+    """Of traces: columns, id."""
+    chunks: list[tuple[int, int, int, bytes]]
+    """Trace, first and last `seq`, data."""
+    payloads: list[tuple[int, dict[str, bytes]]]
+    """Of traces, by id: what is kept beside the chunks."""
+
+
+class Batch:
+    """Makes rows of events, within a transaction that has begun.
+
+    `known` are the rows of traces that this writer has open. A row that was last compared with the database at another
+    `version` than the present one is behind others who have written since: its position is looked up again. First
+    `gather`, which tells which rows are to be looked up; then `take`, then `rows`. After the commit, `committed()`
+    brings `known` up to date.
     """
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        writer: int,
-        known: dict[str, TraceRow],
-        *,
-        version: int,
-        inline: int = INLINE_BYTES,
-    ) -> None:
-        self._connection = connection
+    def __init__(self, writer: int, known: dict[str, TraceRow], *, version: int, inline: int = INLINE_BYTES) -> None:
+        self.lost = 0
+        """Events that cannot be stored."""
         self._writer = writer
         self._known = known
         self._version = version
         self._inline = inline
+        self._groups: dict[str, Sequence[Entry]] = {}
         self._drafts: dict[str, _Draft | None] = {}
         self._wholes: list[Whole] = []
 
-    def add(self, items: Iterable[EventRecord | Stretch]) -> int:
-        """Take events, all at once; returns how many of them cannot be stored."""
-        groups: dict[str, Sequence[Entry]] = {}
+    def gather(self, items: Iterable[EventRecord | Stretch]) -> list[EventRecord]:
+        """Take in all events; returns one of each trace whose row is not known, or not as it is now."""
+        groups = self._groups
         for item in items:
             trace_id, entries = item if type(item) is Stretch else (item.trace_id, (item,))
             trace_id = clean_text(trace_id)
             group = groups.get(trace_id)
             groups[trace_id] = entries if group is None else [*group, *entries]
-        stored = self._look_up(groups)
-        lost = 0
-        count = 0
+        known, version = self._known, self._version
+        unsure = []
         for trace_id, group in groups.items():
+            row = known.get(trace_id)
+            if row is None or row.compared != version:
+                unsure += records_of(trace_id, group[:1])[:1]
+        return unsure
+
+    def take(self, stored: Mapping[str, TraceRow]) -> Iterator[None]:
+        """Make drafts of what was gathered; `stored` are the rows that were found. Others may go on at each step."""
+        count = 0
+        for trace_id, group in self._groups.items():
             if not (trace_id in stored or trace_id in self._known or len(group) > _HOPS_AT_ONCE):
                 try:
                     whole = take_whole(trace_id, group, self._writer)
@@ -208,39 +218,40 @@ class Batch:
                     self._wholes.append(whole)
                     continue
             records = records_of(trace_id, group)
-            lost += self._add_trace(trace_id, records, stored.get(trace_id))
+            self.lost += self._add_trace(trace_id, records, stored.get(trace_id))
             count += len(records)
             if count >= _YIELD_EVERY:
                 count = 0
-                time.sleep(0)  # lets the loop's thread go on: what it does matters more
-        return lost
+                yield
 
-    def write(self) -> None:
-        """Write all of it, within the transaction."""
-        # The transaction keeps others out, so that the next ids can be given here: rows go in together.
-        (next_id,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM traces").fetchone()
-        inserts: list[tuple[object, ...]] = []
-        updates: list[tuple[object, ...]] = []
-        chunks: list[tuple[int, int, int, bytearray]] = []
-        for number, whole in enumerate(self._wholes, int(next_id)):
-            inserts.append((number, whole.trace_id, *whole.values, len(whole.data)))
-            chunks.append((number, 0, whole.last_seq, bytearray(whole.data)))
+    @property
+    def new_traces(self) -> int:
+        """How many ids `rows` takes."""
+        drafts = self._drafts.values()
+        return len(self._wholes) + sum(draft is not None and draft.row.id is None for draft in drafts)
+
+    def rows(self, ids: Iterable[int]) -> Rows:
+        """What is to be written; new traces get these ids."""
+        next_id = iter(ids)
+        rows = Rows([], [], [], [])
+        for whole in self._wholes:
+            number = next(next_id)
+            rows.inserts.append((number, whole.trace_id, *whole.values, len(whole.data)))
+            rows.chunks.append((number, 0, whole.last_seq, whole.data))
         for draft in self._drafts.values():
             if draft is None:
                 continue
             row = draft.row
             if row.id is None:
-                row.id = int(next_id) + len(inserts)
-                inserts.append((row.id, row.trace_id, *row.columns()))
+                row.id = next(next_id)
+                rows.inserts.append((row.id, row.trace_id, *row.columns()))
             else:
-                updates.append((*row.columns(), row.id))
-            chunks += [(row.id, first, last, bytearray(data)) for first, last, data in draft.chunks]
+                rows.updates.append((*row.columns(), row.id))
+            for first, last, data in draft.chunks:
+                rows.chunks.append((row.id, first, last, data))
             if draft.payloads:
-                keep(self._connection, row.id, draft.payloads)
-        _insert(self._connection, INSERT_TRACE, inserts)
-        if updates:
-            self._connection.executemany(UPDATE_TRACE, updates)
-        _insert(self._connection, _INSERT_CHUNK, chunks)
+                rows.payloads.append((row.id, draft.payloads))
+        return rows
 
     def committed(self) -> None:
         """Remember the rows of the traces that are still open, forget the others."""
@@ -250,16 +261,6 @@ class Batch:
                 self._known[trace_id] = draft.row
             else:
                 self._known.pop(trace_id, None)
-
-    def _look_up(self, groups: Mapping[str, Sequence[Entry]]) -> dict[str, TraceRow]:
-        """The rows of those traces that are not known, or not as they are now."""
-        known, version = self._known, self._version
-        unsure = []
-        for trace_id, group in groups.items():
-            row = known.get(trace_id)
-            if row is None or row.compared != version:
-                unsure += records_of(trace_id, group[:1])[:1]
-        return load_rows(self._connection, unsure, self._writer) if unsure else {}
 
     def _add_trace(self, trace_id: str, records: list[EventRecord], stored: TraceRow | None) -> int:
         if trace_id in self._drafts:
@@ -277,8 +278,6 @@ class Batch:
         row, chunks = draft.row.copy() if len(draft.chunks) else None, len(draft.chunks)
         try:
             draft.take(records, self._writer)
-        except sqlite3.Error:
-            raise
         except Exception:  # an event that cannot be understood must not end the store
             logger.exception("an event of trace %s cannot be stored", trace_id)
         else:
@@ -311,44 +310,15 @@ class Batch:
         return row
 
 
-def append_events(connection: sqlite3.Connection, row: TraceRow, records: list[EventRecord]) -> None:
+def append_events(connection: Connection, row: TraceRow, records: list[EventRecord]) -> None:
     """Add events behind a stored trace and update its row, within a transaction."""
     draft = _Draft(row, INLINE_BYTES)
     draft.take(records, row.writer)
     connection.execute(UPDATE_TRACE, (*row.columns(), row.id))
-    _insert(connection, _INSERT_CHUNK, [(row.id, *chunk) for chunk in draft.chunks])
+    chunks = [(row.id, *chunk) for chunk in draft.chunks]
+    connection.executemany(f"{INSERT_CHUNK} (?, ?, ?, ?)", chunks)
     if draft.payloads and row.id is not None:
         keep(connection, row.id, draft.payloads)
-
-
-def _insert(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, many in one statement: between two, the interpreter's lock changes hands, which costs more.
-
-    What is the same in all of them is bound once. (sqlite3 asks for an adapter of each None and of each `bytes`, which
-    costs as much as ten numbers.)
-    """
-    if not rows:
-        return
-    columns = list(zip(*rows, strict=True))
-    differ = tuple([column.count(column[0]) < len(rows) for column in columns])
-    same = [column[0] for column, differs in zip(columns, differ, strict=True) if not differs]
-    if len(same) == len(columns):
-        differ, same = (True, *differ[1:]), same[1:]
-    given = list(zip(*compress(columns, differ), strict=True))
-    at_once = max(1, min(_ROWS_AT_ONCE, (_MAX_PARAMETERS - len(same)) // len(given[0])))
-    for first in range(0, len(rows), at_once):
-        some = given[first : first + at_once]
-        connection.execute(_statement(sql, len(some), differ), (*same, *chain.from_iterable(some)))
-
-
-@functools.lru_cache(maxsize=256)
-def _statement(sql: str, rows: int, differ: tuple[bool, ...]) -> str:
-    """Parameters are first what is the same in all rows, then the others of each row."""
-    shared = iter(range(1, len(differ)))
-    wanted = [None if differs else f"?{next(shared)}" for differs in differ]
-    number = itertools.count(differ.count(False) + 1)
-    lines = [", ".join([known or f"?{next(number)}" for known in wanted]) for _ in range(rows)]
-    return f"{sql} {', '.join([f'({line})' for line in lines])}"
 
 
 def _is_sound(record: EventRecord) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+from penguiflow.state.connection import Connection
 
 __all__ = ["claim"]
 
 
-def claim(connection: sqlite3.Connection, trace_id: str, events: int, *, writer: int) -> bool:
+def claim(connection: Connection, trace_id: str, events: int, *, writer: int) -> bool:
     """Have a writer go on with an interrupted trace of so many events; False when it is not that any more.
 
     A writer that dies before it has written anything leaves a running trace of a dead writer: interrupted again.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -17,6 +16,7 @@ from penguiflow.recording.text import clean_text
 from penguiflow.recording.tracefile import TraceFile
 from penguiflow.state.batch import CHUNK_BYTES, CHUNK_EVENTS
 from penguiflow.state.chunks import pack
+from penguiflow.state.connection import Connection
 from penguiflow.state.errors import StoreError, StoreUnreadable
 from penguiflow.state.rows import INSERT_TRACE, TraceRow
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
@@ -145,12 +145,16 @@ async def exists(store: TraceStore, ready: ReadyTrace) -> bool:
     return True
 
 
-def insert(connection: sqlite3.Connection, ready: ReadyTrace) -> None:
+NEXT_ID = "SELECT coalesce(max(id), 0) + 1 FROM traces"
+"""For the row of another trace; within a transaction that keeps others out."""
+
+
+def insert(connection: Connection, ready: ReadyTrace, *, next_id: str = NEXT_ID) -> None:
     """Write a trace, within a transaction. Raises `TraceExists` when there is one of this id."""
     row = ready.row
     if connection.execute("SELECT 1 FROM traces WHERE trace_id = ?", (ready.trace_id,)).fetchone():
         raise TraceExists(f"another trace {ready.trace_id} exists already")
-    (row.id,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM traces").fetchone()
+    (row.id,) = connection.execute(next_id).fetchone()
     values = (row.id, row.trace_id, *row.columns())
     connection.execute(f"{INSERT_TRACE} ({', '.join('?' * len(values))})", values)
     connection.executemany(

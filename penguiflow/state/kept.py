@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from pydantic_core import from_json
 
 from penguiflow.recording.payloads import encode_data, encode_payload
 from penguiflow.recording.text import clean_text
+from penguiflow.state.connection import Connection
 from penguiflow.state.models import RemoteBinding, TaskState
 from penguiflow.state.values import decode_value, encode_value
 
@@ -32,11 +32,20 @@ _BINDING = (
 )  # fmt: skip
 _SELECT_BINDINGS = " ".join(("SELECT", ", ".join(_BINDING), "FROM remote_bindings"))
 _SAVE_BINDING = " ".join(
-    ("INSERT OR REPLACE INTO remote_bindings (", ", ".join(_BINDING), ") VALUES (?", ", ?" * (len(_BINDING) - 1), ")")
+    (
+        "INSERT INTO remote_bindings (",
+        ", ".join(_BINDING),
+        ") VALUES (?",
+        ", ?" * (len(_BINDING) - 1),
+        ")",
+        "ON CONFLICT (trace_id, context_id, task_id) DO UPDATE SET",
+        ", ".join(f"{name} = excluded.{name}" for name in _BINDING[3:]),
+        ", rowid = {last}",
+    )
 )
 _FIND_BINDING = (
     f"{_SELECT_BINDINGS} WHERE router_session_id = ? AND agent_url = ? AND remote_skill = ?"
-    " AND (? IS NULL OR tenant_id = ?) AND (? IS NULL OR user_id = ?) AND NOT is_terminal"
+    " AND (CAST(? AS TEXT) IS NULL OR tenant_id = ?) AND (CAST(? AS TEXT) IS NULL OR user_id = ?) AND is_terminal = 0"
     " ORDER BY rowid DESC LIMIT 1"
 )
 _SAVE_ITEM = (
@@ -45,9 +54,18 @@ _SAVE_ITEM = (
     " item = excluded.item"
 )
 _LIST_ITEMS = (
-    "SELECT item FROM session_log WHERE kind = ? AND session_id = ? AND (? IS NULL OR task_id = ?)"
+    "SELECT item FROM session_log WHERE kind = ? AND session_id = ? AND (CAST(? AS TEXT) IS NULL OR task_id = ?)"
     " AND id > coalesce((SELECT id FROM session_log WHERE kind = ? AND session_id = ? AND key = ?), 0)"
     " ORDER BY id DESC LIMIT ?"
+)
+_SAVE_TRAJECTORY = (
+    "INSERT INTO trajectories (session_id, trace_id, saved, trajectory) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (session_id, trace_id) DO UPDATE SET saved = excluded.saved, trajectory = excluded.trajectory,"
+    " id = {last}"
+)
+_SAVE_MEMORY = (
+    "INSERT INTO memory_states (key, updated, state) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET updated = excluded.updated, state = excluded.state"
 )
 _SAVE_TASK = (
     "INSERT INTO tasks (session_id, task_id, saved, state) VALUES (?, ?, ?, ?)"
@@ -63,11 +81,15 @@ class KeepsState:
     """
 
     @abstractmethod
+    def _last(self, table: str, column: str) -> str:
+        """What makes a row that is saved again the last of its table."""
+
+    @abstractmethod
     async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
         """Run a statement in the next transaction; return when it is committed."""
 
     @abstractmethod
-    async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _transact(self, work: Callable[[Connection], T]) -> T:
         """Run a function within a transaction of its own; return when it is committed."""
 
     @abstractmethod
@@ -80,7 +102,8 @@ class KeepsState:
         """Keep one binding, committed on return; the same trace, context and task again replaces it."""
         values: list[Any] = [_clean(getattr(binding, name)) for name in _BINDING[:-2]]
         values[1] = values[1] or ""
-        await self._execute(_SAVE_BINDING, (*values, bool(binding.is_terminal), encode_data(binding.metadata)))
+        sql = _SAVE_BINDING.format(last=self._last("remote_bindings", "rowid"))
+        await self._execute(sql, (*values, int(bool(binding.is_terminal)), encode_data(binding.metadata)))
 
     async def find_binding(
         self,
@@ -116,7 +139,8 @@ class KeepsState:
     async def save_planner_state(self, token: str, payload: dict[str, Any]) -> None:
         """Keep a state under a token, for an hour."""
         await self._execute(
-            "INSERT OR REPLACE INTO planner_states (token, expires, payload) VALUES (?, ?, ?)",
+            "INSERT INTO planner_states (token, expires, payload) VALUES (?, ?, ?)"
+            " ON CONFLICT (token) DO UPDATE SET expires = excluded.expires, payload = excluded.payload",
             (clean_text(token), time.time() + PLANNER_STATE_TTL_S, encode_data(payload)),
         )
 
@@ -126,7 +150,7 @@ class KeepsState:
         The trace that it is of is `paused` no longer.
         """
 
-        def take(connection: sqlite3.Connection) -> Any:
+        def take(connection: Connection) -> Any:
             key = (clean_text(token),)
             found = connection.execute("SELECT expires, payload FROM planner_states WHERE token = ?", key).fetchone()
             connection.execute("DELETE FROM planner_states WHERE token = ?", key)
@@ -149,10 +173,7 @@ class KeepsState:
 
     async def save_memory_state(self, key: str, state: dict[str, Any]) -> None:
         """Keep a memory, in place of the one before."""
-        await self._execute(
-            "INSERT OR REPLACE INTO memory_states (key, updated, state) VALUES (?, ?, ?)",
-            (clean_text(key), time.time(), encode_data(state)),
-        )
+        await self._execute(_SAVE_MEMORY, (clean_text(key), time.time(), encode_data(state)))
 
     async def load_memory_state(self, key: str) -> dict[str, Any] | None:
         """The memory of this key; None without one."""
@@ -173,12 +194,11 @@ class KeepsState:
         """Keep a memory if the one before has this `revision` (0: it has none, or there is none); whether it did."""
         kept, saved = clean_text(key), encode_data(state)
 
-        def swap(connection: sqlite3.Connection) -> bool:
+        def swap(connection: Connection) -> bool:
             found = connection.execute("SELECT state FROM memory_states WHERE key = ?", (kept,)).fetchone()
             if revision != (0 if found is None else from_json(found[0]).get("revision", 0)):
                 return False
-            values = (kept, time.time(), saved)
-            connection.execute("INSERT OR REPLACE INTO memory_states (key, updated, state) VALUES (?, ?, ?)", values)
+            connection.execute(_SAVE_MEMORY, (kept, time.time(), saved))
             return True
 
         return await self._transact(swap)
@@ -187,7 +207,7 @@ class KeepsState:
         """Remove a memory if it has this `revision`; whether it did."""
         kept = (clean_text(key),)
 
-        def remove(connection: sqlite3.Connection) -> bool:
+        def remove(connection: Connection) -> bool:
             found = connection.execute("SELECT state FROM memory_states WHERE key = ?", kept).fetchone()
             if found is None or revision != from_json(found[0]).get("revision", 0):
                 return False
@@ -198,10 +218,8 @@ class KeepsState:
 
     async def save_trajectory(self, trace_id: str, session_id: str, trajectory: Any) -> None:
         """Keep the trajectory of a trace."""
-        await self._execute(
-            "INSERT OR REPLACE INTO trajectories (session_id, trace_id, saved, trajectory) VALUES (?, ?, ?, ?)",
-            (clean_text(session_id), clean_text(trace_id), time.time(), encode_value(trajectory)),
-        )
+        values = (clean_text(session_id), clean_text(trace_id), time.time(), encode_value(trajectory))
+        await self._execute(_SAVE_TRAJECTORY.format(last=self._last("trajectories", "id")), values)
 
     async def get_trajectory(self, trace_id: str, session_id: str) -> Any | None:
         """The trajectory of a trace; None when the session has no such trace."""

@@ -8,7 +8,20 @@ import sqlite3
 import time
 from pathlib import Path
 
-__all__ = ["SIGN_OF_LIFE_S", "dead_writers", "process_is_alive", "process_started", "register", "sign_off"]
+from penguiflow.state.connection import Connection
+
+__all__ = [
+    "ADD_WRITER",
+    "FORGET_WRITERS",
+    "SIGN_OF_LIFE_S",
+    "dead_writers",
+    "entry",
+    "long_gone",
+    "process_is_alive",
+    "process_started",
+    "register",
+    "sign_off",
+]
 
 SIGN_OF_LIFE_S = 60.0
 """A writer with open traces says at least this often that it is there."""
@@ -50,29 +63,37 @@ def _stat(pid: int) -> tuple[str, str]:
         return "", ""
 
 
+FORGET_WRITERS = "DELETE FROM writers WHERE seen < ? AND id NOT IN (SELECT writer FROM traces WHERE status = 'running')"
+"""Of those that are long gone, with nothing left to close."""
+ADD_WRITER = "INSERT INTO writers (pid, started, host, opened, seen) VALUES (?, ?, ?, ?, ?)"
+
+
+def entry() -> tuple[int, str, str, float, float]:
+    """What `ADD_WRITER` enters for this process."""
+    pid, now = os.getpid(), time.time()
+    return pid, process_started(pid), platform.node(), now, now
+
+
+def long_gone() -> float:
+    """What `FORGET_WRITERS` takes."""
+    return time.time() - _KEEP_S
+
+
 def register(connection: sqlite3.Connection) -> int:
     """Enter this process as a writer; returns the writer's id. Within a transaction."""
-    now = time.time()
-    connection.execute(
-        "DELETE FROM writers WHERE seen < ? AND id NOT IN (SELECT writer FROM traces WHERE status = 'running')",
-        (now - _KEEP_S,),
-    )
-    pid = os.getpid()
-    cursor = connection.execute(
-        "INSERT INTO writers (pid, started, host, opened, seen) VALUES (?, ?, ?, ?, ?)",
-        (pid, process_started(pid), platform.node(), now, now),
-    )
+    connection.execute(FORGET_WRITERS, (long_gone(),))
+    cursor = connection.execute(ADD_WRITER, entry())
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 
 
-def sign_off(connection: sqlite3.Connection, writer: int) -> None:
+def sign_off(connection: Connection, writer: int) -> None:
     """Note that the writer has ended in an orderly way."""
     now = time.time()
     connection.execute("UPDATE writers SET closed = ?, seen = ? WHERE id = ?", (now, now, writer))
 
 
-def dead_writers(connection: sqlite3.Connection) -> list[int]:
+def dead_writers(connection: Connection) -> list[int]:
     """Writers that are gone and have left traces running."""
     rows = connection.execute(
         "SELECT running.writer, pid, writers.started, host, seen, closed"

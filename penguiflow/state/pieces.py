@@ -6,19 +6,16 @@ piece takes some ten microseconds, taking it apart a quarter of a millisecond, a
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from penguiflow.recording.lines import event_line, json_text, trace_field
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import Chunk, Columns, damaged, unpack, unpack_apart
+from penguiflow.state.connection import Asks, Connection
 from penguiflow.state.errors import StoreError
 from penguiflow.state.spill import is_kept_elsewhere, restore
-
-if TYPE_CHECKING:
-    from penguiflow.state.reader import Reader
 
 __all__ = ["Pieces", "find_pieces"]
 
@@ -48,7 +45,7 @@ class Pieces:
     is no longer in it.
     """
 
-    def __init__(self, reader: Reader, trace_id: str, index: list[tuple[int, int, int]]) -> None:
+    def __init__(self, reader: Asks, trace_id: str, index: list[tuple[int, int, int]]) -> None:
         self._reader = reader
         self._trace_id = trace_id
         self._trace = clean_text(trace_id)
@@ -72,7 +69,7 @@ class Pieces:
     def text(self, number: int) -> bytes:
         """The events of a piece as in `lines`, without what stands before their kinds."""
 
-        def read(connection: sqlite3.Connection, data: bytes) -> bytes:
+        def read(connection: Connection, data: bytes) -> bytes:
             chunk = self._unpacked(number, data)
             datas: list[bytes] = list(chunk.data)
             if is_kept_elsewhere(data):
@@ -103,7 +100,7 @@ class Pieces:
         last = numbers[-1]
         place = (self._trace, self.first_seqs[number], self.first_seqs[last] + self.counts[last] - 1)
 
-        def read(connection: sqlite3.Connection) -> list[bytes]:
+        def read(connection: Connection) -> list[bytes]:
             return [data for (data,) in connection.execute(_SOME, place)]
 
         nothing: list[bytes] = []
@@ -121,7 +118,7 @@ class Pieces:
     def lines(self, number: int) -> list[bytes]:
         """The events of a piece as JSON."""
 
-        def read(connection: sqlite3.Connection, data: bytes) -> list[bytes]:
+        def read(connection: Connection, data: bytes) -> list[bytes]:
             chunk, trace = self._unpacked(number, data), trace_field(self._trace_id)
             first = self.first_seqs[number]
             records = (chunk.record(index, first, self._trace_id) for index in range(len(chunk.kinds)))
@@ -143,10 +140,10 @@ class Pieces:
         if count != self.counts[number]:
             raise damaged(f"a piece has {count} events, and should have {self.counts[number]}")
 
-    def _ask(self, number: int, question: Callable[[sqlite3.Connection, bytes], T]) -> T:
+    def _ask(self, number: int, question: Callable[[Connection, bytes], T]) -> T:
         place = (self._ids[number], self.first_seqs[number], self._trace)
 
-        def read(connection: sqlite3.Connection) -> T | None:
+        def read(connection: Connection) -> T | None:
             row = connection.execute(_DATA, place).fetchone()
             return None if row is None else question(connection, row[0])
 
@@ -156,10 +153,10 @@ class Pieces:
         return found
 
 
-def _as_it_is(connection: sqlite3.Connection, data: bytes) -> bytes:
+def _as_it_is(connection: Connection, data: bytes) -> bytes:
     return data
 
 
-def find_pieces(reader: Reader, trace_id: str) -> Callable[[sqlite3.Connection], Pieces]:
+def find_pieces(reader: Asks, trace_id: str) -> Callable[[Connection], Pieces]:
     """The question for the pieces of a trace; there are none where it is not known."""
     return lambda connection: Pieces(reader, trace_id, connection.execute(_INDEX, (clean_text(trace_id),)).fetchall())

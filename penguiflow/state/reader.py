@@ -17,6 +17,7 @@ from penguiflow.recording.lines import event_line, trace_field
 from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import Chunk, damaged, unpack
+from penguiflow.state.connection import Connection, any_of
 from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
 from penguiflow.state.files import BUSY_TIMEOUT_S, ReadConnection, explain, open_to_read
 from penguiflow.state.liveness import dead_writers
@@ -38,11 +39,11 @@ _SUMMARY = (
     "error", "input", "output", "llm_calls", "tokens", "cost", "origin", "updated", "writer",
 )  # fmt: skip
 _SELECT = " ".join(("SELECT", ", ".join(_SUMMARY), "FROM traces"))
-NOT_BACKGROUND = "(origin IS NULL OR json_extract(origin, '$.mode') IS NOT 'background')"
-"""Runs, without what was done in the background on account of one."""
+NOT_BACKGROUND = """(origin IS NULL OR origin NOT LIKE '%"mode": "background"%')"""
+"""Runs, without what was done in the background on account of one. (A quote within a value would be escaped.)"""
 _LAST = " ".join(("SELECT trace_id FROM traces WHERE", NOT_BACKGROUND, "ORDER BY started DESC, id DESC LIMIT 1"))
 _SEARCHED = ("trace_id", "flow", "input", "output", "error")
-_TEXTS = "".join(("fold(", " || ' ' || ".join(f"ifnull({column}, '')" for column in _SEARCHED), ")"))
+_TEXTS = "".join(("fold(", " || ' ' || ".join(f"coalesce({column}, '')" for column in _SEARCHED), ")"))
 
 
 class Reader:
@@ -56,7 +57,7 @@ class Reader:
         self._lock = threading.Lock()
         self._closed = False
 
-    async def ask(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    async def ask(self, question: Callable[[Connection], T], otherwise: T) -> T:
         """The answer of a function that gets a connection; `otherwise` when there is no database yet.
 
         Runs in a thread. Raises `StoreUnreadable`, `StoreTooNew`, and what the function raises.
@@ -71,7 +72,7 @@ class Reader:
         for opened in idle:
             opened.close()
 
-    def ask_here(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    def ask_here(self, question: Callable[[Connection], T], otherwise: T) -> T:
         """As `ask`, in this thread: for what takes a moment."""
         try:
             with self._connection() as connection:
@@ -108,7 +109,7 @@ class Reader:
             opened.close()
 
 
-def find_traces(connection: sqlite3.Connection, query: TraceQuery) -> list[TraceSummary]:
+def find_traces(connection: Connection, query: TraceQuery) -> list[TraceSummary]:
     """Traces that match, newest first."""
     dead = dead_writers(connection)
     conditions: list[str] = []
@@ -125,10 +126,10 @@ def find_traces(connection: sqlite3.Connection, query: TraceQuery) -> list[Trace
     if not query.background and query.flow is None:
         conditions.append(NOT_BACKGROUND)
     if query.text:
-        conditions.append(f"instr({_TEXTS}, ?)")
+        conditions.append(f"instr({_TEXTS}, ?) > 0")
         values.append(clean_text(query.text.casefold()))
     if query.status is not None:
-        among_dead = f"writer IN ({', '.join(str(writer) for writer in dead)})"
+        among_dead = f"writer IN ({any_of(dead)})"
         if query.status == "interrupted":
             conditions.append(f"(status = ? OR status = 'running' AND {among_dead})")
         elif query.status == "running":
@@ -142,7 +143,7 @@ def find_traces(connection: sqlite3.Connection, query: TraceQuery) -> list[Trace
     return [_summary(row, dead) for row in rows]
 
 
-def get_trace(connection: sqlite3.Connection, trace_id: str) -> TraceSummary | None:
+def get_trace(connection: Connection, trace_id: str) -> TraceSummary | None:
     """One trace by its full id."""
     row = connection.execute(f"{_SELECT} WHERE trace_id = ?", (clean_text(trace_id),)).fetchone()
     if row is None:
@@ -150,7 +151,7 @@ def get_trace(connection: sqlite3.Connection, trace_id: str) -> TraceSummary | N
     return _summary(row, dead_writers(connection) if row[3] == "running" else [])
 
 
-def resolve_trace(connection: sqlite3.Connection, prefix: str, path: str) -> str:
+def resolve_trace(connection: Connection, prefix: str, path: str) -> str:
     """The full id behind a full id, a unique prefix, or `last`."""
     wanted = clean_text(prefix)
     exact = connection.execute("SELECT trace_id FROM traces WHERE trace_id = ?", (wanted,)).fetchone()
@@ -196,9 +197,7 @@ def no_such_trace(trace_id: str, path: str) -> TraceNotFound:
     )
 
 
-def stored_chunks(
-    connection: sqlite3.Connection, trace_id: str, after: int = -1
-) -> Generator[tuple[int, Chunk], None, None]:
+def stored_chunks(connection: Connection, trace_id: str, after: int = -1) -> Generator[tuple[int, Chunk], None, None]:
     """Pieces that hold events with `seq > after`, in order, each with the `seq` of its first event."""
     rows = connection.execute(
         "SELECT first_seq, data FROM event_chunks"
@@ -212,7 +211,7 @@ def stored_chunks(
 
 
 def _positions(
-    connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None
+    connection: Connection, trace_id: str, after: int, limit: int | None
 ) -> Generator[tuple[Chunk, int, int], None, None]:
     """Where each event with `seq > after` is: piece, index in it, `seq` of its first; reads no more than it needs."""
     rest = -1 if limit is None else max(0, limit)
@@ -228,7 +227,7 @@ def _positions(
 
 
 def load_events(
-    connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None, kinds: Sequence[str] | None
+    connection: Connection, trace_id: str, after: int, limit: int | None, kinds: Sequence[str] | None
 ) -> list[TraceEvent]:
     """Decoded events; `kinds` are exact, or beginnings followed by `*`."""
     if kinds is None:
@@ -253,7 +252,7 @@ def kind_filter(kinds: Sequence[str]) -> Callable[[str], bool]:
     return lambda kind: kind in exact or kind.startswith(beginnings)
 
 
-def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, limit: int | None) -> list[bytes]:
+def load_event_bytes(connection: Connection, trace_id: str, after: int, limit: int | None) -> list[bytes]:
     """Events in their JSON shape."""
     trace = trace_field(trace_id)
     with closing(_positions(connection, trace_id, after, limit)) as places:
@@ -261,13 +260,13 @@ def load_event_bytes(connection: sqlite3.Connection, trace_id: str, after: int, 
         return [event_line(restore(connection, record), trace) for record in records]
 
 
-def load_spans(connection: sqlite3.Connection, trace_id: str, fold: bool) -> list[Span]:
+def load_spans(connection: Connection, trace_id: str, fold: bool) -> list[Span]:
     """The tree of a trace; with `fold`, of many siblings alike only some."""
     with closing(stored_chunks(connection, trace_id)) as chunks:
         return span_tree(chunks, trace_id, fold=fold)
 
 
-def load_flow_events(connection: sqlite3.Connection, trace_id: str) -> list[StoredEvent]:
+def load_flow_events(connection: Connection, trace_id: str) -> list[StoredEvent]:
     """What `save_event` kept, in the order of time."""
     rows = connection.execute(
         "SELECT trace_id, ts, kind, node_name, node_id, payload FROM flow_events WHERE trace_id = ? ORDER BY ts, id",

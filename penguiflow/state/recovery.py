@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,13 +10,14 @@ from penguiflow.recording.events import EventRecord
 from penguiflow.recording.payloads import encode_data
 from penguiflow.state.batch import append_events
 from penguiflow.state.chunks import unpack
+from penguiflow.state.connection import Connection, transaction
 from penguiflow.state.liveness import dead_writers
-from penguiflow.state.rows import load_rows
+from penguiflow.state.rows import load_row
 
 __all__ = ["close_trace", "closing_events", "recover"]
 
 
-def recover(connection: sqlite3.Connection, died: Mapping[str, Any]) -> list[str]:
+def recover(connection: Connection, died: Mapping[str, Any]) -> list[str]:
     """Close the running traces of writers that are gone; returns their ids, oldest first.
 
     `died` stands in each trace's `host.died`; with a `pid`, in those of that process alone. Several processes may do
@@ -38,7 +38,7 @@ def recover(connection: sqlite3.Connection, died: Mapping[str, Any]) -> list[str
 
 
 def close_trace(
-    connection: sqlite3.Connection, trace_id: str, died: Mapping[str, Any], *, writer: int, seen: float = 0.0
+    connection: Connection, trace_id: str, died: Mapping[str, Any], *, writer: int, seen: float = 0.0
 ) -> bool:
     """Append `host.died`, an `interrupted` end for each open span, the trace's own last; False when it is not running.
 
@@ -52,33 +52,29 @@ def close_trace(
         last, spans = _open_spans(connection, trace_id)
         if last is None:
             return False
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
+            # Whoever writes to the trace at the same time has done so, or waits from here on.
+            connection.execute("UPDATE traces SET status = status WHERE trace_id = ?", (trace_id,))
             done = _position(connection, trace_id) == before
             if done and not spans:
                 # It was claimed, and whoever did that died before writing anything.
                 connection.execute("UPDATE traces SET status = 'interrupted' WHERE trace_id = ?", (trace_id,))
             elif done:
-                row = load_rows(connection, [last], writer)[trace_id]
+                row = load_row(connection, last, writer)
                 row.logs = 1
                 append_events(connection, row, list(closing_events(last, spans, died, seen=seen)))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
         if done:
             return True
 
 
-def _position(connection: sqlite3.Connection, trace_id: str) -> tuple[int, str, int] | None:
+def _position(connection: Connection, trace_id: str) -> tuple[int, str, int] | None:
     row: tuple[int, str, int] | None = connection.execute(
         "SELECT events, status, writer FROM traces WHERE trace_id = ?", (trace_id,)
     ).fetchone()
     return row
 
 
-def _open_spans(connection: sqlite3.Connection, trace_id: str) -> tuple[EventRecord | None, list[EventRecord]]:
+def _open_spans(connection: Connection, trace_id: str) -> tuple[EventRecord | None, list[EventRecord]]:
     """The trace's last event, and the starts of spans without an end, in order."""
     spans: dict[str, EventRecord] = {}
     last = None

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from penguiflow.state.connection import Connection, any_of, transaction
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.spill import remove_orphans
 
-__all__ = ["Pruned", "Retention", "prune", "shrink"]
+__all__ = ["Pruned", "Retention", "Storage", "prune", "shrink"]
 
 _TRACES_AT_ONCE = 100
 _BYTES_AT_ONCE = 64 * 1024 * 1024
@@ -23,20 +24,28 @@ _OVERHEAD_BYTES = 512
 _SELECT = "SELECT id, trace_id, events, bytes, updated FROM traces"
 _DELETE = "DELETE FROM traces WHERE id = ? AND updated = ? AND events = ?"
 _ORPHANED = "NOT EXISTS (SELECT 1 FROM traces WHERE traces.trace_id = {0}.trace_id)"
+_TASK_VALUES_S = 3600.0
+"""For how long at least what a task has kept is kept."""
 _OTHERS = {
     "flow_events": f"ts < ? AND {_ORPHANED.format('flow_events')}",
     "planner_events": f"saved < ? AND {_ORPHANED.format('planner_events')}",
     "trajectories": f"saved < ? AND {_ORPHANED.format('trajectories')}",
     "session_log": "saved < ?",
-    "memory_states": "updated < min(?, strftime('%s', 'now') - 3600) AND key >= 'kv:task:' AND key < 'kv:task;'",
-    "tasks": (
-        "saved < ? AND json_extract(CAST(state AS TEXT), '$.value.status') IN ('COMPLETE', 'FAILED', 'CANCELLED')"
-    ),
+    "memory_states": "updated < ? AND key >= 'kv:task:' AND key < 'kv:task;'",
+    "tasks": "saved < ? AND {status} IN ('COMPLETE', 'FAILED', 'CANCELLED')",
 }
 """What belongs to no trace that is kept and has had its time, by table.
 
 Memories and values of sessions belong to nobody and are kept; what a task has kept lives for an hour.
 """
+
+
+class Storage(NamedTuple):
+    """What a database says in its own way."""
+
+    used_bytes: Callable[[Connection], int]
+    task_status: str
+    """Of a row of `tasks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +95,32 @@ class Pruned:
 
 
 def prune(
-    connection: sqlite3.Connection, retention: Retention, *, now: float | None = None, dry_run: bool = False
+    connection: Connection,
+    retention: Retention,
+    *,
+    now: float | None = None,
+    dry_run: bool = False,
+    storage: Storage | None = None,
 ) -> tuple[Pruned, bool]:
     """Remove one transaction's worth of what is beyond the limits; also says whether more of it is left.
 
     With `dry_run` all of it is found, in one go, and nothing is changed.
     """
     now = time.time() if now is None else now
+    storage = storage or _SQLITE
     # Looked for without keeping others out.
-    victims = _victims(connection, retention, now)
+    victims = _victims(connection, retention, now, storage)
     some = victims if dry_run else _first(victims)
     removed = Pruned(len(some), sum(victim.events for victim in some), sum(victim.bytes for victim in some))
     if dry_run:
         return removed, False
     more = len(some) < len(victims)
-    if some or (retention.max_age_s is not None and _has_others(connection, now - retention.max_age_s)):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+    others = [] if retention.max_age_s is None else list(_others(now, retention.max_age_s, storage))
+    if some or _any(connection, others):
+        with transaction(connection):
             removed = _remove(connection, some)
-            if retention.max_age_s is not None and not more:
-                _remove_others(connection, now - retention.max_age_s)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+            for where, values in () if more else others:
+                connection.execute(" ".join(("DELETE FROM", where)), values)
     return removed, more
 
 
@@ -141,13 +151,13 @@ def shrink(connection: sqlite3.Connection, *, rewrite: bool = False) -> bool:
     return not busy
 
 
-def _victims(connection: sqlite3.Connection, retention: Retention, now: float) -> list[_Victim]:
+def _victims(connection: Connection, retention: Retention, now: float, storage: Storage) -> list[_Victim]:
     """The traces to be removed, oldest first."""
     excess_traces = excess_bytes = 0
     if retention.max_traces is not None:
         excess_traces = connection.execute("SELECT count(*) FROM traces").fetchone()[0] - retention.max_traces
     if retention.max_bytes is not None:
-        excess_bytes = _used_bytes(connection) - retention.max_bytes
+        excess_bytes = storage.used_bytes(connection) - retention.max_bytes
     too_old = -math.inf if retention.max_age_s is None else now - retention.max_age_s
     victims: list[_Victim] = []
     # Without too many, only old ones are looked at.
@@ -165,12 +175,12 @@ def _victims(connection: sqlite3.Connection, retention: Retention, now: float) -
     return victims
 
 
-def _removable(connection: sqlite3.Connection) -> str:
+def _removable(connection: Connection) -> str:
     """The condition under which nobody writes to a trace any more."""
-    return f"(status <> 'running' OR writer IN ({', '.join(str(writer) for writer in dead_writers(connection))}))"
+    return f"(status <> 'running' OR writer IN ({any_of(dead_writers(connection))}))"
 
 
-def _used_bytes(connection: sqlite3.Connection) -> int:
+def _used_bytes(connection: Connection) -> int:
     pages, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
@@ -186,7 +196,7 @@ def _first(victims: Sequence[_Victim]) -> Sequence[_Victim]:
     return victims[:_TRACES_AT_ONCE]
 
 
-def _remove(connection: sqlite3.Connection, victims: Sequence[_Victim]) -> Pruned:
+def _remove(connection: Connection, victims: Sequence[_Victim]) -> Pruned:
     """Remove those to which nobody has written since they were chosen."""
     removed = Pruned()
     delete = " ".join((_DELETE, "AND", _removable(connection)))
@@ -201,13 +211,16 @@ def _remove(connection: sqlite3.Connection, victims: Sequence[_Victim]) -> Prune
     return removed
 
 
-def _has_others(connection: sqlite3.Connection, before: float) -> bool:
+def _others(now: float, max_age_s: float, storage: Storage) -> Iterator[tuple[str, tuple[float]]]:
+    for table, where in _OTHERS.items():
+        age_s = max(max_age_s, _TASK_VALUES_S) if table == "memory_states" else max_age_s
+        yield f"{table} WHERE {where.format(status=storage.task_status)}", (now - age_s,)
+
+
+def _any(connection: Connection, others: Iterable[tuple[str, tuple[float]]]) -> bool:
     return any(
-        connection.execute(" ".join(("SELECT 1 FROM", table, "WHERE", where, "LIMIT 1")), (before,)).fetchone()
-        for table, where in _OTHERS.items()
+        connection.execute(" ".join(("SELECT 1 FROM", where, "LIMIT 1")), values).fetchone() for where, values in others
     )
 
 
-def _remove_others(connection: sqlite3.Connection, before: float) -> None:
-    for table, where in _OTHERS.items():
-        connection.execute(" ".join(("DELETE FROM", table, "WHERE", where)), (before,))
+_SQLITE = Storage(_used_bytes, "json_extract(CAST(state AS TEXT), '$.value.status')")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import sqlite3
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -15,8 +14,19 @@ from pydantic_core import from_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.facts import span_usage
 from penguiflow.recording.text import clean_text
+from penguiflow.state.connection import Connection
 
-__all__ = ["INSERT_TRACE", "UPDATE_TRACE", "TraceRow", "load_rows", "preview"]
+__all__ = [
+    "INSERT_TRACE",
+    "SELECT_TRACES",
+    "TRACE_COLUMNS",
+    "UPDATE_TRACE",
+    "TraceRow",
+    "load_row",
+    "load_rows",
+    "preview",
+    "read_rows",
+]
 
 PREVIEW_CHARS = 200
 _PREVIEW_WINDOW = 2 * PREVIEW_CHARS
@@ -33,9 +43,11 @@ _COLUMNS = (
     "flow", "target", "status", "started", "updated", "ended", "duration_s", "version", "session", "epoch", "events",
     "error", "input", "output", "llm_calls", "tokens", "cost", "origin", "writer", "bytes",
 )  # fmt: skip
-_SELECT = " ".join(
-    ("SELECT trace_id, id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id IN (SELECT value FROM json_each(?))")
-)
+SELECT_TRACES = " ".join(("SELECT trace_id, id,", ", ".join(_COLUMNS), "FROM traces WHERE trace_id"))
+"""What `read_rows` reads; which of them follows."""
+_SELECT_SOME = " ".join((SELECT_TRACES, "IN (SELECT value FROM json_each(?))"))
+TRACE_COLUMNS = ("id", "trace_id", *_COLUMNS)
+"""In the order of `INSERT_TRACE`."""
 INSERT_TRACE = " ".join(("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES"))
 """Rows of id, trace id and `columns()` follow."""
 UPDATE_TRACE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
@@ -213,13 +225,24 @@ class TraceRow:
         )
 
 
-def load_rows(connection: sqlite3.Connection, records: Sequence[EventRecord], writer: int) -> dict[str, TraceRow]:
+def load_rows(connection: Connection, records: Sequence[EventRecord], writer: int) -> dict[str, TraceRow]:
     """The stored rows of the traces that these events belong to, by trace id, as far as there are any."""
     wanted = {clean_text(record.trace_id): record for record in records}
+    return read_rows(connection.execute(_SELECT_SOME, (json.dumps(list(wanted)),)), wanted, writer)
+
+
+def load_row(connection: Connection, record: EventRecord, writer: int) -> TraceRow:
+    """The stored row of the trace that an event belongs to. Raises `KeyError` when there is none."""
+    trace_id = clean_text(record.trace_id)
+    found = connection.execute(f"{SELECT_TRACES} = ?", (trace_id,))
+    return read_rows(found, {trace_id: record}, writer)[trace_id]
+
+
+def read_rows(found: Iterable[Sequence[Any]], wanted: Mapping[str, EventRecord], writer: int) -> dict[str, TraceRow]:
+    """What `SELECT_TRACES` found, by trace id; `wanted` has an event of each."""
     rows: dict[str, TraceRow] = {}
-    for trace_id, row_id, *values in connection.execute(_SELECT, (json.dumps(list(wanted)),)):
-        record = wanted[trace_id]
-        row = rows[trace_id] = TraceRow(trace_id, record, writer)
+    for trace_id, row_id, *values in found:
+        row = rows[trace_id] = TraceRow(trace_id, wanted[trace_id], writer)
         row.id = row_id
         for name, value in zip(_COLUMNS, values, strict=True):
             setattr(row, name, value)

@@ -21,7 +21,8 @@ from pydantic_core import to_json
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import unpack
-from penguiflow.state.reader import Reader, kind_filter
+from penguiflow.state.connection import Asks, Connection
+from penguiflow.state.reader import kind_filter
 from penguiflow.state.sieve import may_hold
 from penguiflow.state.spill import restore
 
@@ -106,7 +107,7 @@ class _Sieve(NamedTuple):
         return may_hold(data, self.needle, elsewhere=False)
 
 
-def searching(connection: sqlite3.Connection, query: SearchQuery) -> Iterator[Found | Looked]:
+def searching(connection: Connection, query: SearchQuery) -> Iterator[Found | Looked]:
     """The events that match, those of the newest run first, in order within each. Raises `re.error`."""
     matches = _matcher(query)
     wanted = kind_filter(query.kinds) if query.kinds else None
@@ -136,13 +137,13 @@ def searching(connection: sqlite3.Connection, query: SearchQuery) -> Iterator[Fo
     yield Looked(total, total)
 
 
-async def search(reader: Reader, query: SearchQuery) -> AsyncGenerator[Found | Looked, None]:
+async def search(reader: Asks, query: SearchQuery) -> AsyncGenerator[Found | Looked, None]:
     """As `searching`, in a thread; whoever stops to iterate ends it within a moment."""
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[Found | Looked | None] = asyncio.Queue()
     enough = threading.Event()
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: Connection) -> None:
         for item in searching(connection, query):
             if enough.is_set():
                 return
@@ -158,7 +159,7 @@ async def search(reader: Reader, query: SearchQuery) -> AsyncGenerator[Found | L
         await working
 
 
-def _traces(connection: sqlite3.Connection, query: SearchQuery) -> list[tuple[int, str, str | None, int]]:
+def _traces(connection: Connection, query: SearchQuery) -> list[tuple[int, str, str | None, int]]:
     wanted = {
         "trace_id = ?": query.trace_id,
         "flow = ?": query.flow,
@@ -172,7 +173,7 @@ def _traces(connection: sqlite3.Connection, query: SearchQuery) -> list[tuple[in
     return connection.execute(sql, list(given.values())).fetchall()
 
 
-def _pieces(connection: sqlite3.Connection, trace: int) -> Iterator[tuple[int, int, bytes]]:
+def _pieces(connection: Connection, trace: int) -> Iterator[tuple[int, int, bytes]]:
     """The pieces of a trace, some at a time: nobody is kept from tidying up the file by a search that takes long."""
     after = -1
     while rows := connection.execute(_PIECES, (trace, after, _PIECES_AT_ONCE)).fetchall():
@@ -215,7 +216,7 @@ def _around(text: str, start: int, end: int) -> Excerpt:
     )
 
 
-def _sieve(connection: sqlite3.Connection, query: SearchQuery) -> _Sieve:
+def _sieve(connection: Connection, query: SearchQuery) -> _Sieve:
     kinds = None
     if query.kinds and not any(_is_built(kind) for kind in query.kinds):
         kinds = tuple(b'"%b' % kind.rstrip("*").encode() for kind in query.kinds)
@@ -235,7 +236,7 @@ def _is_built(kind: str) -> bool:
     return any(wanted(each) for each in (*_IN_HOPS, *_WOVEN))
 
 
-def _payloads_with(connection: sqlite3.Connection, needle: bytes) -> tuple[bytes, ...]:
+def _payloads_with(connection: Connection, needle: bytes) -> tuple[bytes, ...]:
     try:
         rows = connection.execute("SELECT hash, data FROM payloads")
         return tuple(digest.hex().encode() for digest, data in rows if needle in data.lower())

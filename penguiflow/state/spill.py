@@ -6,7 +6,6 @@ the last trace that refers to them.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
@@ -14,14 +13,27 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from penguiflow.recording.events import EventRecord
+from penguiflow.state.connection import Connection
 
-__all__ = ["INLINE_BYTES", "is_kept_elsewhere", "keep", "remove_orphans", "restore", "spill"]
+__all__ = [
+    "ADD_PAYLOAD",
+    "ADD_REFERENCE",
+    "INLINE_BYTES",
+    "digest_of",
+    "is_kept_elsewhere",
+    "keep",
+    "remove_orphans",
+    "restore",
+    "spill",
+]
 
 INLINE_BYTES = 256 * 1024
 """A payload whose JSON is larger is kept beside the events."""
 _MARK = b'"$artifact":"sha256:'
-_KEPT = "INSERT OR IGNORE INTO payloads (hash, data) VALUES (?, ?)"
-_REFERENCE = "INSERT OR IGNORE INTO trace_payloads (trace, payload) SELECT ?, id FROM payloads WHERE hash = ?"
+ADD_PAYLOAD = "INSERT INTO payloads (hash, data) VALUES (?, ?) ON CONFLICT DO NOTHING"
+ADD_REFERENCE = (
+    "INSERT INTO trace_payloads (trace, payload) SELECT ?, id FROM payloads WHERE hash = ? ON CONFLICT DO NOTHING"
+)
 _ORPHANS = (
     "DELETE FROM payloads WHERE id IN"
     " (SELECT payload FROM trace_payloads AS mine WHERE trace = ? AND NOT EXISTS"
@@ -45,15 +57,20 @@ def spill(record: EventRecord, larger_than: int, payloads: dict[str, bytes]) -> 
     return record._replace(data=b"{%b}" % b",".join(parts))
 
 
-def keep(connection: sqlite3.Connection, trace: int, payloads: dict[str, bytes]) -> None:
+def keep(connection: Connection, trace: int, payloads: dict[str, bytes]) -> None:
     """Store payloads of a trace, within a transaction."""
     for name, encoded in payloads.items():
-        digest = bytes.fromhex(name.removeprefix("sha256:"))
-        connection.execute(_KEPT, (digest, encoded))
-        connection.execute(_REFERENCE, (trace, digest))
+        digest = digest_of(name)
+        connection.execute(ADD_PAYLOAD, (digest, encoded))
+        connection.execute(ADD_REFERENCE, (trace, digest))
 
 
-def restore(connection: sqlite3.Connection, record: EventRecord) -> EventRecord:
+def digest_of(name: str) -> bytes:
+    """The sha256 by which a payload of this name is kept."""
+    return bytes.fromhex(name.removeprefix("sha256:"))
+
+
+def restore(connection: Connection, record: EventRecord) -> EventRecord:
     """The event with the payloads that were kept beside it."""
     if _MARK not in record.data:
         return record
@@ -64,7 +81,7 @@ def restore(connection: sqlite3.Connection, record: EventRecord) -> EventRecord:
     return record._replace(data=b"{%b}" % b",".join(parts))
 
 
-def remove_orphans(connection: sqlite3.Connection, traces: Iterable[int]) -> None:
+def remove_orphans(connection: Connection, traces: Iterable[int]) -> None:
     """Remove what only these traces refer to, within the transaction that removes them."""
     for trace in traces:
         connection.execute(_ORPHANS, (trace,))
@@ -76,13 +93,12 @@ def is_kept_elsewhere(data: bytes) -> bool:
     return _MARK in data
 
 
-def _load(connection: sqlite3.Connection, value: Any) -> bytes | None:
+def _load(connection: Connection, value: Any) -> bytes | None:
     # What users write stands in a payload's `value`: with none, the reference is ours.
     if not isinstance(value, dict) or "value" in value:
         return None
     name = value.get("$artifact")
     if not isinstance(name, str):
         return None
-    digest = bytes.fromhex(name.removeprefix("sha256:"))
-    found = connection.execute("SELECT data FROM payloads WHERE hash = ?", (digest,)).fetchone()
+    found = connection.execute("SELECT data FROM payloads WHERE hash = ?", (digest_of(name),)).fetchone()
     return None if found is None else bytes(found[0])

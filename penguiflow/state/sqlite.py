@@ -22,6 +22,7 @@ from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.text import clean_text
 from penguiflow.state import reader, recovery, schema
 from penguiflow.state.claims import claim
+from penguiflow.state.connection import Connection
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.files import BUSY_TIMEOUT_S, explain, open_to_write
 from penguiflow.state.follow import follow
@@ -38,7 +39,7 @@ from penguiflow.state.writer import Writer
 if TYPE_CHECKING:
     from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
     from penguiflow.recording.spans import Span
-    from penguiflow.state.artifacts import SQLiteArtifactStore
+    from penguiflow.state.artifacts import DatabaseArtifactStore
     from penguiflow.state.conversations import SessionSummary
     from penguiflow.state.importing import Imported
     from penguiflow.state.search import Found, Looked, SearchQuery
@@ -95,7 +96,7 @@ class SQLiteStateStore(KeepsState):
         self.path = Path(path).absolute()
         self._every_event = durability == "every_event"
         self._artifact_retention = artifact_retention
-        self._artifacts: SQLiteArtifactStore | None = None
+        self._artifacts: DatabaseArtifactStore | None = None
         self._reader = reader.Reader(self.path, patience_s=patience_s)
         self._writer = (
             None
@@ -313,9 +314,9 @@ class SQLiteStateStore(KeepsState):
     def artifact_store(self) -> ArtifactStore:
         """Where artifacts are kept, by session."""
         if self._artifacts is None:
-            from penguiflow.state.artifacts import SQLiteArtifactStore
+            from penguiflow.state.artifacts import DatabaseArtifactStore
 
-            self._artifacts = SQLiteArtifactStore(self, self._artifact_retention)
+            self._artifacts = DatabaseArtifactStore(self, self._artifact_retention)
         return self._artifacts
 
     # -- within --------------------------------------------------------------------------------------------------------
@@ -324,6 +325,9 @@ class SQLiteStateStore(KeepsState):
         if self._writer is None:
             raise StoreNotWritable(f"{self.path} was opened to be read only", path=str(self.path))
         return self._writer
+
+    def _last(self, table: str, column: str) -> str:
+        return " ".join(("(SELECT max(", column, ") + 1 FROM", table, ")"))
 
     async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
         await self._writing().execute(sql, parameters)
@@ -338,7 +342,7 @@ class SQLiteStateStore(KeepsState):
     async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         nothing: list[Any] = []
 
-        def ask(connection: sqlite3.Connection) -> list[Any]:
+        def ask(connection: Connection) -> list[Any]:
             try:
                 return connection.execute(sql, parameters).fetchall()
             except sqlite3.OperationalError as error:

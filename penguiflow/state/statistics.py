@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, Field
 
 from penguiflow.recording.text import clean_text
+from penguiflow.state.connection import Asks, Connection
 from penguiflow.state.derived import Derived, in_memory, open_derived, transaction
 from penguiflow.state.liveness import dead_writers
-from penguiflow.state.reader import Reader, stored_chunks
+from penguiflow.state.reader import stored_chunks
 from penguiflow.state.tallies import Tally, percentile_ns, tally_of
 
 __all__ = ["FlowStatistics", "PartStatistics", "Progress", "RunPoint", "StatisticsQuery", "Times", "statistics"]
@@ -127,7 +128,7 @@ class _Run(NamedTuple):
 
 
 async def statistics(
-    reader: Reader, path: Path, query: StatisticsQuery, progress: Progress | None = None
+    reader: Asks, path: Path, query: StatisticsQuery, progress: Progress | None = None
 ) -> list[FlowStatistics]:
     """The numbers of each flow that has runs, the one that ran last first. Raises `StoreError`."""
     nothing: list[_Run] = []
@@ -142,7 +143,7 @@ async def statistics(
 
 
 async def _counted(
-    reader: Reader, kept: Derived, runs: Sequence[_Run], progress: Progress | None
+    reader: Asks, kept: Derived, runs: Sequence[_Run], progress: Progress | None
 ) -> list[FlowStatistics]:
     missing = await kept.ask(partial(_missing, runs=runs))
     if missing:
@@ -162,7 +163,7 @@ async def _counted(
     return await kept.ask(partial(_sum_up, runs=runs))
 
 
-def _runs(connection: sqlite3.Connection, query: StatisticsQuery) -> list[_Run]:
+def _runs(connection: Connection, query: StatisticsQuery) -> list[_Run]:
     """The runs that match, newest first."""
     wanted = {
         "flow = ?": None if query.flow is None else clean_text(query.flow),
@@ -185,7 +186,7 @@ def _runs(connection: sqlite3.Connection, query: StatisticsQuery) -> list[_Run]:
     return found
 
 
-def _all_ids(connection: sqlite3.Connection) -> list[str]:
+def _all_ids(connection: Connection) -> list[str]:
     return [str(trace_id) for (trace_id,) in connection.execute("SELECT trace_id FROM traces")]
 
 
@@ -205,7 +206,7 @@ def _forget(connection: sqlite3.Connection, known: set[str]) -> None:
         connection.executemany("DELETE FROM counted WHERE id = ?", gone)
 
 
-def _tally(connection: sqlite3.Connection, runs: Sequence[_Run]) -> list[dict[tuple[str, str], Tally]]:
+def _tally(connection: Connection, runs: Sequence[_Run]) -> list[dict[tuple[str, str], Tally]]:
     """The numbers of the first of these runs: as many as can be counted in a moment, and at least one."""
     until = time.monotonic() + _BATCH_S
     tallies: list[dict[tuple[str, str], Tally]] = []

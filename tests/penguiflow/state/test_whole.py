@@ -21,6 +21,7 @@ from penguiflow.recording.hops import Track, take_entries
 from penguiflow.state import batch, schema, whole, writer
 from penguiflow.state.batch import Batch, Stretch
 from penguiflow.state.chunks import unpack
+from penguiflow.state.inserting import insert
 
 HEADERS = Headers(tenant="acme")
 
@@ -113,9 +114,11 @@ def stored(stretches: list[Stretch]) -> tuple[list[Any], list[Any]]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         schema.migrate(connection, "here")
         connection.execute("BEGIN")
-        filled = Batch(connection, 1, {}, version=1)
-        assert filled.add(stretches) == 0
-        filled.write()
+        filled = Batch(1, {}, version=1)
+        assert filled.gather(stretches)
+        assert list(filled.take({})) == []
+        assert filled.lost == 0
+        insert(connection, filled)
         connection.execute("COMMIT")
         sizes = "SELECT sum(length(data)) FROM event_chunks WHERE trace = traces.id"
         (differ,) = connection.execute(f"SELECT count(*) FROM traces WHERE bytes <> ({sizes})").fetchone()

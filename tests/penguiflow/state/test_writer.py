@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
-from penguiflow.state import SQLiteStateStore, StoredEvent, writer
+from penguiflow.state import SQLiteStateStore, StoredEvent, intake, writer
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.recovery import close_trace
 
@@ -93,7 +93,7 @@ async def test_a_store_that_is_dropped_lets_go(tmp_path: Path) -> None:
 
 
 async def test_it_says_when_it_is_full_and_when_there_is_room(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 50)
+    monkeypatch.setattr(intake, "MAX_QUEUED_EVENTS", 50)
     store = open_store()
     recorder: Any = Recorder(store=store)
     gate = Gate(store)
@@ -113,7 +113,7 @@ async def test_it_says_when_it_is_full_and_when_there_is_room(open_store: Any, m
 
 
 async def test_bytes_count_too(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 1_000_000)
+    monkeypatch.setattr(intake, "MAX_QUEUED_BYTES", 1_000_000)
     store = open_store()
     gate = Gate(store)
     log = Recorder(store=store).open("t")
@@ -140,7 +140,7 @@ async def test_a_failed_write_is_forgotten_when_there_is_room(open_store: Any) -
 
 
 async def test_a_wait_for_room_can_be_cancelled(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 5)
+    monkeypatch.setattr(intake, "MAX_QUEUED_EVENTS", 5)
     store = open_store()
     gate = Gate(store)
     fill(Recorder(store=store).open("t"), 20)
@@ -248,8 +248,8 @@ async def test_what_does_not_fit_in_memory_either_is_lost_trace_by_trace(
     open_store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "RETRY_S", 0.01)
-    monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 100)
-    monkeypatch.setattr(writer, "MAX_BATCH_EVENTS", 50)
+    monkeypatch.setattr(intake, "MAX_QUEUED_EVENTS", 100)
+    monkeypatch.setattr(intake, "MAX_BATCH_EVENTS", 50)
     store = open_store()
     recorder = Recorder(store=store)
     broken, open_still = recorder.open("broken"), recorder.open("open")
