@@ -31,6 +31,8 @@ from penguiflow.recording.payloads import (
     encode_data,
     encode_parts,
     encode_payload,
+    encode_simple,
+    encode_simple_payload,
     is_settled,
     parts_of,
 )
@@ -77,6 +79,7 @@ _NO_TEXT = frozenset({b"null", b"true", b"fals"})
 """How values begin in which no secret can be, four characters of them."""
 _UNLESS_EMPTY, _SURELY = 1, 2
 _MAX_KINDS = 4096
+_MANY = 64
 _MIN_PART = 4
 """Characters of the beginning of a secret, at the end of a text that was cut, that give it away."""
 
@@ -125,6 +128,8 @@ class Masker:
         )
         self._kinds: dict[type, bool] = {}
         self._swift: dict[type, bool] = {}
+        self._open_keys: set[str] = set()
+        """Keys under which anything may stand."""
         self._suspects: dict[bytes, int] = {}
         """Keys whose ends look like those of secrets, and how far they are such."""
         self._seen: tuple[tuple[str, str], ...] = ()
@@ -166,21 +171,24 @@ class Masker:
 
     def encode(self, data: Mapping[str, Any] | None) -> bytes:
         """An event's data as a JSON object, as `encode_data`, without secrets."""
-        return self.mask(encode_data(data, self._hide))
+        keys: set[str] = set()
+        encoded = encode_simple(data, keys)
+        if encoded is None or not (self._open_keys.issuperset(keys) or self._are_open(keys)):
+            return self.mask(encode_data(data, self._hide))
+        return self._mask_values(encoded)
 
     def payload(self, value: Any) -> bytes:
         """`{"type", "value"}` of a value, as `encode_payload`, without secrets."""
+        keys: set[str] = set()
+        simple = encode_simple_payload(value, keys)
+        if simple is not None and (self._open_keys.issuperset(keys) or self._are_open(keys)):
+            return self._mask_values(simple)
         encoded = encode_payload(value, self._hide)
         kind = type(value)
         harmless = self._kinds.get(kind)
         if harmless is None:
             harmless = self._look_at(kind)
-        if not harmless:
-            return self.mask(encoded)
-        for secret in self.secrets:
-            if secret in encoded:
-                return self._masked(encoded)
-        return self._masked(encoded) if _MARKED in encoded else encoded
+        return self._mask_values(encoded) if harmless else self.mask(encoded)
 
     def payload_of(self, value: Any) -> Known:
         """As `payload`, with what tells whether it would be the same again."""
@@ -220,6 +228,24 @@ class Masker:
         if self._tails.isdisjoint([part[-_TAIL:] for part in parts]) or not self._is_suspect(parts):
             return encoded
         return self._masked(encoded)
+
+    def _mask_values(self, encoded: bytes) -> bytes:
+        """As `mask`, where no key says that a secret stands under it."""
+        for secret in self.secrets:
+            if secret in encoded:
+                return self._masked(encoded)
+        return self._masked(encoded) if _MARKED in encoded else encoded
+
+    def _are_open(self, keys: set[str]) -> bool:
+        """Whether anything may stand under all of these keys."""
+        fresh = keys - self._open_keys
+        # A look at the text is cheaper than one at each of many.
+        if len(fresh) > _MANY or not all(self._suspicion(key) == 0 for key in fresh):
+            return False
+        if len(self._open_keys) >= _MAX_KINDS:
+            self._open_keys.clear()
+        self._open_keys |= fresh
+        return True
 
     def _is_suspect(self, parts: list[bytes]) -> bool:
         """Whether one of the keys at the ends of these parts is worth a walk: `observation` only looks like one."""

@@ -27,6 +27,7 @@ from penguiflow.recording.failures import exception_to_data
 from penguiflow.recording.plain import Hide, StandIn, marker, plain
 from penguiflow.recording.sets import in_order
 from penguiflow.recording.shapes import escape, is_always_plain, is_plain, shapes
+from penguiflow.recording.simple import is_simple
 from penguiflow.recording.text import clean_text, type_name
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "encode_data",
     "encode_parts",
     "encode_payload",
+    "encode_simple",
+    "encode_simple_payload",
     "exception_to_data",
     "is_settled",
     "parts_of",
@@ -144,6 +147,50 @@ def _encode_flat(data: Mapping[str, Any]) -> bytes:
     except ValueError:  # text that is no Unicode
         return _encode_object(data)
     return encoded if len(encoded) <= _LONGEST_INT or _is_readable(encoded) else _encode_object(data)
+
+
+def encode_simple(data: Mapping[str, Any] | None, keys: set[str]) -> bytes | None:
+    """As `encode_data`, with all keys put into `keys`; None for data that need care."""
+    parts = []
+    rest = {}
+    for key, value in (data or {}).items():
+        if type(value) is Payload:
+            keys.add(key)
+            encoded = encode_simple_payload(value.value, keys)
+            if encoded is None:
+                return None
+            parts.append(b"%b:%b" % (to_json(key), encoded))
+        else:
+            rest[key] = value
+    if not is_simple(rest, keys):
+        return None
+    try:
+        encoded = to_json(rest)
+    except ValueError:  # text that is no Unicode
+        return None
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        return None
+    if not parts:
+        return encoded
+    if rest:
+        parts.append(encoded[1:-1])
+    return b"{%b}" % b",".join(parts)
+
+
+def encode_simple_payload(value: Any, keys: set[str]) -> bytes | None:
+    """As `encode_payload`, with all keys of the value put into `keys`; None for a value that needs care."""
+    kind = type(value)
+    if kind is not dict and kind is not list and (_kinds.get(kind) or _sort_of(kind)) != _FIELDS:
+        return None
+    if not is_simple(value, keys):
+        return None
+    try:
+        encoded = to_json(value, round_trip=True, inf_nan_mode="strings", serialize_as_any=True)
+    except Exception:  # the user's serializers raise what they like: the careful way copes with it
+        return None
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        return None
+    return b"%b%b}" % (_prefixes.get(kind) or _prefix_of(kind), encoded)
 
 
 def encode_payload(value: Any, hide: Hide | None = None) -> bytes:

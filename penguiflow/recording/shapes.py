@@ -25,7 +25,7 @@ from pydantic_core import to_json
 from penguiflow.recording.sets import ordered
 from penguiflow.recording.text import clean_text, type_name
 
-__all__ = ["escape", "is_always_plain", "is_plain", "keys_of", "shapes"]
+__all__ = ["bare", "escape", "is_always_plain", "is_custom", "is_odd", "is_plain", "keys_of", "shapes"]
 
 _SCALARS = (str, int, bool, type(None))
 _EXACT: frozenset[type] = frozenset(_SCALARS)
@@ -161,7 +161,7 @@ class _Shapes:
         if depth > _MAX_DEPTH or len(self.types) + len(self.lost) > _MAX_NOTES:
             self.lost[place] = type_name(kind)
             return
-        declared = _bare(declared)
+        declared = bare(declared)
         if kind is float:
             if not math.isfinite(value):
                 # Models write null for them, whatever the field takes.
@@ -173,7 +173,7 @@ class _Shapes:
         elif kind is dict or kind in _MAPPINGS:
             self._mapping(value, declared, place, depth)
         elif isinstance(value, BaseModel):
-            if not said or _is_odd(kind):
+            if not said or is_odd(kind):
                 self.types[place] = type_name(kind)
             if not self._is_settled(kind):
                 self._models += 1
@@ -221,7 +221,7 @@ class _Shapes:
             if only in _SCALARS:
                 return
             if _is_simple(only) and not any(map(_is_undecodable, items)):
-                if _bare(of_each[0]) is not only:
+                if bare(of_each[0]) is not only:
                     self.types[f"{place}/*"] = type_name(only)
                 if self._is_settled(only):
                     return
@@ -241,7 +241,7 @@ class _Shapes:
         elif key_kinds:
             if len(key_kinds) > 1 or len(key_kinds) < len(set(map(type, value))):
                 self.lost[place] = "builtins:dict"
-            elif (only := key_kinds.pop()) is not _bare(of_key):
+            elif (only := key_kinds.pop()) is not bare(of_key):
                 if issubclass(only, int | float | Enum | date | UUID):
                     self.types[place] = f"builtins:dict[{type_name(only)}]"
                 else:
@@ -251,7 +251,7 @@ class _Shapes:
                 self.visit(item, of_value, f"{place}/{escape(_key(key))}", depth + 1)
 
     def _model(self, value: BaseModel, kind: type[BaseModel], place: str, depth: int) -> None:
-        if _is_custom(kind) and not _survives(value, kind):
+        if is_custom(kind) and not _survives(value, kind):
             self.lost[place] = type_name(kind)
             return
         if issubclass(kind, RootModel):
@@ -275,7 +275,7 @@ def _fields_of(kind: type[BaseModel]) -> dict[str, tuple[str, Any, Any]]:
         _fields.clear()
     found = {}
     for name, field in kind.model_fields.items():
-        declared = _bare(field.annotation)
+        declared = bare(field.annotation)
         sure = declared if isinstance(declared, type) and _is_sure(declared) else _OPEN
         found[name] = (escape(field.serialization_alias or field.alias or name), field.annotation, sure)
     _fields[kind] = found
@@ -285,7 +285,7 @@ def _fields_of(kind: type[BaseModel]) -> dict[str, tuple[str, Any, Any]]:
 def _is_sure(kind: type) -> bool:
     """Whether nothing is noted of an instance of exactly this class where exactly this class is declared."""
     if issubclass(kind, BaseModel):
-        return is_always_plain(kind) and not _is_odd(kind)
+        return is_always_plain(kind) and not is_odd(kind)
     return issubclass(kind, _LEAVES) and not issubclass(kind, bytes | bytearray)
 
 
@@ -293,7 +293,7 @@ def _looks_settled(kind: type) -> bool:
     if kind in _SCALARS or kind is float:
         return True
     if issubclass(kind, BaseModel):
-        if kind.model_config.get("extra") == "allow" or _is_custom(kind):
+        if kind.model_config.get("extra") == "allow" or is_custom(kind):
             return False
         return all(_is_concrete(field.annotation) for field in kind.model_fields.values())
     if dataclasses.is_dataclass(kind):
@@ -303,17 +303,17 @@ def _looks_settled(kind: type) -> bool:
 
 
 def _is_simple(kind: type) -> bool:
-    return kind is not float and not issubclass(kind, tuple) and _says_all(kind) and not _is_odd(kind)
+    return kind is not float and not issubclass(kind, tuple) and _says_all(kind) and not is_odd(kind)
 
 
 def _is_concrete(annotation: Any) -> bool:
     """Whether values of this annotation are what it says, at any depth, and it says only one thing."""
-    annotation = _bare(annotation)
+    annotation = bare(annotation)
     origin = get_origin(annotation)
     if origin is Literal:
         return all(type(argument) in _SCALARS for argument in get_args(annotation))
     if origin in (Union, types.UnionType):
-        return all(_bare(argument) in _SCALARS for argument in get_args(annotation))
+        return all(bare(argument) in _SCALARS for argument in get_args(annotation))
     if origin in (*_SEQUENCES, dict):
         arguments = [argument for argument in get_args(annotation) if argument is not ...]
         return bool(arguments) and all(map(_is_concrete, arguments))
@@ -322,11 +322,11 @@ def _is_concrete(annotation: Any) -> bool:
     if annotation in _SCALARS or annotation is float:
         return True
     if issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation):
-        return _says_all(annotation) and not annotation.__subclasses__() and not _is_odd(annotation)
+        return _says_all(annotation) and not annotation.__subclasses__() and not is_odd(annotation)
     return issubclass(annotation, _LEAVES)
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """Without `Annotated` and `| None`."""
     while True:
         origin = get_origin(annotation)
@@ -366,7 +366,7 @@ def _mentions_floats(annotation: Any) -> bool:
     return isinstance(annotation, type) and _has_floats(annotation)
 
 
-def _is_custom(kind: type[BaseModel]) -> bool:
+def is_custom(kind: type[BaseModel]) -> bool:
     """Whether the JSON of its objects may be anything, or less than they are."""
     known = _customs.get(kind)
     if known is None:
@@ -378,7 +378,7 @@ def _is_custom(kind: type[BaseModel]) -> bool:
     return known
 
 
-def _is_odd(kind: type) -> bool:
+def is_odd(kind: type) -> bool:
     """Whether a model writes its fields under other names than it reads them."""
     known = _odds.get(kind)
     if known is None:
