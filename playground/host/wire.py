@@ -35,6 +35,7 @@ from playground.host.control import (
 )
 from playground.host.outlet import Engine, Outlet, stall_data
 from playground.host.server import WebSocketServer
+from playground.host.started import end_own
 from playground.host.tokens import Tokens
 from playground.host.watchdog import Stall
 from playground.loader.usercode import blocking_frame
@@ -201,7 +202,8 @@ def _retire(engine: Engine, *, grace_s: float) -> None:
 
 
 def die() -> None:
-    """End this process and whatever user code started in its group, at once."""
+    """End this process and whatever user code has started, at once."""
+    end_own()
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import faulthandler
 import gc
 import io
@@ -23,6 +24,7 @@ from playground.host.control import Load, Loaded, Loading, Ready
 from playground.host.engine import Engine
 from playground.host.logs import WireHandler, keep_in_traces
 from playground.host.records import Records
+from playground.host.started import end_own
 from playground.host.wire import Wire
 from playground.loader.project_loader import ProjectLoader
 from playground.project import Project
@@ -35,6 +37,8 @@ _kept: list[ModuleType] = []
 
 def work(control_fd: int, listen_fd: int) -> None:
     """The life of a worker. Returns when it is told to stop; its supervisor's death ends it anywhere."""
+    # Called last, after all that user code has registered: a supervisor that is dead ends nothing any more.
+    atexit.register(end_own)
     faulthandler.enable()
     control, listening = (socket.socket(fileno=number) for number in (control_fd, listen_fd))
     for inherited in (control, listening):

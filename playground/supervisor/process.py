@@ -22,6 +22,7 @@ from playground.host.control import (
     decode_from_worker,
     encode_line,
 )
+from playground.host.started import end_started
 from playground.protocol import LogLine, Logs
 from playground.supervisor.spawn import Spawned, spawn
 
@@ -85,6 +86,7 @@ class Worker:
         """
         self.process = spawned.process
         self.pid = spawned.process.pid
+        self._mark = spawned.mark
         self.generation = 0
         self.death: Death | None = None
         self.ended = asyncio.Event()
@@ -192,9 +194,10 @@ class Worker:
         """Wait for the end of the process, whoever else may hold its channels open."""
         await self._wait_exit()
         died_at = time.time()
-        # The process is not reaped yet, so its number still means its group and no other.
+        # The process is not reaped yet, so its number still means its group and no other. What left that has its mark.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        await asyncio.to_thread(end_started, self._mark)
         code = self.process.wait()
         for descriptor in list(self._outputs):
             for _ in range(LAST_READS):

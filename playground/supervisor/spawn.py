@@ -1,4 +1,4 @@
-"""Start a worker process. Imports nothing but the standard library, so that it can be done before anything else."""
+"""Start a worker process. Imports hardly more than the standard library: it can be done before anything else."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from playground.host.started import MARK, new_mark
 
 BACKLOG = 128
 LOOPBACK = "127.0.0.1"
@@ -27,6 +29,8 @@ class Spawned(NamedTuple):
     control: socket.socket
     stdout: int
     stderr: int
+    mark: str
+    """What it and all that it starts have in their environment; see `playground.host.started`."""
 
 
 class Prestarted(NamedTuple):
@@ -75,6 +79,7 @@ def spawn(listening: socket.socket) -> Spawned:
     ours, theirs = socket.socketpair()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
+    mark = new_mark()
     try:
         process = subprocess.Popen(  # noqa: S603 (this interpreter, this package)
             [sys.executable, "-P", "-m", "playground.host", str(theirs.fileno()), str(listening.fileno())],
@@ -83,7 +88,7 @@ def spawn(listening: socket.socket) -> Spawned:
             stderr=err_write,
             pass_fds=(theirs.fileno(), listening.fileno()),
             start_new_session=True,
-            env=_environment(),
+            env=_environment(mark),
         )
     except BaseException:
         ours.close()
@@ -97,7 +102,7 @@ def spawn(listening: socket.socket) -> Spawned:
     for channel in (out_read, err_read):
         os.set_blocking(channel, False)
     ours.setblocking(False)
-    return Spawned(process, ours, out_read, err_read)
+    return Spawned(process, ours, out_read, err_read, mark)
 
 
 def python_path() -> list[str]:
@@ -106,9 +111,10 @@ def python_path() -> list[str]:
     return [os.path.abspath(entry) for entry in value.split(os.pathsep) if entry]  # noqa: PTH100 (no dot, no symlink)
 
 
-def _environment() -> dict[str, str]:
+def _environment(mark: str) -> dict[str, str]:
     """As ours, without PYTHONPATH, which would come before the host's own modules; the worker sets it for user code."""
     environment = {name: value for name, value in os.environ.items() if name != PYTHON_PATH}
+    environment[MARK] = mark
     if PACKAGE_FOLDER in python_path():
         environment[PYTHON_PATH] = PACKAGE_FOLDER
     return environment

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
@@ -364,9 +364,12 @@ class Steady(Terminal):
         """The processes that come from it, and when they began."""
         return descendants(self.process.pid)
 
-    def leave(self, *, more: dict[int, str] | None = None) -> None:
-        """`q` gives the terminal back as it was, and leaves no process; `more` of them may come from user code."""
-        begun = self.processes() | (more or {})
+    def leave(self, *, more: dict[int, str] | None = None, besides: Collection[int] = ()) -> None:
+        """`q` gives the terminal back as it was, and leaves no process; `more` of them may come from user code.
+
+        `besides` are those that may stay.
+        """
+        begun = {pid: at for pid, at in (self.processes() | (more or {})).items() if pid not in besides}
         deadline = time.monotonic() + self.limit_s
         code = None
         while code is None:
@@ -378,6 +381,13 @@ class Steady(Terminal):
         assert code == 0
         assert self.foreign() == []
         assert self.left_behind() == []
+        wait_until_gone(begun)
+
+    def is_killed(self, *, besides: Collection[int] = ()) -> None:
+        """It ends without a word, and leaves no process all the same; `besides` are those that may stay."""
+        begun = {pid: at for pid, at in self.processes().items() if pid not in besides}
+        self.process.kill()
+        self.process.wait()
         wait_until_gone(begun)
 
 
