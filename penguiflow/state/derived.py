@@ -125,15 +125,18 @@ def derived_path(store: Path) -> Path:
 
 def open_derived(store: Path) -> sqlite3.Connection:
     """A connection to what is known of a store, to be closed by the caller. Transactions are begun by name."""
-    path = derived_path(store)
-    if store.exists():
-        try:
-            return _open(path)
-        except sqlite3.Error as error:
-            if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGED:
-                with suppress(OSError, sqlite3.Error):
-                    _remove(path)
-                    return _open(path)
+    return open_file(derived_path(store)) if store.exists() else in_memory()
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """As `open_derived`, given the file itself, whose folder exists."""
+    try:
+        return _open(path)
+    except sqlite3.Error as error:
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGED:
+            with suppress(OSError, sqlite3.Error):
+                _remove(path)
+                return _open(path)
     return in_memory()
 
 

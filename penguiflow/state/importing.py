@@ -18,7 +18,7 @@ from penguiflow.state.batch import CHUNK_BYTES, CHUNK_EVENTS
 from penguiflow.state.chunks import pack
 from penguiflow.state.connection import Connection
 from penguiflow.state.errors import StoreError, StoreUnreadable
-from penguiflow.state.rows import INSERT_TRACE, TraceRow
+from penguiflow.state.rows import INSERT_TRACE, NEXT_ID, TraceRow
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
 from penguiflow.state.traces import TraceStore, TraceSummary
 
@@ -143,10 +143,6 @@ async def exists(store: TraceStore, ready: ReadyTrace) -> bool:
     if found.hexdigest() != ready.events_sum:
         raise TraceExists(f"another trace {ready.trace_id} exists already")
     return True
-
-
-NEXT_ID = "SELECT coalesce(max(id), 0) + 1 FROM traces"
-"""For the row of another trace; within a transaction that keeps others out."""
 
 
 def insert(connection: Connection, ready: ReadyTrace, *, next_id: str = NEXT_ID) -> None:

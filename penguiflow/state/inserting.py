@@ -10,7 +10,7 @@ from itertools import chain, compress
 from typing import Any
 
 from penguiflow.state.batch import INSERT_CHUNK, Batch
-from penguiflow.state.rows import INSERT_TRACE, UPDATE_TRACE
+from penguiflow.state.rows import INSERT_TRACE, NEXT_ID, UPDATE_TRACE
 from penguiflow.state.spill import keep
 
 __all__ = ["insert"]
@@ -23,7 +23,7 @@ _MAX_PARAMETERS = 999
 def insert(connection: sqlite3.Connection, batch: Batch) -> None:
     """Write all of a batch, within the transaction that it was made in."""
     # The transaction keeps others out, so that the next ids can be given here: rows go in together.
-    (next_id,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM traces").fetchone()
+    (next_id,) = connection.execute(NEXT_ID).fetchone()
     rows = batch.rows(itertools.count(int(next_id)))
     for trace, payloads in rows.payloads:
         keep(connection, trace, payloads)

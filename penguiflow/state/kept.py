@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from penguiflow.recording.payloads import encode_data, encode_payload
 from penguiflow.recording.text import clean_text
-from penguiflow.state.connection import Connection
+from penguiflow.state.connection import Connection, transaction
 from penguiflow.state.models import RemoteBinding, TaskState
 from penguiflow.state.values import decode_value, encode_value
 
@@ -89,8 +89,17 @@ class KeepsState:
         """Run a statement in the next transaction; return when it is committed."""
 
     @abstractmethod
+    async def _job(self, work: Callable[[Connection], T]) -> T:
+        """Run a function, once all that was written before is committed, that begins its transactions itself."""
+
     async def _transact(self, work: Callable[[Connection], T]) -> T:
         """Run a function within a transaction of its own; return when it is committed."""
+
+        def transact(connection: Connection) -> T:
+            with transaction(connection):
+                return work(connection)
+
+        return await self._job(transact)
 
     @abstractmethod
     async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:

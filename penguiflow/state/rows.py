@@ -18,6 +18,7 @@ from penguiflow.state.connection import Connection
 
 __all__ = [
     "INSERT_TRACE",
+    "NEXT_ID",
     "SELECT_TRACES",
     "TRACE_COLUMNS",
     "UPDATE_TRACE",
@@ -50,6 +51,8 @@ TRACE_COLUMNS = ("id", "trace_id", *_COLUMNS)
 """In the order of `INSERT_TRACE`."""
 INSERT_TRACE = " ".join(("INSERT INTO traces (id, trace_id,", ", ".join(_COLUMNS), ") VALUES"))
 """Rows of id, trace id and `columns()` follow."""
+NEXT_ID = "SELECT coalesce(max(id), 0) + 1 FROM traces"
+"""For the row of another trace, within a transaction that keeps others out."""
 UPDATE_TRACE = " ".join(("UPDATE traces SET", " = ?, ".join(_COLUMNS), "= ? WHERE id = ?"))
 """Takes `columns()` and the id."""
 

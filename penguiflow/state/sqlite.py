@@ -10,54 +10,37 @@ import asyncio
 import os
 import sqlite3
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from penguiflow.recording.events import EventSink, TraceEvent
-from penguiflow.recording.payloads import encode_data
-from penguiflow.recording.recorder import Recorder
-from penguiflow.recording.text import clean_text
-from penguiflow.state import reader, recovery, schema
-from penguiflow.state.claims import claim
+from penguiflow.recording.events import EventSink
+from penguiflow.state import schema
 from penguiflow.state.connection import Connection
+from penguiflow.state.database import DatabaseStore
+from penguiflow.state.derived import open_derived
 from penguiflow.state.errors import StoreError, StoreNotWritable
 from penguiflow.state.files import BUSY_TIMEOUT_S, explain, open_to_write
-from penguiflow.state.follow import follow
-from penguiflow.state.history import stored_events
-from penguiflow.state.kept import KeepsState
 from penguiflow.state.liveness import register
-from penguiflow.state.models import GLOBAL_TRACE, StoredEvent
-from penguiflow.state.pieces import Pieces, find_pieces
+from penguiflow.state.reader import Reader
 from penguiflow.state.retention import Pruned, Retention, prune, shrink
+from penguiflow.state.rows import NEXT_ID
 from penguiflow.state.spill import INLINE_BYTES
-from penguiflow.state.traces import TraceQuery, TraceSummary
 from penguiflow.state.writer import Writer
 
 if TYPE_CHECKING:
-    from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
-    from penguiflow.recording.spans import Span
-    from penguiflow.state.artifacts import DatabaseArtifactStore
-    from penguiflow.state.conversations import SessionSummary
-    from penguiflow.state.importing import Imported
-    from penguiflow.state.search import Found, Looked, SearchQuery
-    from penguiflow.state.statistics import FlowStatistics, Progress, StatisticsQuery
+    from penguiflow.artifacts import ArtifactRetentionConfig
 
 __all__ = ["SQLiteStateStore"]
 
 _EXIT_TIMEOUT_S = 5.0
 """How long the interpreter's exit waits for the last commit of a store that nobody closed."""
 
-_SAVE_EVENT = (
-    "INSERT OR IGNORE INTO flow_events (trace_id, ts, kind, node_name, node_id, payload, fingerprint)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
 T = TypeVar("T")
 
 
-class SQLiteStateStore(KeepsState):
+class SQLiteStateStore(DatabaseStore):
     """A `TraceStore` and a `StateStore` with all its capabilities, in one file.
 
     Args:
@@ -79,6 +62,8 @@ class SQLiteStateStore(KeepsState):
         StoreTooNew: The file was written by a later version.
     """
 
+    _next_id = NEXT_ID
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -95,9 +80,9 @@ class SQLiteStateStore(KeepsState):
         # Whoever changes the working directory later must not get another file.
         self.path = Path(path).absolute()
         self._every_event = durability == "every_event"
-        self._artifact_retention = artifact_retention
-        self._artifacts: DatabaseArtifactStore | None = None
-        self._reader = reader.Reader(self.path, patience_s=patience_s)
+        reading = Reader(self.path, patience_s=patience_s)
+        super().__init__(reading, str(self.path), artifact_retention=artifact_retention)
+        self._reader: Reader = reading
         self._writer = (
             None
             if read_only
@@ -115,11 +100,6 @@ class SQLiteStateStore(KeepsState):
     def sink(self) -> EventSink:
         """Where a recorder sends this store's events. Raises `StoreNotWritable` when opened read-only."""
         return self._writing()
-
-    def recorder(self, *sinks: EventSink, name: str = "flow", data: Mapping[str, Any] | None = None) -> Recorder:
-        """A recorder that writes to this store, and to the other sinks."""
-        self._writing()
-        return Recorder(*sinks, store=self, name=name, data=data)
 
     @property
     def congested(self) -> bool:
@@ -169,15 +149,6 @@ class SQLiteStateStore(KeepsState):
             if failure is not None:
                 raise failure
 
-    async def save_event(self, event: StoredEvent) -> None:
-        """Keep one event of a flow's middleware stream, committed on return; the same event again changes nothing."""
-        trace_id = clean_text(event.trace_id or GLOBAL_TRACE)
-        payload = encode_data(event.payload)
-        names = [None if name is None else clean_text(name) for name in (event.kind, event.node_name, event.node_id)]
-        identity = encode_data({"of": [trace_id, float(event.ts), *names]})
-        fingerprint = sha256(identity + payload).digest()
-        await self._execute(_SAVE_EVENT, (trace_id, float(event.ts), *names, payload, fingerprint))
-
     async def prune(self, retention: Retention, *, dry_run: bool = False) -> Pruned:
         """Forget what is beyond the limits, the oldest first, and give the space back; tells what was removed.
 
@@ -193,132 +164,6 @@ class SQLiteStateStore(KeepsState):
             await self._job(lambda connection: shrink(connection, rewrite=True))
         return removed
 
-    async def recover(self, died: Mapping[str, Any] | None = None) -> list[str]:
-        """Close running traces whose writer is gone as `interrupted`; returns their ids, oldest first.
-
-        `died` is what is known of the death: `exit_code` and `signal` stand in each trace's `host.died`, `at` (unix
-        seconds) becomes the time of its end; with a `pid`, all that is said of that process's traces alone. Traces of
-        writers that are alive are left alone. Until somebody calls this, readers see such traces as interrupted too.
-        """
-        about = dict(died or {})
-        return await self._job(lambda connection: recovery.recover(connection, about))
-
-    async def import_trace(self, path: Path, *, trace_id: str | None = None) -> Imported:
-        """Take in the trace of a trace file, under its own id or another one: all of it or nothing.
-
-        One that is here already is left as it is. Raises `StoreUnreadable` and `StoreTooNew` for the file,
-        `TraceExists` when another trace has the id.
-        """
-        from penguiflow.state import importing
-
-        self._writing()
-        ready = await asyncio.to_thread(importing.prepare, path, trace_id)
-        try:
-            new = not await importing.exists(self, ready)
-            if new:
-                await self._transact(lambda connection: importing.insert(connection, ready))
-            return importing.Imported(ready.trace_id, ready.row.events, new)
-        finally:
-            ready.close()
-
-    async def claim(self, trace_id: str, events: int) -> bool:
-        """Take over an interrupted trace that has so many events, to resume it; False when somebody else has."""
-        writer = self._writing().writer_id
-        return await self._job(lambda connection: claim(connection, trace_id, events, writer=writer))
-
-    # -- reading -------------------------------------------------------------------------------------------------------
-
-    async def find_traces(self, query: TraceQuery | None = None) -> list[TraceSummary]:
-        """Traces that match, newest first."""
-        wanted = query or TraceQuery()
-        return await self._reader.ask(lambda connection: reader.find_traces(connection, wanted), [])
-
-    async def get_trace(self, trace_id: str) -> TraceSummary | None:
-        """One trace by its full id, or None."""
-        return await self._reader.ask(lambda connection: reader.get_trace(connection, trace_id), None)
-
-    async def resolve_trace(self, prefix: str) -> str:
-        """The full id behind a unique prefix, or behind `last`: the trace that started last.
-
-        Raises `TraceNotFound`, and `AmbiguousTrace` with the candidates.
-        """
-        where = str(self.path)
-        found = await self._reader.ask(lambda connection: reader.resolve_trace(connection, prefix, where), None)
-        if found is None:
-            raise reader.no_such_trace(prefix, where)
-        return found
-
-    async def load_events(
-        self, trace_id: str, *, after: int = -1, limit: int | None = None, kinds: Sequence[str] | None = None
-    ) -> list[TraceEvent]:
-        """Committed events with `seq > after`, in order; `kinds` may end in `*`. An unknown trace has none."""
-        return await self._reader.ask(
-            lambda connection: reader.load_events(connection, trace_id, after, limit, kinds), []
-        )
-
-    async def load_event_bytes(self, trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
-        """As `load_events`, each event as JSON bytes."""
-        return await self._reader.ask(
-            lambda connection: reader.load_event_bytes(connection, trace_id, after, limit), []
-        )
-
-    async def open_pieces(self, trace_id: str) -> Pieces:
-        """A trace as it is stored, to be read piece by piece: see `penguiflow.state.pieces`."""
-        found = await self._reader.ask(find_pieces(self._reader, trace_id), None)
-        return found or Pieces(self._reader, trace_id, [])
-
-    async def load_spans(self, trace_id: str, *, fold: bool = False) -> list[Span]:
-        """The roots of a trace's tree. With `fold`, many siblings alike become a few and a `Crowd`: see `overview`."""
-        nothing: list[Span] = []
-        return await self._reader.ask(lambda connection: reader.load_spans(connection, trace_id, fold), nothing)
-
-    async def statistics(
-        self, query: StatisticsQuery | None = None, *, progress: Progress | None = None
-    ) -> list[FlowStatistics]:
-        """Numbers over runs, by flow, the one that ran last first: see `penguiflow.state.statistics`.
-
-        The first question takes as long as reading the traces takes; `progress` is called with how many were read, and
-        how many there are to be read.
-        """
-        from penguiflow.state import statistics
-
-        return await statistics.statistics(self._reader, self.path, query or statistics.StatisticsQuery(), progress)
-
-    def search(self, query: SearchQuery) -> AsyncGenerator[Found | Looked, None]:
-        """Events by text and kind, those of the newest run first, and how far it is: see `penguiflow.state.search`.
-
-        Raises `re.error` for a regular expression that is none.
-        """
-        from penguiflow.state import search
-
-        return search.search(self._reader, query)
-
-    async def sessions(self, *, limit: int = 50) -> list[SessionSummary]:
-        """The sessions that were active last, newest first, with the keys of their memories."""
-        from penguiflow.state import conversations
-
-        return await conversations.sessions(self._reader, limit)
-
-    async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
-        """What `save_event` kept and what was recorded, ascending in time; empty for an unknown trace."""
-        nothing: list[StoredEvent] = []
-        saved = await self._reader.ask(lambda connection: reader.load_flow_events(connection, trace_id), nothing)
-        recorded = stored_events(await self.load_events(trace_id))
-        return sorted([*saved, *recorded], key=lambda event: event.ts)
-
-    def follow(self, trace_id: str, *, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
-        """Committed events with `seq > after`, and those to come, until the trace is over. An unknown one has none."""
-        return follow(self, trace_id, after)
-
-    @property
-    def artifact_store(self) -> ArtifactStore:
-        """Where artifacts are kept, by session."""
-        if self._artifacts is None:
-            from penguiflow.state.artifacts import DatabaseArtifactStore
-
-            self._artifacts = DatabaseArtifactStore(self, self._artifact_retention)
-        return self._artifacts
-
     # -- within --------------------------------------------------------------------------------------------------------
 
     def _writing(self) -> Writer:
@@ -326,18 +171,21 @@ class SQLiteStateStore(KeepsState):
             raise StoreNotWritable(f"{self.path} was opened to be read only", path=str(self.path))
         return self._writer
 
+    def _open_derived(self) -> sqlite3.Connection:
+        return open_derived(self.path)
+
+    async def _writer_id(self) -> int:
+        return self._writing().writer_id
+
     def _last(self, table: str, column: str) -> str:
         return " ".join(("(SELECT max(", column, ") + 1 FROM", table, ")"))
 
     async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
         await self._writing().execute(sql, parameters)
 
-    async def _job(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _job(self, work: Callable[[Any], T]) -> T:
         future: Future[T] = self._writing().submit(work)
         return await asyncio.wrap_future(future)
-
-    async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._job(lambda connection: _in_transaction(connection, work))
 
     async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         nothing: list[Any] = []
@@ -352,18 +200,6 @@ class SQLiteStateStore(KeepsState):
                 raise
 
         return await self._reader.ask(ask, nothing)
-
-
-def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        result = work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return result
 
 
 def _start_writer(path: Path, durability: str, retention: Retention, inline_bytes: int, patience_s: float) -> Writer:
@@ -391,7 +227,7 @@ def _start_writer(path: Path, durability: str, retention: Retention, inline_byte
     return Writer(connection, path, writer_id, upkeep=upkeep_of, inline=inline_bytes)
 
 
-def _let_go(writer: Writer | None, reading: reader.Reader) -> None:
+def _let_go(writer: Writer | None, reading: Reader) -> None:
     reading.close()
     if writer is not None:
         writer.close(_EXIT_TIMEOUT_S)

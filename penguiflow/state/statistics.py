@@ -13,14 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
 from penguiflow.recording.text import clean_text
 from penguiflow.state.connection import Asks, Connection
-from penguiflow.state.derived import Derived, in_memory, open_derived, transaction
+from penguiflow.state.derived import Derived, in_memory, transaction
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.reader import stored_chunks
 from penguiflow.state.tallies import Tally, percentile_ns, tally_of
@@ -128,13 +127,19 @@ class _Run(NamedTuple):
 
 
 async def statistics(
-    reader: Asks, path: Path, query: StatisticsQuery, progress: Progress | None = None
+    reader: Asks,
+    opening: Callable[[], sqlite3.Connection],
+    query: StatisticsQuery,
+    progress: Progress | None = None,
 ) -> list[FlowStatistics]:
-    """The numbers of each flow that has runs, the one that ran last first. Raises `StoreError`."""
+    """The numbers of each flow that has runs, the one that ran last first. Raises `StoreError`.
+
+    `opening` opens what is worked out of traces and kept: see `derived`.
+    """
     nothing: list[_Run] = []
     runs = await reader.ask(lambda connection: _runs(connection, query), nothing)
     try:
-        with closing(Derived(partial(open_derived, path))) as kept:
+        with closing(Derived(opening)) as kept:
             return await _counted(reader, kept, runs, progress)
     except sqlite3.Error:
         # It cannot be written: a full disk, or another program has it. The numbers do not depend on it.
