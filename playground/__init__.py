@@ -19,7 +19,8 @@ def embed(flows: PenguiFlow | Mapping[str, PenguiFlow], **options: Any) -> Embed
     The flows have to run already (`flow.run(…)`); several are given by name. What they do goes on into their own
     store. Runs stop at breakpoints only while a client with full control is there.
 
-    The options are those of `playground.embedding.Embedding`: `port`, `host`, `home`, `hold_s`, `allow_remote`.
+    The options are those of `playground.embedding.Embedding`: `port`, `host`, `home`, `hold_s`, `allow_remote`,
+    `tokens`.
     Raises `playground.embedding.EmbedProblem`.
     """
     from playground.embedding import Embedding

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import getpass
 import platform
+import time
 from collections.abc import Callable, Iterable
 
 import pydantic_core
@@ -58,12 +59,16 @@ from playground.protocol import (
 )
 from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
 from playground.supervisor.batches import PageBytes, read_head, split_batch
-from playground.supervisor.client import Connection, ConnectionLost, NotAdmitted
+from playground.supervisor.client import Connection, ConnectionLost, NotAdmitted, Refused
 
 BACKOFF_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 """Waits before the next try, the last one again and again."""
 PING_S = 20.0
 FIRST_S = 1.0
+TOKEN_EVERY_S = 1.0
+"""How often a refused token's file is looked at for another one."""
+REFUSED = "the token is refused · copy it anew, then R"
+COPY_AGAIN = "it makes new ones at each start: copy its token file anew, then R tries again"
 MAX_TRACES = 10_000
 """Traces whose newest event is remembered."""
 
@@ -95,6 +100,13 @@ class RemoteSource:
         self._stopped: dict[str, Stopped] = {}
         self._joined = asyncio.Event()
         """Set once it was connected."""
+        self._shown = ""
+        """The token that was tried last."""
+        self._away_since: float | None = None
+        self._refused = False
+        """Whether the token was refused, and is not tried again by itself."""
+        self._again = asyncio.Event()
+        """Somebody wants a refused token to be tried again."""
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -161,7 +173,10 @@ class RemoteSource:
         await self._ask(request)
 
     async def reload(self) -> None:
-        """Load the project's code again. Raises `RunRefused`."""
+        """Load the project's code again; of a host that refused us, ask once more to be let in. Raises `RunRefused`."""
+        if self._refused:
+            self._again.set()
+            return
         await self._ask(Reload())
 
     async def kill_silent(self) -> bool:
@@ -211,7 +226,8 @@ class RemoteSource:
             raise RunRefused("this dashboard only looks on: it was started with --read-only", code="forbidden")
         connection = self._connection
         if connection is None:
-            raise RunRefused("the host is away; the connection is being made again")
+            again = REFUSED if self._refused else "the connection is being made again"
+            raise RunRefused(f"the host is away; {again}")
         try:
             answer: BaseFrame | PageBytes = await connection.request(request.model_copy())
         except ConnectionLost as error:
@@ -255,25 +271,48 @@ class RemoteSource:
         self._say("starting")
         while True:
             connection: Connection | None = None
+            refusal = ""
             try:
                 connection = self._new_connection()
                 await self._join(connection)
-                failures = 0
+                failures, self._away_since = 0, None
                 await connection.closed.wait()
                 problem = "the connection is lost"
+            except Refused as error:
+                refusal = str(error)
             except (ConnectionLost, TokenProblem) as error:
                 problem = str(error)
             finally:
                 self._connection = None
                 if connection is not None:
                     await connection.close()
+            if refusal:
+                await self._wait_for_another_token(refusal)
+                continue
             wait_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
             failures += 1
-            self._say("offline", f"offline, next try in {wait_s:g} s: {problem}")
+            self._say("offline", f"next try in {wait_s:g} s: {problem}")
             await asyncio.sleep(wait_s)
 
+    async def _wait_for_another_token(self, refusal: str) -> None:
+        """What was refused is not tried again by itself, but another token is, as soon as there is one."""
+        self._refused = True
+        self._again.clear()
+        self._say("offline", REFUSED)
+        self.inbox.notices.append(Notice(f"{refusal}; {COPY_AGAIN}", "error"))
+        try:
+            while not self._again.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._again.wait(), TOKEN_EVERY_S)
+                with contextlib.suppress(TokenProblem):
+                    if self._token() != self._shown:
+                        return
+        finally:
+            self._refused = False
+
     def _new_connection(self) -> Connection:
-        return Connection(self._url, self._token(), on_data=self._receive, name=_own_name(), ping_s=PING_S)
+        self._shown = self._token()
+        return Connection(self._url, self._shown, on_data=self._receive, name=_own_name(), ping_s=PING_S)
 
     async def _join(self, connection: Connection) -> None:
         """Connect, and ask for what there is. Raises `ConnectionLost`."""
@@ -310,7 +349,9 @@ class RemoteSource:
         self._stopped.clear()
 
     def _say(self, state: str, text: str = "") -> None:
-        self.inbox.host = HostState(state, text)
+        if state == "offline" and self._away_since is None:
+            self._away_since = time.time()
+        self.inbox.host = HostState(state, text, since=self._away_since if state == "offline" else None)
 
     # -- what the host tells ------------------------------------------------------------------------------------------
 

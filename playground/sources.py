@@ -56,6 +56,8 @@ class HostState(NamedTuple):
     generation: int = 0
     killable: bool = False
     """Whether `Source.kill_silent` would end it: it is silent, or blocked for long."""
+    since: float | None = None
+    """Of `offline`: when it was heard last, or first tried (Unix seconds). What is shown is what was known then."""
 
 
 class Notice(NamedTuple):

@@ -367,6 +367,12 @@ def serve(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let --host be an address that others can reach.")
     ] = False,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Keeps its tokens from one start to the next; else each start has new ones."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Say where it is as one object, on one line.")] = False,
 ) -> Command:
     """Serve flows without a screen, loaded anew on every save: `pf tui --attach URL` joins, from here or elsewhere."""
@@ -374,7 +380,13 @@ def serve(
     from playground.cli.serve import serve as serve_flows
 
     options = ServeOptions(
-        targets=targets or [], debug=debug, host=host, port=port, allow_remote=allow_remote, json=json
+        targets=targets or [],
+        debug=debug,
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        json=json,
+        tokens=tokens,
     )
     return lambda: serve_flows(options)
 

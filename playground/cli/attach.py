@@ -93,7 +93,7 @@ def _own_file(url: str, *, read_only: bool, project: Project) -> Path:
 
 def _hint(why: str) -> str | None:
     if "token" in why:
-        return "--token-file FILE names the file with the right one; `pf serve` says where it lies"
+        return "each start of `pf serve` makes new ones unless --tokens keeps them; copy the file anew for --token-file"
     if "version" in why:
         return "install the same version of penguiflow on both sides"
     return None

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import NamedTuple
 
 from playground.cli.addresses import check_port, refuse_remote, written
@@ -37,13 +38,17 @@ class ServeOptions(NamedTuple):
     port: int | None = None
     allow_remote: bool = False
     json: bool = False
+    tokens: Path | None = None
+    """A folder that keeps the tokens from one start to the next."""
 
 
 class Serving:
     """A gateway with its port and its token files; an asynchronous context."""
 
-    def __init__(self, project: Project, targets: list[str], *, host: str, port: int, debug: bool) -> None:
-        """Raises `Failure` when the port is taken."""
+    def __init__(
+        self, project: Project, targets: list[str], *, host: str, port: int, debug: bool, tokens: Tokens | None = None
+    ) -> None:
+        """Raises `Failure` when the port is taken. Without `tokens` there are new ones."""
         self.project = project
         self.debug = debug
         try:
@@ -53,7 +58,7 @@ class Serving:
         self.address = written(host, self._listening.getsockname()[1])
         self.url = f"ws://{self.address}/"
         self.files = TokenFiles.of(project.home, self._listening.getsockname()[1])
-        self._tokens = Tokens.new()
+        self._tokens = tokens or Tokens.new()
         self._targets = targets
 
     async def __aenter__(self) -> Serving:
@@ -81,7 +86,11 @@ def serve(options: ServeOptions) -> int:
     for target in options.targets:
         check_target(target)
     project = find_project(options.targets)
-    serving = Serving(project, options.targets, host=options.host, port=port, debug=options.debug)
+    try:
+        tokens = None if options.tokens is None else Tokens.kept(options.tokens.absolute())
+    except TokenProblem as problem:
+        raise Failure(f"--tokens: {problem}") from None
+    serving = Serving(project, options.targets, host=options.host, port=port, debug=options.debug, tokens=tokens)
     console = Console()
     return asyncio.run(_serve(serving, options, console))
 

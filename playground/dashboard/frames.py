@@ -109,6 +109,7 @@ class Frames:
             app.flows.running = running
             app.flows.touch()
         app.run_rows.sync()
+        app.spans.set_away(app.workspace.runs.away_since is not None)
         app.spans.sync()
         app.event_rows.sync()
         if app.event_rows.busy and not self._filtering:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from playground.dashboard.clocks import PausingClock
 from playground.dashboard.debugging.model import BreakpointList, Stops
 from playground.dashboard.heads import BadEvent, Head, read_data, read_head
 from playground.dashboard.runs import RunList
@@ -80,6 +81,8 @@ class Workspace:
         self.listed = False
         """True once the source has told its modules."""
         self.dropped = 0
+        self.clock = PausingClock(clock)
+        """Of what runs: it stands while the host is offline, for nobody knows what became of it since."""
         self._clock = clock
         self._host_since = clock()
         """When the host came into the state that it is in."""
@@ -169,6 +172,8 @@ class Workspace:
         if self.host is not None and state.state != self.host.state:
             self._host_since = self._clock()
         self.host = state
+        self.runs.set_away(state.since)
+        self.clock.pause(state.since is not None)
 
     def host_for_s(self) -> float:
         """How long the host has been in its state."""
@@ -235,7 +240,7 @@ class Workspace:
     # -- traces ---------------------------------------------------------------------------------------------------
 
     def _new_trace(self, trace_id: str) -> TraceModel:
-        trace = self.traces[trace_id] = TraceModel(trace_id)
+        trace = self.traces[trace_id] = TraceModel(trace_id, clock=self.clock)
         self._make_room(trace)
         return trace
 
@@ -260,7 +265,7 @@ class Workspace:
 
     def begin_loading(self, trace_id: str) -> TraceModel:
         """From now on keep aside what arrives of this trace; returns the model to fill."""
-        trace = TraceModel(trace_id)
+        trace = TraceModel(trace_id, clock=self.clock)
         trace.loading = True
         # Of a trace whose beginning was never here, what did arrive is as good as what arrives from now on.
         before = self.traces.pop(trace_id, None)
@@ -280,7 +285,7 @@ class Workspace:
         if not self.is_loading(trace):
             return
         loading = self.loading.pop(trace.trace_id)
-        kept = trace if complete else TraceModel(trace.trace_id)
+        kept = trace if complete else TraceModel(trace.trace_id, clock=self.clock)
         kept.loading = False
         kept.revision += 1
         if not complete and not loading.waiting:

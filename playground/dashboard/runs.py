@@ -70,6 +70,8 @@ class RunList:
     def __init__(self) -> None:
         self._lines: dict[str, RunLine] = {}
         self.revision = 0
+        self.away_since: float | None = None
+        """Since when the host is offline (Unix seconds): what ran then is what was known last."""
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -77,6 +79,12 @@ class RunList:
     def get(self, trace_id: str) -> RunLine | None:
         """One run."""
         return self._lines.get(trace_id)
+
+    def set_away(self, since: float | None) -> None:
+        """The host is offline since then, or is back."""
+        if since != self.away_since:
+            self.away_since = since
+            self.revision += 1
 
     def began(self, trace: TraceModel) -> None:
         """A trace started before our eyes, or was taken up again."""

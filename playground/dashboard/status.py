@@ -39,7 +39,8 @@ def status_rows(
     if not troubled or host is None:
         return _fitting(name, _code(flows), room), right
     glyph, role = HOST_GLYPHS[host.state]
-    trouble: Row = [("  ", ""), (f"{glyph} {one_line(host.text)}", role)]
+    since = "" if host.since is None else f"offline since {when(host.since)}: "
+    trouble: Row = [("  ", ""), (f"{glyph} {since}{one_line(host.text)}", role)]
     offer: Row = [(" · ctrl+k kills it", "strong")] if host.killable else []
     if row_cells([*name, *trouble, *offer]) > room:
         # What can be done stays in sight, whatever else has to go.
@@ -59,9 +60,12 @@ def _right(workspace: Workspace, width: int, *, looks_on: bool, troubled: bool) 
         rate = workspace.events_per_second()
         if rate:
             right.append((f"{count(rate)} ev/s  ", "dim"))
+    known = host is None or host.since is None
+    if not known:
+        right.append(("last known: ", "dim"))
     if len(workspace.stops):
-        right.append((f"⏸ {len(workspace.stops)} stopped  ", "warn"))
-    right.append((f"{running} running  ", "busy" if running else "dim"))
+        right.append((f"⏸ {len(workspace.stops)} stopped  ", "warn" if known else "dim"))
+    right.append((f"{running} running  ", "busy" if running and known else "dim"))
     if troubled:
         return right
     state = host.state if host is not None else "starting"

@@ -25,6 +25,8 @@ GLYPHS = {
     "paused": "‖",
 }
 """One mark for each status: meaning never hangs on color alone."""
+UNKNOWN = "◌"
+"""The mark of what may have an end that nobody here has heard of: it is still read, or its host is offline."""
 ROLES = {
     "running": "busy",
     "ok": "ok",

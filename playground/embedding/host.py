@@ -104,12 +104,14 @@ class Embedding:
         home: Path | str | None = None,
         hold_s: float = HOLD_S,
         allow_remote: bool = False,
+        tokens: Path | str | None = None,
     ) -> None:
         """See `playground.embed`.
 
         `port` 0 takes a free one. `home` is where tokens and breakpoints lie, `.penguiflow` of the project by default.
         `hold_s` is how long stopped runs wait when the last client that decides is gone. `host` is this machine's own
-        address, unless others are allowed in.
+        address, unless others are allowed in. `tokens` is a folder that keeps the tokens, `control` and `view`, from
+        one start to the next; without it each start has new ones.
         """
         self.url = ""
         """Where `pf tui --attach` finds it, once it is open."""
@@ -124,6 +126,7 @@ class Embedding:
         self._project = find_project()
         self._home = Path(home).absolute() if home is not None else self._project.home
         self._hold_s = hold_s
+        self._token_folder = None if tokens is None else Path(tokens).absolute()
         self._tokens = Tokens.new()
         self._engine: EmbeddedEngine | None = None
         self._wire: EmbeddedWire | None = None
@@ -160,6 +163,8 @@ class Embedding:
         try:
             listening = self._listening = listen(self._port, self._host)
             port = listening.getsockname()[1]
+            if self._token_folder is not None:
+                self._tokens = Tokens.kept(self._token_folder)
             files = TokenFiles.of(self._home, port)
             files.write(self._tokens)
         except (PortInUse, TokenProblem) as error:

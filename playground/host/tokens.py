@@ -37,6 +37,14 @@ class Tokens(NamedTuple):
         """Two that nobody can guess."""
         return cls(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES))
 
+    @classmethod
+    def kept(cls, folder: Path) -> Tokens:
+        """Those in `folder`, `control` and `view`; what is missing there is made, and stays. Raises `TokenProblem`."""
+        control, view = _kept(folder / "control"), _kept(folder / "view")
+        if control == view:
+            raise TokenProblem(f"{folder}: `view` is the same as `control`, and would be good for everything")
+        return cls(control, view)
+
     def role(self, authorization: str) -> Role | None:
         """What an `Authorization` header gives; None for one that gives nothing. Takes as long for each."""
         shown = authorization.encode(errors="replace")
@@ -86,6 +94,22 @@ def read_token(path: Path) -> str:
     if not token or not fits:
         raise TokenProblem(f"{path} has no token in it: one line is wanted")
     return token
+
+
+def _kept(path: Path) -> str:
+    """The token in a file; where there is none a new one is put there, once, whoever else does that just then."""
+    if not path.exists():
+        own = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        _write(own, secrets.token_urlsafe(TOKEN_BYTES))
+        try:
+            os.link(own, path)
+        except FileExistsError:  # somebody was quicker
+            pass
+        except OSError as error:
+            raise TokenProblem(f"{path} cannot be written: {error.strerror}") from None
+        finally:
+            own.unlink(missing_ok=True)
+    return read_token(path)
 
 
 def _write(path: Path, token: str) -> None:

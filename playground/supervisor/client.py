@@ -32,6 +32,7 @@ REPLY_HEAD = b'{"reply_to":'
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """What closing may raise: the library asserts states that a transport which breaks just then does not keep to."""
 MIB = 1024 * 1024
+UNKNOWN_TOKEN = 401
 NO_HOST = "what answers there is no host of penguiflow"
 TOO_LARGE = "the request is too large for the host: {:.1f} MiB, at most {} MiB (let the flow read a file instead)"
 
@@ -42,6 +43,10 @@ class ConnectionLost(Exception):
 
 class NotAdmitted(ConnectionLost):
     """Somebody is there, and does not let us in; trying again will not help by itself."""
+
+
+class Refused(NotAdmitted):
+    """It does not know the token: the same one will be refused again."""
 
 
 class Connection:
@@ -89,7 +94,8 @@ class Connection:
                 self.hello = await self._greet(self._socket)
                 await self._send(encode(Subscribe(since=since or {})))
         except InvalidStatus as error:
-            raise NotAdmitted(_refusal(error)) from None
+            kind = Refused if error.response.status_code == UNKNOWN_TOKEN else NotAdmitted
+            raise kind(_refusal(error)) from None
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
             if isinstance(error, InvalidHandshake) and not isinstance(error.__cause__, EOFError):
                 raise NotAdmitted(NO_HOST) from None
@@ -183,7 +189,7 @@ class Connection:
 def _refusal(error: InvalidStatus) -> str:
     status = error.response.status_code
     why = {
-        401: "the host does not know this token",
+        UNKNOWN_TOKEN: "the host does not know this token",
         403: "the host does not let this origin in",
         503: "the host has too many clients",
     }

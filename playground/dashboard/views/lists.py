@@ -8,6 +8,7 @@ from playground.dashboard.runs import RunLine, RunList
 from playground.dashboard.text import (
     GLYPHS,
     ROLES,
+    UNKNOWN,
     Row,
     cells,
     clip,
@@ -218,6 +219,8 @@ class RunsView(View):
     def note(self) -> str:
         """How many, and whether the newest is followed."""
         count = f"{len(self.rows)} of {len(self.runs)}" if self.filter else str(len(self.rows)) if self.rows else ""
+        if self.runs.away_since is not None and count:
+            return f"{count} · as of {when(self.runs.away_since)}"
         return f"{count} · following" if self.follow_newest and count else count
 
     def _bracket(self, index: int) -> str:
@@ -234,8 +237,11 @@ class RunsView(View):
         line = self.rows[index]
         glyph, role = GLYPHS.get(line.status, "?"), ROLES.get(line.status, "")
         seconds = line.duration_s
+        away = self.runs.away_since if line.status == "running" else None
+        if away is not None:
+            glyph, role = UNKNOWN, "dim"
         if seconds is None and line.status == "running":
-            seconds = max(now_s() - line.started, 0.0)
+            seconds = max((now_s() if away is None else away) - line.started, 0.0)
         took = duration(seconds)
         took = f" {took:>7}" if width >= TIGHT else f" {took.replace(' ', ''):>5}"
         row: Row = [(f"{glyph} ", role), (line.trace_id[: 8 if width >= 44 else 6], "accent"), (took, "")]
@@ -245,8 +251,9 @@ class RunsView(View):
         room = width - used - 1
         if line.stopped and line.status == "running":
             # Where it stands says more than how long.
-            row = [("⏸ ", "warn"), row[1], (" ", "")]
-            return [*row, (pad(one_line(line.stopped), width - sum(cells(piece) for piece, _ in row)), "warn")]
+            role = "warn" if away is None else "dim"
+            row = [("⏸ ", role), row[1], (" ", "")]
+            return [*row, (pad(one_line(line.stopped), width - sum(cells(piece) for piece, _ in row)), role)]
         if line.elsewhere and line.status == "running" and not line.waits_for:
             row.append((" elsewhere", "dim"))
             room -= len(" elsewhere")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from playground.dashboard.text import GLYPHS, ROLES, Row, bar, cells, clip, duration, one_line, pad
+from playground.dashboard.text import GLYPHS, ROLES, UNKNOWN, Row, bar, cells, clip, duration, one_line, pad
 from playground.dashboard.trace import TraceModel, error_line, failed, seconds
 from playground.dashboard.views.base import View
 from playground.dashboard.views.tree_rows import TreeRow, WholeRows, flatten, shown_children
@@ -29,8 +29,6 @@ NO_FLOWS = """There is nothing to run here yet.
 
 A file in flows/ is found by itself; pf new NAME writes a small project that runs."""
 TIME_CELLS = 8
-UNKNOWN = "◌"
-"""The mark of a span whose end may not be read yet."""
 CHEAP_S = 0.005
 
 
@@ -69,6 +67,8 @@ class TreeView(View):
         self._reading = False
         """Whether the trace was still being read when this was laid out last."""
         self.loading = False
+        self.away = False
+        """The host is offline: what went on then is shown as it was known last."""
         self.stopped: dict[str, str] = {}
         """Where the run has stopped, by span."""
 
@@ -91,6 +91,12 @@ class TreeView(View):
         elif self._whole is None or not self._whole.fits(trace):
             same = whole is self.trace and not whole.began and not whole.reshaped
             self._whole = WholeRows(whole, self.rows if same else self._laid_out(whole))
+
+    def set_away(self, away: bool) -> None:
+        """The host is offline, or is back."""
+        if away != self.away:
+            self.away = away
+            self.touch()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -282,6 +288,9 @@ class TreeView(View):
         if self.loading:
             row.append((f" loading… {trace.percent} %" if trace.events.stored else " loading…", "dim"))
             return row
+        if self.away and not trace.over:
+            row += [(f" {UNKNOWN} last known", "warn"), (f" {duration(trace.seconds())}", "dim")]
+            return row
         row += [
             (f" {GLYPHS.get(trace.status, '?')}", ROLES.get(trace.status, "")),
             (f" {trace.status}" if trace.status not in {"ok", "running"} else "", ROLES.get(trace.status, "")),
@@ -336,7 +345,7 @@ class TreeView(View):
         children = shown_children(span)
         mark = ("▾" if self.is_open(span) else "▸") if children else " "
         glyph, role = GLYPHS.get(span.status, "?"), ROLES.get(span.status, "")
-        if self.trace is not None and self.trace.loading and span.end_ns is None:
+        if self.trace is not None and (self.trace.loading or self.away) and span.end_ns is None:
             glyph, role = UNKNOWN, "dim"
         name, extra, extra_role = self._texts(span)
         if self.stopped and (stopped := self._stopped_at(span)):

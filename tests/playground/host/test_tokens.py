@@ -103,3 +103,41 @@ class TestReading:
             assert read_token(Path(f"/dev/fd/{reading}")) == "secret"
         finally:
             os.close(reading)
+
+
+class TestKept:
+    def test_they_are_the_same_the_next_time(self, tmp_path: Path) -> None:
+        folder = tmp_path / "secrets" / "box"
+        first = Tokens.kept(folder)
+        assert Tokens.kept(folder) == first
+        assert sorted(path.name for path in folder.iterdir()) == ["control", "view"]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+        assert read_token(folder / "control") == first.control
+        (folder / "view").unlink()
+        again = Tokens.kept(folder)
+        assert (again.control, again.view != first.view) == (first.control, True)
+
+    def test_those_of_somebody_who_was_quicker_hold(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        link = os.link
+
+        def too_late(source: Path, target: Path) -> None:
+            if not target.exists():
+                target.touch(mode=0o600)
+                target.write_text(f"theirs-{target.name}\n")
+            link(source, target)
+
+        monkeypatch.setattr("playground.host.tokens.os.link", too_late)
+        assert Tokens.kept(tmp_path) == ("theirs-control", "theirs-view")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["control", "view"]
+
+    def test_what_cannot_be_used_is_told(self, tmp_path: Path) -> None:
+        tokens = Tokens.kept(tmp_path)
+        (tmp_path / "view").write_text(tokens.control)
+        with pytest.raises(TokenProblem, match="the same as `control`"):
+            Tokens.kept(tmp_path)
+        (tmp_path / "control").chmod(0o640)
+        with pytest.raises(TokenProblem, match="chmod 600"):
+            Tokens.kept(tmp_path)
+        (tmp_path / "file").touch()
+        with pytest.raises(TokenProblem, match="cannot be written"):
+            Tokens.kept(tmp_path / "file")
