@@ -160,6 +160,8 @@ async def running(settings: Settings, **parts: Any) -> AsyncIterator[Running]:
         async with httpx.AsyncClient(base_url=url, timeout=WAIT_S) as client:
             yield Running(url, app, made, client)
     finally:
+        # What a test left under way ends, too.
+        made.begin_stop()
         server.should_exit = True
         await serving
         listener.close()

@@ -73,6 +73,14 @@ def test_traces_that_cannot_be_kept(peeragent: Any) -> None:
     refused(peeragent.run("serve", "--port", "0", PENGUIFLOW_HOME="file/inside"), 5, "PENGUIFLOW_HOME")
 
 
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("worker",)])
+def test_tasks_that_cannot_be_kept(peeragent: Any, command: tuple[str, ...]) -> None:
+    (peeragent.folder / "file").write_text("no database, and no folder")
+    refused(peeragent.run(*command, DATA_DIR="file/inside"), 5, "file/inside", "DATA_DIR")
+    (peeragent.folder / "tasks.db").write_text("no database " * 100)
+    refused(peeragent.run(*command, DATA_DIR="."), 5, "tasks.db", "DATA_DIR")
+
+
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_says_its_address_and_ends_when_told(peeragent: Any, by: signal.Signals, code: int) -> None:
     with peeragent.serving() as (server, url):
@@ -113,6 +121,33 @@ async def test_an_end_ends_what_is_under_way(peeragent: Any, openai_server: Mode
     done = await asyncio.to_thread(peeragent.run, "tasks", listed[0]["task_id"])
     kept = json.loads(done.stdout)
     assert (kept["status"], kept["error"]["code"]) == ("failed", "SHUTDOWN")
+
+
+async def test_an_end_takes_little_more_than_the_grace(peeragent: Any, openai_server: ModelServer) -> None:
+    """A request, a stream, a socket and a worker's task have the same time. A busy machine is given three chances."""
+    grace, took = 2.0, []
+    for _ in range(3):
+        openai_server.otherwise = Said(hold=asyncio.Event())
+        before = len(openai_server.asked)
+        with peeragent.serving(OPENAI_BASE_URL=openai_server.url, SHUTDOWN_GRACE=str(grace)) as (server, url):
+            async with httpx.AsyncClient(timeout=HANG_S, base_url=f"{url}/v1/agent") as client:
+                inline = asyncio.create_task(client.post("/execute/direct/code", json=SQL))
+                stream = asyncio.create_task(client.post("/execute/stream", json=SQL))
+                await client.post("/execute/async", json=SQL)
+                async with asyncio.timeout(HANG_S):
+                    while len(openai_server.asked) < before + 3:  # noqa: ASYNC110 - another process asks
+                        await asyncio.sleep(0.01)
+                began = time.monotonic()
+                server.process.terminate()
+                assert await asyncio.to_thread(server.process.wait, HANG_S) == 0
+                took.append(time.monotonic() - began)
+                told = await inline
+                assert (told.status_code, told.json()["detail"]["code"]) == (503, "SHUTDOWN")
+                await asyncio.gather(stream, return_exceptions=True)
+            assert "Traceback" not in await asyncio.to_thread(server.rest)
+        if took[-1] < grace + 1.5:
+            return
+    raise AssertionError(f"it took {took}")
 
 
 def test_tasks_are_shown(peeragent: Any) -> None:

@@ -75,6 +75,8 @@ async def test_a_client_may_want_the_diagnosis_now(service: Any) -> None:
 
 async def test_answers_that_say_nothing_are_asked_again(service: Any) -> None:
     await service.post("execute/direct/business", {"task": "Our sales dropped 20%", "session_id": "b-2"})
+    blank = await service.post("business/continue", {"session_id": "b-2", "answers": {"q": "  "}}, 400)
+    assert blank["detail"]["code"] == "EMPTY_ANSWERS"
     again = await service.post("business/continue", {"session_id": "b-2", "answers": {"q": "dunno"}})
     assert (again["type"], again["data"]["round_number"]) == ("questions", 1)
     assert again["data"]["feedback"]
@@ -84,6 +86,7 @@ async def test_answers_that_say_nothing_are_asked_again(service: Any) -> None:
 async def test_the_demo_and_the_tree(service: Any) -> None:
     demo = await service.post("business/demo", {"task": "Our sales dropped 20%"})
     assert demo["demo_mode"]
+    assert (demo["result"]["type"], demo["result"]["task"]) == ("demo", "Our sales dropped 20%")
     assert demo["task_id"].startswith("demo-")
     assert [each["phase"] for each in demo["result"]["rounds"]] == ["identify", "clarify", "diagnose"]
     assert demo["result"]["problem_tree"]["root_causes"]
@@ -103,6 +106,40 @@ async def test_async_tasks_are_done_by_the_embedded_worker(service: Any) -> None
     assert events[-1]["done"]
     state = await service.get(f"status/{kept['task_id']}")
     assert (state["status"], state["attempts"]) == ("completed", 1)
+
+
+async def test_a_task_without_a_story_still_tells_its_end(service: Any) -> None:
+    done = await service.post("execute", SQL)
+    path = f"/v1/agent/tasks/{done['task_id']}/events"
+    answer = await service.client.get(path)
+    (event,) = (json.loads(line[5:]) for line in answer.text.splitlines() if line.startswith("data:"))
+    assert (event["done"], event["result"]["data"]) == (True, done["data"])
+    again = await service.client.get(path, headers={"Last-Event-ID": "1"})
+    assert "data:" not in again.text
+
+
+DEEP = {"a": 1}
+for _ in range(300):
+    DEEP = {"a": DEEP}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "context",
+    [json.dumps(DEEP), '{"n": NaN}', '{"n": 1e400}', r'{"n": ["\ud800"]}', r'{"\udfff": 1}'],
+    ids=["deep", "nan", "infinite", "half a character", "half a character in a name"],
+)
+async def test_what_could_not_be_read_again_is_refused(service: Any, context: str) -> None:
+    kept = await service.post("execute", SQL)
+    for path in ("execute", "execute/direct/data", "execute/async", "execute/stream", "business/problem-tree"):
+        answer = await service.client.post(
+            f"/v1/agent/{path}",
+            content=f'{{"task": "Analyze this", "context": {context}}}',
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == 422, (path, answer.text)
+        assert [each["loc"] for each in answer.json()["detail"]] == [["body", "context"]]
+    # Nobody's list is spoilt by it.
+    assert [each["task_id"] for each in await service.get("tasks")] == [kept["task_id"]]
 
 
 async def test_a_stream_tells_route_pieces_and_end_and_can_be_taken_up_again(service: Any) -> None:

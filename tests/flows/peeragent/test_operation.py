@@ -170,6 +170,56 @@ async def receiver(*statuses: int) -> AsyncIterator[tuple[int, list[tuple[dict[s
         yield server.sockets[0].getsockname()[1], seen
 
 
+async def test_a_file_that_is_gone_or_full_is_told(service: Any, tmp_path: Path) -> None:
+    async def store() -> str:
+        told = (await service.client.get("/health")).json()
+        assert told["status"] == ("healthy" if told["checks"]["store"] == "healthy" else "degraded")
+        return str(told["checks"]["store"])
+
+    assert await store() == "healthy"
+    batches = service.parts.store._db
+    batches._writer.execute("PRAGMA query_only=1")  # as a disk that takes no more
+    await service.post("execute", SQL, 503)
+    assert await store() == "unhealthy"
+    batches._writer.execute("PRAGMA query_only=0")
+    await service.post("execute", SQL)
+    assert await store() == "healthy"
+    (tmp_path / "data" / "tasks.db").unlink()
+    assert await store() == "unhealthy"
+
+
+async def test_a_worker_goes_on_whatever_the_store_holds(serve: Serve) -> None:
+    async with serve() as service:
+        store = service.parts.store
+        claim = store.claim
+        failures: list[int] = []
+
+        async def claimed(worker: str, lease_s: float) -> Any:
+            if not failures:
+                failures.append(1)
+                raise ValueError("a record that nobody can read")
+            return await claim(worker, lease_s)
+
+        store.claim = claimed
+        kept = await service.post("execute/async", SQL)
+        async with asyncio.timeout(60):
+            await service.client.get(f"/v1/agent/tasks/{kept['task_id']}/events")
+        assert failures
+        assert (await service.get(f"status/{kept['task_id']}"))["status"] == "completed"
+
+
+async def test_callbacks_tell_of_tasks_that_were_cancelled_before_they_began(serve: Serve) -> None:
+    told = {"webhook_secret": "s" * 20, "webhook_hosts": "127.0.0.1", "embedded_worker": False}
+    async with receiver() as (port, seen), serve(**told) as service:
+        kept = await service.post("execute/async", {**SQL, "webhook": f"http://127.0.0.1:{port}/done"})
+        answer = await service.client.post(f"/v1/agent/tasks/{kept['task_id']}/cancel")
+        assert answer.json()["status"] == "cancelled"
+        async with asyncio.timeout(60):
+            while not seen:  # noqa: ASYNC110 - another server sees it
+                await asyncio.sleep(0.005)
+        assert json.loads(seen[0][1])["status"] == "cancelled"
+
+
 async def test_callbacks_are_signed_and_tried_again(serve: Serve) -> None:
     secret = "s" * 20
     async with receiver(500) as (port, seen), serve(webhook_secret=secret, webhook_hosts="127.0.0.1") as service:

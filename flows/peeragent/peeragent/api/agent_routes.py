@@ -125,7 +125,7 @@ async def execute_async(request: Request, body: AsyncRequest, by: Executes) -> R
     """Keep a task for a worker, and answer at once. `status/{id}` tells how it goes, `tasks/{id}/events` streams it."""
     if body.webhook is not None:
         await request.app.state.webhooks.check(body.webhook)
-    order = order_of(body, webhook=body.webhook, idempotency_key=by.key)
+    order = order_of(body, webhook=body.webhook, idempotency_key=by.key, policy=by.policy)
     task = await service_of(request).submit(by.who, order)
     told = {"task_id": task.task_id, "status": task.status.value, "session_id": task.session_id}
     return JSONResponse({**told, "message": f"the task is kept; GET status/{task.task_id} tells how it goes"})

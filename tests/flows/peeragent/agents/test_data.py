@@ -155,6 +155,7 @@ def test_what_cannot_be_analyzed(data: Any, code: str) -> None:
         (True, None),
         ("nan", None),
         ("inf", None),
+        (1e308, None),
         (float("nan"), None),
         (10**400, None),
         ("", None),
