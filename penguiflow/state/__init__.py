@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TaskType,
         UpdateType,
     )
+    from penguiflow.state.postgres import PostgresStateStore
     from penguiflow.state.protocol import (
         StateStore,
         SupportsArtifacts,
@@ -44,6 +45,7 @@ _HOMES = {
     "Pruned": "retention",
     "RemoteBinding": "models",
     "Retention": "retention",
+    "PostgresStateStore": "postgres",
     "SQLiteStateStore": "sqlite",
     "StateStore": "protocol",
     "StateUpdate": "models",
@@ -73,6 +75,7 @@ _HOMES = {
 __all__ = [
     "InMemoryStateStore",
     "PlaygroundArtifactStore",
+    "PostgresStateStore",
     "Pruned",
     "RemoteBinding",
     "Retention",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from penguiflow.recording.events import TraceEvent
@@ -18,8 +18,18 @@ POLL_S = 0.05
 _PAGE = 2000
 
 
-async def follow(store: TraceStore, trace_id: str, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
-    """Committed events with `seq > after`, and those to come, until the trace is over."""
+async def poll() -> None:
+    """Wait for a moment, where nobody tells that there is more."""
+    await asyncio.sleep(POLL_S)
+
+
+async def follow(
+    store: TraceStore, trace_id: str, after: int = -1, *, pause: Callable[[], Awaitable[None]] = poll
+) -> AsyncGenerator[TraceEvent, None]:
+    """Committed events with `seq > after`, and those to come, until the trace is over.
+
+    `pause` is awaited before it is looked again.
+    """
     while True:
         # Asked before the events are read: what comes after that is seen in the next round.
         trace = await store.get_trace(trace_id)
@@ -29,4 +39,4 @@ async def follow(store: TraceStore, trace_id: str, after: int = -1) -> AsyncGene
             after = page[-1].seq
         if trace is None or trace.status != "running":
             return
-        await asyncio.sleep(POLL_S)
+        await pause()

@@ -46,6 +46,8 @@ class Storage(NamedTuple):
     used_bytes: Callable[[Connection], int]
     task_status: str
     """Of a row of `tasks`."""
+    lock_payloads: str | None = None
+    """A question that keeps out who refers to payloads at the same time; None where nobody can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def prune(
     others = [] if retention.max_age_s is None else list(_others(now, retention.max_age_s, storage))
     if some or _any(connection, others):
         with transaction(connection):
+            if storage.lock_payloads is not None:
+                connection.execute(storage.lock_payloads).fetchone()
             removed = _remove(connection, some)
             for where, values in () if more else others:
                 connection.execute(" ".join(("DELETE FROM", where)), values)

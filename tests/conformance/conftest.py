@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from penguiflow.recording import EventRecord, Recorder, TraceEvent
-from penguiflow.state import InMemoryStateStore, SQLiteStateStore
+from penguiflow.state import InMemoryStateStore, PostgresStateStore, SQLiteStateStore
 
 Open = Callable[[], Any]
 """Opens the same store once more, as another process would."""
@@ -37,23 +36,34 @@ class Record(Protocol):
     ) -> list[TraceEvent]: ...
 
 
-@pytest.fixture(params=["sqlite"])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
-    """For what only those can do that outlive their process."""
-    opened: list[SQLiteStateStore] = []
+def opener(backend: str, request: pytest.FixtureRequest) -> Open:
+    """Opens a store of this kind, each time the same one."""
+    if backend == "memory":
+        return InMemoryStateStore
+    if backend == "sqlite":
+        path = request.getfixturevalue("tmp_path") / "state.db"
+        return lambda: SQLiteStateStore(path)
+    url = request.getfixturevalue("postgres_server").fresh_url()
+    return lambda: PostgresStateStore(url)
 
-    def open_sqlite() -> SQLiteStateStore:
-        opened.append(SQLiteStateStore(tmp_path / "state.db"))
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def open_store(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    """For what only those can do that outlive their process."""
+    again, opened = opener(request.param, request), []
+
+    def open_another() -> Any:
+        opened.append(again())
         return opened[-1]
 
-    yield {"sqlite": open_sqlite}[request.param]
+    yield open_another
     for store in opened:
         await store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    made: Any = InMemoryStateStore() if request.param == "memory" else SQLiteStateStore(tmp_path / "state.db")
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    made = opener(request.param, request)()
     yield made
     await made.close()
 

@@ -1,0 +1,78 @@
+"""What errors of the driver mean: which can be tried again, and what to say about the others."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import asyncpg
+
+from penguiflow.state.errors import StoreError, StoreNotWritable, StoreUnreadable
+
+__all__ = ["DRIVER_ERRORS", "explain", "is_conflict", "is_lost", "is_missing_table"]
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""Whatever the driver raises."""
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    OSError,
+    TimeoutError,
+)
+_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
+_FULL = (asyncpg.DiskFullError, asyncpg.OutOfMemoryError)
+_REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the server is not there, or the connection is gone: another one may do."""
+    if isinstance(error, asyncpg.InterfaceError):
+        # A connection that was closed meanwhile; what was asked wrongly is another thing.
+        return not isinstance(error, ValueError) and "clos" in str(error)
+    return isinstance(error, _LOST)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether others wrote the same rows at once: tried again, it works."""
+    return isinstance(error, _CONFLICTS)
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Whether there is no store in this schema yet."""
+    return isinstance(error, asyncpg.UndefinedTableError)
+
+
+def explain(error: BaseException, place: str) -> StoreError:
+    """The `StoreError` for what the driver says: what happened, where, what to do. Never with a password."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, sqlite3.DatabaseError):  # what `unpack` says of events that are none
+        return StoreUnreadable(f"{place} is damaged: {error}", path=place)
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return StoreUnreadable(
+            f"{place} lets nobody in: {_line(error)}; the password belongs into the address, PGPASSWORD or ~/.pgpass",
+            path=place,
+        )
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return StoreUnreadable(f"{place}: {_line(error)}; `createdb` makes it", path=place)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreUnreadable(f"{place}: the address has something that the driver does not know", path=place)
+    if isinstance(error, _REFUSED):
+        return StoreNotWritable(
+            f"cannot write to {place}: {_line(error)}; grant it, or name another server", path=place
+        )
+    if isinstance(error, _FULL):
+        return StoreNotWritable(f"cannot write to {place}: {_line(error)}; make room on the server", path=place)
+    if is_lost(error):
+        return StoreError(f"{place} cannot be reached: {_line(error)}; is the server running?", path=place)
+    return StoreError(f"{place}: {_line(error)}", path=place)
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError) and not str(error):
+        return "it did not answer in time"
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,379 @@
+"""The task that writes: it gathers what arrives for a moment and commits it together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.state.batch import Batch
+from penguiflow.state.errors import StoreError
+from penguiflow.state.intake import Closing, Intake, Item, Job, Write, fail, resolve
+from penguiflow.state.liveness import SIGN_OF_LIFE_S
+from penguiflow.state.postgres import migrations
+from penguiflow.state.postgres.address import Address
+from penguiflow.state.postgres.commit import Attempt, CannotSave, commit, register
+from penguiflow.state.postgres.driver import connect, quiet_close
+from penguiflow.state.postgres.problems import DRIVER_ERRORS, explain, is_conflict, is_lost
+from penguiflow.state.tickets import settle
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+__all__ = ["Writer"]
+
+logger = logging.getLogger("penguiflow.state")
+
+LINGER_S = 0.02
+"""How long events gather before they are committed."""
+RETRY_S = 0.5
+"""Pause between attempts while nothing can be written; the first ones come sooner."""
+_FIRST_RETRY_S = 0.02
+UPKEEP_EVERY_S = 60.0
+"""How often old traces are looked for, where the store is to forget them."""
+LAST_WORDS_S = 5.0
+"""How long a loop that ends with a store that nobody closed waits for the last commit."""
+_MAX_CONFLICTS = 20
+
+Upkeep = Callable[[], Awaitable[bool]]
+"""A bounded piece of work on the database when there is nothing to write; True when more of it is left."""
+BreakOff = Callable[[str, int], Awaitable[None]]
+"""Closes a trace that lost events, of this writer."""
+
+
+class _Awake:
+    """The loop's event for a writer that may not have begun: whoever sets it first begins it."""
+
+    def __init__(self, rouse: Callable[[], None]) -> None:
+        self.set = rouse
+
+
+class Writer(Intake):
+    """Owns the connection that writes, and a task on the loop of whoever writes first.
+
+    `patience_s` is how long a server may be away before that is an error; until then, who writes too much has to wait.
+    """
+
+    def __init__(
+        self, address: Address, *, inline: int, patience_s: float, break_off: BreakOff, upkeep: Upkeep | None = None
+    ) -> None:
+        super().__init__(address.place, _Awake(self._rouse))
+        self.writer_id = 0
+        """0 until it was entered."""
+        self._address = address
+        self._inline = inline
+        self._patience_s = patience_s
+        self._break_off_trace = break_off
+        self._upkeep = upkeep
+        self._upkeep_at = time.monotonic()
+        self._idle = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._something = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._connection: Connection[Any] | None = None
+        self._number = 0
+        """Of the last commit."""
+        self._doubt: tuple[int, Batch] | None = None
+        """How many items an attempt had whose answer never came, and what it would have made of them."""
+        self._last_sign = time.monotonic()
+
+    # -- called by those who write -------------------------------------------------------------------------------------
+
+    async def enter(self) -> int:
+        """This writer's id. Raises `StoreError` when the server cannot be reached."""
+        while not self.writer_id:
+            await asyncio.wrap_future(self.submit(self._enter))
+        return self.writer_id
+
+    async def close(self) -> StoreError | None:
+        """Commit what is left and end the task; returns what went wrong, if something did. Can be repeated."""
+        self._closing = self.guarded = True
+        if self._queue or self._pending or self._jobs or self._is_running:
+            self._rouse()
+            self._hasten()
+        if self._task is not None and self._is_running:
+            # It may belong to another loop than the caller's.
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ended(), self._task.get_loop()))
+        return self._failure
+
+    async def _ended(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def _commit_now(self) -> None:
+        self._rouse()
+        self._hasten()
+
+    def _hasten(self) -> None:
+        self._call(self._hurry.set)
+
+    @property
+    def _can_write(self) -> bool:
+        return True
+
+    @property
+    def _is_running(self) -> bool:
+        return self._task is not None and not self._task.done() and not self._task.get_loop().is_closed()
+
+    def _rouse(self) -> None:
+        """Wake the task; begin it when there is none, or its loop is gone."""
+        if self._is_running:
+            self._call(self._something.set)
+            return
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # Without a loop it has to wait for somebody who has one.
+            self._idle = True
+            return
+        self._something, self._hurry = asyncio.Event(), asyncio.Event()
+        self._something.set()
+        self._connection = None
+        self._task = self._loop.create_task(self._run(), name="store writer")
+
+    def _call(self, function: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        if here:
+            function()
+        else:
+            loop.call_soon_threadsafe(function)
+
+    # -- the task ------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while await self._gather():
+                await self._step()
+            await self._end()
+        except asyncio.CancelledError:
+            # The loop ends, and nobody has closed the store: what waits is written as far as there is time.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self._end(sign_off=False)
+            raise
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            logger.exception("the store's writer failed; %s gets no further events", self._place)
+            self._failure = StoreError(f"{self._place}: the writer failed: {error!r}", path=self._place)
+            self._closing = self.guarded = True
+        finally:
+            if self._closing:
+                self._give_up()
+            self._idle = True
+            await self._disconnect()
+
+    async def _gather(self) -> bool:
+        """Wait for something to do, then for more of it; False when it is time to end."""
+        if not self._queue and not self._pending and not self._jobs:
+            await self._look_after()
+            self._idle = True
+            if not self._queue and not self._closing:
+                await _within(self._something, self._pause())
+            self._idle = False
+        self._something.clear()
+        if not self._closing and (self._queue or self._failure is not None):
+            if self._failure is not None:
+                await _within(self._hurry, RETRY_S)
+            elif not self._is_batch():
+                await _within(self._hurry, LINGER_S)
+        self._hurry.clear()
+        return not self._closing
+
+    def _pause(self) -> float | None:
+        """How long it may rest."""
+        pauses = [SIGN_OF_LIFE_S] if self._known else []
+        if self._upkeep is not None:
+            pauses.append(max(0.0, self._upkeep_at - time.monotonic()))
+        return min(pauses, default=None)
+
+    async def _look_after(self) -> None:
+        """Do a piece of upkeep when it is due; what it cannot do now waits for the next time."""
+        if self._upkeep is None or time.monotonic() < self._upkeep_at:
+            return
+        more = False
+        try:
+            more = await self._upkeep()
+        except StoreError as error:
+            logger.warning("old traces were not removed: %s", error)
+        self._upkeep_at = time.monotonic() + (0.0 if more else UPKEEP_EVERY_S)
+
+    async def _step(self) -> None:
+        """Commit what has gathered, up to the next job; then do the job."""
+        self._take()
+        await self._commit()
+        while self._pending and self._failure is None:
+            await self._commit()
+        postponed: list[Job | Closing] = []
+        while self._jobs:
+            job = self._jobs[0]
+            if isinstance(job, Job):
+                await self._do(job)
+            elif self._failure is None:
+                await self._break_off(job.trace_id)
+            else:
+                postponed.append(job)
+            self._jobs.popleft()
+        self._jobs.extend(postponed)
+        if self._queue and self._failure is None:
+            # More is there than fits: no need to wait for it.
+            self._hurry.set()
+        self._wake_up()
+
+    async def _commit(self) -> None:
+        """Commit a transaction's worth of what is pending."""
+        items = self._some() if self._doubt is None else self._pending[: self._doubt[0]]
+        if not items:
+            await self._give_sign()
+            return
+        try:
+            batch = await self._patiently(lambda connection: self._attempt(connection, items))
+        except CannotSave as refused:
+            # It got as far as this: no earlier attempt had been committed.
+            self._doubt = None
+            settle([refused.item.ticket], explain(refused.__cause__ or refused, self._place))
+            self._pending.remove(refused.item)
+            return
+        except StoreError as error:
+            self._failed(error)
+            return
+        self._doubt = None
+        self.dropped += batch.lost
+        batch.committed()
+        self._committed(items)
+
+    def _failed(self, error: StoreError) -> None:
+        if self._doubt is not None:
+            # What was saved by name is told to have failed, and does not come again.
+            events = [item for item in self._pending[: self._doubt[0]] if not isinstance(item, Write)]
+            self._doubt = (len(events), self._doubt[1])
+        super()._failed(error)
+
+    async def _attempt(self, connection: Connection[Any], items: list[Item]) -> Batch:
+        """Write items, unless an earlier attempt has done so."""
+        number = self._number + 1
+        batch = Batch(self.writer_id, self._known, version=number, inline=self._inline)
+        try:
+            if not await commit(connection, Attempt(self.writer_id, number, batch), items) and self._doubt is not None:
+                batch = self._doubt[1]
+        except DRIVER_ERRORS as error:
+            if is_lost(error):
+                self._doubt = (len(items), batch)
+            raise
+        self._number = number
+        self._last_sign = time.monotonic()
+        return batch
+
+    async def _patiently(self, work: Callable[[Connection[Any]], Awaitable[Any]]) -> Any:
+        """What the work gives; done again when others wrote the same, and when the server was away for a moment."""
+        until = time.monotonic() + (self._patience_s if self._failure is None else 0.0)
+        conflicts, pause = 0, _FIRST_RETRY_S
+        while True:
+            try:
+                return await work(await self._connected())
+            except DRIVER_ERRORS as error:
+                if is_conflict(error) and conflicts < _MAX_CONFLICTS:
+                    conflicts += 1
+                    continue
+                await self._disconnect()
+                if not is_lost(error) or time.monotonic() + pause > until:
+                    raise explain(error, self._place) from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RETRY_S)
+
+    async def _connected(self) -> Connection[Any]:
+        connection = self._connection
+        if connection is not None and not connection.is_closed():
+            return connection
+        connection = await connect(self._address)
+        try:
+            await migrations.migrate(connection, self._address)
+            if not self.writer_id:
+                self.writer_id = await register(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+        return connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await quiet_close(connection)
+
+    async def _break_off(self, trace_id: str) -> None:
+        self._known.pop(trace_id, None)
+        try:
+            await self._break_off_trace(trace_id, self.writer_id)
+        except StoreError as error:
+            self._failed(error)
+
+    async def _do(self, job: Job) -> None:
+        if self._failure is not None:
+            fail(job.future, self._failure)
+            return
+        try:
+            result = None if job.function is None else await job.function(None)
+        except StoreError as error:
+            fail(job.future, error)
+        else:
+            resolve(job.future, result)
+
+    async def _enter(self, _: None) -> None:
+        await self._patiently(_nothing)
+
+    async def _give_sign(self) -> None:
+        """With nothing to commit: say that the writer is there, or try whether something can be written again."""
+        due = self._known and time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2
+        if due or self._failure is not None:
+            try:
+                await self._patiently(self._sign)
+            except StoreError as error:
+                self._failed(error)
+            else:
+                self._recovered()
+
+    async def _sign(self, connection: Connection[Any]) -> None:
+        sql = "UPDATE writers SET seen = $1, closed = NULL WHERE id = $2"
+        await connection.execute(sql, time.time(), self.writer_id)
+        self._last_sign = time.monotonic()
+
+    async def _end(self, *, sign_off: bool = True) -> None:
+        """Write what is left, close the traces that lost events, sign off."""
+        while self._queue or self._pending or self._jobs:
+            await self._step()
+            if self._failure is not None:
+                self.dropped += self.told_in - self._told_out
+                return
+        for trace_id in list(self._broken):
+            await self._break_off(trace_id)
+        if sign_off and self.writer_id:
+            try:
+                await self._patiently(self._sign_off)
+            except StoreError as error:
+                self._failure = error
+
+    async def _sign_off(self, connection: Connection[Any]) -> None:
+        sql = "UPDATE writers SET seen = $1, closed = $1 WHERE id = $2"
+        await connection.execute(sql, time.time(), self.writer_id)
+
+
+async def _nothing(connection: Connection[Any]) -> None:
+    """To be connected is all that is wanted."""
+
+
+async def _within(event: asyncio.Event, seconds: float | None) -> None:
+    """Return when it is set, or after so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
