@@ -36,6 +36,7 @@ _SOME = (
     " AND last_seq BETWEEN ? AND ? ORDER BY last_seq"
 )
 AHEAD = 32
+"""Pieces that are read in one go."""
 
 
 class Pieces:
@@ -54,6 +55,8 @@ class Pieces:
         """`seq` of the first event of each."""
         self.counts = array("q", [last - first + 1 for _, first, last in index])
         """Events of each."""
+        self.refers = bytearray(b"\1" * len(self._ids))
+        """Whether a piece may refer to payloads that are kept beside it: known of those whose columns were read."""
         self._looked = -2
         self._ahead: dict[int, bytes] = {}
         """Pieces that were read with the one before them: a search goes through all."""
@@ -97,15 +100,24 @@ class Pieces:
     def _read_ahead(self, number: int) -> dict[int, bytes]:
         """Some pieces from this one on, in one go; none where any of them is gone."""
         numbers = range(number, min(number + AHEAD, len(self)))
+        return dict(zip(numbers, self.told(numbers, lambda _, data: data), strict=False))
+
+    def told(self, numbers: range, look: Callable[[int, bytes], T]) -> list[T]:
+        """What is told of some pieces, as they are stored, when they are looked at; nothing where any of them is gone.
+
+        `look` gets the number of a piece and its bytes. They are read in one go, and none of them is kept. May be called in several threads at once.
+        """
         last = numbers[-1]
-        place = (self._trace, self.first_seqs[number], self.first_seqs[last] + self.counts[last] - 1)
+        place = (self._trace, self.first_seqs[numbers[0]], self.first_seqs[last] + self.counts[last] - 1)
 
-        def read(connection: Connection) -> list[bytes]:
-            return [data for (data,) in connection.execute(_SOME, place)]
+        def read(connection: Connection) -> list[T]:
+            # One at a time takes the same memory again and again, which is why it is so quick.
+            rows = connection.execute(_SOME, place)
+            return [look(number, data) for number, (data,) in zip(numbers, rows, strict=False)]
 
-        nothing: list[bytes] = []
-        found = self._reader.ask_here(read, nothing)
-        return dict(zip(numbers, found, strict=True)) if len(found) == len(numbers) else {}
+        found: list[T] = []
+        found = self._reader.ask_here(read, found)
+        return found if len(found) == len(numbers) else []
 
     def chunk(self, number: int) -> Chunk:
         """The events of a piece, column by column; of large payloads kept elsewhere there is only the reference."""
@@ -134,6 +146,7 @@ class Pieces:
     def _apart(self, number: int, data: bytes) -> Columns:
         columns = unpack_apart(data)
         self._check(number, columns.events)
+        self.refers[number] = is_kept_elsewhere(data)
         return columns
 
     def _check(self, number: int, count: int) -> None:

@@ -12,10 +12,11 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 if TYPE_CHECKING:
+    from penguiflow.state.chunks import Columns
     from penguiflow.state.pieces import Pieces
 
 PAGE_EVENTS = 512
@@ -26,6 +27,18 @@ OPEN_BYTES = 8 * 1024 * 1024
 """Kept of pages that were looked at."""
 _LEVEL = 1
 _KIND = b'"kind":'
+
+
+MAX_NAMES = 64
+"""Names of the events of one page that are kept apart; of more it is not known which they are."""
+
+
+class Heads(NamedTuple):
+    """What kinds and names the events of a page have, as JSON in small letters, a line each."""
+
+    kinds: bytes
+    names: bytes | None
+    """None: too many."""
 
 
 class _Page(NamedTuple):
@@ -56,6 +69,8 @@ class EventLog(Sequence[bytes]):
         for count in () if stored is None else stored.counts:
             self._firsts.append(self._sealed)
             self._sealed += count
+        self._heads: list[Heads | None] = [None] * self._kept
+        self._known_heads: dict[tuple[frozenset[str], frozenset[str] | None], Heads] = {}
 
     def __len__(self) -> int:
         return self._sealed + len(self._tail)
@@ -178,9 +193,50 @@ class EventLog(Sequence[bytes]):
         assert self.stored is not None
         return EventLog(self.stored.until(min(bisect_right(self._firsts, index) - 1, self._kept)))
 
-    def page(self, number: int) -> list[bytes]:
-        """The events of a page."""
-        return self._events(number)
+    @property
+    def kept(self) -> int:
+        """How many of the first pages are stored pieces."""
+        return self._kept
+
+    def note_heads(self, number: int, columns: Columns) -> None:
+        """Remember the kinds and names of a stored piece: who looks for those need not read it."""
+        kinds = frozenset(columns.chunk.kinds).union(stream.kind for stream in columns.streams)
+        names = frozenset(columns.chunk.names).union(stream.name for stream in columns.streams)
+        key = kinds, names if len(names) <= MAX_NAMES else None
+        heads = self._known_heads.get(key)
+        if heads is None:
+            heads = Heads(_lines(key[0]), None if key[1] is None else _lines(key[1]))
+            self._known_heads[key] = heads
+        self._heads[number] = heads
+
+    def heads(self, number: int) -> Heads | None:
+        """The kinds and names of a page, where they are known."""
+        return self._heads[number] if number < self._kept else None
+
+    def told(self, numbers: range, look: Callable[[int, bytes], bool]) -> list[bool]:
+        """What is told of some stored pieces when they are looked at; nothing where they cannot be read.
+
+        May be called in several threads at once.
+        """
+        from penguiflow.state.errors import StoreError
+
+        assert self.stored is not None
+        try:
+            return self.stored.told(numbers, look)
+        except StoreError:
+            return []
+
+    def head_lines(self, number: int) -> list[bytes]:
+        """Of each event of a stored piece the kind and the name, as in `text`; none that cannot be read."""
+        from penguiflow.state.errors import StoreError
+
+        assert self.stored is not None
+        try:
+            chunk = self.stored.chunk(number)
+        except StoreError:
+            return []
+        known = {head: head_line(*head) for head in {*zip(chunk.kinds, chunk.names, strict=True)}}
+        return [known[head] for head in zip(chunk.kinds, chunk.names, strict=True)]
 
     def piece(self, number: int) -> bytes | None:
         """A page as it lies in the store; None for those that are kept here."""
@@ -239,6 +295,19 @@ class EventLog(Sequence[bytes]):
         from penguiflow.state.sieve import may_hold
 
         return may_hold(data, needle.lower())
+
+
+def head_line(kind: str, name: str) -> bytes:
+    """Kind and name of an event, as its line begins that a search looks at."""
+    from penguiflow.recording.lines import json_text
+
+    return b'"kind":%b,"name":%b' % (json_text(kind), json_text(name))
+
+
+def _lines(texts: frozenset[str]) -> bytes:
+    from penguiflow.recording.lines import json_text
+
+    return b"\n".join(map(json_text, texts)).lower()
 
 
 def gone(seq: int, why: str) -> bytes:

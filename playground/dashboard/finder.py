@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from playground.dashboard.layout import RUNS
@@ -43,11 +45,14 @@ class Finder:
         self._line = SearchLine(self.needle if filtered is None else filtered, prompt, self.entered)
         await self._app.screen.mount(self._line)
         self._app.screen.set_focus(self._line)
+        if isinstance(pane.view, EventsView):
+            self._app._spawn(_get_ready, "filter")
 
     def changed(self, event: Input.Changed) -> None:
         """Lists follow each key."""
         if event.input is self._line and self._pane is not None:
             set_filter(self._pane.view, event.value)
+            self._app.frames.filter_on()
 
     def entered(self, text: str) -> None:
         """Enter keeps the filter, or goes to the first match."""
@@ -129,6 +134,11 @@ class Finder:
             self.search.view.searching = ""
             self.search.view.touch()
         self.search = None
+
+
+async def _get_ready() -> None:
+    """Import what filters need while the first key is typed."""
+    await asyncio.to_thread(import_module, "regex")
 
 
 def filter_of(view: View) -> str | None:

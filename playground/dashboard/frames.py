@@ -15,12 +15,15 @@ from playground.dashboard.views.tree import NO_FLOWS, NOTHING_OPEN
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
+    from playground.dashboard.views.base import View
 
 FRAMES_PER_SECOND = 20
 CLOCK_EVERY = 4
 """Frames between two redraws of what only time changes."""
 SLICE_S = 0.008
 """What a search takes at a time, between frames."""
+SIFTERS = 2
+"""Threads that sift a long trace for a filter."""
 RUNS_EVERY_S = 1.5
 """Seconds between two looks at the runs of other processes."""
 
@@ -112,9 +115,7 @@ class Frames:
         app.spans.set_away(app.workspace.runs.away_since is not None)
         app.spans.sync()
         app.event_rows.sync()
-        if app.event_rows.busy and not self._filtering:
-            self._filtering = True
-            app._spawn(self._filter_on, "filter")
+        self.filter_on()
         app.stream.sync()
         for area in app.areas.values():
             area.frame()
@@ -142,16 +143,34 @@ class Frames:
             for pane in app.panes.values():
                 pane.redraw_if_changed()
 
-    async def _filter_on(self) -> None:
-        """Look through a long trace between the frames, in slices that no key feels."""
-        workspace = self._app.workspace
+    def filter_on(self) -> None:
+        """Go on with the filter of the events, if there is anything to look at and it does not go on already."""
+        if self._app.event_rows.busy and not self._filtering:
+            self._filtering = True
+            self._app._spawn(self._filter_all, "filter")
+
+    async def _filter_all(self) -> None:
+        """Look through a long trace between the frames, in slices that no key feels, and in threads beside them."""
+        workspace, rows = self._app.workspace, self._app.event_rows
         workspace.searching = True
         try:
-            while self._app.event_rows.busy:
-                self._app.event_rows.search_on(SLICE_S)
+            while rows.busy:
+                before = len(rows)
+                if (sift := rows.sift) is not None:
+                    await asyncio.gather(*(asyncio.to_thread(sift, SLICE_S) for _ in range(SIFTERS)))
+                rows.search_on(SLICE_S, sift=False)
+                if (not before and len(rows)) or not rows.busy:
+                    # Somebody waits for it: not with the next frame, but now.
+                    self._show(rows)
                 await asyncio.sleep(0)
         finally:
             self._filtering = workspace.searching = False
+
+    def _show(self, view: View) -> None:
+        if len(self._app.screen_stack) == 1:
+            for pane in self._app.panes.values():
+                if pane.view is view:
+                    pane.redraw_if_changed()
 
     def refresh_bars(self) -> None:
         """Say how everything is, and which keys do something here."""

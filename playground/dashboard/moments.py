@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, MutableMapping, ValuesView
+from collections.abc import Callable, Iterator, MutableMapping, ValuesView
 from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple, cast, overload
 
 from penguiflow.recording.spans import Span, SpanTree
-from playground.dashboard.event_log import EventLog
+from playground.dashboard.event_log import EventLog, Heads
 from playground.dashboard.intake import part_of, take
 from playground.dashboard.streams import StreamText
 from playground.dashboard.trace import TraceModel
@@ -140,9 +140,22 @@ class EventPrefix(EventLog):
         """As that of the log."""
         return self._log.first(number)
 
-    def page(self, number: int) -> list[bytes]:
+    @property
+    def kept(self) -> int:
+        """As those of the log, what came after the moment among them."""
+        return self._log.kept
+
+    def heads(self, number: int) -> Heads | None:
         """As that of the log."""
-        return self._log.page(number)
+        return self._log.heads(number)
+
+    def told(self, numbers: range, look: Callable[[int, bytes], bool]) -> list[bool]:
+        """As those of the log."""
+        return self._log.told(numbers, look)
+
+    def head_lines(self, number: int) -> list[bytes]:
+        """As that of the log."""
+        return self._log.head_lines(number)
 
     def piece(self, number: int) -> bytes | None:
         """As that of the log."""

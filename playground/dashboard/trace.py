@@ -206,7 +206,9 @@ class TraceModel:
 
         stored = self.events.stored
         assert stored is not None
-        take(self, stored.first_seqs[number], stored.columns(number))
+        columns = stored.columns(number)
+        self.events.note_heads(number, columns)
+        take(self, stored.first_seqs[number], columns)
 
     def _taken_until(self, count: int, last_seq: int, epoch: int, offset_ns: int) -> None:
         """Events were taken together: so many are now, and the last had this `seq`."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from playground.dashboard.event_filter import EventFilter, EventSearch
+from collections.abc import Callable
+
+from playground.dashboard.event_filter import EventFilter
+from playground.dashboard.event_search import EventSearch
 from playground.dashboard.heads import BadEvent, read_data, read_head
 from playground.dashboard.text import NS, Row, clip, one_line, pad
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.base import View
 
+FRAME_S = 0.005
+"""What a filter takes of a frame, and of each key that changes it; the rest it does between them."""
 SUMMARY_BYTES = 4000
 """An event whose data is longer is summed up by its size."""
 
@@ -70,7 +75,7 @@ A filter takes words that must all be there, !word, kind:node.retry, node:name, 
             # The trace was taken up again, and has other events now.
             self._restart()
             return
-        if self._search is not None and self._search.go_on():
+        if self._search is not None and self._search.go_on(FRAME_S, sift=False):
             self.touch()
         if trace.revision != self._seen:
             self._seen = trace.revision
@@ -81,9 +86,14 @@ A filter takes words that must all be there, !word, kind:node.retry, node:name, 
         """True while the filter has events to look at."""
         return self._search is not None and self._search.busy
 
-    def search_on(self, budget_s: float) -> None:
-        """Let the filter look at more events."""
-        if self._search is not None and self._search.go_on(budget_s):
+    @property
+    def sift(self) -> Callable[[float], None] | None:
+        """What threads may do for the filter, for so many seconds, before it looks at more events."""
+        return self._search.sift if self._search is not None and self._search.sifting else None
+
+    def search_on(self, budget_s: float, *, sift: bool = True) -> None:
+        """Let the filter look at more events; not `sift`: as far as threads have come."""
+        if self._search is not None and self._search.go_on(budget_s, sift=sift):
             self.touch()
 
     def index(self, row: int) -> int:

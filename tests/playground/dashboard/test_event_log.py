@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playground.dashboard.event_filter import EventFilter, EventSearch
+from playground.dashboard.event_filter import EventFilter
 from playground.dashboard.event_log import HUGE, PAGE_EVENTS, EventLog
+from playground.dashboard.event_search import EventSearch
 from playground.dashboard.trace import TraceModel
 from playground.dashboard.views.events import EventsView
 
@@ -144,7 +145,7 @@ def test_an_expression_that_never_ends_is_given_up() -> None:
 
 
 def test_progress_stands_at_the_edge_while_a_search_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("playground.dashboard.event_filter.BUDGET_S", 0.0)
+    monkeypatch.setattr("playground.dashboard.views.events.FRAME_S", 0.0)
     trace, view = TraceModel("t"), EventsView()
     for number in range(3 * PAGE_EVENTS):
         trace.add(event(number))

@@ -17,8 +17,9 @@ from penguiflow.state.chunks import pack
 from penguiflow.state.pieces import Pieces
 from penguiflow.state.reader import Reader
 from playground.dashboard import trace as trace_module
-from playground.dashboard.event_filter import EventFilter, EventSearch
+from playground.dashboard.event_filter import EventFilter
 from playground.dashboard.event_log import EventLog
+from playground.dashboard.event_search import EventSearch
 from playground.dashboard.heads import read_head
 from playground.dashboard.moments import Moment
 from playground.dashboard.trace import TraceModel
