@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
+
 from peeragent.models.tasks import (
     CANCELLED,
     LAST_EVENTS,
@@ -21,8 +23,9 @@ from peeragent.models.tasks import (
     Transition,
     error_event,
 )
-from peeragent.store.base import Lease, NotTheOwner, Reserved, SessionConflict
+from peeragent.store.base import Lease, NotTheOwner, Reserved
 from peeragent.store.sqlite_batch import Batches
+from peeragent.store.sqlite_finished import Finished, save, write_finished
 from peeragent.store.sqlite_schema import SCHEMA
 from peeragent.store.waiting import Bell
 
@@ -85,13 +88,10 @@ class SQLiteTaskStore:
 
     async def put_finished(self, task: TaskRecord, session: SessionRecord | None = None) -> None:
         """Keep a task that is over already."""
+        await self._db.write_shared(self._put_finished, Finished(task, session))
 
-        def put(db: sqlite3.Connection) -> None:
-            if session is not None:
-                self._save(db, session)
-            self._insert(db, task, queued=False, until=None, worker="")
-
-        await self._db.write(put)
+    def _put_finished(self, db: sqlite3.Connection, given: list[Finished]) -> list[Exception | None]:
+        return write_finished(db, given, self._task_ttl_s, self._session_ttl_s)
 
     def _insert(
         self, db: sqlite3.Connection, task: TaskRecord, *, queued: bool, until: float | None, worker: str
@@ -338,20 +338,7 @@ class SQLiteTaskStore:
         return await self._db.write(lambda db: self._save(db, session))
 
     def _save(self, db: sqlite3.Connection, session: SessionRecord) -> SessionRecord:
-        saved = session.model_copy(update={"version": session.version + 1, "updated_at": datetime.now(UTC)})
-        now = time.time()
-        row = db.execute(
-            "SELECT owner, version FROM sessions WHERE session_id=? AND expires>?", (session.session_id, now)
-        ).fetchone()
-        if row is not None and row[0] != session.owner:
-            raise NotTheOwner(session.session_id)
-        if (0 if row is None else row[1]) != session.version:
-            raise SessionConflict(session.session_id)
-        db.execute(
-            "INSERT OR REPLACE INTO sessions VALUES (?,?,?,?,?)",
-            (session.session_id, session.owner, saved.version, now + self._session_ttl_s, saved.model_dump_json()),
-        )
-        return saved
+        return save(db, session, self._session_ttl_s)
 
     async def acquire_session(self, session_id: str, holder: str, lease_s: float) -> str | None:
         """Have the session for oneself."""
@@ -414,10 +401,13 @@ class SQLiteTaskStore:
 
     async def log_interactions(self, lines: Sequence[dict[str, Any]]) -> None:
         """Add to the log."""
-        rows = [(time.time(), json.dumps(line)) for line in lines]
-        await self._db.write(
-            lambda db: db.executemany("INSERT INTO interactions (at, line) VALUES (?,?)", rows).rowcount
-        )
+        now = time.time()
+
+        def add(db: sqlite3.Connection) -> None:
+            rows = [(now, _as_json(line)) for line in lines]
+            db.executemany("INSERT INTO interactions (at, line) VALUES (?,?)", rows)
+
+        await self._db.write(add)
 
     async def interactions(self, *, limit: int = 100) -> list[dict[str, Any]]:
         """The newest lines."""
@@ -453,6 +443,13 @@ class SQLiteTaskStore:
         if ended:
             self._news.ring()
         return ended
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    try:
+        return to_json(line).decode()
+    except ValueError:  # half a character
+        return json.dumps(line)
 
 
 def _find(db: sqlite3.Connection, task_id: str) -> TaskRecord | None:

@@ -6,6 +6,8 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,10 @@ from peeragent.store.base import StoreUnavailable
 T = TypeVar("T")
 
 MAX_BATCH = 500
+
+Change = Callable[[sqlite3.Connection], Any]
+ForMany = Callable[[sqlite3.Connection, list[Any]], list[Any]]
+"""A change that is made for many at a time; it gives an exception, or None, for each."""
 
 
 class Batches:
@@ -25,7 +31,7 @@ class Batches:
         self._reader: sqlite3.Connection | None = None
         self._writing = ThreadPoolExecutor(1, "peeragent-writes")
         self._reading = ThreadPoolExecutor(1, "peeragent-reads")
-        self._waiting: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[Change | Shared, asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
         self._file: tuple[int, int] | None = None
         self._failed: Exception | None = None
@@ -91,13 +97,21 @@ class Batches:
 
         Raises `StoreUnavailable`, and then nothing of it was written.
         """
+        made: T = await self._write(change)
+        return made
+
+    async def _write(self, change: Change | Shared) -> Any:
         if self._writer is None:
             raise StoreUnavailable(f"{self._path} is not open")
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, done))
         if self._task is None:
             self._task = asyncio.create_task(self._flush(self._writer), name="peeragent store")
         return await done
+
+    async def write_shared(self, change: ForMany, given: Any) -> None:
+        """As `write`, together with the others for which the same change is to be made."""
+        await self._write(Shared(change, given))
 
     async def _flush(self, db: sqlite3.Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -125,21 +139,40 @@ class Batches:
         return StoreUnavailable(f"{self._path}: {error}")
 
 
-def _apply(db: sqlite3.Connection, changes: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One of the many. Those that follow each other are made together."""
+
+    change: ForMany
+    given: Any
+
+
+def _shared(change: Change | Shared) -> ForMany | None:
+    return change.change if isinstance(change, Shared) else None
+
+
+def _apply(db: sqlite3.Connection, changes: list[Change | Shared]) -> list[Any]:
     """All changes in one transaction; what one of them raises is its outcome. Raises `sqlite3.Error`: none was made."""
     made: list[Any] = []
     db.execute("BEGIN IMMEDIATE")
     try:
-        for change in changes:
-            try:
-                made.append(change(db))
-            except sqlite3.Error:
-                raise
-            except Exception as error:
-                made.append(error)
+        for shared, each in groupby(changes, _shared):
+            if shared is not None:
+                made += shared(db, [change.given for change in each if isinstance(change, Shared)])
+            else:
+                made += [_made(db, change) for change in each if not isinstance(change, Shared)]
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
     return made
+
+
+def _made(db: sqlite3.Connection, change: Change) -> Any:
+    try:
+        return change(db)
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        return error
