@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 from penguiflow.callsite import CallSite
 from penguiflow.llm.calls import AskPolicy, ask
 from penguiflow.llm.errors import LLMError
+from penguiflow.llm.stops import before_llm
 from penguiflow.llm.text import mended_response
-from penguiflow.llm.types import CompletionResponse, LLMRequest, StreamCallback, StreamEvent
+from penguiflow.llm.types import (
+    CompletionResponse,
+    Cost,
+    LLMMessage,
+    LLMRequest,
+    StreamCallback,
+    StreamEvent,
+    Usage,
+)
 from penguiflow.llm.wire import call_about, dump_request, dump_response, load_response
 
 if TYPE_CHECKING:
@@ -29,7 +38,7 @@ async def ask_in(
     on_event: StreamCallback | None = None,
     on_restart: Callable[[], None] | None = None,
 ) -> CompletionResponse:
-    """Ask a model from within a node, with retries. Recorded where the trace is.
+    """Ask a model from within a node, with retries. Recorded where the trace is; `before_llm` may decide otherwise.
 
     Args:
         context: What the node's function got.
@@ -40,13 +49,19 @@ async def ask_in(
     Raises:
         LLMError: the model failed, after all retries.
     """
-    trace = context._trace
-    if trace is None or trace.log is None:
+    name = f"{provider.provider_name}/{provider.model}"
+    site = CallSite.of(context)
+    decided = await before_llm(context, site, name, request, purpose)
+    if isinstance(decided, str):
+        if on_event is not None and decided:
+            on_event(StreamEvent(delta_text=decided))
+        return CompletionResponse(LLMMessage.of("assistant", decided), Usage.zero(), cost=Cost.zero())
+    request = decided
+    if not site.recorded:
         return mended_response(await _asked(provider, request, policy, on_event, _told(on_restart)))
     call = _Call(provider, request, policy, on_event, on_restart)
-    name = f"{provider.provider_name}/{provider.model}"
     told = {**dump_request(request), "purpose": purpose}
-    answer = await CallSite.of(context).call("llm", name, told, call.perform, inside=call.begin, about=call_about)
+    answer = await site.call("llm", name, told, call.perform, inside=call.begin, about=call_about)
     if on_event is not None and not call.made:
         _again(answer, on_event)
     return load_response(answer)

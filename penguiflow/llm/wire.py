@@ -26,15 +26,41 @@ from penguiflow.llm.types import (
 )
 
 __all__ = [
+    "REQUEST_SCHEMA",
     "call_about",
     "dump_message",
     "dump_request",
     "dump_response",
+    "fitting_request",
     "load_message",
     "load_request",
     "load_response",
     "texts",
 ]
+
+
+REQUEST_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "role": {"enum": ["system", "user", "assistant", "tool"]},
+                    "content": {"type": "string"},
+                    "parts": {"type": "array"},
+                },
+                "required": ["role"],
+            },
+        },
+        "temperature": {"type": ["number", "null"]},
+        "max_tokens": {"type": ["integer", "null"]},
+    },
+    "required": ["model", "messages"],
+}
+"""JSON Schema of the parts of a request that people write."""
 
 
 def dump_request(request: LLMRequest) -> dict[str, Any]:
@@ -68,6 +94,16 @@ def load_request(data: Mapping[str, Any]) -> LLMRequest:
         max_tokens=data.get("max_tokens"),
         extra=data.get("extra"),
     )
+
+
+def fitting_request(data: Any) -> LLMRequest:
+    """As `load_request`, for what people write. Raises `ValueError` and `TypeError`."""
+    if not isinstance(data, Mapping):
+        raise ValueError("a request is an object with a model and messages")
+    try:
+        return load_request(data)
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"{error} is missing") from None
 
 
 def dump_message(message: LLMMessage) -> dict[str, Any]:

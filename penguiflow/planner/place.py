@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from penguiflow.checkpoints import Action, CheckpointKind, Part, Unfit
-from penguiflow.llm.wire import load_request
+from penguiflow.llm.wire import REQUEST_SCHEMA, fitting_request
 from penguiflow.node_place import change_envelope, envelope_parts
 from penguiflow.observer import Payload
 from penguiflow.planner.actions import FINAL_RESPONSE, PARALLEL
@@ -27,27 +27,6 @@ _BEFORE: Sequence[Action] = ("proceed", "edit", "skip", "inject", "abort")
 _CALLS = ("before_tool", "before_join", "on_error")
 _MOST_TOOLS = 64
 """In a schema; of more only the one that is about to be called."""
-_REQUEST: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "model": {"type": "string"},
-        "messages": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "role": {"enum": ["system", "user", "assistant", "tool"]},
-                    "content": {"type": "string"},
-                    "parts": {"type": "array"},
-                },
-                "required": ["role"],
-            },
-        },
-        "temperature": {"type": ["number", "null"]},
-        "max_tokens": {"type": ["integer", "null"]},
-    },
-    "required": ["model", "messages"],
-}
 _PLAN: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -97,7 +76,7 @@ class RunPlace:
             return self._result_schema()
         match self._kind:
             case "before_llm":
-                return _REQUEST
+                return REQUEST_SCHEMA
             case "after_decision":
                 return self._decision_schema()
             case "after_tool":
@@ -114,7 +93,7 @@ class RunPlace:
             return value
         match self._kind:
             case "before_llm":
-                fitting(lambda: _request(value))
+                fitting(lambda: fitting_request(value))
             case "after_decision":
                 self._check_decision(value)
             case "after_tool":
@@ -268,13 +247,6 @@ class RunPlace:
 
     def _no_tool(self, name: str) -> str:
         return f"there is no tool {name!r}; there are {', '.join(sorted(self._run.specs)) or 'none'}"
-
-
-def _request(value: Any) -> None:
-    try:
-        load_request(value)
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"{error} is missing") from None
 
 
 def _with_changes(run: PlannerRun) -> dict[str, Any]:
