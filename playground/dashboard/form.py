@@ -9,6 +9,8 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from playground.dashboard.text import unseen_escaped
+
 FieldKind = Literal["text", "long", "integer", "number", "bool", "choice", "json"]
 MAX_REFS = 20
 KEPT_BEFORE = 12
@@ -143,8 +145,8 @@ def show_value(field: FormField, value: Any) -> str:
     if field.kind in {"text", "long"} and isinstance(value, str):
         return value
     if field.kind == "json":
-        return json.dumps(value, indent=2, ensure_ascii=False)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return unseen_escaped(json.dumps(value, indent=2, ensure_ascii=False))
+    return value if isinstance(value, str) else unseen_escaped(json.dumps(value, ensure_ascii=False))
 
 
 def parse(field: FormField, text: str) -> tuple[bool, Any]:

@@ -1,16 +1,20 @@
-"""Fields that take keys in the order in which they were typed.
+"""Fields that take keys in the order in which they were typed, and pass nothing of their text on to the terminal.
 
 A field of Textual's takes letters at once, and what moves or deletes only after everything that waits: of `⌫2` in one
-burst (a paste, a slow line, a script) the `2` would come first, and be deleted.
+burst (a paste, a slow line, a script) the `2` would come first, and be deleted. And it draws its text as it is, with
+whatever a sample or an earlier run has put there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.text import Text
 from textual import events
 from textual.binding import Binding
 from textual.widgets import Input, TextArea
+
+from playground.dashboard.text import signs
 
 __all__ = ["Line", "Sheet", "moves_of"]
 
@@ -31,6 +35,12 @@ _OF_SHEETS = moves_of(TextArea.BINDINGS)
 class Line(Input):
     """A field of one line."""
 
+    @property
+    def _value(self) -> Text:
+        """What is drawn: without what the terminal would obey."""
+        shown = "•" * len(self.value) if self.password else signs(self.value).replace("\t", " ")
+        return Text(shown, no_wrap=True, overflow="ignore", end="")
+
     async def _on_key(self, event: events.Key) -> None:
         """Moves, deletions and Enter, when their turn comes."""
         action = _OF_LINES.get(event.key)
@@ -44,6 +54,10 @@ class Line(Input):
 
 class Sheet(TextArea):
     """A field of several lines."""
+
+    def get_line(self, line_index: int) -> Text:
+        """One line as it is drawn: without what the terminal would obey."""
+        return Text(signs(self.document.get_line(line_index)), end="", no_wrap=True)
 
     async def _on_key(self, event: events.Key) -> None:
         """Moves and deletions, when their turn comes."""

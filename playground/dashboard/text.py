@@ -6,7 +6,9 @@ a screen and drawn by `playground.dashboard.rowlist`.
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 Piece = tuple[str, str]
@@ -57,6 +59,36 @@ _CONTROLS_IN_LINES = {code: text for code, text in _CONTROLS.items() if code != 
 def one_line(text: str) -> str:
     """`text` as one line: controls, bidi marks, surrogates and line ends become visible symbols."""
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
+
+
+class _Signs(dict[int, str]):
+    """What stands for each sign; made as it is asked for."""
+
+    def __init__(self, keeps: str, instead: Callable[[str], str]) -> None:
+        super().__init__({ord(sign): sign for sign in keeps})
+        self._instead = instead
+
+    def __missing__(self, code: int) -> str:
+        sign = chr(code)
+        self[code] = shown = sign if sign.isprintable() and code not in _CONTROLS else self._instead(sign)
+        return shown
+
+
+_SIGNS = _Signs("\t", lambda sign: "\ufffd")
+_ESCAPED = _Signs("\t\r\n", lambda sign: json.dumps(sign)[1:-1])
+
+
+def signs(text: str) -> str:
+    """`text` with one sign for each of its own, for where positions matter: what `one_line` replaces is `\ufffd`.
+
+    Tabs stay.
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_SIGNS)
+
+
+def unseen_escaped(text: str) -> str:
+    """JSON in which what cannot be seen, or would do something, is escaped; it means the same."""
+    return text if text.isascii() and "\x7f" not in text else text.translate(_ESCAPED)
 
 
 def lines_of(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from playground.dashboard.editing.external import EditorFailed, edit_externally
 from playground.dashboard.editing.jsonarea import JsonArea
 from playground.dashboard.editing.jsontext import Spot, line_of, locate, read, spot, write
 from playground.dashboard.editing.schemas import Choice, Fault, choices, faults
-from playground.dashboard.text import clip, one_line, size
+from playground.dashboard.text import clip, one_line, size, unseen_escaped
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
@@ -371,8 +371,7 @@ class EditorScreen(ClosesOnce, ModalScreen[bool]):
             return
         finally:
             self._busy = False
-        if self._subject.plain:
-            text = text.removesuffix("\n")
+        text = text.removesuffix("\n") if self._subject.plain else unseen_escaped(text)
         if self._large:
             self._text = text
         elif len(text) > MAX_HERE:

@@ -12,7 +12,6 @@ from textual.message import Message
 from playground.dashboard.editing.jsontext import colors
 from playground.dashboard.inorder import Sheet
 from playground.dashboard.palette import Palette
-from playground.dashboard.text import one_line
 
 COMPLETES = frozenset({"tab", "ctrl+@", "ctrl+at", "ctrl+space"})
 """Terminals have no sign of its own for ctrl+space: it is that of ctrl+@."""
@@ -49,12 +48,10 @@ class JsonArea(Sheet):
         self._first = first
 
     def get_line(self, line_index: int) -> Text:
-        """One line, in colors; what would reach the terminal as a command is shown as a symbol."""
-        line = self.document.get_line(line_index)
-        safe = line if line.isprintable() else one_line(line.replace("\t", " "))
-        text = Text(safe if len(safe) == len(line) else _same_length(line), end="", no_wrap=True)
+        """One line, in colors."""
+        text = super().get_line(line_index)
         if self._json:
-            palette = self._palette_of()
+            line, palette = self.document.get_line(line_index), self._palette_of()
             for start, end, role in colors(line[:MAX_COLORED]):
                 style = palette.style(role)
                 text.stylize(Style(color=style.color, bold=style.bold), start, end)
@@ -89,8 +86,3 @@ class JsonArea(Sheet):
         self.insert("\n" + space + ("\n" + " " * min(indent, column) if closes else ""))
         if closes:
             self.move_cursor((row + 1, len(space)))
-
-
-def _same_length(line: str) -> str:
-    """A line with one sign for each of its own, so that columns stay."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in line)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from playground.dashboard.text import unseen_escaped
+
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"?)|(?P<word>-?[\w.+-]+)|(?P<sign>[{}\[\],:])|(?P<other>\S)|$)""", re.DOTALL
 )
@@ -72,8 +74,8 @@ def read(text: str) -> tuple[Any, Problem | None]:
 
 
 def write(value: Any) -> str:
-    """A value as text to be edited."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """A value as text to be edited. What cannot be seen is escaped: some of it would end lines, or turn them around."""
+    return unseen_escaped(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def line_of(text: str, offset: int) -> tuple[int, int]:

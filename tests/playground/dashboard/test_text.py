@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -17,6 +18,8 @@ from playground.dashboard.text import (
     one_line,
     pad,
     row_cells,
+    signs,
+    unseen_escaped,
     when,
     wrap,
 )
@@ -30,6 +33,23 @@ def test_controls_become_visible_symbols() -> None:
     assert "<U+202E>evil" in shown
     assert shown.isprintable()
     shown.encode("utf-8")
+
+
+@given(st.text(alphabet=st.characters()) | st.just(HOSTILE + "\ufe0f\U000e0041\x85"))
+def test_where_positions_matter_each_sign_stays_one(text: str) -> None:
+    shown = signs(text)
+    assert len(shown) == len(text)
+    assert shown.replace("\t", "").isprintable()
+    shown.encode("utf-8")
+    assert one_line(shown).replace("  ", "\t") == shown.replace("  ", "\t")
+
+
+@given(st.text(alphabet=st.characters()) | st.just(HOSTILE + "\x7f\ufe0f\U000e0041\x85"))
+def test_json_in_which_everything_can_be_seen_means_the_same(text: str) -> None:
+    shown = unseen_escaped(json.dumps({text: [text]}, ensure_ascii=False, indent=2))
+    assert json.loads(shown) == {text: [text]}
+    assert shown.splitlines() == shown.split("\n")
+    assert all(line == one_line(line) for line in shown.split("\n"))
 
 
 @given(st.text(alphabet=st.characters()))

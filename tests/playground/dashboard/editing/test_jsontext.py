@@ -45,6 +45,8 @@ def test_deep_nesting_is_a_problem_and_no_crash() -> None:
 def test_every_value_is_read_back_and_found(value: Any) -> None:
     text = write(value)
     assert read(text) == (value, None)
+    # A field breaks lines at all of these.
+    assert text.splitlines() == text.split("\n")
     for parts, inner in places(value):
         found = json.JSONDecoder().raw_decode(text, locate(text, parts))[0]
         assert found == inner
