@@ -1,0 +1,382 @@
+"""Edges over NATS JetStream (2.10 or newer): extra `nats`.
+
+A flow has one stream, which keeps a message until it is acknowledged, with a subject and a durable consumer for each
+edge. An edge that is full refuses the next message; the others do not notice.
+
+The server does not ask who acknowledges. That a late acknowledgment changes nothing is seen to here: a lease is taken
+to be over a little before it is, and nothing is said about it then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+
+from penguiflow.bus.codec import Codec
+from penguiflow.bus.envelope import BusEnvelope
+from penguiflow.bus.errors import BusClosed, BusError
+from penguiflow.bus.naming import CLOSED, NOT_OPEN, unknown_edge
+from penguiflow.bus.nats_link import Lost, NatsLink
+from penguiflow.bus.nats_pull import Lease, Pull
+from penguiflow.bus.nats_stream import Place
+from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, Limits
+from penguiflow.bus.waiting import Backoff
+
+__all__ = ["NatsBus"]
+
+_log = logging.getLogger("penguiflow.bus")
+
+_FULL = 10077
+"""The server's code for an edge without room."""
+_BATCH = 200
+"""Messages whose answers are waited for together."""
+_PULL_S = 30.0
+"""For how long a receiver waits with one request, in seconds."""
+_CLOSE_S = 1.0
+_DEDUPE = "Nats-Msg-Id"
+_ID = "Penguiflow-Id"
+"""The message's id where it is not the key by which repeats are told."""
+_REASON, _ATTEMPTS = "Penguiflow-Reason", "Penguiflow-Attempts"
+
+
+class NatsBus:
+    """An `EdgeBus` on a NATS server with JetStream: `NatsBus("nats://user:password@host:4222")`."""
+
+    def __init__(self, url: str, *, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._link = NatsLink(url, self.limits)
+        self.flow = ""
+        self._place = Place("", (), self.limits)
+        self._next = ""
+        self._open = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._codec = Codec()
+
+    # From open to close
+
+    async def open(self, flow: str, edges: Sequence[str]) -> None:
+        """As `EdgeBus.open`."""
+        self._place = Place(flow, edges, self.limits)
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._place.stream}."
+        self._link.on_connect = self._make
+        if self._open:
+            await self._make(self._link.client)
+        else:
+            await self._link.ready(self.limits.start_s)
+        self.flow = flow
+        self._open = True
+
+    async def _make(self, client: Client) -> None:
+        await self._place.make(client, self._link.name)
+
+    async def close(self) -> None:
+        """As `EdgeBus.close`."""
+        self._open = False
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_S)
+        await self._link.close()
+
+    async def publish(self, envelope: BusEnvelope) -> None:
+        """Tell whoever listens to `pf.<flow>.feed` at this moment."""
+        self._check()
+        body = self._codec.encode(envelope.payload, envelope.source or "*")
+        headers = {"Penguiflow-Edge": envelope.edge, "Penguiflow-Trace": envelope.trace_id or ""}
+        await self._link.client.publish(self._place.feed, body, headers=headers)
+
+    # In
+
+    async def put(self, edge: str, *messages: BusMessage) -> None:
+        """As `EdgeBus.put`."""
+        subject = self._subject(edge)
+        done = 0
+        while done < len(messages):
+            batch: Sequence[BusMessage] = messages[done : done + _BATCH]
+            done += len(batch)
+            if len(batch) > 1 and await self._has_room(edge, len(batch)):
+                batch = await self._stored_at_once(subject, batch)
+            for message in batch:
+                await self._store(subject, message.body, {_DEDUPE: message.id})
+
+    async def _has_room(self, edge: str, messages: int) -> bool:
+        """Whether so many fit, with as much room again: else one might be refused, and the next one not.
+
+        They would change places. The other half is for those who put at the same moment.
+        """
+        if not self.limits.capacity:
+            return True
+        return 2 * (await self._on_edge(edge) + messages) <= self.limits.capacity
+
+    async def _on_edge(self, edge: str) -> int:
+        subject = f"$JS.API.CONSUMER.INFO.{self._place.stream}.{self._token(edge)}"
+
+        async def ask() -> int:
+            said = json.loads((await (await self._link.begin(subject, b""))).data)
+            if "error" in said:
+                raise Lost
+            return int(said["num_pending"]) + int(said["num_ack_pending"])
+
+        size: int = await self._link.patiently(ask)
+        return size
+
+    async def _stored_at_once(self, subject: str, batch: Sequence[BusMessage]) -> Sequence[BusMessage]:
+        """Send all, then wait for all answers; what was not stored is returned."""
+
+        async def ask() -> list[Msg]:
+            answers = [await self._link.begin(subject, each.body, {_DEDUPE: each.id}) for each in batch]
+            # Not one after the other: each that is lost has to be looked at.
+            done = await asyncio.gather(*answers, return_exceptions=True)
+            if any(isinstance(each, BaseException) for each in done):
+                raise Lost
+            return [each for each in done if isinstance(each, Msg)]
+
+        told: list[Msg] = await self._link.patiently(ask)
+        return [message for message, answer in zip(batch, told, strict=True) if b'"error"' in answer.data]
+
+    async def _store(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        """Store one message when there is room."""
+
+        async def ask() -> Msg:
+            return await (await self._link.begin(subject, body, headers))
+
+        backoff = Backoff(0.002, 0.1)
+        while True:
+            answer: Msg = await self._link.patiently(ask)
+            if b'"error"' not in answer.data:
+                return
+            error = json.loads(answer.data)["error"]
+            if error.get("err_code") != _FULL:
+                raise BusError(f"JetStream at {self._link.name} does not take a message: {error.get('description')}")
+            await asyncio.sleep(backoff())
+            self._check()
+
+    # Out
+
+    async def get(self, edge: str, *, limit: int = 1, wait_s: float | None = None) -> list[Delivery]:
+        """As `EdgeBus.get`."""
+        subject = self._next + self._token(edge)
+        loop = asyncio.get_running_loop()
+        end = None if wait_s is None else loop.time() + wait_s
+        while True:
+            got = await self._pull(edge, subject, limit, 0.0)
+            left = _PULL_S if end is None else min(_PULL_S, end - loop.time())
+            if got or left <= 0:
+                return got
+            got = await self._pull(edge, subject, 1, left)
+            if got and limit > 1:
+                try:
+                    got += await self._pull(edge, subject, limit - 1, 0.0)
+                except BaseException:
+                    self._spawn(self._say_all(b"-NAK", got))
+                    raise
+            if got:
+                return got
+            self._check()
+
+    async def _pull(self, edge: str, subject: str, limit: int, wait_s: float) -> list[Delivery]:
+        """What there is, up to `limit`; if there is nothing, what comes first within `wait_s`."""
+        lease_s = self.limits.lease_s
+
+        async def ask() -> list[Msg]:
+            request: dict[str, Any] = {"batch": limit}
+            if wait_s > 0:
+                request["expires"] = int(wait_s * 1e9)
+            else:
+                request["no_wait"] = True
+            channel = await self._link.borrow()
+            pull = Pull(self._link, channel, limit, self._refuse)
+            try:
+                await self._link.send(subject, json.dumps(request).encode(), reply=channel.inbox)
+                return await pull.result(wait_s)
+            except BaseException:
+                pull.give_up()
+                raise
+
+        while True:
+            messages = await self._link.patiently(ask)
+            got = []
+            for msg in messages:
+                lease = Lease(msg, asyncio.get_running_loop().time(), lease_s)
+                headers = msg.headers or {}
+                message_id = headers.get(_ID) or headers.get(_DEDUPE, "")
+                delivery = Delivery(edge, message_id, msg.data, lease.attempt, lease.put_at, lease.until, lease)
+                if lease.attempt > self.limits.max_deliveries:
+                    await self._bury(delivery, "its lease ran out", lease.attempt - 1)
+                else:
+                    got.append(delivery)
+            if got or not messages:
+                return got
+
+    def _refuse(self, msg: Msg) -> None:
+        """It came when nobody waited for it any more."""
+        self._spawn(self._link.send(msg.reply, b"-NAK"))
+
+    # What becomes of a delivery
+
+    async def ack(self, *deliveries: Delivery) -> list[bool]:
+        """As `EdgeBus.ack`."""
+        return await self._say_all(b"+ACK", deliveries)
+
+    async def extend(self, *deliveries: Delivery) -> list[bool]:
+        """As `EdgeBus.extend`."""
+        now = asyncio.get_running_loop().time()
+        told = await self._say_all(b"+WPI", deliveries)
+        for delivery, held in zip(deliveries, told, strict=True):
+            if held:
+                delivery.receipt.renew(now, self.limits.lease_s)
+        return told
+
+    async def nack(self, delivery: Delivery, delay_s: float = 0.0) -> bool:
+        """As `EdgeBus.nack`."""
+        if delivery.attempt >= self.limits.max_deliveries:
+            return await self.dead_letter(delivery, "given back on its last delivery")
+        what = b"-NAK" if delay_s <= 0 else b'-NAK {"delay": %d}' % int(delay_s * 1e9)
+        return (await self._say_all(what, (delivery,)))[0]
+
+    async def dead_letter(self, delivery: Delivery, reason: str) -> bool:
+        """As `EdgeBus.dead_letter`."""
+        self._token(delivery.edge)
+        if not delivery.receipt.holds(asyncio.get_running_loop().time()):
+            return False
+        await self._bury(delivery, reason, delivery.attempt)
+        return True
+
+    async def _bury(self, delivery: Delivery, reason: str, attempts: int) -> None:
+        lease: Lease = delivery.receipt
+        headers = {
+            _DEDUPE: f"{self._place.stream}:{lease.number}",
+            _ID: delivery.id,
+            _REASON: reason,
+            _ATTEMPTS: str(attempts),
+        }
+        await self._store(self._place.grave(delivery.edge), delivery.body, headers)
+        await self._say_all(b"+ACK", (delivery,))
+
+    async def _say_all(self, what: bytes, deliveries: Sequence[Delivery]) -> list[bool]:
+        """Say it of each whose lease holds, and have it confirmed."""
+        self._check()
+        now = asyncio.get_running_loop().time()
+        over = not what.startswith(b"+WPI")
+        held = [each.receipt.holds(now) for each in deliveries]
+        asked = [each.receipt for each, holds in zip(deliveries, held, strict=True) if holds]
+
+        # A consumer hears what one connection says in the order it is said: the last one's answer is that of all.
+        last = {each.edge: each.receipt for each, holds in zip(deliveries, held, strict=True) if holds}
+
+        async def ask() -> None:
+            for lease in asked:
+                if lease not in last.values():
+                    await self._link.send(lease.reply, what)
+            for lease in last.values():
+                await (await self._link.begin(lease.reply, what))
+
+        if over:
+            for lease in asked:
+                lease.done = True
+        if asked:
+            await self._link.patiently(ask)
+        return held
+
+    # Looking at it
+
+    async def depth(self, edge: str) -> Depth:
+        """As `EdgeBus.depth`."""
+        name, grave = self._token(edge), self._place.grave(edge)
+
+        async def ask() -> Depth:
+            js = (await self._link.ready()).jetstream()
+            about = await js.consumer_info(self._place.stream, name)
+            dead = (await js.stream_info(self._place.dead, subjects_filter=grave)).state.subjects or {}
+            return Depth(about.num_pending or 0, about.num_ack_pending or 0, dead.get(grave, 0))
+
+        depth: Depth = await self._link.patiently(ask)
+        return depth
+
+    async def dead_letters(self, edge: str, *, limit: int = 100) -> list[DeadLetter]:
+        """As `EdgeBus.dead_letters`."""
+        self._token(edge)
+        grave = self._place.grave(edge)
+        found: list[DeadLetter] = []
+        number = 1
+        while len(found) < limit:
+            msg = await self._dead(number, grave)
+            if msg is None or msg.seq is None:
+                break
+            number = msg.seq + 1
+            headers = msg.headers or {}
+            said = (headers.get(_ID, ""), msg.data or b"", headers.get(_REASON, ""), int(headers.get(_ATTEMPTS, "0")))
+            found.append(DeadLetter(edge, *said, key=str(msg.seq)))
+        return found
+
+    async def _dead(self, number: int, subject: str | None = None) -> RawStreamMsg | None:
+        """A dead letter by its number; with a subject, the first one from there on."""
+
+        async def ask() -> RawStreamMsg | None:
+            js = (await self._link.ready()).jetstream()
+            try:
+                return await js.get_msg(self._place.dead, number, subject=subject, next=subject is not None)
+            except NotFoundError:
+                return None
+
+        found: RawStreamMsg | None = await self._link.patiently(ask)
+        return found
+
+    async def retry_dead(self, letter: DeadLetter) -> bool:
+        """As `EdgeBus.retry_dead`."""
+        subject = self._subject(letter.edge)
+        if await self._dead(int(letter.key)) is None:
+            return False
+        again = {_DEDUPE: f"{letter.id}:{self._place.dead}:{letter.key}", _ID: letter.id}
+        await self._store(subject, letter.body, again)
+        return await self.drop_dead(letter)
+
+    async def drop_dead(self, letter: DeadLetter) -> bool:
+        """As `EdgeBus.drop_dead`."""
+        self._token(letter.edge)
+
+        async def ask() -> bool:
+            js = (await self._link.ready()).jetstream()
+            try:
+                return bool(await js.delete_msg(self._place.dead, int(letter.key)))
+            except (NotFoundError, nats.js.errors.ServerError):
+                return False
+
+        dropped: bool = await self._link.patiently(ask)
+        return dropped
+
+    # Within
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(_unless_lost(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check(self) -> None:
+        if not self._open:
+            raise BusClosed(CLOSED if self._link.closed else NOT_OPEN)
+
+    def _token(self, edge: str) -> str:
+        self._check()
+        token = self._place.tokens.get(edge)
+        if token is None:
+            raise BusError(unknown_edge(edge, self._place.tokens))
+        return token
+
+    def _subject(self, edge: str) -> str:
+        self._token(edge)
+        return self._place.subject(edge)
+
+
+async def _unless_lost(work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await work
+    except (BusError, Lost) as error:
+        _log.debug("deliveries were not given back, their leases run out: %s", error)

@@ -1,0 +1,107 @@
+"""A connection to Redis or Valkey that outlives the server's absences, and says in one sentence what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import redis.asyncio as redis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from penguiflow.bus.errors import BusAway, BusClosed, BusError, BusRefused, BusTooOld
+from penguiflow.bus.naming import CLOSED, shown
+from penguiflow.bus.protocol import Limits
+from penguiflow.bus.waiting import Backoff
+
+__all__ = ["RedisServer", "Script"]
+
+_OLDEST = (6, 2)
+"""XAUTOCLAIM came with it."""
+_COMMAND_S = 5.0
+"""A server that says nothing for so long is away, in seconds."""
+# `BusyLoadingError` is a ConnectionError: a server that starts reads its file first.
+_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ReadOnlyError, OSError)
+_REFUSED = (exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError)
+
+T = TypeVar("T")
+
+
+class Script:
+    """A script and the name by which the server knows it."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisServer:
+    """Runs scripts and commands; waits for a server that went away."""
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        self.name = shown(url)
+        self._limits = limits
+        self.closed = False
+        try:
+            # Retries are ours: they are bounded by time, and say what they wait for.
+            # Its types are those of both protocols, with and without decoding; here it is the first, without.
+            self.db: Any = redis.Redis.from_url(
+                url,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=_COMMAND_S,
+                socket_connect_timeout=_COMMAND_S,
+            )
+        except ValueError as error:
+            raise BusError(
+                f"'{self.name}' is no address of a Redis server: redis://host:6379/0, rediss://… or unix:///path"
+            ) from error
+
+    async def connect(self) -> None:
+        """Make sure that somebody answers who lets us in and is young enough."""
+        try:
+            about: dict[str, Any] = await self.patiently(lambda: self.db.info("server"), self._limits.start_s)
+        except exceptions.ResponseError as error:
+            raise BusError(f"the server at {self.name} does not say what it is: {error}") from error
+        version = str(about.get("redis_version", "0"))
+        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+            wanted = ".".join(map(str, _OLDEST))
+            raise BusTooOld(f"the server at {self.name} is Redis {version}; edges need {wanted} or newer, or Valkey")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self.closed = True
+        await self.db.aclose()
+
+    async def run(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        """Run a script. Raises `exceptions.ResponseError` for what it does not know how to help."""
+        try:
+            return await self.db.evalsha(script.sha, len(keys), *keys, *args)
+        except (*_AWAY, *_REFUSED, exceptions.NoScriptError):
+            return await self.patiently(lambda: self.db.eval(script.text, len(keys), *keys, *args))
+
+    async def patiently(self, call: Callable[[], Awaitable[T]], patience_s: float | None = None) -> T:
+        """Make a call, again and again while the server is away."""
+        loop = asyncio.get_running_loop()
+        patience_s = self._limits.away_s if patience_s is None else patience_s
+        end = loop.time() + patience_s
+        backoff = Backoff(0.05, 2.0)
+        while True:
+            if self.closed:
+                raise BusClosed(CLOSED)
+            try:
+                return await call()
+            except _REFUSED as error:
+                raise BusRefused(f"the server at {self.name} does not let us in: {error}") from error
+            except _AWAY as error:
+                if self.closed:
+                    raise BusClosed(CLOSED) from error
+                wait_s = backoff()
+                if loop.time() + wait_s > end:
+                    raise BusAway(f"no Redis answers at {self.name}, for {patience_s:g} s: {error}") from error
+                await asyncio.sleep(wait_s)

@@ -1,0 +1,189 @@
+"""Messages as bytes, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from penguiflow import (
+    WM,
+    FinalAnswer,
+    FlowError,
+    FlowErrorCode,
+    Headers,
+    Message,
+    ModelRegistry,
+    Node,
+    StreamChunk,
+    create,
+)
+from penguiflow.bus import BusError, CannotRead, CannotSend, Codec, NewerVersion
+
+
+class Order(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    at: datetime
+    lines: list[str] = []
+    extra: Any = None
+
+
+class OrderV2(BaseModel):
+    __bus_version__: ClassVar[int] = 2
+    total: int = 0
+
+
+CODEC = Codec([("price", Order), ("price", Message), ("total", OrderV2)])
+ORDER = Order(at=datetime(2026, 1, 2, tzinfo=UTC), lines=["a", "ü\n\0"])
+
+
+def there_and_back(message: Any, codec: Codec = CODEC) -> Any:
+    return codec.decode(codec.encode(message, "price"), "price->total")
+
+
+def test_a_message_comes_back_as_it_was() -> None:
+    message = Message(
+        payload=ORDER,
+        headers=Headers(tenant="acme", topic="t", priority=3),
+        trace_id="t1",
+        ts=12.5,
+        deadline_s=99.25,
+        meta={"a": [1, None, {"b": "ü"}]},
+    )
+    back = there_and_back(message)
+    assert back == message
+    assert type(back.payload) is Order
+    plain = Message(payload=1, headers=Headers(tenant="acme"), ts=1.0)
+    assert there_and_back(plain) == plain
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        ORDER,
+        StreamChunk(stream_id="s", seq=3, text="\n", done=True, meta={"a": 1}),
+        WM(query="q", facts=[1, "two"], budget_hops=None),
+        FinalAnswer(text="x", citations=["c"]),
+        {"a": [1, 2.5, None, True, "ü\n"]},
+        ["x"],
+        "text",
+        7,
+        None,
+    ],
+)
+def test_a_bare_payload_comes_back_as_it_was(payload: Any) -> None:
+    back = there_and_back(payload)
+    assert back == payload
+    assert type(back) is type(payload)
+
+
+def test_an_error_comes_back_as_what_it_says() -> None:
+    error = FlowError(
+        trace_id="t", node_name="n", code=FlowErrorCode.NODE_TIMEOUT, message="late", metadata={"at": ORDER.at}
+    )
+    back = there_and_back(Message(payload=error, headers=Headers(tenant="acme"))).payload
+    assert isinstance(back, FlowError)
+    assert str(back) == str(error)
+
+
+class Opaque:
+    pass
+
+
+class Unregistered(BaseModel):
+    x: int = 0
+
+
+@pytest.mark.parametrize(
+    ("message", "match"),
+    [
+        (Opaque(), r"Node 'price' sent a .*Opaque, which cannot leave the process: register it"),
+        (Unregistered(), r"Node 'price' sent a .*Unregistered, which cannot leave"),
+        ({1: "a key that is no text"}, "Node 'price' sent a builtins:dict"),
+        ((1, 2), "Node 'price' sent a builtins:tuple"),
+        (Order(at=ORDER.at, extra=Opaque()), "Node 'price' sent a Order that is not JSON"),
+        (Message(payload=1, headers=Headers(tenant="a"), meta={"o": Opaque()}), "'price' sent a message whose meta"),
+    ],
+)
+def test_what_cannot_travel_is_refused_with_the_nodes_name(message: Any, match: str) -> None:
+    with pytest.raises(CannotSend, match=match):
+        CODEC.encode(message, "price")
+
+
+def test_a_model_that_cannot_travel_is_refused_at_once() -> None:
+    class Live(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        what: Opaque
+
+    class Calls(BaseModel):
+        what: Callable[[], int]
+
+    for model in (Live, Calls):
+        with pytest.raises(CannotSend, match=f"Node 'n': its model {model.__name__} has a field that JSON cannot"):
+            Codec([("n", model)])
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    def make() -> type[BaseModel]:
+        class Same(BaseModel):
+            x: int = 0
+
+        return Same
+
+    with pytest.raises(CannotSend, match="both named"):
+        Codec([("a", make()), ("b", make())])
+
+
+def test_the_models_of_a_flow() -> None:
+    async def price(order: Order, ctx: Any) -> OrderV2:
+        return OrderV2(total=len(order.lines))
+
+    registry = ModelRegistry()
+    registry.register("price", Order, OrderV2)
+    codec = Codec.for_flow(create(Node(price).to()), registry)
+    assert there_and_back(OrderV2(total=3), codec) == OrderV2(total=3)
+
+
+def test_a_newer_version_is_left_to_others() -> None:
+    class Older(BaseModel):
+        total: int = 0
+
+    body = CODEC.encode(OrderV2(total=1), "total")
+    Older.__module__, Older.__qualname__ = OrderV2.__module__, OrderV2.__qualname__
+    older = Codec([("total", Older)])
+    with pytest.raises(NewerVersion, match=r"edge a->b is .*OrderV2 version 2; this worker knows 1: update it"):
+        older.decode(body, "a->b")
+    assert CODEC.decode(older.encode(Older(total=4), "total"), "a->b") == OrderV2(total=4)
+    with pytest.raises(NewerVersion, match="written by a newer penguiflow"):
+        CODEC.decode(b'{"format":2,"type":"json"}\n1', "a->b")
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        (b"", "is no message of penguiflow"),
+        (b"\xff\x00\n1", "is no message of penguiflow"),
+        (b"[]\n1", "is no message of penguiflow"),
+        (b'{"format":1}\n1', "is no message of penguiflow"),
+        (b'{"format":1,"type":"os:system"}\n"x"', "is a os:system, which no node of this flow registers"),
+        (b'{"format":1,"type":"json"}\n{', "holds no JSON"),
+        (b'{"format":1,"type":"json","headers":{}}\n1', "no valid json"),
+        (b'{"format":1,"type":"penguiflow.types:WM"}\n{"hops":1}', "no valid penguiflow.types:WM"),
+    ],
+)
+def test_what_cannot_be_read_says_why(body: bytes, match: str) -> None:
+    with pytest.raises(CannotRead, match=match) as caught:
+        CODEC.decode(body, "a->b")
+    assert "a->b" in str(caught.value)
+    assert isinstance(caught.value, BusError)
+
+
+def test_numbers_that_json_does_not_have() -> None:
+    back = there_and_back([math.inf, -math.inf, math.nan])
+    assert back[:2] == [math.inf, -math.inf]
+    assert math.isnan(back[2])
