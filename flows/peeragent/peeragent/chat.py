@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 
 TIMEOUT_S = 30.0
+WHOLE = frozenset({"code", "content", "translation"})
+"""Types of results that are said whole while they are written; of others it is a part."""
 HELP = "/new begins a new conversation, /agent NAME talks to one agent (none: the router decides), /quit ends."
 
 
@@ -31,13 +32,13 @@ class ChatError(Exception):
 class Chat:
     """Reads lines from stdin, writes answers to stdout."""
 
-    def __init__(self, url: str, session: str | None, key_file: str | None) -> None:
+    def __init__(self, url: str, session: str | None, key_file: str | None, agent: str | None = None) -> None:
         headers = {}
         if key_file is not None:
             headers["Authorization"] = f"Bearer {_key(key_file)}"
         self._url = url.rstrip("/")
         self._session = session or f"chat-{uuid4().hex}"
-        self._agent: str | None = None
+        self._agent = agent
         self._questions: list[str] = []
         self._agents = ""
         """Where their routes begin."""
@@ -92,27 +93,29 @@ class Chat:
             return
         body = {"task": line, "session_id": self._session}
         if self._agent is not None:
-            answer = await self._ask("POST", f"{self._agents}/execute/direct/{quote(self._agent, safe='')}", body)
-            if answer is not None:
-                self._show(answer)
-            return
-        said = False
+            body["agent_type"] = self._agent
+        said = ""
         async for event in self._stream(body):
             if event.get("event") == "classification":
                 self._say(f"[{event.get('agent')}]\n")
             elif event.get("restart"):
+                said = ""
                 self._say("\n[again]\n")
             elif "content" in event:
-                said = True
+                said += event["content"]
                 self._say(event["content"])
             elif event.get("error"):
                 self._say(f"\npeeragent: {event['error']} ({event.get('code')})\n")
             elif event.get("done"):
-                result = event.get("result") or {}
-                if not said or result.get("type") in {"questions", "full_analysis"}:
-                    self._show(result)
-                else:
-                    self._say("\n" + _sources(result.get("data") or {}))
+                self._end(event.get("result") or {}, said)
+
+    def _end(self, result: dict[str, Any], said: str) -> None:
+        """What there is beside what was said already."""
+        if said and result.get("type") in WHOLE:
+            self._say("\n" + _sources(result.get("data") or {}))
+            return
+        self._say("\n" if said else "")
+        self._show(result, said)
 
     async def _stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         try:
@@ -121,9 +124,14 @@ class Chat:
                     await answer.aread()
                     self._refused(answer)
                     return
+                ended = False
                 async for line in answer.aiter_lines():
                     if line.startswith("data:"):
-                        yield json.loads(line[5:])
+                        event = json.loads(line[5:])
+                        ended = bool(event.get("done"))
+                        yield event
+                if not ended:
+                    raise httpx.RemoteProtocolError("the stream ended before the answer did")
         except httpx.HTTPError as error:
             raise ChatError(
                 f"{self._url} is gone ({type(error).__name__}); the session is {self._session}", 6
@@ -159,7 +167,7 @@ class Chat:
             self._questions = []
         self._say(f"peeragent: {why or f'HTTP {answer.status_code}'}\n")
 
-    def _show(self, result: dict[str, Any]) -> None:
+    def _show(self, result: dict[str, Any], said: str = "") -> None:
         data = result.get("data") or {}
         if result.get("type") == "questions":
             self._questions = list(data["questions"])
@@ -170,7 +178,7 @@ class Chat:
                 self._say(f"  {number}. {question}\n")
             return
         for name, value in data.items():
-            if name not in {"diagnosis", "type"} and value:
+            if name not in {"diagnosis", "type", "full_email"} and value and value != said:
                 self._say(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}\n")
 
     def _say(self, text: str) -> None:

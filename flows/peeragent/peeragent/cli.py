@@ -263,12 +263,13 @@ def chat(
     url: Annotated[str, typer.Option(help="Where the service is.")] = "http://127.0.0.1:8000",
     session: Annotated[str | None, typer.Option(help="A conversation that goes on.")] = None,
     key_file: Annotated[str | None, typer.Option(help="A file with the key.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Who is asked; the router decides where it is left out.")] = None,
 ) -> None:
     """Talk to the agents in the terminal: answers come as they are written."""
     from peeragent.chat import Chat, ChatError, plain
 
     try:
-        asyncio.run(Chat(url, session, key_file).run())
+        asyncio.run(Chat(url, session, key_file, agent).run())
     except ChatError as error:
         raise fail(plain(str(error)), error.exit_code) from None
     except KeyboardInterrupt:

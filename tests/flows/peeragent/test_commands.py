@@ -216,6 +216,50 @@ async def test_answers_come_as_they_are_written_and_do_nothing_to_the_terminal(
         assert await asyncio.to_thread(terminal.process.wait, HANG_S) == 0
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_answers_of_a_named_agent_come_as_they_are_written(
+    peeragent: Any, openai_server: ModelServer, named: bool
+) -> None:
+    hold = asyncio.Event()
+    openai_server.otherwise = Said(text="first \u2028second\x85 third, and so on", hold=hold, hold_after=6)
+    with (
+        peeragent.serving(OPENAI_BASE_URL=openai_server.url) as (_, url),
+        peeragent.terminal("chat", "--url", url, *(("--agent", "code") if named else ())) as terminal,
+    ):
+        await asyncio.to_thread(terminal.until, "> ")
+        if not named:
+            terminal.type("/agent code\n")
+            await asyncio.to_thread(terminal.until, "> ")
+        terminal.type("Sales are dropping\n")
+        # The model is not done.
+        shown = await asyncio.to_thread(terminal.until, "fir")
+        assert "[code_agent]" in shown
+        hold.set()
+        assert "and so on" in await asyncio.to_thread(terminal.until, "> ")
+        if not named:
+            terminal.type("/agent nobody\n")
+            await asyncio.to_thread(terminal.until, "> ")
+            terminal.type("Hello\n")
+            assert "there is no agent 'nobody'" in await asyncio.to_thread(terminal.until, "> ")
+        terminal.type("/quit\n")
+        assert await asyncio.to_thread(terminal.process.wait, HANG_S) == 0
+
+
+def test_all_of_an_answer_is_shown(peeragent: Any) -> None:
+    lines = ["Summarize: The council met on Monday. It approved a tram line. Work begins in May.", "/agent problem"]
+    with peeragent.serving() as (_, url):
+        done = peeragent.run("chat", "--url", url, said="\n".join([*lines, "Costs are rising"]))
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "[summary_agent]",
+        "key_points: ",
+        "word_count_reduction: ",
+        "[problem_structuring_agent]",
+        "sub_causes",
+    ):
+        assert words in done.stdout
+
+
 def test_a_conversation_in_a_terminal_can_be_left_at_any_time(peeragent: Any) -> None:
     with peeragent.serving() as (_, url), peeragent.terminal("chat", "--url", url) as terminal:
         terminal.until("> ")

@@ -162,6 +162,16 @@ async def test_a_stream_tells_route_pieces_and_end_and_can_be_taken_up_again(ser
     assert len([line for line in whole.text.splitlines() if line.startswith("data:")]) == len(events)
 
 
+async def test_a_stream_may_name_its_agent(service: Any) -> None:
+    body = {"task": "Our sales dropped 20%", "session_id": "s"}
+    answer = await service.client.post("/v1/agent/execute/stream", json={**body, "agent_type": "code"})
+    events = [json.loads(line[5:]) for line in answer.text.splitlines() if line.startswith("data:")]
+    assert (events[0]["agent"], events[0]["method"]) == ("code_agent", "direct")
+    assert events[-1]["agent_type"] == "code_agent"
+    wrong = await service.client.post("/v1/agent/execute/stream", json={**body, "agent_type": "nobody"})
+    assert (wrong.status_code, wrong.json()["detail"]["code"]) == (400, "INVALID_AGENT_TYPE")
+
+
 async def test_what_cannot_be_read_is_refused_in_one_shape(service: Any) -> None:
     assert (await service.post("execute", {"task": "  "}, 400))["detail"]["code"] == "EMPTY_TASK"
     assert isinstance((await service.post("execute", {"task": ""}, 422))["detail"], list)

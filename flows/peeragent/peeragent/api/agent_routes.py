@@ -18,6 +18,7 @@ from peeragent.api.bodies import (
     BusinessQuestionInput,
     Classification,
     Deleted,
+    StreamRequest,
     TaskAccepted,
     TaskAnswer,
     TaskExecuteRequest,
@@ -46,6 +47,9 @@ TaskId = Annotated[str, Path(max_length=100)]
 LastEventId = Annotated[int, Header(ge=0, description="The last event that came before the connection was lost.")]
 Wanted = Annotated[TaskStatus | None, Query(description="Only those with this status.")]
 Session = Annotated[str | None, Query(pattern=SESSION_ID)]
+
+LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""Some clients take these for the ends of lines, and JSON does not escape them."""
 
 FAILED = {
     500: "The agent failed.",
@@ -92,6 +96,15 @@ def order_of(body: TaskExecuteRequest, **more: Any) -> Order:
     return Order(task=body.task, session_id=body.session_id, context=body.context or {}, priority=body.priority, **more)
 
 
+def agent_of(name: str) -> Agent:
+    """The agent of a name. Raises `Refused`."""
+    try:
+        return Agent(name)
+    except ValueError:
+        known = ", ".join(Agent)
+        raise Refused("INVALID_AGENT_TYPE", f"there is no agent {name[:100]!r}; there are {known}") from None
+
+
 @router.post("/execute", response_model=TaskAnswer, responses=outcomes(), openapi_extra=ASKED)
 async def execute(
     request: Request,
@@ -111,11 +124,7 @@ async def execute_direct(
     by: Executes,
 ) -> Response:
     """Have a task done by the agent that the path names."""
-    try:
-        agent = Agent(agent_type)
-    except ValueError:
-        known = ", ".join(Agent)
-        raise Refused("INVALID_AGENT_TYPE", f"there is no agent {agent_type[:100]!r}; there are {known}") from None
+    agent = agent_of(agent_type)
     order = order_of(body, agent=agent, kind="direct", idempotency_key=by.key, policy=by.policy)
     return ended(await service_of(request).execute(by.who, order))
 
@@ -152,13 +161,16 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 )
 async def execute_stream(
     request: Request,
-    body: TaskExecuteRequest,
+    body: StreamRequest,
     by: Streams,
     last_event_id: LastEventId = 0,
 ) -> Response:
     """Do a task and tell what comes, as it comes. After a lost connection: the same request with the same
     `Idempotency-Key` and `Last-Event-ID`, or `GET tasks/{id}/events`."""
-    order = order_of(body, prefix="task-stream", idempotency_key=by.key, policy=by.policy)
+    chosen: dict[str, Any] = {}
+    if body.agent_type is not None:
+        chosen = {"agent": agent_of(body.agent_type), "kind": "direct"}
+    order = order_of(body, prefix="task-stream", idempotency_key=by.key, policy=by.policy, **chosen)
     service = service_of(request)
     task = await service.stream(by.who, order)
     return _events(request, task.task_id, last_event_id)
@@ -193,7 +205,8 @@ def _events(request: Request, task_id: str, after: int) -> EventSourceResponse:
 
 def _sse(event: TaskEvent) -> ServerSentEvent:
     # Unnamed, as ever: programs listen for messages.
-    return ServerSentEvent(json.dumps(event.data, ensure_ascii=False), id=str(event.id))
+    told = json.dumps(event.data, ensure_ascii=False).translate(LINE_ENDS)
+    return ServerSentEvent(told, id=str(event.id))
 
 
 @router.get("/status/{task_id}", response_model=TaskState, responses=refusals(404))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from peeragent.models.agents import ModelUsed
+from peeragent.models.agents import Agent, ModelUsed
 from peeragent.models.plain import PlainData
 from peeragent.models.tasks import TaskRecord, TaskStatus
 from peeragent.models.turns import MAX_TASK
@@ -37,6 +37,16 @@ class TaskExecuteRequest(BaseModel):
         default=None, max_length=MAX_CONTEXT, description="Data for the agent: `data`, `tone`, `language` and the like."
     )
     priority: int | None = Field(default=None, ge=1, le=3, description="3 goes first; the agent's own if left out.")
+
+
+class StreamRequest(TaskExecuteRequest):
+    """A task whose answer is streamed."""
+
+    agent_type: str | None = Field(
+        default=None,
+        description="Who does it; the router decides where it is left out.",
+        json_schema_extra={"enum": [*(agent.value for agent in Agent), None]},
+    )
 
 
 class AsyncRequest(TaskExecuteRequest):
