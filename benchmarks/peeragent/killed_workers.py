@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -116,7 +117,15 @@ async def run(tasks: int, workers: int, kills: int, url: str, folder: Path) -> i
     print(f"{tasks} tasks, {workers} workers at a time, {killed} killed, {took:.1f} s")
     print(f"begun {starts} times ({starts - tasks} again), over {sum(ends.values())} times")
     print(f"lost {len(lost)}, over more than once {len(twice)}")
-    return int(bool(lost or twice or set(ends) != ids))
+    held = not (lost or twice) and set(ends) == ids and killed == kills
+    print("held" if held else "MISSED")
+    return 0 if held else 1
+
+
+def _listens(path: Path) -> bool:
+    # The file is there before anybody listens.
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def main() -> int:
@@ -132,7 +141,9 @@ def main() -> int:
         command = [get_binary_path(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", name]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            while not path.exists():
+            while not _listens(path):
+                if server.poll() is not None:
+                    parser.exit(1, "valkey-server ended\n")
                 time.sleep(0.01)
             return asyncio.run(run(given.tasks, given.workers, given.kills, f"unix://{path}", folder))
         finally:

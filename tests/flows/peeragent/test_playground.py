@@ -64,6 +64,15 @@ def test_runs_of_the_service_can_be_looked_into(peeragent: Any) -> None:
         assert words in seen
 
 
+def test_a_run_stops_before_a_model_is_asked(tmp_path: Path) -> None:
+    asked = json.dumps({"task": "Write a Python function that reverses a string", "stream": False})
+    command = ("run", "peeragent.flow:flow", "--json", "--break", "before_llm", "--input", asked)
+    lines = [json.loads(line) for line in pf(tmp_path, tmp_path, *command).splitlines() if line.startswith("{")]
+    assert [line.get("kind") for line in lines if line.get("type") == "stopped"] == ["before_llm"]
+    assert "reverses a string" in json.dumps(lines[0]["payload"]["messages"])
+    assert lines[-1]["status"] == "ok"
+
+
 def test_a_run_shows_the_answer_as_it_is_written_and_then_the_result(tmp_path: Path) -> None:
     asked = json.dumps({"task": "Write a Python function that reverses a string"})
     command: list[str | Path] = [PF, "run", "peeragent.flow:flow", "--input", asked]
