@@ -61,3 +61,12 @@ def test_the_stages_gate_each_other() -> None:
     assert list(jobs) == ["lint", "test", "security", "build"]
     assert [job.get("needs") for job in jobs.values()] == [None, "lint", "test", "security"]
     assert "continue-on-error" not in str(jobs)
+    runs = [step["run"] for step in jobs["security"]["steps"] if "run" in step]
+    assert "sh flows/peeragent/audit.sh" in runs
+
+
+def test_what_is_looked_up_is_what_the_image_has() -> None:
+    image, audit = ((FOLDER / name).read_text() for name in ("Dockerfile", "audit.sh"))
+    for option in ("--frozen", "--no-dev", "--package penguiflow-peeragent", "--extra mongo"):
+        assert option in image
+        assert option in audit
