@@ -258,7 +258,8 @@ class DashboardApp(App[int]):
         self.spans.loading = loading
         if self.spans.trace is not trace:
             self.spans.show(trace)
-            self.spans.follow = trace is not None and (trace.live or not trace.over)
+            # One that is read from the store begins where it began, and its rows stay where they are.
+            self.spans.follow = trace is not None and (trace.live or not (trace.over or trace.loading))
             self.event_rows.show(trace)
             self.stream.show(trace)
             for area in self.areas.values():

@@ -31,6 +31,8 @@ class Finder:
         self.search: Search | None = None
         """The one that is under way."""
         self._searched: Pane | None = None
+        self._direction = 1
+        self._busy = False
 
     async def open(self, pane: Pane) -> None:
         """Ask for a filter or a text to find."""
@@ -100,25 +102,52 @@ class Finder:
         if not self.needle:
             return
         self.search = Search(pane.view, self.needle.lower(), direction, here=here)
+        self._direction = direction
         self._searched = pane
         self.step()
 
     def step(self) -> None:
-        """Go on with the search, if there is one. Called once per frame."""
+        """Go on with the search, if there is one: now, and between the frames. Called once per frame."""
+        self._go_on()
+        if self.search is not None and not self.search.over and not self._busy:
+            self._busy = True
+            self._app._spawn(self._search_on, "search")
+
+    async def _search_on(self) -> None:
+        try:
+            while self.search is not None and not self.search.over:
+                self._go_on()
+                await asyncio.sleep(0)
+        finally:
+            self._busy = False
+
+    def _go_on(self) -> None:
         search, pane = self.search, self._searched
         if search is None or pane is None:
             return
-        if pane.view is not search.view:
+        view = search.view
+        if pane.view is not view:
             self._end()
             return
-        if search.go_on():
+        if search.over and search.partial and not view.unfinished:
+            # It was not in what was there; now all is.
+            search = self.search = Search(view, search.needle, self._direction, here=True)
+        found = search.go_on()
+        if found:
             self._app.inspect(pane)
-        if search.over:
+        if search.over and (search.found is not None or not search.partial):
             self._end()
             self._app.say(search.told(), "information" if search.found is not None else "warning")
+            found = True
+        elif search.over:
+            view.searching = f"not in what is read, {view.unfinished or '100 %'} · esc stops"
+            view.touch()
         else:
-            search.view.searching = f"searching {search.percent} % · esc stops"
-            search.view.touch()
+            view.searching = f"searching {search.percent} % · esc stops"
+            view.touch()
+        if found:
+            # Somebody waits for it: not with the next frame, but now.
+            pane.redraw_if_changed()
 
     def stop(self) -> bool:
         """Give the search up; False when there is none."""

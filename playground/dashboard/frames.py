@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from playground.dashboard import keys
 from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.collector import Collector
-from playground.dashboard.layout import FLOWS
+from playground.dashboard.layout import FLOWS, TRACE
 from playground.dashboard.status import status_rows
 from playground.dashboard.views.tree import NO_FLOWS, NOTHING_OPEN
 
@@ -113,7 +113,10 @@ class Frames:
             app.flows.touch()
         app.run_rows.sync()
         app.spans.set_away(app.workspace.runs.away_since is not None)
+        following = app.spans.follow
         app.spans.sync()
+        if following and not app.spans.follow:
+            app.inspect(app.panes[TRACE])
         app.event_rows.sync()
         self.filter_on()
         app.stream.sync()
@@ -185,7 +188,7 @@ class Frames:
             keys.footer(
                 pane.id or FLOWS,
                 own=of_area if of_area is not None else pane.view.keys,
-                running=trace is not None and not trace.over,
+                running=trace is not None and not (trace.over or trace.loading),
                 tab=pane.current,
                 zoomed=app.zoomed,
                 can_run=app.control.source is None or app.control.source.can_run,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from playground.dashboard.bars import Key
 from playground.dashboard.text import Row, one_line
@@ -95,6 +95,15 @@ class View:
 
     def side(self, direction: int) -> None:
         """Left (-1) or right (1) on the cursor's row: fold, unfold, or nothing."""
+
+    @property
+    def unfinished(self) -> str:
+        """How far its rows are read, while there are more to come; empty when all are there."""
+        return ""
+
+    def finder(self, needle: str) -> Callable[[range], list[int]]:
+        """What tells which of some rows contain `needle` (lower case)."""
+        return lambda rows: [row for row in rows if row < len(self) and self.holds(row, needle)]
 
     def holds(self, index: int, needle: str) -> bool:
         """Whether the row at `index` contains `needle` (lower case)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from playground.dashboard.text import GLYPHS, ROLES, UNKNOWN, Row, bar, cells, clip, duration, one_line, pad
@@ -18,6 +19,11 @@ MAX_DEPTH = 40
 SPEAKING = frozenset({"trace", "node", "attempt", "step"})
 """Kinds that need no word before the name of the span."""
 """Deeper rows are not indented further."""
+SINGULAR = frozenset({"trace", "llm"})
+"""Kinds whose rows say more than the span itself."""
+MAX_KNOWN = 4096
+_about = attrgetter("kind", "name", "status", "attempt", "step")
+"""What the row of most spans is made of."""
 MAX_SPLICES = 8
 """More places than this changed at once: lay the whole tree out again."""
 NOTHING_OPEN = """Nothing is open.
@@ -120,8 +126,13 @@ class TreeView(View):
             self._seen = trace.revision
             self.touch()
         whole_now, self._reading = self._reading and not trace.loading, trace.loading
-        if not (trace.began or trace.reshaped) or (self._clock() < self._not_before and not whole_now):
-            return
+        if (trace.began or trace.reshaped) and (self._clock() >= self._not_before or whole_now):
+            self._take_up(trace, whole_now)
+        if whole_now and self.follow and trace.over:
+            self.settle()
+            self.follow = False
+
+    def _take_up(self, trace: TraceModel, whole_now: bool) -> None:
         picked = self.span
         if not self.rows or self.rows[0][0] is not trace.root or trace.loading or whole_now:
             # Of a trace that is read, thousands of spans come at once.
@@ -332,6 +343,41 @@ class TreeView(View):
             role = "bar-error" if failed(span) else "bar-busy" if span.end_ns is None and not unknown else "bar"
             row += [(" ", ""), (bar(span.start_ns, end, total, axis), role)]
         return row
+
+    @property
+    def unfinished(self) -> str:
+        """How far the trace is read."""
+        return f"{self.trace.percent} %" if self.trace is not None and self.trace.loading else ""
+
+    def go_last(self) -> None:
+        """Put the cursor at the last row; while the trace is read, stay at the end until that is there."""
+        super().go_last()
+        if self.trace is not None and self.trace.loading:
+            self.follow = True
+
+    def finder(self, needle: str) -> Callable[[range], list[int]]:
+        """As `holds`; most spans of a long trace are like others, and are looked at once."""
+        known: dict[tuple[object, ...], bool] = {}
+
+        def find(rows: range) -> list[int]:
+            found, spans, count = [], self.rows, len(self.rows)
+            for row in rows:
+                if row >= count:
+                    continue
+                span = spans[row][0]
+                about = _about(span)
+                holds = known.get(about)
+                if holds is None or len(span.children) > 1:
+                    holds = self.holds(row, needle)
+                    if span.kind not in SINGULAR and len(span.children) <= 1 and not failed(span):
+                        known[about] = holds
+                if holds:
+                    found.append(row)
+            if len(known) > MAX_KNOWN:
+                known.clear()
+            return found
+
+        return find
 
     def holds(self, index: int, needle: str) -> bool:
         """Whether a span's kind, name, status or error contain `needle`: no row is laid out for that."""

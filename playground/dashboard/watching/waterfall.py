@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from playground.dashboard.bars import Key
@@ -136,9 +137,23 @@ The lower edge adds up the span under the cursor.""",
         """The span's row as in the tree."""
         return self.tree.copy_text()
 
+    @property
+    def unfinished(self) -> str:
+        """As of the tree."""
+        return self.tree.unfinished
+
+    def finder(self, needle: str) -> Callable[[range], list[int]]:
+        """As in the tree."""
+        return self.tree.finder(needle)
+
     def holds(self, index: int, needle: str) -> bool:
         """As in the tree."""
         return self.tree.holds(index, needle)
+
+    def go_last(self) -> None:
+        """As in the tree."""
+        self.tree.go_last()
+        self.settle()
 
     def zoom(self, direction: int) -> None:
         """Closer (1) or farther (-1), around the span under the cursor."""

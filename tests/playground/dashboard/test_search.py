@@ -69,17 +69,48 @@ def test_rows_that_are_gone_meanwhile_are_no_match() -> None:
     assert (search.found, search.over) == (99, True)
 
 
+class Growing(Numbers):
+    """Of which more is still to come."""
+
+    @property
+    def unfinished(self) -> str:
+        return "45 %" if self.count < 30 else ""
+
+
+def test_matches_in_what_is_read_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = Growing(20)
+    assert walk(view, "row 1", 1) == (1, "found row 1; the run was not read to its end yet")
+    assert walk(Growing(30), "row 1", 1) == (1, "match 1 of 11")
+
+
+async def test_what_is_not_there_yet_is_found_when_it_is(open_desk: Callable[..., Any]) -> None:
+    async with open_desk() as desk:
+        app, view = desk.app, Growing(20)
+        app.panes["inspect"].views.append(view)
+        app.panes["inspect"].show_view(view)
+        await desk.press("4", "slash", *"row 25", "enter")
+        await desk.until(lambda: "not in what is read, 45 %" in desk.text(), "the word that it is not there yet")
+        view.count = 30
+        await desk.until(lambda: "match 1 of 1" in desk.text(), "the match")
+        assert view.cursor == 25
+        view.count = 20
+        await desk.press("slash", *"zz", "enter")
+        await desk.until(lambda: "not in what is read, 45 %" in desk.text(), "the search")
+        await desk.press("escape")
+        await desk.until(lambda: "given up after 20 rows" in desk.text(), "its end")
+
+
 async def test_a_long_search_tells_how_far_it_is_and_esc_gives_it_up(
     open_desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Each frame looks at a few rows only, and never at the last one.
+    # A few rows at a time: it takes minutes to the last one.
     monkeypatch.setattr("playground.dashboard.search.BUDGET_S", -1.0)
     async with open_desk() as desk:
         app, view = desk.app, Numbers(10_000_000)
         app.panes["inspect"].views.append(view)
         app.panes["inspect"].show_view(view)
         await desk.press("4", "slash", *"zzz", "enter")
-        await desk.until(lambda: "searching 0 %" in desk.text(), "the progress")
+        await desk.until(lambda: " % · esc stops" in desk.text(), "the progress")
         await desk.press("escape")
         await desk.until(lambda: "given up after" in desk.text(), "the end of the search")
         assert "searching" not in desk.text()

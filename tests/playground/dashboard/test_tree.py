@@ -202,3 +202,38 @@ def test_a_hundred_thousand_events_are_taken_up_quickly(script: Any) -> None:
     half = len(times) // 2
     early, late = (sorted(part)[len(part) // 2] for part in (times[:half], times[half:]))
     assert late < max(0.05, 5 * early)
+
+
+def test_the_end_of_a_trace_that_is_read_is_gone_to_when_it_is_there(triage: Callable[..., Any]) -> None:
+    script = triage()
+    trace, view = TraceModel(script.trace_id), TreeView(clock=lambda: 0.0)
+    trace.loading = True
+    view.show(trace)
+    view.resize(100, 3)
+    for raw in script.events[:10]:
+        trace.add(raw)
+    view.sync()
+    assert view.unfinished.endswith(" %")
+    view.go_last()
+    before = view.cursor
+    for raw in script.events[10:]:
+        trace.add(raw)
+    view.sync()
+    view.settle()
+    assert view.cursor == len(view) - 1 > before
+    trace.loading, trace.revision = False, trace.revision + 1
+    view.sync()
+    assert (view.cursor, view.follow, view.unfinished) == (len(EXPECTED) - 1, False, "")
+    view.move(-1)
+    view.sync()
+    assert view.cursor == len(EXPECTED) - 2
+
+
+def test_a_search_finds_what_rows_hold(triage: Callable[..., Any]) -> None:
+    for script in (triage(), triage(until="retry")):
+        view = shown(script)
+        rows = range(len(view))
+        for needle in ("e", "attempt", "attempt 2", "↻", "2 attempts", "connection", "ok", "error", "node r", "zz"):
+            for order in (rows, rows[::-1]):
+                assert view.finder(needle)(order) == [row for row in order if view.holds(row, needle)], needle
+        assert view.finder("e")(range(len(view) + 5)) == view.finder("e")(rows)
