@@ -1,8 +1,8 @@
 """What can go wrong with a bus.
 
 BusError
- ├── BusAway       nobody answers at the address (also a `ConnectionError`)
- ├── BusRefused    the server does not let us in (also a `PermissionError`)
+ ├── BusAway       nobody answers at the address
+ ├── BusRefused    the server does not let us in
  ├── BusTooOld     the server lacks what the bus needs
  ├── BusForeign    what is there belongs to another flow, or was made by a newer penguiflow
  ├── BusClosed     the bus was closed, or never opened
@@ -30,11 +30,11 @@ class BusError(Exception):
     """Something went wrong with a bus; the text says what to do."""
 
 
-class BusAway(BusError, ConnectionError):
+class BusAway(BusError):
     """Nobody answers at the address, or has not for as long as the bus was told to wait."""
 
 
-class BusRefused(BusError, PermissionError):
+class BusRefused(BusError):
     """The server does not let us in: user, password or rights."""
 
 

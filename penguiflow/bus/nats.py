@@ -25,7 +25,7 @@ from penguiflow.bus.codec import Codec
 from penguiflow.bus.envelope import BusEnvelope
 from penguiflow.bus.errors import BusClosed, BusError
 from penguiflow.bus.naming import CLOSED, NOT_OPEN, unknown_edge
-from penguiflow.bus.nats_link import Lost, NatsLink
+from penguiflow.bus.nats_link import Lost, NatsLink, Unanswered
 from penguiflow.bus.nats_pull import Lease, Pull
 from penguiflow.bus.nats_stream import Place
 from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, Limits
@@ -264,26 +264,37 @@ class NatsBus:
         """Say it of each whose lease holds, and have it confirmed."""
         self._check()
         now = asyncio.get_running_loop().time()
+        held = {each for each in deliveries if each.receipt.holds(now)}
+        told: set[Delivery] = set()
+        for edge in {each.edge for each in held}:
+            told |= await self._say(what, [each for each in deliveries if each in held and each.edge == edge])
+        return [each in told for each in deliveries]
+
+    async def _say(self, what: bytes, held: Sequence[Delivery]) -> set[Delivery]:
+        """Say it of deliveries of one edge; those of which it was heard in time."""
+        loop = asyncio.get_running_loop()
         over = not what.startswith(b"+WPI")
-        held = [each.receipt.holds(now) for each in deliveries]
-        asked = [each.receipt for each, holds in zip(deliveries, held, strict=True) if holds]
 
-        # A consumer hears what one connection says in the order it is said: the last one's answer is that of all.
-        last = {each.edge: each.receipt for each, holds in zip(deliveries, held, strict=True) if holds}
+        async def ask() -> set[Delivery]:
+            await self._link.ready()
+            now = loop.time()
+            asked = [each for each in held if each.receipt.until > now]
+            if not asked:
+                return set()
+            for each in asked:
+                each.receipt.done = over
+            # A consumer hears what one connection says in the order it is said: the last one's answer is that of all.
+            for each in asked[:-1]:
+                await self._link.send(each.receipt.reply, what)
+            last: Lease = asked[-1].receipt
+            try:
+                await (await self._link.begin(last.reply, what, within_s=last.until - now))
+            except Unanswered:
+                return set()  # a server that was restarted does not answer for what it does not know
+            return set(asked)
 
-        async def ask() -> None:
-            for lease in asked:
-                if lease not in last.values():
-                    await self._link.send(lease.reply, what)
-            for lease in last.values():
-                await (await self._link.begin(lease.reply, what))
-
-        if over:
-            for lease in asked:
-                lease.done = True
-        if asked:
-            await self._link.patiently(ask)
-        return held
+        heard: set[Delivery] = await self._link.patiently(ask)
+        return heard
 
     # Looking at it
 

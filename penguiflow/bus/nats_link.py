@@ -24,7 +24,7 @@ from penguiflow.bus.protocol import Limits
 from penguiflow.bus.waiting import Backoff
 from penguiflow.ids import new_id
 
-__all__ = ["Channel", "Lost", "NatsLink", "status_of"]
+__all__ = ["Channel", "Lost", "NatsLink", "Unanswered", "status_of"]
 
 _OLDEST = (2, 10)
 """Streams and consumers that say whose they are came with it."""
@@ -41,6 +41,10 @@ Handler = Callable[[Msg | None], None]
 
 class Lost(Exception):
     """The connection was lost, or nobody answered, before the answer came."""
+
+
+class Unanswered(Lost):
+    """Nobody answered, and the connection holds."""
 
 
 class Channel:
@@ -210,8 +214,10 @@ class NatsLink:
             self._lose(client)
             raise Lost from error
 
-    async def begin(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> asyncio.Future[Msg]:
-        """Send a request; its answer is in the future. Raises `Lost`, as the future does."""
+    async def begin(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, within_s: float = _ANSWER_S
+    ) -> asyncio.Future[Msg]:
+        """Send a request; its answer is in the future. Raises `Lost`, as the future does (or `Unanswered`)."""
         await self.ready()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Msg] = loop.create_future()
@@ -224,12 +230,18 @@ class NatsLink:
             else:
                 future.set_result(msg)
 
+        def unanswered() -> None:
+            if not future.done():
+                future.set_exception(Unanswered())
+
         inbox, token = self.listen(answered)
-        timer = loop.call_later(_ANSWER_S, answered, None)
+        timer = loop.call_later(within_s, unanswered)
 
         def over(_: asyncio.Future[Msg]) -> None:
             timer.cancel()
             self.forget(token)
+            if not future.cancelled():
+                future.exception()  # who sent several may not come to look at all of them
 
         future.add_done_callback(over)
         try:

@@ -24,7 +24,13 @@ _OLDEST = (6, 2)
 _COMMAND_S = 5.0
 """A server that says nothing for so long is away, in seconds."""
 # `BusyLoadingError` is a ConnectionError: a server that starts reads its file first.
-_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ReadOnlyError, OSError)
+_AWAY = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.InvalidResponse,  # somebody else answers
+    OSError,
+)
 _REFUSED = (exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError)
 
 T = TypeVar("T")
@@ -99,6 +105,9 @@ class RedisServer:
             except _REFUSED as error:
                 raise BusRefused(f"the server at {self.name} does not let us in: {error}") from error
             except _AWAY as error:
+                # A password that is wrong comes wrapped in what it kept from being made.
+                if isinstance(error.__cause__, _REFUSED):
+                    raise BusRefused(f"the server at {self.name} does not let us in: {error.__cause__}") from error
                 if self.closed:
                     raise BusClosed(CLOSED) from error
                 wait_s = backoff()

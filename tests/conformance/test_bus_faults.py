@@ -1,0 +1,225 @@
+"""Servers that are not there, do not let us in, are too old, or die and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from penguiflow.bus import BusAway, BusError, BusMessage, BusRefused, BusTooOld, Depth
+from penguiflow.bus.nats import NatsBus
+from penguiflow.bus.protocol import Limits
+from penguiflow.bus.redis import RedisBus
+
+WAIT_S = 60.0
+EDGE = "a->b"
+KILLS, RECEIVERS, LIMIT = 3, 2, 7
+"""Of the test that kills a server while messages go through it."""
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
+
+
+@pytest.mark.parametrize("make", [NatsBus, RedisBus])
+@pytest.mark.parametrize("url", ["", "localhost:1", "http://user:hunter2@localhost:1", "/tmp/socket"])
+def test_an_address_that_is_none(make: Any, url: str) -> None:
+    with pytest.raises(BusError, match="is no address of a") as caught:
+        make(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@asynccontextmanager
+async def answering(answer: Answer) -> AsyncIterator[str]:
+    """A server of our own; its host and port."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize(("make", "scheme"), [(NatsBus, "nats"), (RedisBus, "redis")])
+@pytest.mark.parametrize("answer", [nobody, web_server])
+async def test_somebody_else_answers(make: Any, scheme: str, answer: Answer) -> None:
+    async with answering(answer) as address:
+        bus = make(f"{scheme}://user:hunter2@{address}", limits=Limits(start_s=0.3))
+        with pytest.raises(BusAway, match=f"no (NATS|Redis) answers at {scheme}://{address}, for 0.3 s") as caught:
+            await bus.open("f", [EDGE])
+        assert "hunter2" not in str(caught.value)
+        await bus.close()
+
+
+@pytest.mark.parametrize(("make", "scheme"), [(NatsBus, "nats"), (RedisBus, "redis")])
+async def test_nobody_answers(make: Any, scheme: str) -> None:
+    async with answering(nobody) as address:
+        pass  # its port is nobody's now
+    bus = make(f"{scheme}://{address}", limits=Limits(start_s=0.3))
+    with pytest.raises(BusAway, match=f"no (NATS|Redis) answers at {scheme}://{address}, for 0.3 s"):
+        await bus.open("f", [EDGE])
+    await bus.close()
+
+
+async def old_redis(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    said = b"redis_version:6.0.16\r\n"
+    with contextlib.suppress(ConnectionError):
+        while line := await reader.readline():
+            if line.upper().strip() == b"INFO":
+                writer.write(b"$%d\r\n%b\r\n" % (len(said), said))
+            elif line.upper().strip() in (b"CLIENT", b"HELLO", b"SELECT"):
+                writer.write(b"+OK\r\n")
+    writer.close()
+
+
+async def old_nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576,"jetstream":true}\r\n')
+    with contextlib.suppress(ConnectionError):
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "scheme", "answer", "match"),
+    [
+        (NatsBus, "nats", old_nats, r"is NATS 2\.9; edges need 2\.10"),
+        (RedisBus, "redis", old_redis, r"is Redis 6\.0\.16; edges need 6\.2 or newer"),
+    ],
+)
+async def test_a_server_that_is_too_old(make: Any, scheme: str, answer: Answer, match: str) -> None:
+    async with answering(answer) as address:
+        bus = make(f"{scheme}://{address}", limits=Limits(start_s=WAIT_S))
+        with pytest.raises(BusTooOld, match=match):
+            await bus.open("f", [EDGE])
+        await bus.close()
+
+
+async def test_a_wrong_password(guarded_server: Any, connect: Any) -> None:
+    right = guarded_server.url
+    bus = connect(right)
+    await bus.open("f", [EDGE])
+    secret = urlsplit(right).password
+    assert secret
+    for url in (right.replace(secret, "wrong"), right.replace(f"penguin:{secret}@", "").replace(f":{secret}@", "")):
+        stranger = connect(url)
+        with pytest.raises(BusRefused, match="does not let us in") as caught:
+            await stranger.open("f", [EDGE])
+        assert secret not in str(caught.value)
+    assert urlsplit(right).hostname is None or secret not in bus._link.name
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Any]:
+    """A bus at an address, not yet open; closed after the test."""
+    made: list[Any] = []
+
+    def one(url: str, **limits: Any) -> Any:
+        make: Any = NatsBus if url.startswith("nats") else RedisBus
+        made.append(make(url, limits=Limits(**{"start_s": WAIT_S, "max_deliveries": 10_000, **limits})))
+        return made[-1]
+
+    yield one
+    for bus in made:
+        await bus.close()
+
+
+async def test_a_server_that_comes_later(own_server: Any, connect: Any) -> None:
+    url = own_server.url
+    own_server.kill()
+    bus = connect(url)
+    opening = asyncio.ensure_future(bus.open("f", [EDGE]))
+    await asyncio.wait([opening], timeout=0.3)
+    assert not opening.done()
+    await asyncio.to_thread(own_server.start)
+    async with asyncio.timeout(WAIT_S):
+        await opening
+        await bus.put(EDGE, BusMessage("m0", b"x"))
+
+
+async def test_a_server_that_stays_away(own_server: Any, connect: Any) -> None:
+    bus = connect(own_server.url, away_s=0.5)
+    await bus.open("f", [EDGE])
+    waiting = asyncio.ensure_future(bus.get(EDGE))
+    await asyncio.wait([waiting], timeout=0.2)
+    own_server.kill()
+    for work in (waiting, bus.put(EDGE, BusMessage("m0", b"x")), bus.depth(EDGE)):
+        with pytest.raises(BusAway, match=r"for 0\.5 s"):
+            async with asyncio.timeout(WAIT_S):
+                await work
+
+
+async def test_nothing_is_lost_while_a_server_is_killed(own_server: Any, connect: Any) -> None:
+    messages = [BusMessage(f"m{number}", b"x" * 100) for number in range(400)]
+    sender, receivers = connect(own_server.url, capacity=50, lease_s=2.0), []
+    await sender.open("f", [EDGE])
+    for _ in range(RECEIVERS):
+        receivers.append(connect(own_server.url, capacity=50, lease_s=2.0))
+        await receivers[-1].open("f", [EDGE])
+    seen: Counter[str] = Counter()
+    done: set[str] = set()
+    again: list[str] = []
+    """What came although it was done."""
+    not_held = 0
+    sent = asyncio.Event()
+
+    async def send() -> None:
+        for start in range(0, len(messages), 5):
+            await sender.put(EDGE, *messages[start : start + 5])
+        sent.set()
+
+    async def receive(bus: Any) -> None:
+        nonlocal not_held
+        while not sent.is_set() or await bus.depth(EDGE) != Depth(waiting=0, leased=0, dead=0):
+            got = await bus.get(EDGE, limit=LIMIT, wait_s=0.2)
+            seen.update(each.id for each in got)
+            again.extend(each.id for each in got if each.id in done)
+            held = await bus.ack(*got)
+            not_held += held.count(False)
+            done.update(each.id for each, was_held in zip(got, held, strict=True) if was_held)
+
+    async def kill() -> None:
+        for enough in range(50, 50 + 100 * KILLS, 100):
+            while len(seen) < enough:  # noqa: ASYNC110 - seen by others
+                await asyncio.sleep(0.005)
+            own_server.kill()
+            await asyncio.to_thread(own_server.start)
+
+    async with asyncio.timeout(2 * WAIT_S):
+        await asyncio.gather(send(), kill(), *(receive(bus) for bus in receivers))
+    assert seen.keys() == {each.id for each in messages}, "nothing is lost"
+    # NATS writes down later who has what: a server that is killed forgets the leases of its last moments.
+    forgotten = KILLS * RECEIVERS * LIMIT if own_server.url.startswith("nats") else 0
+    assert len(again) <= forgotten, "what is done is done"
+    assert seen.total() - len(messages) <= not_held + forgotten, "what comes again was not done in time"
+    assert await sender.dead_letters(EDGE) == []
+
+
+async def test_a_receiver_that_waits_is_found_by_a_server_that_came_back(own_server: Any, connect: Any) -> None:
+    bus, other = connect(own_server.url), connect(own_server.url)
+    await bus.open("f", [EDGE])
+    await other.open("f", [EDGE])
+    await bus.put(EDGE, BusMessage("m0", b"x"))
+    (held,) = await bus.get(EDGE)
+    waiting = asyncio.ensure_future(bus.get(EDGE))
+    await asyncio.wait([waiting], timeout=0.2)
+    own_server.kill()
+    await asyncio.to_thread(own_server.start)
+    async with asyncio.timeout(WAIT_S):
+        await other.put(EDGE, BusMessage("m1", b"y"))
+        (delivery,) = await waiting
+        assert delivery.id == "m1"
+        assert await bus.ack(held, delivery) == [True, True], "leases outlive the server"
