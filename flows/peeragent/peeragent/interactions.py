@@ -77,7 +77,7 @@ class MongoSink:
 
     async def write(self, lines: list[Line]) -> None:
         """One insert."""
-        dated = [{**line, "timestamp": datetime.fromisoformat(line["timestamp"])} for line in lines]
+        dated = [{**_storable(line), "timestamp": datetime.fromisoformat(line["timestamp"])} for line in lines]
         await self._collection.insert_many(dated, ordered=False)
 
     async def check(self) -> None:
@@ -87,6 +87,17 @@ class MongoSink:
     async def close(self) -> None:
         """Hang up."""
         await self._client.close()
+
+
+def _storable(value: Any) -> Any:
+    """The value as BSON has it: no zero bytes in names, numbers of 8 bytes. One line would cost all of its batch."""
+    if isinstance(value, dict):
+        return {name.replace("\0", "\ufffd"): _storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    return value
 
 
 class Interactions:
