@@ -79,12 +79,13 @@ class DashboardCommands(Provider):
     async def discover(self) -> Hits:
         """Everything, before anything is typed."""
         for name, text, act in self._commands():
-            yield DiscoveryHit(Content(name), act, text=name, help=text)
+            yield DiscoveryHit(Content(one_line(name)), act, text=one_line(name), help=text)
 
     async def search(self, query: str) -> Hits:
         """What matches."""
         matcher = self.matcher(query)
-        for name, text, act in self._commands():
+        for told, text, act in self._commands():
+            name = one_line(told)
             score = matcher.match(name)
             if score > 0:
                 yield Hit(score, matcher.highlight(name), act, text=name, help=text)

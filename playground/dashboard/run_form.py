@@ -131,7 +131,7 @@ class RunForm(ClosesOnce, ModalScreen[Answer | None]):
             yield Label("", id="refusal", classes="message")
             with Horizontal(id="buttons"):
                 yield Button("Run", variant="primary", id="run", compact=True)
-                yield Label(Content(f"  {self._flow.target}"))
+                yield Label(Content(f"  {one_line(self._flow.target)}"))
 
     def _compose_field(self, id: str, field: FormField, value: Any, classes: str) -> ComposeResult:
         mark = "" if field.required else " · optional"

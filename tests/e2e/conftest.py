@@ -267,7 +267,11 @@ OWN = re.compile(
     rb"\]52;c;[A-Za-z0-9+/=]*\x07)"
 )
 """What the dashboard itself says to a terminal: colors, places, modes, the pointer's shape, the clipboard."""
-CONTROLS = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|pwned\x07")
+CONTROLS = re.compile(
+    rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f\xad]|\xd8\x9c|\xe2\x80[\x8b\x8e\x8f\xa8-\xae]|"
+    rb"\xe2\x81[\xa0-\xaf]|\xed[\xa0-\xbf]|\xef\xbb\xbf|\xf3\xa0|pwned\x07"
+)
+"""What speaks to the terminal, turns the direction of writing, or cannot be seen."""
 EVIL_COPY = b";cHdu\x07"
 """What an evil text's own order to the clipboard ends with."""
 SEEN = re.compile(r"TRACE (\w+) [^✔✖◷⊘↯‖●]*([✔✖◷⊘↯‖●])")

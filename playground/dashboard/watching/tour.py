@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from playground.dashboard.layout import INSPECT, TRACE
+from playground.dashboard.text import one_line
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
@@ -90,7 +91,7 @@ class Tour:
     def rows(self) -> tuple[str, str, str]:
         """Where in the tour, what to do, and what it is good for."""
         shown = [step for step in STEPS if step.fits(self) or step is self.step]
-        name = self.flow.name if self.flow is not None else ""
+        name = one_line(self.flow.name) if self.flow is not None else ""
         step = STEPS[0] if self._astray else self.step
         if self._removed:
             return f"TOUR {shown.index(step) + 1}/{len(shown)}", *REMOVED
