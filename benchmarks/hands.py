@@ -14,6 +14,7 @@ from benchmarks.terminal import Terminal
 UP, DOWN, RIGHT, LEFT = b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D"
 HOME, END, PAGE_UP, PAGE_DOWN = b"\x1b[H", b"\x1b[F", b"\x1b[5~", b"\x1b[6~"
 ESCAPE, ENTER, TAB, BACK_TAB, BACKSPACE, DELETE = b"\x1b", b"\r", b"\t", b"\x1b[Z", b"\x7f", b"\x1b[3~"
+CTRL_HOME, CTRL_END = b"\x1b[1;5H", b"\x1b[1;5F"
 F1, F5 = b"\x1bOP", b"\x1b[15~"
 LIMIT_S = 60.0
 _CURSOR = re.compile(r"┃▎(.*?)[┃█]")

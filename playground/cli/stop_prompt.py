@@ -43,7 +43,7 @@ _STEPS: dict[str, Then] = {
     "O": "out",
     "out": "out",
 }
-_SHORT = "c continue  s into  o over  O out  t run to  e edit  k skip  r retry  x abort  p print  ? help"
+_SHORT = "c continue  s into  o over  O out  t run to  e edit  k skip  i put in  r retry  x abort  p print  ? help"
 _HELP = """\
 c            continue to the next breakpoint
 s            step into: stop at the next checkpoint
@@ -56,11 +56,12 @@ u            forget the edits
 E PART       edit headers, meta, llm_context or tool_context, at once; E PART PATH=VALUE
 M            edit what the run remembers, at once; M summary=TEXT
 k VALUE      skip it: this is its result (JSON, else text); k alone opens $EDITOR
+i VALUE      put one message in: a text for the planner's next prompt, or what the node sends besides
 r            retry
 x REASON     abort the run
 p            print all of it; p PATH, p why, p context, p memory, p kv
 Enter        the last step again"""
-_NEEDS = {"e": "edit", "k": "skip", "r": "retry"}
+_NEEDS = {"e": "edit", "k": "skip", "i": "inject", "r": "retry"}
 
 
 class StopPrompt(Debugging):
@@ -183,12 +184,15 @@ class _Conversation:
             "E": self._edit_context,
             "M": self._edit_memory,
             "k": self._skip,
+            "i": self._inject,
             "r": self._retry,
             "x": self._abort,
             "p": self._print,
             "?": self._help,
         }
-        command = commands.get({"to": "t", "edit": "e", "skip": "k", "retry": "r", "abort": "x"}.get(word, word))
+        command = commands.get(
+            {"to": "t", "edit": "e", "skip": "k", "inject": "i", "retry": "r", "abort": "x"}.get(word, word)
+        )
         if command is None:
             self._tell(f"{one_line(word)} is not known here", "error")
             self._tell(_SHORT, "dim")
@@ -232,6 +236,11 @@ class _Conversation:
     async def _skip(self, text: str) -> bool:
         result = as_value(text) if text else await self._in_editor(None)
         await self._decide(Decide(stop=self.stop.stop, action="skip", value=result))
+        return True
+
+    async def _inject(self, text: str) -> bool:
+        value = as_value(text) if text else await self._in_editor(None)
+        await self._decide(Decide(stop=self.stop.stop, action="inject", value=value))
         return True
 
     async def _retry(self, _: str) -> bool:

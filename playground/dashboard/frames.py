@@ -80,7 +80,7 @@ class Frames:
                 app.relayout()
             if app.pane.id == FLOWS:
                 app.inspector.show_flow(app.flows.module, app.flows.flow)
-            app.selection.repaired()
+            app.selection.modules_changed()
         if workspace.broke:
             for module in workspace.broke:
                 if module.error is not None:
@@ -193,5 +193,6 @@ class Frames:
                 zoomed=app.zoomed,
                 can_run=app.control.source is None or app.control.source.can_run,
                 broken=app.flows.flow is None and app.flows.module is not None,
+                recorded=app.flows.recorded,
             )
         )

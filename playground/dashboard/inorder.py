@@ -8,10 +8,11 @@ whatever a sample or an earlier run has put there.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.widgets import Input, TextArea
 
 from playground.dashboard.text import signs
@@ -29,7 +30,11 @@ def moves_of(bindings: Iterable[object]) -> dict[str, str]:
 
 
 _OF_LINES = moves_of(Input.BINDINGS)
-_OF_SHEETS = moves_of(TextArea.BINDINGS)
+EDGES: list[BindingType] = [
+    Binding("ctrl+home", "edge(0)", "To the beginning", show=False),
+    Binding("ctrl+end", "edge(1)", "To the end", show=False),
+]
+_OF_SHEETS = moves_of([*TextArea.BINDINGS, *EDGES])
 
 
 class Line(Input):
@@ -55,9 +60,15 @@ class Line(Input):
 class Sheet(TextArea):
     """A field of several lines."""
 
+    BINDINGS: ClassVar[list[BindingType]] = EDGES
+
     def get_line(self, line_index: int) -> Text:
         """One line as it is drawn: without what the terminal would obey."""
         return Text(signs(self.document.get_line(line_index)), end="", no_wrap=True)
+
+    def action_edge(self, which: int) -> None:
+        """Go to the beginning (0) or the end (1) of all of it."""
+        self.move_cursor(self.document.end if which else self.document.start)
 
     async def _on_key(self, event: events.Key) -> None:
         """Moves and deletions, when their turn comes."""

@@ -143,13 +143,23 @@ Logs: what the code printed and logged, and what the host has to say.""",
 
 
 def footer(
-    pane: str, *, own: Sequence[Key], running: bool, tab: int, zoomed: bool, can_run: bool, broken: bool
+    pane: str,
+    *,
+    own: Sequence[Key],
+    running: bool,
+    tab: int,
+    zoomed: bool,
+    can_run: bool,
+    broken: bool,
+    recorded: bool = False,
 ) -> list[Key]:
     """At most seven keys that fit the moment; `own` are those of the view in front, or of what is to be done now."""
     if own:
         last = [Key("esc", "unzoom", "back")] if zoomed else []
         return [*own[: 4 - len(last)], *last, Key("tab", "pane", "next_pane(1)"), PALETTE, HELP]
     keys = [key for key in _FOOTERS[pane] if can_run or key.action not in _RUNS_CODE]
+    if pane == FLOWS and recorded:
+        keys = [Key("2", "runs", f"focus_pane('{RUNS}')")]
     if pane in {INSPECT, OUTPUT} and tab == 1:
         other = "detail" if pane == INSPECT else "stream"
         keys[0] = Key("[", other, "next_tab")

@@ -36,8 +36,9 @@ class Selection:
         span = app.spans.span
         if self._list != TRACE or app.pane.id == INSPECT or trace is None or span is None:
             return
-        # Moments of a run have their own ways, and an event that was opened stays.
-        if trace.whole is not None or app.inspector.event_shown or time.monotonic() < app.inspector.due:
+        # Moments of a run have their own ways; an event that was opened stays, and so does why a module broke.
+        kept = trace.whole is not None or app.inspector.event_shown or self._broken_shown() is not None
+        if kept or time.monotonic() < app.inspector.due:
             return
         on = (trace.trace_id, span.span_id)
         if on != self._on:
@@ -45,12 +46,16 @@ class Selection:
             if app.detail.subject != ("span", *on):
                 app.inspect(app.panes[TRACE])
 
-    def repaired(self) -> None:
-        """Modules changed: an error that is gone is not shown any longer."""
+    def modules_changed(self) -> None:
+        """An error that is gone is not shown any longer; of a trace file, where no code is, the run comes first."""
         app = self._app
-        subject = app.detail.subject
-        if not (isinstance(subject, tuple) and subject[0] == "module"):
-            return
-        broken = {module.path for module in app.workspace.modules if module.error is not None}
-        if subject[1] not in broken:
+        if app.flows.recorded and app.pane.id == FLOWS and not app.pressed_at:
+            app.action_focus_pane(TRACE)
+        shown = self._broken_shown()
+        if shown is not None and shown not in {each.path for each in app.workspace.modules if each.error is not None}:
             app.inspect(app.panes[self._list])
+
+    def _broken_shown(self) -> str | None:
+        """The module whose error is shown."""
+        subject = self._app.detail.subject
+        return str(subject[1]) if isinstance(subject, tuple) and subject[0] == "module" else None

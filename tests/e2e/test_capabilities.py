@@ -26,6 +26,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "Pane": ("A pane",),
     "TimelinePane": ("The timeline",),
     "EditorScreen": ("The editor",),
+    "Sheet": ("The editor",),
     "ChatScreen": ("Chat",),
     "RunForm": ("The form of a flow",),
     "BreakForm": ("The form of a breakpoint",),
@@ -50,7 +51,7 @@ PRESSED = {
     "up": hands.UP, "down": hands.DOWN, "left": hands.LEFT, "right": hands.RIGHT, "home": hands.HOME, "end": hands.END,
     "pageup": hands.PAGE_UP, "pagedown": hands.PAGE_DOWN, "escape": hands.ESCAPE, "enter": hands.ENTER,
     "tab": hands.TAB, "shift+tab": hands.BACK_TAB, "backspace": hands.BACKSPACE, "delete": hands.DELETE,
-    "f1": hands.F1, "f5": hands.F5, "space": b" ",
+    "ctrl+home": hands.CTRL_HOME, "ctrl+end": hands.CTRL_END, "f1": hands.F1, "f5": hands.F5, "space": b" ",
 }  # fmt: skip
 
 

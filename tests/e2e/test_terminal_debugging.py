@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.hands import DELETE, ENTER, Hands
+from benchmarks.hands import CTRL_END, CTRL_HOME, DELETE, ENTER, Hands
 from benchmarks.terminal import PF, Terminal
 
 FLOWS = Path(__file__).parents[2] / "flows"
@@ -197,3 +198,25 @@ def test_a_decision_is_replaced_and_a_call_stepped_out_of(project: Path) -> None
         for place in ("before the prompt to", "after the decision for search", "before tool search"):
             hands.brings(b"s", f"stopped   ⏸ {place}")
         hands.brings(b"O", "stopped   ⏸ after node research_agent")
+
+
+def test_a_planner_is_given_a_note_and_a_node_sends_one_message_more(project: Path) -> None:
+    with Hands([PF, "tui", "shout.py"], cwd=project, size=(170, 50)) as hands:
+        hands.until_shown("Shouts", "ready")
+        hands.brings(b"S", "stopped   ⏸ before node first")
+        hands.brings(b"M", "one message more", "ctrl+s applies")
+        hands.brings(SELECT_ALL + b'"text": "one more"' + CTRL_HOME + b"{" + CTRL_END + b"}", '{"text": "one more"}')
+        hands.clears(SAVE, "⏸ 1 stopped", "ctrl+s applies")
+        hands.until_shown("0 running", "✔ shout")
+        hands.brings(b"3gjj", "ONE MORE")
+    with Hands([PF, "tui", "flows/research_agent.py"], cwd=project, size=(170, 50)) as hands:
+        hands.until_shown("Research agent", "ready", "sample 1")
+        hands.brings(b"S", "stopped   ⏸ before node research_agent")
+        hands.brings(b"s", "⏸ before the prompt to")
+        hands.brings(b"M", "a note to the planner", "ctrl+s applies")
+        hands.brings(SELECT_ALL + b'"Keep it short, please."', "Keep it short", "fits the schema · changed")
+        hands.clears(SAVE, "⏸ 1 stopped", "ctrl+s applies")
+        hands.until_shown("0 running", "✔ research_agent")
+    told = [PF, "inspect", "last", "--llm", "2"]
+    prompt = subprocess.run(told, cwd=project, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "Keep it short, please." in prompt

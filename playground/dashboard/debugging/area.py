@@ -48,6 +48,7 @@ class DebuggingArea(Area):
         key("e", "debugging", "edit", "Edit"),
         key("A", "debugging", "replace", "Replace the decision"),
         key("K", "debugging", "skip", "Skip with a result"),
+        key("M", "debugging", "inject", "One message more"),
         key("u", "debugging", "retry", "Try again"),
         key("H", "debugging", "halt", "Stop this run"),
         key("S", "debugging", "run_stopped", "Run, stop at first"),
@@ -325,6 +326,10 @@ class DebuggingArea(Area):
         """Give a result in place of the call."""
         self.steps.skip()
 
+    def inject(self) -> None:
+        """One message more, beside what comes."""
+        self.steps.inject()
+
     def retry(self) -> None:
         """Call it again."""
         self.steps.simple("retry")
@@ -395,7 +400,7 @@ class DebuggingArea(Area):
                 ("run to here", "what the cursor of the trace is on", self.run_to),
                 ("abort", "end the run", self.cancel),
             ]
-            more = {"edit": self.edit, "skip": self.skip, "retry": self.retry}
+            more = {"edit": self.edit, "skip": self.skip, "inject": self.inject, "retry": self.retry}
             actions += [(name, "", act) for name, act in more.items() if name in stop.actions]
             for name, about, act in actions:
                 yield f"debug: {name}", about, act

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from playground.dashboard.debugging.model import Place, where
 
@@ -119,7 +119,27 @@ class Steps:
         except Exception:
             value = None
         subject = Subject(f"skip {_named(stop)}", value, stop.result_schema, about)
-        self._app.push_screen(EditorScreen(subject, partial(self._skip, stop)))
+        self._app.push_screen(EditorScreen(subject, partial(self._give, stop, "skip")))
+
+    def inject(self) -> None:
+        """Ask for one message more: to the planner, or to what comes after the node."""
+        stop = self._stop()
+        if stop is None:
+            return
+        if "inject" not in stop.actions:
+            self._app.say(f"{where(stop)} nothing can be put in", "warning")
+            return
+        if self.draft(stop):
+            self._app.say("what was edited would be lost: c goes on with it", "warning")
+            return
+        from playground.dashboard.editing.editor import EditorScreen, Subject
+
+        if of_node(stop):
+            subject = Subject("one message more", stop.payload, None, f"{stop.name} sends it too; ctrl+s lets it go on")
+        else:
+            about = "a text for the planner: it stands in its next prompt; ctrl+s lets the run go on"
+            subject = Subject("a note to the planner", "", {"type": "string", "minLength": 1}, about)
+        self._app.push_screen(EditorScreen(subject, partial(self._give, stop, "inject")))
 
     def halt(self) -> None:
         """Stop the run that is shown at its next checkpoint."""
@@ -162,7 +182,7 @@ class Steps:
             self._drafts.pop(stop.stop, None)
         return []
 
-    async def _skip(self, stop: Stopped, value: Any) -> Refusals:
+    async def _give(self, stop: Stopped, action: Literal["skip", "inject"], value: Any) -> Refusals:
         from playground.protocol import Decide
         from playground.sources import RunRefused
 
@@ -170,7 +190,7 @@ class Steps:
         if source is None:
             return [{"path": "", "message": "nobody is there who could be told"}]
         try:
-            await source.decide(Decide(stop=stop.stop, action="skip", value=value))
+            await source.decide(Decide(stop=stop.stop, action=action, value=value))
         except RunRefused as refusal:
             return refusal.details or [{"path": "", "message": str(refusal)}]
         return []
@@ -226,6 +246,14 @@ class Steps:
         if not await source.halt(trace_id):
             self._awaited.discard(trace_id)
             self._app.say(f"{trace_id[:8]} was already over")
+
+
+def of_node(stop: Stopped) -> bool:
+    """Whether it is a node that has stopped, and not a planner in it."""
+    innermost = stop.path[-1] if stop.path else ""
+    return stop.kind in {"before_node", "after_node"} or (
+        stop.kind == "on_error" and innermost.startswith(("node:", "attempt:"))
+    )
 
 
 def _named(stop: Stopped) -> str:

@@ -22,6 +22,7 @@ STEP_KEYS = [
     ("e", "edit; the next step takes along what was edited"),
     ("A", "replace the decision: tool, arguments, answer"),
     ("K", "skip it, and give its result"),
+    ("M", "one message more: to the planner, or from the node"),
     ("u", "try again what failed, or what returned"),
     ("x", "abort the run"),
     (".", "go to the next run that has stopped"),
@@ -30,7 +31,7 @@ GENERAL = [
     ("b  B", "breakpoint where the cursor is;  with a condition"),
     ("S  H", "run, and stop at first;  stop the run that is shown"),
     ("c  s o O  t", "a stopped run: continue, into, over, out, to here"),
-    ("e A K u x  .", "edit, replace, skip, try again, abort;  the next one"),
+    ("e A K M u x  .", "edit, replace, skip, put in, try again, abort;  the next one"),
 ]
 
 

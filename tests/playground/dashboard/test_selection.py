@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from playground.protocol import ModuleInfo
+from playground.sources import HostState
 
 OpenDesk = Callable[..., Any]
 TRACE = "ab" * 16
@@ -78,3 +79,19 @@ async def test_an_error_that_is_repaired_is_not_shown_any_longer(open_desk: Open
         source.inbox.modules = [hello, triage, mended]
         await desk.until(lambda: desk.app.workspace.modules[-1].state == "loaded", "the other one")
         assert desk.app.detail.subject == selected(desk)
+
+
+async def test_where_no_code_is_no_form_is_offered_and_the_run_comes_first(open_desk: OpenDesk, source: Any) -> None:
+    source.modules, source.can_run = [], False
+    async with open_desk() as desk:
+        assert desk.app.pane.id == "flows"
+        source.inbox.host, source.inbox.modules = HostState("recorded"), []
+        await desk.until(lambda: desk.app.pane.id == "trace", "the run's pane")
+        await desk.press("1")
+        foot = desk.text().splitlines()[-1]
+        assert "⏎ form" not in foot
+        assert "2 runs" in foot
+        # Who is at work already is not led away.
+        source.inbox.modules = []
+        await desk.frame()
+        assert desk.app.pane.id == "flows"

@@ -437,3 +437,44 @@ async def test_a_run_that_stops_before_its_host_says_that_it_took_it_is_not_offe
         await desk.until(lambda: desk.app.areas["debugging"].selected == "1:stop-2", "the new run")
         await desk.frame()
         assert said == []
+
+
+async def test_one_message_more_is_put_in(open_desk: OpenDesk, running: Any) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        await stop(desk, running, actions=["proceed", "edit", "inject"])
+        await desk.press("M")
+        await desk.until(lambda: "one message more" in desk.text(), "the editor")
+        await desk.press("f7", *'{"id": 1}', "ctrl+s")
+        await desk.until(lambda: running.decisions, "the decision")
+        (decision,) = running.decisions
+        assert (decision.stop, decision.action, decision.value) == ("1:stop-1", "inject", {"id": 1})
+
+
+async def test_a_planner_is_given_a_note_that_is_a_text(open_desk: OpenDesk, running: Any) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        where = {"kind": "before_llm", "path": ["node:research[0]", "planner:research[0]"]}
+        frame = running.stops_at(TRACE, "1:stop-1", name="gpt-x", actions=["proceed", "inject"], **where)
+        await desk.until(lambda: desk.app.areas["debugging"].selected == frame.stop, "the stop")
+        await desk.press("M")
+        await desk.until(lambda: "a note to the planner" in desk.text(), "the editor")
+        await desk.press("f7", *"12", "ctrl+s")
+        await desk.until(lambda: "✖" in desk.text(), "what does not fit")
+        assert running.decisions == []
+        await desk.press("f7", *'"look at krill"', "ctrl+s")
+        await desk.until(lambda: running.decisions, "the decision")
+        assert running.decisions[0].value == "look at krill"
+
+
+async def test_what_was_edited_is_not_lost_to_a_message_more(open_desk: OpenDesk, running: Any) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        frame = await stop(desk, running, actions=["proceed", "edit", "inject"])
+        desk.app.areas["debugging"].steps._drafts[frame.stop] = {"/id": 2}
+        await desk.press("M")
+        await desk.until(lambda: "what was edited would be lost" in desk.text(), "the notice")
+        running.goes_on(frame)
+        await stop(desk, running, "1:stop-2", actions=["proceed"])
+        await desk.press("M")
+        await desk.until(lambda: "nothing can be put in" in desk.text(), "the other notice")

@@ -281,3 +281,14 @@ async def test_keys_that_come_at_once_keep_their_order(edit: Callable[..., Any])
 
 def key_event(key: str) -> events.Key:
     return events.Key(key if len(key) > 1 else "quotation_mark" if key == '"' else key, key if len(key) == 1 else None)
+
+
+async def test_the_beginning_and_the_end_are_a_key_away(edit: Callable[..., Any]) -> None:
+    async with edit(Subject("edit", VALUE, SCHEMA)) as editor:
+        await editor.desk.press("ctrl+end")
+        assert editor.area.cursor_location == editor.area.document.end
+        # In one burst with what is typed there.
+        await editor.desk.press("ctrl+home", "x")
+        assert editor.area.text.startswith("x{")
+        await editor.desk.press("ctrl+end", "y")
+        assert editor.area.text.endswith("y")
