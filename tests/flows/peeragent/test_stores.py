@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from peeragent.models.tasks import SessionRecord, TaskError, TaskRecord, TaskStatus, new_id
 from peeragent.models.turns import Turn
 from peeragent.store.base import NotTheOwner, SessionConflict
+from peeragent.store.redis import RedisTaskStore
 
 OpenStore = Callable[..., Any]
 
@@ -290,3 +293,65 @@ async def test_holds_keys_and_counters(open_store: OpenStore) -> None:
         return bool((await store.count("short", 0.02))[0] == 1)
 
     assert await until(anew)
+
+
+EARLIER: dict[str, dict[str, Any]] = {
+    "task-0123456789ab": {
+        "task_id": "task-0123456789ab",
+        "status": "completed",
+        "task": "Write a function",
+        "session_id": None,
+        "created_at": "2025-12-14T10:00:00.000001",
+        "completed_at": "2025-12-14T10:00:03",
+        "result": {"agent_type": "code_agent", "data": {"code": "x", "language": "python", "explanation": ""}},
+        "error": None,
+        "agent_type": "code_agent",
+        "metadata": {},
+    },
+    "task-1123456789ab": {
+        "task_id": "task-1123456789ab",
+        "status": "failed",
+        "task": "Write a function",
+        "session_id": "biz-1",
+        "created_at": "2025-12-14T10:00:01+00:00",
+        "completed_at": None,
+        "result": None,
+        "error": "no key",
+        "agent_type": "summary_agent",
+        "metadata": None,
+    },
+    "task-2123456789ab": {
+        "task_id": "task-2123456789ab",
+        "status": "pending",
+        "task": "Write a function",
+        "created_at": "2025-12-14T10:00:02",
+    },
+}
+
+
+async def test_tasks_that_the_earlier_service_left_can_be_read(serve: Callable[..., Any], valkey: Any) -> None:
+    store = RedisTaskStore(valkey.url)
+    await store._db.flushall()
+    for number, (task_id, told) in enumerate(EARLIER.items()):
+        await store._db.set(f"peeragent:task:{task_id}", json.dumps(told), ex=600)
+        await store._db.zadd("peeragent:task:index", {task_id: time.time() + number - 10})
+    for number, odd in enumerate(("no json", "[]", '{"task_id": 5}', "[" * 100_000)):
+        await store._db.set(f"peeragent:task:task-{number:032x}", odd)
+        await store._db.zadd("peeragent:task:index", {f"task-{number:032x}": time.time()})
+    async with serve(redis_url=valkey.url) as service:
+        listed = await service.parts.store.list_tasks()
+        assert [each.task_id for each in listed] == [*EARLIER][::-1]
+        states = [await service.get(f"status/{task_id}") for task_id in EARLIER]
+        assert [(each["status"], each["code"]) for each in states] == [
+            ("completed", None),
+            ("failed", "EXECUTION_ERROR"),
+            ("failed", "WORKER_LOST"),
+        ]
+        assert states[0]["result"]["data"]["code"] == "x"
+        assert states[0]["created_at"].endswith("Z")
+        await service.get(f"status/task-{0:032x}", 404)
+        for task_id in EARLIER:
+            gone = await service.client.delete(f"/v1/agent/tasks/{task_id}")
+            assert gone.status_code == 200
+        assert await service.parts.store.list_tasks() == []
+    await store.close()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from pydantic import ValidationError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -30,6 +31,7 @@ from peeragent.models.tasks import (
 )
 from peeragent.store import redis_scripts as scripts
 from peeragent.store.base import Lease, NotTheOwner, Reserved, SessionConflict, StoreUnavailable
+from peeragent.store.earlier import of_earlier
 from peeragent.store.waiting import Bell
 
 LOOK_AGAIN_S = 0.2
@@ -164,7 +166,8 @@ class RedisTaskStore:
                 return await both.execute()
 
         found, version = await self._asked(read)
-        return None if found is None or version is None else (_task(found), version)
+        task = None if found is None or version is None else _task(found)
+        return None if task is None else (task, version)
 
     async def _change(
         self,
@@ -258,8 +261,8 @@ class RedisTaskStore:
                 return
             found = await self._asked(self._db.mget, [f"{PREFIX}task:{each}" for each in ids])
             for record in found:
-                if record is not None:
-                    yield _task(record)
+                if record is not None and (task := _task(record)) is not None:
+                    yield task
             last += len(ids)
 
     async def unfinished(self, session_id: str) -> list[str]:
@@ -460,8 +463,13 @@ class RedisTaskStore:
         return lost
 
 
-def _task(record: str) -> TaskRecord:
-    return TaskRecord.model_validate_json(record)
+def _task(record: str) -> TaskRecord | None:
+    """The task; None for what nobody can read, which is to spoil no list."""
+    try:
+        task = TaskRecord.model_validate_json(record)
+    except ValidationError:
+        return of_earlier(record)
+    return task if task.created_at.tzinfo is not None else of_earlier(record)
 
 
 def _hashed(owner: str, key: str) -> str:
