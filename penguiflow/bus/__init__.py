@@ -1,7 +1,7 @@
 """Buses: what a message bus is told of a flow, and edges that reach beyond one process.
 
 `MessageBus` is all that a flow needs to be mirrored. An `EdgeBus` carries edges between processes: `MemoryBus` in one
-process, `penguiflow.bus.nats.NatsBus` (extra `nats`) and `penguiflow.bus.redis.RedisBus` (extra `redis`) beyond it.
+process, `NatsBus` (extra `nats`) and `RedisBus` (extra `redis`) beyond it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         NewerVersion,
     )
     from penguiflow.bus.memory import MemoryBus
-    from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, EdgeBus
+    from penguiflow.bus.nats import NatsBus
+    from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, EdgeBus, Limits
+    from penguiflow.bus.redis import RedisBus
 
 # `import penguiflow` needs the two names of the contract alone; the others are imported when somebody asks for them.
 _MODULES = {
@@ -42,8 +44,11 @@ _MODULES = {
         "NewerVersion",
     ),
     "memory": ("MemoryBus",),
-    "protocol": ("BusMessage", "DeadLetter", "Delivery", "Depth", "EdgeBus"),
+    "nats": ("NatsBus",),
+    "protocol": ("BusMessage", "DeadLetter", "Delivery", "Depth", "EdgeBus", "Limits"),
+    "redis": ("RedisBus",),
 }
+_EXTRAS = ("nats", "redis")
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
@@ -62,9 +67,12 @@ __all__ = [
     "Delivery",
     "Depth",
     "EdgeBus",
+    "Limits",
     "MemoryBus",
     "MessageBus",
+    "NatsBus",
     "NewerVersion",
+    "RedisBus",
 ]
 
 
@@ -73,6 +81,12 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'penguiflow.bus' has no attribute {name!r}")
-    value = getattr(import_module(f"penguiflow.bus.{home}"), name)
+    try:
+        module = import_module(f"penguiflow.bus.{home}")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in _EXTRAS:
+            raise
+        raise ImportError(f"{name} needs the extra '{home}': pip install 'penguiflow[{home}]'") from error
+    value = getattr(module, name)
     globals()[name] = value
     return value

@@ -18,10 +18,11 @@ from penguiflow.types import WM, FinalAnswer, Headers, Message, PlanStep, Stream
 from penguiflow.validation import is_message
 
 if TYPE_CHECKING:
+    from penguiflow.bus.envelope import BusEnvelope
     from penguiflow.core import PenguiFlow
     from penguiflow.registry import ModelRegistry
 
-__all__ = ["FORMAT", "Codec"]
+__all__ = ["FORMAT", "Codec", "feed_body"]
 
 FORMAT = 1
 """Version of the body itself."""
@@ -88,7 +89,9 @@ class Codec:
         if known is not None:
             about["type"], about["version"] = known
             try:
-                encoded: bytes = payload.__pydantic_serializer__.to_json(payload, round_trip=True, warnings="error")
+                encoded: bytes = payload.__pydantic_serializer__.to_json(
+                    payload, by_alias=True, round_trip=True, warnings="error"
+                )
             except (PydanticSerializationError, ValueError) as error:
                 raise CannotSend(f"Node '{node}' sent a {kind.__name__} that is not JSON: {error}") from error
             return encoded
@@ -154,14 +157,40 @@ def _name(model: type) -> str:
 
 
 def _check(node: str, model: type[BaseModel]) -> None:
+    """Raise `CannotSend` for a model that does not come back from JSON as it was."""
+    refused = f"Node '{node}': its model {model.__name__} cannot leave the process: "
     try:
         model.model_json_schema(mode="serialization")
-        model.model_json_schema(mode="validation")
+        schema = model.model_json_schema(mode="validation")
     except PydanticUserError as error:
-        raise CannotSend(
-            f"Node '{node}': its model {model.__name__} has a field that JSON cannot carry, so its messages cannot "
-            f"leave the process: {error.message}"
-        ) from error
+        raise CannotSend(f"{refused}it has a field that JSON cannot carry: {error.message}") from error
+    if _has_secret(schema):
+        raise CannotSend(f"{refused}it has a secret, whose JSON is stars: send the name of the secret in its place")
+    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            raise CannotSend(f"{refused}its field {name} is excluded from JSON")
+        written, read = field.serialization_alias or name, field.validation_alias or name
+        if written != read and not (by_name and written == name):
+            raise CannotSend(f"{refused}its field {name} is written as {written} and read as {read}")
+
+
+def _has_secret(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return schema.get("writeOnly") is True or any(map(_has_secret, schema.values()))
+    return isinstance(schema, list) and any(map(_has_secret, schema))
+
+
+def feed_body(envelope: BusEnvelope) -> bytes:
+    """What a feed tells of a message: JSON of whatever it is, for people and programs that look on. Never raises."""
+    said = {
+        "edge": envelope.edge,
+        "trace_id": envelope.trace_id,
+        "headers": envelope.headers,
+        "meta": envelope.meta,
+        "payload": envelope.payload.payload if is_message(envelope.payload) else envelope.payload,
+    }
+    return to_json(said, fallback=repr, inf_nan_mode="strings", serialize_unknown=True)
 
 
 def _is_json(value: Any, depth: int = 0) -> bool:

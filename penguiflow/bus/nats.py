@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from penguiflow.bus.codec import Codec
+from penguiflow.bus.codec import feed_body
 from penguiflow.bus.envelope import BusEnvelope
 from penguiflow.bus.errors import BusClosed, BusError
 from penguiflow.bus.naming import CLOSED, NOT_OPEN, unknown_edge
@@ -59,7 +59,6 @@ class NatsBus:
         self._next = ""
         self._open = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._codec = Codec()
 
     # From open to close
 
@@ -88,9 +87,7 @@ class NatsBus:
     async def publish(self, envelope: BusEnvelope) -> None:
         """Tell whoever listens to `pf.<flow>.feed` at this moment."""
         self._check()
-        body = self._codec.encode(envelope.payload, envelope.source or "*")
-        headers = {"Penguiflow-Edge": envelope.edge, "Penguiflow-Trace": envelope.trace_id or ""}
-        await self._link.client.publish(self._place.feed, body, headers=headers)
+        await self._link.client.publish(self._place.feed, feed_body(envelope))
 
     # In
 
@@ -188,7 +185,7 @@ class NatsBus:
         async def ask() -> list[Msg]:
             request: dict[str, Any] = {"batch": limit}
             if wait_s > 0:
-                request["expires"] = int(wait_s * 1e9)
+                request["expires"] = max(1_000_000, int(wait_s * 1e9))
             else:
                 request["no_wait"] = True
             channel = await self._link.borrow()

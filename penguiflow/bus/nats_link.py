@@ -263,7 +263,8 @@ class NatsLink:
             except (Lost, nats.errors.Error, OSError) as error:
                 self._check()
                 if self._refused is not None:
-                    raise BusRefused(f"the server at {self.name} refuses: {self._refused}") from error
+                    refused, self._refused = self._refused, None
+                    raise BusRefused(f"the server at {self.name} refuses: {refused}") from error
                 wait_s = backoff()
                 if loop.time() + wait_s > end:
                     raise BusAway(f"JetStream does not answer at {self.name}, for {self._limits.away_s:g} s") from error

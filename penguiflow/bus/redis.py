@@ -13,7 +13,7 @@ from typing import Any
 from redis import exceptions
 
 from penguiflow.bus import redis_scripts as lua
-from penguiflow.bus.codec import FORMAT, Codec
+from penguiflow.bus.codec import FORMAT, feed_body
 from penguiflow.bus.envelope import BusEnvelope
 from penguiflow.bus.errors import BusClosed, BusError, BusForeign
 from penguiflow.bus.naming import CLOSED, NOT_OPEN, token, unknown_edge
@@ -67,7 +67,6 @@ class RedisBus:
         self._open = False
         self._lease_ms = max(1, int(self.limits.lease_s * 1000))
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._codec = Codec()
 
     # From open to close
 
@@ -114,8 +113,7 @@ class RedisBus:
     async def publish(self, envelope: BusEnvelope) -> None:
         """Tell whoever reads the stream `pf:<flow>:feed`, which keeps about the latest ten thousand."""
         self._check()
-        body = self._codec.encode(envelope.payload, envelope.source or "*")
-        about = {"edge": envelope.edge, "trace": envelope.trace_id or "", "b": body}
+        about = {"b": feed_body(envelope)}
         await self._server.db.xadd(f"pf:{token(self.flow)}:feed", about, maxlen=_FEED, approximate=True)
 
     # In

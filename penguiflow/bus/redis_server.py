@@ -74,6 +74,15 @@ class RedisServer:
             about: dict[str, Any] = await self.patiently(lambda: self.db.info("server"), self._limits.start_s)
         except exceptions.ResponseError as error:
             raise BusError(f"the server at {self.name} does not say what it is: {error}") from error
+        self._look_at(about)
+        memory = await self.patiently(lambda: self.db.info("memory"))
+        if str(memory.get("maxmemory_policy", "")).startswith("allkeys"):
+            raise BusError(
+                f"the server at {self.name} throws keys away when its memory is full "
+                f"(maxmemory-policy {memory['maxmemory_policy']}): edges need noeviction, or a volatile-… policy"
+            )
+
+    def _look_at(self, about: dict[str, Any]) -> None:
         version = str(about.get("redis_version", "0"))
         if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
             wanted = ".".join(map(str, _OLDEST))

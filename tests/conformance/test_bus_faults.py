@@ -10,12 +10,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import nats
 import pytest
+import redis.asyncio as redis
+from nats.js.api import StreamConfig
 
-from penguiflow.bus import BusAway, BusError, BusMessage, BusRefused, BusTooOld, Depth
-from penguiflow.bus.nats import NatsBus
-from penguiflow.bus.protocol import Limits
-from penguiflow.bus.redis import RedisBus
+from penguiflow.bus import (
+    BusAway,
+    BusError,
+    BusForeign,
+    BusMessage,
+    BusRefused,
+    BusTooOld,
+    Depth,
+    Limits,
+    NatsBus,
+    RedisBus,
+)
 
 WAIT_S = 60.0
 EDGE = "a->b"
@@ -120,6 +131,58 @@ async def test_a_wrong_password(guarded_server: Any, connect: Any) -> None:
             await stranger.open("f", [EDGE])
         assert secret not in str(caught.value)
     assert urlsplit(right).hostname is None or secret not in bus._link.name
+
+
+@pytest.mark.parametrize("own_server", ["redis"], indirect=True)
+async def test_a_server_that_throws_keys_away(own_server: Any, connect: Any) -> None:
+    db: Any = redis.Redis.from_url(own_server.url)
+    await db.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(BusError, match=r"throws keys away when its memory is full .maxmemory-policy allkeys-lru."):
+        await connect(own_server.url).open("f", [EDGE])
+    await db.config_set("maxmemory-policy", "volatile-lru")
+    await connect(own_server.url).open("f", [EDGE])
+    await db.aclose()
+
+
+@pytest.mark.parametrize("own_server", ["redis"], indirect=True)
+async def test_what_is_not_ours_or_newer_on_redis(own_server: Any, connect: Any) -> None:
+    db: Any = redis.Redis.from_url(own_server.url)
+    await db.set("pf:taken", "by somebody")
+    with pytest.raises(BusForeign, match=r"the key pf:taken at .* is not penguiflow's"):
+        await connect(own_server.url).open("taken", [EDGE])
+    await db.hset("pf:newer", mapping={"format": 99, EDGE: 1})
+    with pytest.raises(BusForeign, match=r"made by a newer penguiflow .format 99."):
+        await connect(own_server.url).open("newer", [EDGE])
+    await db.aclose()
+
+
+@pytest.mark.parametrize("own_server", ["nats"], indirect=True)
+async def test_what_is_not_ours_or_newer_on_nats(own_server: Any, connect: Any) -> None:
+    client = await nats.connect(own_server.url)
+    js = client.jetstream()
+    await js.add_stream(name="pf_taken", subjects=["x"])
+    with pytest.raises(BusForeign, match=r"the stream 'pf_taken' at .* is not penguiflow's"):
+        await connect(own_server.url).open("taken", [EDGE])
+    await js.add_stream(name="wide", subjects=["pf.narrow.>"])
+    with pytest.raises(BusForeign, match="Another stream has its subjects"):
+        await connect(own_server.url).open("narrow", [EDGE])
+    await js.add_stream(StreamConfig(name="pf_newer", subjects=["y"], metadata={"penguiflow.format": "99"}))
+    with pytest.raises(BusForeign, match=r"made by a newer penguiflow .format 99."):
+        await connect(own_server.url).open("newer", [EDGE])
+    await client.close()
+
+
+async def test_room_grows_and_never_shrinks_under_what_is_there(own_server: Any, connect: Any) -> None:
+    bus = connect(own_server.url, capacity=2)
+    await bus.open("f", [EDGE])
+    await bus.put(EDGE, BusMessage("m0", b"x"), BusMessage("m1", b"x"))
+    wider = connect(own_server.url, capacity=4)
+    await wider.open("f", [EDGE])
+    await wider.put(EDGE, BusMessage("m2", b"x"), BusMessage("m3", b"x"))
+    narrower = connect(own_server.url, capacity=1)
+    await narrower.open("f", [EDGE])
+    got = await narrower.get(EDGE, limit=9)
+    assert [each.id for each in got] == ["m0", "m1", "m2", "m3"]
 
 
 @pytest.fixture

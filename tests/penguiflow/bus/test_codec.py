@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from penguiflow import (
     WM,
@@ -22,7 +23,8 @@ from penguiflow import (
     StreamChunk,
     create,
 )
-from penguiflow.bus import BusError, CannotRead, CannotSend, Codec, NewerVersion
+from penguiflow.bus import BusEnvelope, BusError, CannotRead, CannotSend, Codec, NewerVersion
+from penguiflow.bus.codec import feed_body
 
 
 class Order(BaseModel):
@@ -123,9 +125,48 @@ def test_a_model_that_cannot_travel_is_refused_at_once() -> None:
     class Calls(BaseModel):
         what: Callable[[], int]
 
-    for model in (Live, Calls):
-        with pytest.raises(CannotSend, match=f"Node 'n': its model {model.__name__} has a field that JSON cannot"):
+    class Inner(BaseModel):
+        key: SecretStr
+
+    class Keeps(BaseModel):
+        inner: list[Inner]
+
+    class Hides(BaseModel):
+        x: int = Field(default=0, exclude=True)
+
+    class Renames(BaseModel):
+        x: int = Field(default=0, serialization_alias="y")
+
+    for model, why in (
+        (Live, "has a field that JSON cannot carry"),
+        (Calls, "has a field that JSON cannot carry"),
+        (Keeps, "it has a secret, whose JSON is stars"),
+        (Hides, "its field x is excluded"),
+        (Renames, "its field x is written as y and read as x"),
+    ):
+        with pytest.raises(CannotSend, match=f"Node 'n': its model {model.__name__} cannot leave the process: .*{why}"):
             Codec([("n", model)])
+
+
+def test_a_model_with_other_names_in_json() -> None:
+    class Renamed(BaseModel):
+        x: int = Field(alias="the x")
+
+    class Both(BaseModel):
+        model_config = ConfigDict(populate_by_name=True)
+        x: int = Field(validation_alias="in")
+
+    codec = Codec([("n", Renamed), ("n", Both)])
+    for value in (Renamed(**{"the x": 3}), Both(x=4)):
+        assert there_and_back(value, codec) == value
+
+
+def test_a_feed_tells_of_anything() -> None:
+    message = Message(payload=Opaque(), headers=Headers(tenant="acme"), trace_id="t", meta={"o": {1, 2}})
+    told = json.loads(feed_body(BusEnvelope.of("a", "b", message)))
+    assert (told["edge"], told["trace_id"], told["headers"]["tenant"]) == ("a->b", "t", "acme")
+    assert "Opaque" in told["payload"]
+    assert json.loads(feed_body(BusEnvelope.of("a", "b", ORDER)))["payload"]["lines"] == ORDER.lines
 
 
 def test_two_models_of_one_name_are_refused() -> None:
