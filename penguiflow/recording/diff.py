@@ -96,7 +96,10 @@ class TraceDiff(_Model):
     totals: list[Measured]
     """Events, spans, retries, chunks, tokens and cost."""
     times: list[Measured]
-    """Seconds, of the whole trace and of each node's invocations together; those that changed most first."""
+    """Seconds, of the whole trace and of each node's invocations together; those that changed most first.
+
+    Of a trace that the other one was forked from, only what came after that.
+    """
 
 
 class _Found(NamedTuple):

@@ -216,6 +216,8 @@ class FactReader:
         self.root.tally = None
         self.root.keep_only(_TRACE_END)
         for span in (self._own, *self._open.values()):
+            # What it took until then is no part of the comparison.
+            span.offset = self.since_ns
             if span.unit is self.root:
                 span.counts = None
             elif span.untold is not None:

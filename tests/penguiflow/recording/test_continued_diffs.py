@@ -90,6 +90,10 @@ async def test_a_fork_without_an_edit_is_equal_wherever_it_began(store: SQLiteSt
             assert diff.equal, f"after event {seq}: {told(diff)}"
             assert diff.forked is not None
             assert (diff.forked.fork, diff.forked.seq) == (side, origin["seq"])
+            # Nodes work on one message at a time: none takes longer than all that is compared.
+            (whole, *nodes) = [(each.a, each.b) for each in diff.times]
+            for node in nodes:
+                assert max(node[0] - whole[0], node[1] - whole[1]) < 1e-6
             assert not diff.counts, f"after event {seq}: {told(diff)}"
 
 
