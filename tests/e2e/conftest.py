@@ -307,6 +307,10 @@ class Steady(Terminal):
     def answers(self, needle: str = "Everywhere") -> None:
         """Keys bring up what they should, and the screen is whole again after it."""
         self.opens(b"?", needle)
+        self.is_whole()
+
+    def is_whole(self) -> None:
+        """Nothing on the screen is what comes in the place of what should be there."""
         screen = self.screen()
         assert "did not work" not in screen
         assert "cannot be shown" not in screen

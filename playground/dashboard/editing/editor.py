@@ -35,6 +35,7 @@ MAX_TOLD = 4
 """Faults that are shown at once."""
 POPUP_ROWS = 8
 WIDE = 100
+LOW = 14
 POPUP_CELLS = 60
 
 Refusals = Sequence[dict[str, Any]]
@@ -70,6 +71,8 @@ class EditorScreen(ClosesOnce, ModalScreen[bool]):
     EditorScreen.-diff #diff { display: block; }
     EditorScreen .line { width: 1fr; height: auto; max-height: 5; }
     EditorScreen #about, EditorScreen #keys { color: $note; max-height: 2; }
+    EditorScreen.-low #about, EditorScreen.-low #keys { display: none; }
+    EditorScreen.-low .line { max-height: 2; }
     EditorScreen .error { color: $text-error; }
     EditorScreen .ok { color: $text-success; }
     EditorScreen OptionList {
@@ -125,6 +128,10 @@ class EditorScreen(ClosesOnce, ModalScreen[bool]):
             yield Label("", id="keys", classes="line")
         yield OptionList(id="popup")
 
+    def on_resize(self) -> None:
+        """What is said beside the text depends on the room."""
+        self._keys()
+
     def on_mount(self) -> None:
         """Ready to type; what is too large goes on to the other editor."""
         self.set_focus(self._area)
@@ -148,6 +155,8 @@ class EditorScreen(ClosesOnce, ModalScreen[bool]):
 
     def _keys(self) -> None:
         complete = "" if self._subject.plain or self._large else " · tab completes"
+        # The text is what it is about: where there is hardly room for it, nothing else has any.
+        self.set_class(self.app.size.height < LOW, "-low")
         wide = self.app.size.width >= WIDE
         if wide and not self._large:
             complete += " · ctrl+z undo · ctrl+y redo"
