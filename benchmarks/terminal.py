@@ -56,6 +56,10 @@ class Terminal:
         # Textual believes COLUMNS and LINES more than the terminal.
         for name in ("PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES"):
             environment.pop(name, None)
+        if "tui" in command:
+            # Coverage doubles what drawing costs, and tests without a terminal cover the same code.
+            for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+                environment.pop(name, None)
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", _LEAD, *(str(part) for part in command)],
