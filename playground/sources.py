@@ -49,7 +49,7 @@ class HostState(NamedTuple):
     state: str
     """`starting`, `ready`, `reloading`, `stalled`, `silent`, `dead`, `restarting` or `offline`.
 
-    Of trace files: `reading`, `recorded`.
+    Of trace files: `reading`, with how far that is as `text`, and `recorded`.
     """
     text: str = ""
     """One line for people: `restarted after exit code 1`, `blocked 1.2 s at nodes.py:28 in fetch`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,10 @@ from playground.sources import HostState, Inbox, Notice, RunRefused
 __all__ = ["FileSource"]
 
 
+class _Left(Exception):
+    """Nobody waits for the file any more."""
+
+
 class FileSource:
     """The runs of some trace files (this is a `playground.sources.Source`)."""
 
@@ -51,11 +56,12 @@ class FileSource:
         self._folder: TemporaryDirectory[str] | None = None
         self._store: SQLiteStateStore | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._leaving = threading.Event()
 
     async def start(self) -> None:
         """Begin to read the files; one that cannot be read is told."""
         self.inbox.modules = []
-        self.inbox.host = HostState("reading", "")
+        self._tell(", ".join(path.name for path in self._paths))
         self._folder = TemporaryDirectory(prefix="penguiflow-", ignore_cleanup_errors=True)
         self._store = SQLiteStateStore(Path(self._folder.name) / "state.db")
         self._reading = asyncio.create_task(self._read(self._store))
@@ -64,7 +70,7 @@ class FileSource:
         taken = 0
         for path in self._paths:
             try:
-                found = await store.import_trace(path)
+                found = await store.import_trace(path, progress=self._progress(path, asyncio.get_running_loop()))
             except (StoreError, TraceExists) as error:
                 self.inbox.notices.append(Notice(str(error), "error"))
                 continue
@@ -73,8 +79,27 @@ class FileSource:
                 self.inbox.opened = found.trace_id
         self.inbox.host = HostState("recorded", "")
 
+    def _progress(self, path: Path, loop: asyncio.AbstractEventLoop) -> Callable[[int, int], None]:
+        """What tells how much of a file is read, and ends that when somebody leaves."""
+        told = -1
+
+        def progress(events: int, total: int) -> None:
+            nonlocal told
+            if self._leaving.is_set():
+                raise _Left
+            share = 100 * events // max(total, 1)
+            if share > told:
+                told = share
+                loop.call_soon_threadsafe(self._tell, f"{path.name}: {share} % of {total:,} events")
+
+        return progress
+
+    def _tell(self, text: str) -> None:
+        self.inbox.host = HostState("reading", text)
+
     async def stop(self) -> None:
         """Forget what was read."""
+        self._leaving.set()
         if self._reading is not None:
             self._reading.cancel()
             with suppress(asyncio.CancelledError):

@@ -138,8 +138,13 @@ class DatabaseStore(KeepsState):
         about = dict(died or {})
         return await self._job(lambda connection: recovery.recover(connection, about))
 
-    async def import_trace(self, path: Path, *, trace_id: str | None = None) -> Imported:
+    async def import_trace(
+        self, path: Path, *, trace_id: str | None = None, progress: Progress | None = None
+    ) -> Imported:
         """Take in the trace of a trace file, under its own id or another one: all of it or nothing.
+
+        `progress` is called in a thread with how many events were read, and how many there are to be read; what it
+        raises ends the import.
 
         One that is here already is left as it is. Raises `StoreUnreadable` and `StoreTooNew` for the file,
         `TraceExists` when another trace has the id.
@@ -147,7 +152,7 @@ class DatabaseStore(KeepsState):
         from penguiflow.state import importing
 
         await self._writer_id()
-        ready = await asyncio.to_thread(importing.prepare, path, trace_id)
+        ready = await asyncio.to_thread(importing.prepare, path, trace_id, progress)
         try:
             new = not await importing.exists(self, ready)
             if new:

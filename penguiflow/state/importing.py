@@ -20,6 +20,7 @@ from penguiflow.state.connection import Connection
 from penguiflow.state.errors import StoreError, StoreUnreadable
 from penguiflow.state.rows import INSERT_TRACE, NEXT_ID, TraceRow
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
+from penguiflow.state.statistics import Progress
 from penguiflow.state.traces import TraceStore, TraceSummary
 
 __all__ = ["Imported", "ReadyTrace", "TraceExists", "exists", "insert", "prepare"]
@@ -91,10 +92,11 @@ class ReadyTrace:
         self._spool.close()
 
 
-def prepare(path: Path, trace_id: str | None) -> ReadyTrace:
+def prepare(path: Path, trace_id: str | None, progress: Progress | None = None) -> ReadyTrace:
     """Read a trace file to its end. Raises `StoreUnreadable` and `StoreTooNew`; nothing is written but a scratch file.
 
-    With a `trace_id` the trace gets this one; what its payloads say of ids stays.
+    With a `trace_id` the trace gets this one; what its payloads say of ids stays. `progress` is called with how many
+    events were read, and how many there are; what it raises ends the reading.
     """
     spool = tempfile.TemporaryFile(prefix="penguiflow-")  # noqa: SIM115 - the caller closes it
     try:
@@ -107,6 +109,8 @@ def prepare(path: Path, trace_id: str | None) -> ReadyTrace:
                 _check_references(records, path)
                 _describe(ready.row, records)
                 ready.add(records)
+                if progress is not None:
+                    progress(ready.row.events, file.events)
             file.finish()
             if ready is None or ready.row.status == "running":
                 raise StoreUnreadable(f"{path} is damaged: the trace has no end", path=str(path))

@@ -105,7 +105,8 @@ class Pieces:
     def told(self, numbers: range, look: Callable[[int, bytes], T]) -> list[T]:
         """What is told of some pieces, as they are stored, when they are looked at; nothing where any of them is gone.
 
-        `look` gets the number of a piece and its bytes. They are read in one go, and none of them is kept. May be called in several threads at once.
+        `look` gets the number of a piece and its bytes. They are read in one go, and none of them is kept. May be
+        called in several threads at once.
         """
         last = numbers[-1]
         place = (self._trace, self.first_seqs[numbers[0]], self.first_seqs[last] + self.counts[last] - 1)

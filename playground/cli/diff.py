@@ -47,8 +47,9 @@ def diff(options: DiffOptions) -> int:
 
 async def _compare(console: Console, options: DiffOptions) -> tuple[TraceDiff, TraceSummary, TraceSummary]:
     async with (
-        waiting(console, "comparing"),
-        open_trace(options.a) as (one, a),
-        open_trace(options.b) as (other, b),
+        waiting(console, "comparing") as say,
+        open_trace(options.a, say=say) as (one, a),
+        open_trace(options.b, say=say) as (other, b),
     ):
+        say("comparing")
         return await diff_traces((one, a.trace_id), (other, b.trace_id), limit=options.limit), a, b

@@ -20,7 +20,8 @@ from penguiflow.state.sqlite import SQLiteStateStore
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.inputs import read_moment
-from playground.cli.stores import reading
+from playground.cli.stores import reading, told
+from playground.cli.waiting import waiting
 from playground.dashboard.text import clip, one_line
 from playground.project import find_project
 
@@ -148,7 +149,8 @@ def _search(query: SearchQuery, trace: str | None) -> Iterator[Found | Looked]:
 async def _unpack(database: Path, file: Path) -> None:
     store = SQLiteStateStore(database)
     try:
-        await store.import_trace(file)
+        async with waiting(Console(), "reading") as say:
+            await store.import_trace(file, progress=told(file, say))
     finally:
         await store.close()
 

@@ -16,7 +16,7 @@ from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
-from playground.cli.stores import events_of, open_trace
+from playground.cli.stores import events_of, open_trace, told
 from playground.cli.waiting import waiting
 from playground.dashboard.text import one_line, size
 from playground.project import find_project
@@ -90,7 +90,8 @@ def export_trace(options: ExportOptions) -> int:
 
 
 async def _export(console: Console, options: ExportOptions) -> ExportOutput:
-    async with waiting(console, "exporting"), open_trace(options.trace) as (store, trace):
+    async with waiting(console, "exporting") as say, open_trace(options.trace, say=say) as (store, trace):
+        say("exporting")
         if trace.status == "running":
             raise Failure(f"trace {trace.trace_id} is {trace.status}", hint="export it when it is over")
         if options.file is None:
@@ -158,8 +159,9 @@ async def _import(console: Console, options: ImportOptions) -> Imported:
         raise StoreUnreadable(f"{options.file} is no file", path=str(options.file))
     store = SQLiteStateStore(find_project().database)
     try:
-        async with waiting(console, "importing"):
-            return await store.import_trace(options.file, trace_id=options.new_id)
+        async with waiting(console, "importing") as say:
+            progress = told(options.file, say)
+            return await store.import_trace(options.file, trace_id=options.new_id, progress=progress)
     except TraceExists as error:
         raise Failure(str(error), hint="--as NEW_ID takes it in under another id") from None
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,13 @@ from penguiflow.recording.tracefile import is_trace_file
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
+from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
+from playground.cli.waiting import waiting
 from playground.dashboard.text import one_line
 from playground.project import Project, find_project
 
-__all__ = ["close_abandoned", "events_of", "open_trace", "reading", "refuse_file"]
+__all__ = ["close_abandoned", "events_of", "open_trace", "reading", "refuse_file", "told"]
 
 PAGE = 2000
 """Events that are in memory at a time."""
@@ -34,14 +36,17 @@ async def reading() -> AsyncIterator[SQLiteStateStore]:
 
 
 @asynccontextmanager
-async def open_trace(reference: str) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
+async def open_trace(
+    reference: str, *, say: Callable[[str], None] | None = None
+) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
     """The trace behind an id, the beginning of one, `last`, or in a trace file, with a store that has it.
 
-    One whose writer died without a word is closed first. Raises `Failure` and `StoreError`.
+    How much of a file is read is told to `say`, where the command has a line of its own for that. One whose writer died
+    without a word is closed first. Raises `Failure` and `StoreError`.
     """
     path = Path(reference)
     if is_trace_file(path):
-        async with _unpacked(path) as found:
+        async with _unpacked(path, say) as found:
             yield found
         return
     async with reading() as store:
@@ -64,17 +69,29 @@ def refuse_file(reference: str) -> None:
 
 
 @asynccontextmanager
-async def _unpacked(path: Path) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
+async def _unpacked(
+    path: Path, say: Callable[[str], None] | None
+) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
     """The trace of a file, in a store that is gone afterwards."""
     with TemporaryDirectory(prefix="penguiflow-", ignore_cleanup_errors=True) as folder:
         store = SQLiteStateStore(Path(folder) / "state.db")
         try:
-            found = await store.import_trace(path)
+            if say is not None:
+                found = await store.import_trace(path, progress=told(path, say))
+            else:
+                async with waiting(Console(), "reading") as say_here:
+                    found = await store.import_trace(path, progress=told(path, say_here))
             trace = await store.get_trace(found.trace_id)
             assert trace is not None
             yield store, trace
         finally:
             await store.close()
+
+
+def told(path: Path, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Says how much of a trace file is read."""
+    name = one_line(path.name)
+    return lambda events, total: say(f"reading {name}: {100 * events // max(total, 1)} % of {total:,} events")
 
 
 async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:

@@ -11,7 +11,8 @@ from playground.dashboard.bars import KeyBar, StatusBar
 from playground.dashboard.collector import Collector
 from playground.dashboard.layout import FLOWS, TRACE
 from playground.dashboard.status import status_rows
-from playground.dashboard.views.tree import NO_FLOWS, NOTHING_OPEN
+from playground.dashboard.text import one_line
+from playground.dashboard.views.tree import NO_FLOWS, NOTHING_OPEN, READING
 
 if TYPE_CHECKING:
     from playground.dashboard.app import DashboardApp
@@ -122,10 +123,7 @@ class Frames:
         app.stream.sync()
         for area in app.areas.values():
             area.frame()
-        host, modules = app.workspace.host, app.workspace.modules
-        if host is not self._told[0] or modules is not self._told[1]:
-            self._told = host, modules
-            self.refresh_bars()
+        self._tell_host()
         if self.count % CLOCK_EVERY == 0:
             for line in app.workspace.runs.running():
                 known = app.workspace.traces.get(line.trace_id)
@@ -145,6 +143,17 @@ class Frames:
         if len(app.screen_stack) == 1 or self.count % CLOCK_EVERY == 0:
             for pane in app.panes.values():
                 pane.redraw_if_changed()
+
+    def _tell_host(self) -> None:
+        """Say what changed about the host and its code."""
+        app = self._app
+        host, modules = app.workspace.host, app.workspace.modules
+        if host is not self._told[0] or modules is not self._told[1]:
+            self._told = host, modules
+            self.refresh_bars()
+            if host is not None and host.state in {"reading", "recorded"}:
+                app.spans.empty = NOTHING_OPEN if host.state == "recorded" else READING.format(one_line(host.text))
+                app.spans.touch()
 
     def filter_on(self) -> None:
         """Go on with the filter of the events, if there is anything to look at and it does not go on already."""

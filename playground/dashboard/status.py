@@ -74,6 +74,8 @@ def _right(workspace: Workspace, width: int, *, looks_on: bool, troubled: bool) 
         right.append((f"{LOOKS_ON}  ", "warn"))
     lasted = workspace.host_for_s()
     told = f"{state} for {lasted:.0f} s" if state in PASSING and lasted > PASSING_S else state
+    if state == "reading" and host is not None and host.text:
+        told = one_line(f"reading {host.text}")
     right.append((f"{glyph} {told} ", role))
     return right
 

@@ -34,6 +34,9 @@ ctrl+t is a tour of one minute, ? tells what the keys of a pane do."""
 NO_FLOWS = """There is nothing to run here yet.
 
 A file in flows/ is found by itself; pf new NAME writes a small project that runs."""
+READING = """Reading {}
+
+The run is shown when all of it was read and found to be whole. q leaves."""
 TIME_CELLS = 8
 CHEAP_S = 0.005
 

@@ -85,6 +85,19 @@ async def test_what_comes_out_is_what_went_in(open_store: OpenStore, tmp_path: P
     assert [event.seq for event in await target.load_events("long\x00\u202e/../", after=1000, limit=2)] == [1001, 1002]
 
 
+async def test_how_far_it_is_is_told_and_can_end_it(open_store: OpenStore, exported: Path) -> None:
+    store, told = open_store(exported.with_name("target.db")), list[tuple[int, int]]()
+
+    def leave(events: int, total: int) -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await store.import_trace(exported, progress=leave)
+    assert await store.get_trace("t") is None
+    found = await store.import_trace(exported, progress=lambda *share: told.append(share))
+    assert told[-1] == (found.events, found.events)
+
+
 async def test_large_payloads_go_along(open_store: OpenStore, tmp_path: Path) -> None:
     source, target = open_store(tmp_path / "source.db"), open_store(tmp_path / "target.db")
     log = source.recorder().open("t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,5 +176,42 @@ async def test_a_trace_file_is_opened_to_look_at(tmp_path: Path, settling: objec
             await source.run(Run(target="x"))
         await pilot.press("comma", "home", "right")
         assert app.areas["travel"].walk.timeline.position == 1  # type: ignore[attr-defined]
+    assert source._folder is not None
+    assert not is_there(source._folder.name)
+
+
+async def test_reading_a_file_is_told_and_ends_with_the_dashboard(
+    tmp_path: Path, settling: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = await recorded(tmp_path)
+    monkeypatch.setattr("penguiflow.state.importing.CHUNK_EVENTS", 2)
+    source, calls, again = FileSource([file]), list[int](), threading.Event()
+    make = source._progress
+
+    def held(path: Path, loop: asyncio.AbstractEventLoop) -> Callable[[int, int], None]:
+        progress = make(path, loop)
+
+        def until_left(events: int, total: int) -> None:
+            calls.append(events)
+            if len(calls) == 2:
+                again.set()
+            progress(events, total)
+            # In the thread that reads: it does not go on before somebody leaves.
+            assert source._leaving.wait(LIMIT_S)
+
+        return until_left
+
+    monkeypatch.setattr(source, "_progress", held)
+    app = DashboardApp(source, project="run.pftrace", state=UiState())
+    async with app.run_test(size=(120, 40)) as pilot:
+        async with asyncio.timeout(LIMIT_S):
+            while "run.pftrace: " not in app.spans.empty:
+                await pilot.pause(0.02)
+        assert " % of " in app.spans.empty
+        assert app.workspace.host is not None
+        assert app.workspace.host.state == "reading"
+    # It was asked once more, and left off there.
+    assert await asyncio.to_thread(again.wait, LIMIT_S)
+    assert calls == [2, 4]
     assert source._folder is not None
     assert not is_there(source._folder.name)
