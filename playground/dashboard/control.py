@@ -8,11 +8,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from playground.dashboard.elsewhere import Elsewhere
 from playground.dashboard.event_log import EventLog
 from playground.dashboard.model import Workspace
 from playground.dashboard.trace import TraceModel
 
 if TYPE_CHECKING:
+    from penguiflow.state.traces import TraceSummary
     from playground.protocol import FlowInfo
     from playground.sources import Source
 
@@ -51,6 +53,7 @@ class Control:
         """The trace that is to be shown; loading of others is dropped."""
         self._unread: set[str] = set()
         """Traces that were not read to their end when that was last tried."""
+        self._elsewhere = Elsewhere()
         self._looking = False
         """The store is being asked for the newest runs."""
         self.asking = 0
@@ -159,19 +162,22 @@ class Control:
 
     async def find_runs(self, text: str, before: float | None = None) -> int:
         """Ask the store for runs that a filter means, and began before then; how many it had."""
+        return len(await self._find_runs(text, before))
+
+    async def _find_runs(self, text: str, before: float | None = None) -> list[TraceSummary]:
         from penguiflow.state.traces import TraceQuery
         from playground.dashboard.run_filter import RunFilter
 
         if self.source is None:
-            return 0
+            return []
         found = await self.source.find_traces(TraceQuery(**RunFilter(text).query(LISTED, before=before)))
         self.workspace.runs.merge(found)
-        return len(found)
+        return found
 
     async def _refresh_runs(self, source: Source, text: str) -> None:
         self._looking = self._looking or not text
         try:
-            await self.find_runs(text)
+            await self._elsewhere.look(source, await self._find_runs(text), self.workspace.runs)
         finally:
             self._looking = self._looking and bool(text)
         shown = self.workspace.current

@@ -29,6 +29,7 @@ class RunLine:
         "started",
         "status",
         "stopped",
+        "stopped_there",
         "target",
         "trace_id",
         "version",
@@ -48,7 +49,9 @@ class RunLine:
         self.origin: Origin | None = None
         self.session: str | None = None
         self.elsewhere = False
-        """Only the store tells of it: whether it works or has stopped is known to whoever runs it."""
+        """Only the store tells of it, for another process has it under way."""
+        self.stopped_there = ""
+        """Where it has stopped there, as far as the store says."""
         self.stopped = ""
         """Where it has stopped, while it has."""
         self.waits_for = ""
@@ -61,7 +64,8 @@ class RunLine:
     def words(self) -> str:
         """All that a filter finds, in lower case."""
         told = (self.trace_id, self.flow, self.target, self.status, self.error, self.input, f"v{self.version}")
-        return f"{'stopped ' if self.stopped else ''}{' '.join(map(str, told))} {self.session or ''}".lower()
+        stopped = "stopped " if self.stopped or self.stopped_there else ""
+        return f"{stopped}{' '.join(map(str, told))} {self.session or ''}".lower()
 
 
 class RunList:
@@ -127,6 +131,12 @@ class RunList:
             changed = changed or new or line.state() != before
         self.revision = revision + 1 if changed else revision
         self._trim()
+
+    def stopped_there(self, line: RunLine, where: str) -> None:
+        """A run of another process has stopped, or goes on (an empty `where`)."""
+        if line.stopped_there != where:
+            line.stopped_there = where
+            self.revision += 1
 
     def interrupt(self, trace_id: str, status: str) -> None:
         """A run is over without a `trace.end` that we saw."""

@@ -254,6 +254,16 @@ class RunsView(View):
             role = "warn" if away is None else "dim"
             row = [("⏸ ", role), row[1], (" ", "")]
             return [*row, (pad(one_line(line.stopped), width - sum(cells(piece) for piece, _ in row)), role)]
+        if line.elsewhere and line.stopped_there and line.status == "running":
+            # Somebody else has stopped it, and can let it go on.
+            room = width - 3 - cells(row[1][0])
+            there = one_line(f"elsewhere · {line.stopped_there}")
+            return [
+                ("⏸ ", "dim"),
+                row[1],
+                (" ", ""),
+                (pad(there if cells(there) <= room else "elsewhere", room), "dim"),
+            ]
         if line.elsewhere and line.status == "running" and not line.waits_for:
             row.append((" elsewhere", "dim"))
             room -= len(" elsewhere")
