@@ -38,8 +38,8 @@ KEEP_AFTER_S = 0.25
 """A request that is answered within that writes its task once, when it is over."""
 LOOK_S = 0.5
 """How often a process looks whether somebody wants one of its tasks to end."""
-END_S = 2.0
-"""What was ended has that long to write what became of its task."""
+END_S = 10.0
+"""What was ended has that long to write what became of its task: some milliseconds, where the store is well."""
 STOPPED = TaskError(error="the service was stopped; ask again", code="SHUTDOWN")
 
 

@@ -16,8 +16,8 @@ from peeragent.store.base import Lease, StoreUnavailable
 log = logging.getLogger(__name__)
 
 WAIT_S = 5.0
-END_S = 2.0
-"""How long it may take to hand back what was cancelled."""
+END_S = 10.0
+"""How long it may take to hand back what was cancelled: some milliseconds, where the store is well."""
 AGAIN_S = 1.0
 """Before the store is tried again when it did not answer."""
 

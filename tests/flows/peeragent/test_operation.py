@@ -188,6 +188,32 @@ async def test_a_file_that_is_gone_or_full_is_told(service: Any, tmp_path: Path)
     assert await store() == "unhealthy"
 
 
+async def test_an_end_has_one_deadline(serve: Serve, gated: Any) -> None:
+    gate = gated()
+    async with serve({"flow": gate.flow()}, shutdown_grace=0.3) as service:
+        parts = service.parts
+        stop = parts.service.stop
+        graces: list[float | None] = []
+
+        async def stopped(grace_s: float | None = None) -> None:
+            graces.append(grace_s)
+            await stop(grace_s)
+
+        parts.service.stop = stopped
+        kept = await service.post("execute/async", SQL)
+        await gate.until_begun(1)
+        await parts.begin_stop()
+        # The worker has waited for its task until then: nobody waits again.
+        assert graces == [0.0]
+        assert gate.cancelled == 1
+        async with asyncio.timeout(60):
+            while (task := await parts.store.get(kept["task_id"])).status.value != "pending":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert task.attempts == 1
+        refused = await service.post("execute", SQL, 503)
+        assert refused["detail"]["code"] == "SHUTDOWN"
+
+
 async def test_a_worker_goes_on_whatever_the_store_holds(serve: Serve) -> None:
     async with serve() as service:
         store = service.parts.store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +199,15 @@ async def test_who_may_connect(serve: Serve) -> None:
             await hear(socket, "pong")
 
 
+async def test_without_the_store_a_socket_is_refused_with_a_reason(serve: Serve, tmp_path: Path) -> None:
+    async with serve(redis_url=f"unix://{tmp_path / 'none.sock'}", embedded_worker=False) as service:
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(f"{service.ws}/ws/agent/s"):
+                pass
+        assert caught.value.response.status_code == 503
+        assert json.loads(caught.value.response.body)["detail"]["code"] == "STORAGE_ERROR"
+
+
 async def test_sockets_count_as_requests_do(serve: Serve) -> None:
     limits = {"rate_limits": True, "rate_limit_execute": "2/minute"}
     async with serve(**limits) as service, connect(f"{service.ws}/ws/agent/s") as socket:
@@ -213,8 +223,10 @@ async def test_a_full_house_sends_newcomers_away(serve: Serve) -> None:
     async with serve(max_connections=1) as service, connect(f"{service.ws}/ws/agent/one") as socket:
         await say(socket, "ping")
         await hear(socket, "pong")
-        with pytest.raises(InvalidStatus):
+        with pytest.raises(InvalidStatus) as caught:
             async with connect(f"{service.ws}/ws/agent/two"):
                 pass
+        assert caught.value.response.status_code == 503
+        assert json.loads(caught.value.response.body)["detail"]["code"] == "TOO_MANY_CONNECTIONS"
         await say(socket, "ping")
         await hear(socket, "pong")

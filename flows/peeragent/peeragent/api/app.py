@@ -62,7 +62,14 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             allow_origins=settings.cors_origins,
             allow_credentials=settings.cors_allow_credentials,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "X-API-Key",
+                "Idempotency-Key",
+                "Last-Event-ID",
+                "X-Double-Text",
+            ],
             expose_headers=["Retry-After", "X-Task-ID"],
         )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
-from starlette.status import WS_1000_NORMAL_CLOSURE, WS_1008_POLICY_VIOLATION, WS_1013_TRY_AGAIN_LATER
+from starlette.status import WS_1000_NORMAL_CLOSURE
 
 from peeragent.api.access import Access, limited
 from peeragent.api.bodies import SESSION_ID
-from peeragent.api.errors import refusals
+from peeragent.api.errors import refusals, refuse, store_away
 from peeragent.api.frames import AnswerData, ClientFrame, ServerType, TaskData, server_frame
 from peeragent.errors import Refused
 from peeragent.models.agents import MORE_EMOJI, PHASE_EMOJI, PHASES, Agent, BusinessAgentQuestions
@@ -158,11 +158,14 @@ async def _serve(socket: WebSocket, session_id: str, kind: str, readers: dict[st
             raise Refused("BAD_SESSION", "a session's name has letters, digits and ._:@-, 128 at most")
         session = await service.sessions.check(session_id, who.owner)
         if len(conversations.connected) >= conversations.most:
-            await socket.close(WS_1013_TRY_AGAIN_LATER)
-            return
-    except (Refused, StoreUnavailable):
-        # Before it was accepted: the client sees 403, and nothing was opened.
-        await socket.close(WS_1008_POLICY_VIOLATION)
+            raise Refused("TOO_MANY_CONNECTIONS", "no more sockets are taken now; try again later", 503)
+    except StoreUnavailable as error:
+        await socket.send_denial_response(store_away(error, debug=service.settings.debug))
+        return
+    except Refused as error:
+        # Before it was accepted: nothing was opened.
+        status = 503 if error.status == 503 else 403
+        await socket.send_denial_response(refuse(error.code, error.message, status))
         return
     await socket.accept(protocol)
     conversation = await conversations.join(kind, session_id, who, socket)
