@@ -43,6 +43,7 @@ _PULL_S = 30.0
 """For how long a receiver waits with one request, in seconds."""
 _CLOSE_S = 1.0
 _DEDUPE = "Nats-Msg-Id"
+"""Repeats are told by it within the whole stream: the edge and the id of the message."""
 _ID = "Penguiflow-Id"
 """The message's id where it is not the key by which repeats are told."""
 _REASON, _ATTEMPTS = "Penguiflow-Reason", "Penguiflow-Attempts"
@@ -93,15 +94,15 @@ class NatsBus:
 
     async def put(self, edge: str, *messages: BusMessage) -> None:
         """As `EdgeBus.put`."""
-        subject = self._subject(edge)
+        subject, key = self._subject(edge), f"{self._token(edge)}/"
         done = 0
         while done < len(messages):
             batch: Sequence[BusMessage] = messages[done : done + _BATCH]
             done += len(batch)
             if len(batch) > 1 and await self._has_room(edge, len(batch)):
-                batch = await self._stored_at_once(subject, batch)
+                batch = await self._stored_at_once(subject, key, batch)
             for message in batch:
-                await self._store(subject, message.body, {_DEDUPE: message.id})
+                await self._store(subject, message.body, {_DEDUPE: key + message.id})
 
     async def _has_room(self, edge: str, messages: int) -> bool:
         """Whether so many fit, with as much room again: else one might be refused, and the next one not.
@@ -124,11 +125,11 @@ class NatsBus:
         size: int = await self._link.patiently(ask)
         return size
 
-    async def _stored_at_once(self, subject: str, batch: Sequence[BusMessage]) -> Sequence[BusMessage]:
+    async def _stored_at_once(self, subject: str, key: str, batch: Sequence[BusMessage]) -> Sequence[BusMessage]:
         """Send all, then wait for all answers; what was not stored is returned."""
 
         async def ask() -> list[Msg]:
-            answers = [await self._link.begin(subject, each.body, {_DEDUPE: each.id}) for each in batch]
+            answers = [await self._link.begin(subject, each.body, {_DEDUPE: key + each.id}) for each in batch]
             # Not one after the other: each that is lost has to be looked at.
             done = await asyncio.gather(*answers, return_exceptions=True)
             if any(isinstance(each, BaseException) for each in done):
@@ -180,7 +181,6 @@ class NatsBus:
 
     async def _pull(self, edge: str, subject: str, limit: int, wait_s: float) -> list[Delivery]:
         """What there is, up to `limit`; if there is nothing, what comes first within `wait_s`."""
-        lease_s = self.limits.lease_s
 
         async def ask() -> list[Msg]:
             request: dict[str, Any] = {"batch": limit}
@@ -198,18 +198,20 @@ class NatsBus:
                 raise
 
         while True:
-            messages = await self._link.patiently(ask)
-            got = []
-            for msg in messages:
-                lease = Lease(msg, asyncio.get_running_loop().time(), lease_s)
-                headers = msg.headers or {}
-                message_id = headers.get(_ID) or headers.get(_DEDUPE, "")
-                delivery = Delivery(edge, message_id, msg.data, lease.attempt, lease.put_at, lease.until, lease)
-                if lease.attempt > self.limits.max_deliveries:
-                    await self._bury(delivery, "its lease ran out", lease.attempt - 1)
-                else:
-                    got.append(delivery)
-            if got or not messages:
+            messages: list[Msg] = await self._link.patiently(ask)
+            now = asyncio.get_running_loop().time()
+            got = [_delivery(edge, msg, now, self.limits.lease_s) for msg in messages]
+            poison = [each for each in got if each.attempt > self.limits.max_deliveries]
+            if not poison:
+                return got
+            got = [each for each in got if each not in poison]
+            try:
+                for each in poison:
+                    await self._bury(each, "its lease ran out", each.attempt - 1)
+            except BaseException:
+                self._spawn(self._say_all(b"-NAK", got))
+                raise
+            if got:
                 return got
 
     def _refuse(self, msg: Msg) -> None:
@@ -342,7 +344,7 @@ class NatsBus:
         subject = self._subject(letter.edge)
         if await self._dead(int(letter.key)) is None:
             return False
-        again = {_DEDUPE: f"{letter.id}:{self._place.dead}:{letter.key}", _ID: letter.id}
+        again = {_DEDUPE: f"{self._place.dead}/{letter.key}", _ID: letter.id}
         await self._store(subject, letter.body, again)
         return await self.drop_dead(letter)
 
@@ -381,6 +383,13 @@ class NatsBus:
     def _subject(self, edge: str) -> str:
         self._token(edge)
         return self._place.subject(edge)
+
+
+def _delivery(edge: str, msg: Msg, now: float, lease_s: float) -> Delivery:
+    lease = Lease(msg, now, lease_s)
+    headers = msg.headers or {}
+    message_id = headers.get(_ID) or headers.get(_DEDUPE, "").partition("/")[2]
+    return Delivery(edge, message_id, msg.data, lease.attempt, lease.put_at, lease.until, lease)
 
 
 async def _unless_lost(work: Coroutine[Any, Any, Any]) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 from nats.aio.msg import Msg
 
-from penguiflow.bus.nats_link import Channel, Lost, NatsLink, status_of
+from penguiflow.bus.nats_link import Channel, Lost, NatsLink, Unanswered, status_of
 
 __all__ = ["Lease", "Pull"]
 
 _GRACE_S = 5.0
 """For how long the server's word is waited for, beyond what was asked, in seconds."""
+_STILL_THERE = "100"
+_NO_MORE = ("404", "408")
+"""There are no messages; the time is over. Anything else is a consumer that is not there, or not now."""
 _MARGIN = 0.1
 _MOST_MARGIN_S = 1.0
 """A lease is taken to be over by a tenth of it, or this much, before the server does so."""
@@ -49,12 +52,12 @@ class Lease:
 class Pull:
     """Collects what one request brings, and gives its channel back when nothing more comes by it."""
 
-    __slots__ = ("_channel", "_future", "_given_up", "_got", "_limit", "_link", "_refuse")
+    __slots__ = ("_channel", "_future", "_given_up", "_got", "_left", "_link", "_refuse")
 
     def __init__(self, link: NatsLink, channel: Channel, limit: int, refuse: Callable[[Msg], None]) -> None:
         self._link = link
         self._channel = channel
-        self._limit = limit
+        self._left = limit
         self._refuse = refuse
         self._got: list[Msg] = []
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,18 +69,22 @@ class Pull:
         if msg is None:
             self._end(Lost())
         elif status := status_of(msg):
-            if status != "100":  # which only says that the server is there
-                self._over()
+            if status in _NO_MORE:
+                self._over(None)
+            elif status != _STILL_THERE:
+                self._over(Unanswered())
         else:
-            if self._given_up:
+            if self._given_up or self._future.done():
                 self._refuse(msg)
-            self._got.append(msg)
-            if len(self._got) == self._limit:
-                self._over()
+            else:
+                self._got.append(msg)
+            self._left -= 1
+            if not self._left:
+                self._over(None)
 
-    def _over(self) -> None:
+    def _over(self, error: Exception | None) -> None:
         self._link.give(self._channel)
-        self._end(None)
+        self._end(error)
 
     def _end(self, error: Exception | None) -> None:
         if self._future.done():

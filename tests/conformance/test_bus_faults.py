@@ -172,6 +172,21 @@ async def test_what_is_not_ours_or_newer_on_nats(own_server: Any, connect: Any) 
     await client.close()
 
 
+@pytest.mark.parametrize("own_server", ["nats"], indirect=True)
+async def test_an_edge_that_somebody_took_away(own_server: Any, connect: Any) -> None:
+    bus = connect(own_server.url, away_s=0.5)
+    await bus.open("f", [EDGE])
+    waiting = asyncio.ensure_future(bus.get(EDGE))
+    await asyncio.wait([waiting], timeout=0.2)
+    client = await nats.connect(own_server.url)
+    await client.jetstream().delete_stream("pf_f")
+    for work in (waiting, bus.put(EDGE, BusMessage("m0", b"x")), bus.get(EDGE, wait_s=0)):
+        with pytest.raises(BusAway, match=r"JetStream does not answer at .*, for 0\.5 s"):
+            async with asyncio.timeout(WAIT_S):
+                await work
+    await client.close()
+
+
 async def test_room_grows_and_never_shrinks_under_what_is_there(own_server: Any, connect: Any) -> None:
     bus = connect(own_server.url, capacity=2)
     await bus.open("f", [EDGE])
