@@ -40,8 +40,11 @@ class Webhooks:
         self._client: httpx.AsyncClient | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def check(self, url: str) -> None:
-        """Raises `Refused` for an address that callbacks may not go to."""
+    async def check(self, url: str) -> str | None:
+        """The address of the callback's host, which may be another one later; None for a host that is named.
+
+        Raises `Refused` for one that callbacks may not go to.
+        """
         if self._settings.webhook_secret is None:
             raise Refused("WEBHOOKS_DISABLED", "callbacks need WEBHOOK_SECRET to be set on the server", 409)
         parts = urlsplit(url)
@@ -50,13 +53,14 @@ class Webhooks:
         if named:
             if host not in named:
                 raise Refused("WEBHOOK_FORBIDDEN", "callbacks do not go to this host", 403)
-            return
+            return None
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, ValueError, UnicodeError):
             raise Refused("WEBHOOK_FORBIDDEN", "the callback's host is not known", 403) from None
         if not all(ipaddress.ip_address(each[4][0]).is_global for each in found):
             raise Refused("WEBHOOK_FORBIDDEN", "callbacks go to public addresses only", 403)
+        return str(found[0][4][0])
 
     def tell(self, task: TaskRecord, _seconds: float) -> None:
         """Send what became of a task, in the background."""
@@ -77,8 +81,13 @@ class Webhooks:
             headers = {"Content-Type": "application/json", "X-PeerAgent-Delivery": task.task_id}
             headers[SIGNATURE] = sign(secret.get_secret_value(), body, int(time.time()))
             try:
-                await self.check(url)
-                answer = await self._client.post(url, content=body, headers=headers)
+                # To the address that was checked: the name may belong to another by now.
+                at, named = httpx.URL(url), await self.check(url)
+                there = at if named is None else at.copy_with(host=named)
+                told_host = {"Host": at.netloc.decode()}
+                answer = await self._client.post(
+                    there, content=body, headers=headers | told_host, extensions={"sni_hostname": at.host}
+                )
             except (httpx.HTTPError, Refused) as error:
                 why = type(error).__name__
             else:

@@ -261,6 +261,24 @@ async def test_callbacks_are_signed_and_tried_again(serve: Serve) -> None:
         assert given == f"v1={wanted}"
 
 
+async def test_callbacks_go_to_the_address_that_was_checked(serve: Serve) -> None:
+    async with receiver() as (port, seen), serve(webhook_secret="s" * 20) as service:
+        webhooks = service.parts.webhooks
+
+        async def checked(url: str) -> str:
+            return "127.0.0.1"  # as if it were a public one
+
+        webhooks.check = checked
+        url = f"http://callbacks.invalid:{port}/done"
+        done = await service.post("execute", SQL)
+        task = (await service.parts.store.get(done["task_id"])).model_copy(update={"webhook": url})
+        webhooks.tell(task, 0.1)
+        async with asyncio.timeout(60):
+            while not seen:  # noqa: ASYNC110 - another server sees it
+                await asyncio.sleep(0.005)
+        assert seen[0][0]["host"] == f"callbacks.invalid:{port}"
+
+
 async def test_callbacks_do_not_reach_inside(serve: Serve) -> None:
     async with serve() as service:
         told = await service.post("execute/async", {**SQL, "webhook": "http://example.com/"}, 409)
