@@ -240,7 +240,7 @@ async def test_a_server_that_stays_away(own_server: Any, connect: Any) -> None:
                 await work
 
 
-async def test_nothing_is_lost_while_a_server_is_killed(own_server: Any, connect: Any) -> None:
+async def test_nothing_is_lost_while_a_server_is_killed(own_server: Any, connect: Any, until: Any) -> None:
     messages = [BusMessage(f"m{number}", b"x" * 100) for number in range(400)]
     sender, receivers = connect(own_server.url, capacity=50, lease_s=2.0), []
     await sender.open("f", [EDGE])
@@ -271,8 +271,7 @@ async def test_nothing_is_lost_while_a_server_is_killed(own_server: Any, connect
 
     async def kill() -> None:
         for enough in range(50, 50 + 100 * KILLS, 100):
-            while len(seen) < enough:  # noqa: ASYNC110 - seen by others
-                await asyncio.sleep(0.005)
+            await until(lambda enough=enough: len(seen) >= enough)
             own_server.kill()
             await asyncio.to_thread(own_server.start)
 
