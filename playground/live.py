@@ -11,9 +11,9 @@ from pathlib import Path
 import pydantic_core
 
 from penguiflow.recording.events import TraceEvent
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError
 from penguiflow.state.pieces import Pieces
-from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.statistics import FlowStatistics, StatisticsQuery
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.breakpoints import Breakpoint
@@ -48,6 +48,7 @@ from playground.protocol import (
     decode,
 )
 from playground.sources import HostState, Inbox, Notice, RunRefused, put_events
+from playground.storing import open_store
 from playground.supervisor.batches import read_head, split_batch
 from playground.supervisor.client import Connection, ConnectionLost
 from playground.supervisor.generations import Generation
@@ -105,7 +106,7 @@ class LiveSource:
         """Newest `seq` that arrived, by trace."""
         self._host_seq = 0
         self._errors: dict[str, str] = {}
-        self._reader: SQLiteStateStore | None = None
+        self._reader: DatabaseStore | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- from start to stop -------------------------------------------------------------------------------------------
@@ -403,9 +404,9 @@ class LiveSource:
                 return f"{module.path}: {module.error.message}"
         return f"no flow {target!r} is loaded"
 
-    def _store(self) -> SQLiteStateStore:
+    def _store(self) -> DatabaseStore:
         if self._reader is None:
-            self._reader = SQLiteStateStore(self._project.database, read_only=True, patience_s=PATIENCE_S)
+            self._reader = open_store(self._project, read_only=True, patience_s=PATIENCE_S)
         return self._reader
 
     def _begin(self, coroutine: Coroutine[object, object, None]) -> None:

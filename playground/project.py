@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "pyproject.toml"
 HOME_VARIABLE = "PENGUIFLOW_HOME"
+STORE_VARIABLE = "PENGUIFLOW_STORE"
+"""Address of the store; `--store` sets it, for the processes that are started as well."""
 DEFAULT_FOLDER = "flows"
+STORE_SCHEMES = ("postgresql://", "postgres://")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ProjectError(Exception):
@@ -31,6 +37,28 @@ class Project(NamedTuple):
     def database(self) -> Path:
         """The SQLite file that keeps the project's traces."""
         return self.home / "state.db"
+
+    def store_address(self) -> str | None:
+        """Where the project's traces are kept if not in its own database: that of a PostgreSQL server.
+
+        It is what `PENGUIFLOW_STORE` says, else `[tool.penguiflow] store` of pyproject.toml, where `${NAME}` stands for
+        a variable of the environment: passwords belong there. Raises `ProjectError` when it is no such address.
+        """
+        given: object = os.environ.get(STORE_VARIABLE)
+        origin = STORE_VARIABLE
+        if not given:
+            origin = f"{self.root / PROJECT_FILE}: [tool.penguiflow] store"
+            given = self._configuration().get("store")
+            if given is None:
+                return None
+            if not isinstance(given, str):
+                raise ProjectError(f"{origin} must be an address, like 'postgresql://host/database' or '${{NAME}}'")
+            given = _VARIABLE.sub(lambda found: _variable(found[1], origin), given)
+        if not str(given).startswith(STORE_SCHEMES):
+            raise ProjectError(f"{origin} is no address of a store: it begins with {STORE_SCHEMES[0]}")
+        if find_spec("asyncpg") is None:
+            raise ProjectError('a store in PostgreSQL needs asyncpg: pip install "penguiflow[postgres]"')
+        return str(given)
 
     def default_targets(self) -> list[str]:
         """What is loaded when nothing is named: `flows/`, then `[tool.penguiflow] flows` of pyproject.toml.
@@ -88,6 +116,7 @@ class Project(NamedTuple):
         """Look at all that the project's file says of recording. Raises `ProjectError`."""
         self.masking_rules()
         self.log_level()
+        self.store_address()
 
     def _configuration(self) -> dict[str, Any]:
         import tomllib
@@ -123,6 +152,13 @@ def project_at(root: Path) -> Project:
     """The project whose root is this folder."""
     moved = os.environ.get(HOME_VARIABLE)
     return Project(root, Path(moved).expanduser().absolute() if moved else root / ".penguiflow")
+
+
+def _variable(name: str, origin: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ProjectError(f"{origin} needs the variable {name}, which is not set")
+    return value
 
 
 def split_attribute(target: str) -> tuple[str, str | None]:

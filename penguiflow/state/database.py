@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from penguiflow.recording.recorder import Recorder
 from penguiflow.recording.text import clean_text
 from penguiflow.state import reader, recovery
 from penguiflow.state.claims import claim
-from penguiflow.state.connection import Asks
+from penguiflow.state.connection import Asks, Connection
 from penguiflow.state.follow import follow
 from penguiflow.state.history import stored_events
 from penguiflow.state.kept import KeepsState
@@ -105,12 +106,26 @@ class DatabaseStore(KeepsState):
         """
 
     @abstractmethod
+    async def size(self) -> int:
+        """Bytes that it takes on the disk."""
+
+    @abstractmethod
     def _open_derived(self) -> sqlite3.Connection:
         """Open what is worked out of traces and kept: see `derived`."""
 
     @abstractmethod
     async def _writer_id(self) -> int:
         """This store among those that write to the database. Raises `StoreNotWritable` when opened read-only."""
+
+    async def open(self) -> None:
+        """Find out what is wrong before anything is asked or written. Raises `StoreError`."""
+
+    def reading(self) -> AbstractContextManager[Connection | None]:
+        """A connection to ask one question after the other, in a thread without a loop; None without a database yet.
+
+        Raises `StoreError`, also for what goes wrong within.
+        """
+        return self._reader.connected()
 
     def recorder(self, *sinks: EventSink, name: str = "flow", data: Mapping[str, Any] | None = None) -> Recorder:
         """A recorder that writes to this store, and to the other sinks."""

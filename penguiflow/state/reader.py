@@ -74,9 +74,15 @@ class Reader:
 
     def ask_here(self, question: Callable[[Connection], T], otherwise: T) -> T:
         """As `ask`, in this thread: for what takes a moment."""
+        with self.connected() as connection:
+            return otherwise if connection is None else question(connection)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection | None]:
+        """A connection; None when there is no database yet. Raises `StoreError`, also for what goes wrong within."""
         try:
             with self._connection() as connection:
-                return otherwise if connection is None else question(connection)
+                yield connection
         except sqlite3.Error as error:
             raise explain(error, self._path, writing=False, waited_s=self._patience_s) from error
         except ValueError as error:  # JSON that is none any more

@@ -171,6 +171,11 @@ class SQLiteStateStore(DatabaseStore):
             raise StoreNotWritable(f"{self.path} was opened to be read only", path=str(self.path))
         return self._writer
 
+    async def size(self) -> int:
+        """Bytes of the file and of the log beside it."""
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def _open_derived(self) -> sqlite3.Connection:
         return open_derived(self.path)
 

@@ -11,7 +11,7 @@ import typer
 
 from playground.cli.break_app import break_app
 from playground.cli.console import Console
-from playground.cli.help import PlainCommand
+from playground.cli.help import PlainCommand, stored
 from playground.cli.start_app import add_start_commands
 from playground.cli.store_app import add_store_commands
 
@@ -31,7 +31,13 @@ app = typer.Typer(
 add_store_commands(app)
 add_start_commands(app)
 app.add_typer(break_app, name="break", short_help="List, add and remove breakpoints.")
-command = partial(app.command, cls=PlainCommand)
+plain = partial(app.command, cls=PlainCommand)
+
+
+def command(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A command that reads or writes traces."""
+    return lambda function: plain(**options)(stored(function))
+
 
 _JSON = "JSON|@FILE|-"
 _BREAK = typer.Option("--break", metavar="SPEC", help="Stop there and ask: tool:NAME, node:NAME, error. Repeatable.")
@@ -273,7 +279,7 @@ def resume(
     return lambda: resume_trace(options)
 
 
-@command(short_help="Draw the graph of a flow.")
+@plain(short_help="Draw the graph of a flow.")
 def graph(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid.")] = False,
@@ -420,7 +426,7 @@ def web(
     return lambda: serve_web(options)
 
 
-@command(short_help="Print the JSON Schema of an output or of the events.")
+@plain(short_help="Print the JSON Schema of an output or of the events.")
 def schema(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="`events`, or a command's name; all names by default.")
@@ -432,7 +438,7 @@ def schema(
     return lambda: show_schema(name)
 
 
-@command(short_help="Print the version.")
+@plain(short_help="Print the version.")
 def version() -> None:
     """Print the version."""
     _print_version()

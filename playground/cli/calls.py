@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from penguiflow.recording.events import TraceEvent
-from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.database import DatabaseStore
 from playground.cli.console import Console, json_text
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.stores import PAGE
@@ -114,7 +114,7 @@ class _Reader:
                 around.decisions.append({**{key: data.get(key) for key in keys}, "args": _value(data.get("args"))})
 
 
-async def calls_of(store: SQLiteStateStore, trace_id: str) -> list[ModelCall]:
+async def calls_of(store: DatabaseStore, trace_id: str) -> list[ModelCall]:
     """All calls of models in a trace."""
     reader = _Reader()
     after = -1

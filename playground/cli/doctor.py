@@ -8,6 +8,7 @@ import platform
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError
@@ -137,7 +138,32 @@ def _project(project: Project) -> Check:
     return _ok("project", f"{project.root}, flows in {', '.join(targets) or 'no folder yet'}")
 
 
+async def _look_at_server(project: Project) -> Check:
+    from penguiflow.state.traces import TraceQuery
+    from playground.storing import open_store
+
+    store = open_store(project, read_only=True)
+    try:
+        await store.open()
+        newest = await store.find_traces(TraceQuery(limit=1, background=True))
+        size = await store.size()
+    except StoreError as error:
+        return _error("store", str(error))
+    finally:
+        await store.close()
+    told = "no runs"
+    if newest:
+        told = f"its last run began {time.strftime('%Y-%m-%d %H:%M', time.localtime(newest[0].started))}"
+    return _ok("store", f"{store.place}, {told}, {size / 1e6:,.1f} MB")
+
+
 def _store(project: Project) -> Iterator[Check]:
+    try:
+        if project.store_address() is not None:
+            yield asyncio.run(_look_at_server(project))
+            return
+    except ProjectError:  # told already
+        return
     path = project.database
     if not path.exists():
         place = _writable_place(path)

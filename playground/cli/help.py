@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
+import typer
 from typer.core import TyperCommand
 
-__all__ = ["PlainCommand"]
+from playground.project import STORE_VARIABLE
+
+__all__ = ["PlainCommand", "stored"]
+
+T = TypeVar("T")
 
 
 class PlainCommand(TyperCommand):
@@ -29,6 +38,28 @@ class PlainCommand(TyperCommand):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+
+def stored(function: Callable[..., T]) -> Callable[..., T]:
+    """A command that reads or writes traces: `--store` says where, to the processes that it starts as well."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, store: str | None, **options: Any) -> T:
+        if store is not None:
+            os.environ[STORE_VARIABLE] = store
+        return function(*arguments, **options)
+
+    given = inspect.signature(function, eval_str=True)
+    store = inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_STORE)
+    command.__signature__ = given.replace(parameters=[*given.parameters.values(), store])  # type: ignore[attr-defined]
+    command.__annotations__ = {name: each.annotation for name, each in given.parameters.items()} | {"store": _STORE}
+    return command
+
+
+_STORE = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help=f"Where the traces are: postgresql://…; also {STORE_VARIABLE}."),
+]
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.spans import Span, SpanTree
-from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure, one_of
@@ -96,7 +96,7 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
             await _write_tree(console, store, trace, full)
 
 
-async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSummary, full: bool) -> None:
+async def _write_tree(console: Console, store: DatabaseStore, trace: TraceSummary, full: bool) -> None:
     roots = await store.load_spans(trace.trace_id, fold=not full)
     if trace.status == "interrupted":
         # The end of its spans may not have been written: the disk was full, or nobody could write to the store.
@@ -111,7 +111,7 @@ async def _write_tree(console: Console, store: SQLiteStateStore, trace: TraceSum
         console.line(line)
 
 
-async def _write_json(console: Console, store: SQLiteStateStore, trace: TraceSummary) -> None:
+async def _write_json(console: Console, store: DatabaseStore, trace: TraceSummary) -> None:
     """Write the object piece by piece: a trace may be larger than the memory. Both passes end at the same event."""
     tree = SpanTree()
     last = -1
@@ -135,7 +135,7 @@ async def _write_json(console: Console, store: SQLiteStateStore, trace: TraceSum
     console.write("]}\n")
 
 
-async def _events(store: SQLiteStateStore, trace_id: str) -> AsyncIterator[TraceEvent]:
+async def _events(store: DatabaseStore, trace_id: str) -> AsyncIterator[TraceEvent]:
     after = -1
     while page := await store.load_events(trace_id, after=after, limit=PAGE):
         for event in page:

@@ -16,7 +16,7 @@ from penguiflow.sessions.kv_editing import SessionKVEditor
 from penguiflow.sessions.kv_keys import KVAddress, KVOwner, SessionKVUnavailable
 from penguiflow.sessions.kv_store import SessionKVConflict
 from penguiflow.sessions.kv_values import KVEntry, nested, unnested
-from penguiflow.state.sqlite import SQLiteStateStore
+from penguiflow.state.database import DatabaseStore
 from playground.cli.console import Console, json_text
 from playground.cli.editing import EditorError, NotJson, as_text, edit_text, parse_edited
 from playground.cli.failures import ExitCode, Failure
@@ -29,6 +29,7 @@ from playground.dashboard.text import many_lines, one_line, when
 from playground.host.stopped_values import edited
 from playground.loader.inputs import InputRefused
 from playground.project import find_project
+from playground.storing import has_store, open_store
 
 __all__ = ["KvOutput", "KvPlace", "KvSet", "ValuesOutput", "delete_value", "list_values", "set_value", "show_value"]
 
@@ -217,16 +218,16 @@ def delete_value(place: KvPlace, *, etag: str | None, json: bool) -> int:
     return ExitCode.DONE
 
 
-def _values(store: SQLiteStateStore) -> _Values:
+def _values(store: DatabaseStore) -> _Values:
     return _Values(SessionKVEditor(store), Masker(key_beside(store)))
 
 
 @asynccontextmanager
 async def _writing(*, new: bool = False) -> AsyncIterator[_Values]:
-    path = find_project().database
-    if not new and not path.exists():
+    project = find_project()
+    if not new and not has_store(project):
         raise Failure("no tool keeps anything: there are no runs yet", ExitCode.NOT_FOUND)
-    store = SQLiteStateStore(path)
+    store = open_store(project)
     try:
         yield _values(store)
     finally:

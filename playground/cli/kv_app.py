@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from playground.cli.help import PlainCommand
+from playground.cli.help import PlainCommand, stored
 
 __all__ = ["kv_app"]
 
@@ -22,7 +22,6 @@ kv_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_command = partial(kv_app.command, cls=PlainCommand)
 _SESSION = typer.Argument(metavar="SESSION", help="tenant:user:session, the session alone, or a beginning.")
 _ONE = typer.Argument(metavar="[SESSION]", help="tenant:user:session, the session alone, or a beginning; all of them.")
 _KEY = typer.Argument(metavar="KEY", help="The key of the value.")
@@ -32,7 +31,12 @@ _ETAG = typer.Option(metavar="ETAG", help="Only if it still has this etag.")
 _JSON = typer.Option("--json", help="Print it as one object.")
 
 
+def _command(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return lambda function: kv_app.command(cls=PlainCommand, **options)(stored(function))
+
+
 @kv_app.callback(invoke_without_command=True)
+@stored
 def listed(context: typer.Context, json: Annotated[bool, _JSON] = False) -> Command | None:
     """Show and change what tools of planners keep in sessions (`ctx.kv`), in the project's store."""
     from playground.cli.kv import list_values

@@ -16,7 +16,6 @@ from penguiflow.planner.memory.editing import MemoryEditor, MemoryView
 from penguiflow.planner.memory.turns import dump_turn, load_turn
 from penguiflow.recording.pointers import PointerError, assign, parts_of
 from penguiflow.state.conversations import SessionSummary
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.cli.console import Console
 from playground.cli.editing import EditorError, NotJson, as_text, edit_text, parse_edited
 from playground.cli.failures import ExitCode, Failure
@@ -25,6 +24,7 @@ from playground.cli.stores import reading
 from playground.cli.tables import pick_session, print_table
 from playground.dashboard.text import many_lines, one_line, when
 from playground.project import find_project
+from playground.storing import has_store, open_store
 
 __all__ = [
     "EditOptions",
@@ -291,10 +291,10 @@ async def _from_editor(document: dict[str, Any]) -> Any:
 
 @asynccontextmanager
 async def _writing() -> AsyncIterator[MemoryEditor]:
-    path = find_project().database
-    if not path.exists():
+    project = find_project()
+    if not has_store(project):
         raise Failure("nothing is remembered: there are no runs yet", ExitCode.NOT_FOUND)
-    store = SQLiteStateStore(path)
+    store = open_store(project)
     try:
         yield MemoryEditor(store, by="pf memory")
     finally:

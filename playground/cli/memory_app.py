@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from playground.cli.help import PlainCommand
+from playground.cli.help import PlainCommand, stored
 
 __all__ = ["memory_app"]
 
@@ -22,13 +22,17 @@ memory_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_command = partial(memory_app.command, cls=PlainCommand)
 _SESSION = typer.Argument(metavar="SESSION", help="tenant:user:session, the session alone, or a beginning.")
 _VERSION = typer.Option(metavar="N", help="Only if it still has this version.")
 _JSON = typer.Option("--json", help="Print it as one object.")
 
 
+def _command(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return lambda function: memory_app.command(cls=PlainCommand, **options)(stored(function))
+
+
 @memory_app.callback(invoke_without_command=True)
+@stored
 def listed(context: typer.Context, json: Annotated[bool, _JSON] = False) -> Command | None:
     """Show and change what planners remember of conversations, in the project's store."""
     from playground.cli.memory import list_memories

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from penguiflow.state.retention import Pruned, Retention
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.cli.console import Console
 from playground.cli.failures import Failure
-from playground.project import find_project
+from playground.project import Project, find_project
+from playground.storing import has_store, open_store
 
 __all__ = ["PruneOptions", "PruneOutput", "prune_traces"]
 
@@ -45,7 +44,7 @@ class PruneOutput(BaseModel):
     bytes: int
     """Of the removed events, as they were stored."""
     size_before: int
-    """Bytes of the database's files."""
+    """Bytes of the database's files, or of its tables."""
     size_after: int
 
 
@@ -53,14 +52,13 @@ def prune_traces(options: PruneOptions) -> int:
     """Remove what is beyond the limits and print how much it was; returns the exit code."""
     retention = _retention(options)
     console = Console()
-    path = find_project().database
-    if not path.exists():
+    project = find_project()
+    if not has_store(project):
         result = PruneOutput(
             schema=1, dry_run=options.dry_run, traces=0, events=0, bytes=0, size_before=0, size_after=0
         )
     else:
-        before = _size(path)
-        removed = asyncio.run(_prune(path, retention, dry_run=options.dry_run))
+        before, removed, after = asyncio.run(_prune(project, retention, dry_run=options.dry_run))
         result = PruneOutput(
             schema=1,
             dry_run=options.dry_run,
@@ -68,7 +66,7 @@ def prune_traces(options: PruneOptions) -> int:
             events=removed.events,
             bytes=removed.bytes,
             size_before=before,
-            size_after=_size(path),
+            size_after=after,
         )
     if options.json:
         console.json(result.model_dump(mode="json", by_alias=True), indent=2)
@@ -77,10 +75,13 @@ def prune_traces(options: PruneOptions) -> int:
     return 0
 
 
-async def _prune(path: Path, retention: Retention, *, dry_run: bool) -> Pruned:
-    store = SQLiteStateStore(path)
+async def _prune(project: Project, retention: Retention, *, dry_run: bool) -> tuple[int, Pruned, int]:
+    """What was removed, and the store's size before and after."""
+    store = open_store(project)
     try:
-        return await store.prune(retention, dry_run=dry_run)
+        before = await store.size()
+        removed = await store.prune(retention, dry_run=dry_run)
+        return before, removed, await store.size()
     finally:
         await store.close()
 
@@ -120,11 +121,6 @@ def _bytes(text: str) -> int:
     if match is None or unit is None:
         raise Failure(f"--max-size: {text!r} is no size", hint="use 500MB or 2GB")
     return int(float(match[1]) * unit)
-
-
-def _size(path: Path) -> int:
-    files = (path, path.with_name(path.name + "-wal"))
-    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _readable(size: int) -> str:

@@ -24,6 +24,7 @@ from playground.cli.stores import reading, told
 from playground.cli.waiting import waiting
 from playground.dashboard.text import clip, one_line
 from playground.project import find_project
+from playground.storing import open_store
 
 __all__ = ["Hit", "SearchOptions", "SearchOutput", "find_events"]
 
@@ -143,7 +144,16 @@ def _search(query: SearchQuery, trace: str | None) -> Iterator[Found | Looked]:
             asyncio.run(_unpack(path, Path(trace)))
             yield from _search_in(path, query)
         return
-    yield from _search_in(find_project().database, query)
+    project = find_project()
+    if project.store_address() is None:
+        yield from _search_in(project.database, query)
+        return
+    store = open_store(project, read_only=True)
+    try:
+        with store.reading() as connection:
+            yield from (Looked(0, 0),) if connection is None else searching(connection, query)
+    finally:
+        asyncio.run(store.close())
 
 
 async def _unpack(database: Path, file: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from penguiflow.recording.tracefile import MAX_ID_CHARS, Written, write_trace_file
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreUnreadable
 from penguiflow.state.importing import Imported, TraceExists
-from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
@@ -20,6 +20,7 @@ from playground.cli.stores import events_of, open_trace, told
 from playground.cli.waiting import waiting
 from playground.dashboard.text import one_line, size
 from playground.project import find_project
+from playground.storing import open_store
 
 __all__ = ["ExportOptions", "ExportOutput", "ImportOptions", "ImportOutput", "export_trace", "import_trace"]
 
@@ -108,7 +109,7 @@ async def _export(console: Console, options: ExportOptions) -> ExportOutput:
         )
 
 
-async def _write(store: SQLiteStateStore, trace: TraceSummary, file: Path, *, force: bool) -> Written:
+async def _write(store: DatabaseStore, trace: TraceSummary, file: Path, *, force: bool) -> Written:
     _check_place(file)
     try:
         return await write_trace_file(store, trace.trace_id, file, overwrite=force)
@@ -123,7 +124,7 @@ def _check_place(file: Path) -> None:
         raise Failure(f"{file} is a folder")
 
 
-async def _send(store: SQLiteStateStore, trace: TraceSummary, url: str, *, content: bool) -> int:
+async def _send(store: DatabaseStore, trace: TraceSummary, url: str, *, content: bool) -> int:
     from penguiflow.otel import ExportFailed, export_events
 
     # The exporter tells of each try on its own; one message at the end is enough.
@@ -157,7 +158,7 @@ async def _import(console: Console, options: ImportOptions) -> Imported:
         raise Failure(f"there is no file {options.file}", ExitCode.NOT_FOUND)
     if not options.file.is_file():
         raise StoreUnreadable(f"{options.file} is no file", path=str(options.file))
-    store = SQLiteStateStore(find_project().database)
+    store = open_store(find_project())
     try:
         async with waiting(console, "importing") as say:
             progress = told(options.file, say)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from playground.cli.help import PlainCommand
+from playground.cli.help import PlainCommand, stored
 
 __all__ = ["add_start_commands"]
 
@@ -19,7 +19,7 @@ def add_start_commands(app: typer.Typer) -> None:
     """Add them to `pf`."""
     command = partial(app.command, cls=PlainCommand)
     command(name="new", short_help="Make a small project that runs.")(new)
-    command(name="doctor", short_help="Say what is there, and what does not work.")(doctor)
+    command(name="doctor", short_help="Say what is there, and what does not work.")(stored(doctor))
 
 
 def new(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from playground.cli.help import PlainCommand
+from playground.cli.help import PlainCommand, stored
 from playground.cli.kv_app import kv_app
 from playground.cli.memory_app import memory_app
 
@@ -23,9 +23,9 @@ _SESSION = typer.Option(metavar="KEY", help="Only runs of this session.")
 def add_store_commands(app: typer.Typer) -> None:
     """Add them to `pf`."""
     command = partial(app.command, cls=PlainCommand)
-    command(name="stats", short_help="Count runs: how long, how often they fail, what they cost.")(stats)
-    command(name="search", short_help="Find events by their text and kind.")(search)
-    command(name="sessions", short_help="List the sessions that runs belong to.")(sessions)
+    command(name="stats", short_help="Count runs: how long, how often they fail, what they cost.")(stored(stats))
+    command(name="search", short_help="Find events by their text and kind.")(stored(search))
+    command(name="sessions", short_help="List the sessions that runs belong to.")(stored(sessions))
     app.add_typer(kv_app, name="kv", short_help="Show and change what tools keep in sessions.")
     app.add_typer(memory_app, name="memory", short_help="Show and change what planners remember.")
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.tracefile import is_trace_file
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError
 from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceSummary
@@ -18,6 +19,7 @@ from playground.cli.failures import ExitCode, Failure
 from playground.cli.waiting import waiting
 from playground.dashboard.text import one_line
 from playground.project import Project, find_project
+from playground.storing import open_store
 
 __all__ = ["close_abandoned", "events_of", "open_trace", "reading", "refuse_file", "told"]
 
@@ -26,9 +28,9 @@ PAGE = 2000
 
 
 @asynccontextmanager
-async def reading() -> AsyncIterator[SQLiteStateStore]:
+async def reading() -> AsyncIterator[DatabaseStore]:
     """The store of the project around the working directory. A project without one has no traces; none is made."""
-    store = SQLiteStateStore(find_project().database, read_only=True)
+    store = open_store(find_project(), read_only=True)
     try:
         yield store
     finally:
@@ -38,7 +40,7 @@ async def reading() -> AsyncIterator[SQLiteStateStore]:
 @asynccontextmanager
 async def open_trace(
     reference: str, *, say: Callable[[str], None] | None = None
-) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
+) -> AsyncIterator[tuple[DatabaseStore, TraceSummary]]:
     """The trace behind an id, the beginning of one, `last`, or in a trace file, with a store that has it.
 
     How much of a file is read is told to `say`, where the command has a line of its own for that. One whose writer died
@@ -69,9 +71,7 @@ def refuse_file(reference: str) -> None:
 
 
 @asynccontextmanager
-async def _unpacked(
-    path: Path, say: Callable[[str], None] | None
-) -> AsyncIterator[tuple[SQLiteStateStore, TraceSummary]]:
+async def _unpacked(path: Path, say: Callable[[str], None] | None) -> AsyncIterator[tuple[DatabaseStore, TraceSummary]]:
     """The trace of a file, in a store that is gone afterwards."""
     with TemporaryDirectory(prefix="penguiflow-", ignore_cleanup_errors=True) as folder:
         store = SQLiteStateStore(Path(folder) / "state.db")
@@ -94,12 +94,12 @@ def told(path: Path, say: Callable[[str], None]) -> Callable[[int, int], None]:
     return lambda events, total: say(f"reading {name}: {100 * events // max(total, 1)} % of {total:,} events")
 
 
-async def _is_open(store: SQLiteStateStore, trace: TraceSummary) -> bool:
+async def _is_open(store: DatabaseStore, trace: TraceSummary) -> bool:
     last = await store.load_events(trace.trace_id, after=trace.events - 2, limit=1)
     return not last or last[0].kind != "trace.end"
 
 
-async def events_of(store: SQLiteStateStore, trace_id: str) -> AsyncIterator[TraceEvent]:
+async def events_of(store: DatabaseStore, trace_id: str) -> AsyncIterator[TraceEvent]:
     """All events of a trace, a page of them in memory at a time."""
     after = -1
     while page := await store.load_events(trace_id, after=after, limit=PAGE):
@@ -111,7 +111,7 @@ async def events_of(store: SQLiteStateStore, trace_id: str) -> AsyncIterator[Tra
 async def close_abandoned(project: Project) -> None:
     """Mark what dead processes left running as interrupted, as far as the store can be written."""
     with suppress(StoreError):
-        store = SQLiteStateStore(project.database)
+        store = open_store(project)
         try:
             await store.recover()
         finally:

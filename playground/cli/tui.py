@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from playground.cli.failures import ExitCode, Failure
 
 if TYPE_CHECKING:
+    from playground.project import Project
     from playground.sources import Source
 
 __all__ = ["TuiOptions", "open_dashboard"]
@@ -65,7 +66,7 @@ def open_dashboard(options: TuiOptions) -> int:
     project = find_project(options.paths)
     if options.screenshot is not None:
         # On a screen flows run all the same, and a notice says why they are not recorded.
-        _check_store(project.database)
+        _check_store(project)
     try:
         # The worker warms up on another core while Textual is imported on this one.
         prestarted = prestart(port)
@@ -190,11 +191,25 @@ def _need_packages() -> None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def _check_store(database: Path) -> None:
+def _check_store(project: Project) -> None:
     """Raise what is wrong with the traces. A look that would take long is not taken."""
-    from penguiflow.state.files import check_file
+    if project.store_address() is None:
+        from penguiflow.state.files import check_file
 
-    check_file(database, timeout_s=STORE_CHECK_S)
+        check_file(project.database, timeout_s=STORE_CHECK_S)
+        return
+    import asyncio
+
+    from playground.storing import open_store
+
+    async def look() -> None:
+        store = open_store(project, read_only=True)
+        try:
+            await store.open()
+        finally:
+            await store.close()
+
+    asyncio.run(look())
 
 
 def _check_picture(path: Path) -> None:

@@ -13,8 +13,8 @@ from penguiflow import PenguiFlow
 from penguiflow.ids import new_id
 from penguiflow.recording.events import EventRecord
 from penguiflow.recording.recorder import Recorder
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.debug_frames import DebugRequest
 from playground.host.clients import Client, is_chunk
 from playground.host.control import Load
@@ -85,7 +85,7 @@ class EmbeddedEngine:
         outlet.hub.masker = recorder.masker
         self.records = Records(None)
         # It is asked for what every store of traces has.
-        self.records.store = cast("SQLiteStateStore | None", recorder.store)
+        self.records.store = cast("DatabaseStore | None", recorder.store)
         self._debugging = Debugging(
             order,
             outlet,

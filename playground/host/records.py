@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError, StoreTooNew
-from penguiflow.state.sqlite import SQLiteStateStore
 from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.host.control import StoreProblem
+from playground.project import Project
+from playground.storing import open_store
 
 
 class Records:
@@ -18,22 +21,23 @@ class Records:
     One that is not there yet is made after loading: a project that offers nothing to run is left as it is.
     """
 
-    def __init__(self, database: Path | None) -> None:
-        """Without a database nothing is recorded."""
-        self.store: SQLiteStateStore | None = None
-        self._database = database
+    def __init__(self, project: Project | None) -> None:
+        """Without a project nothing is recorded."""
+        self.store: DatabaseStore | None = None
+        self._project = project
 
     def prepare(self) -> StoreProblem | None:
         """Before user code is loaded: open what is there, and find out what cannot be made."""
-        if self._database is None or _can_be_made(self._database):
+        project = self._project
+        if project is None or (project.store_address() is None and _can_be_made(project.database)):
             return None
-        return self._open(self._database)
+        return self._open(project)
 
     def complete(self) -> StoreProblem | None:
         """After loading: make what is missing."""
-        if self._database is None or self.store is not None:
+        if self._project is None or self.store is not None:
             return None
-        return self._open(self._database)
+        return self._open(self._project)
 
     async def read(self, trace_id: str, after: int, limit: int) -> list[bytes]:
         """Committed events of a trace, as JSON. Raises `StoreError`."""
@@ -52,9 +56,12 @@ class Records:
         found = await self.store.statistics(StatisticsQuery.model_validate(query))
         return [flow.model_dump(mode="json") for flow in found]
 
-    def _open(self, database: Path) -> StoreProblem | None:
+    def _open(self, project: Project) -> StoreProblem | None:
         try:
-            self.store = SQLiteStateStore(database)
+            store = open_store(project)
+            if project.store_address() is not None:
+                asyncio.run(store.open())
+            self.store = store
         except StoreError as error:
             found, supported = (error.found, error.supported) if isinstance(error, StoreTooNew) else (0, 0)
             return StoreProblem(

@@ -9,8 +9,8 @@ from penguiflow import Message
 from penguiflow.recording.cassette import KINDS, Cassette, CassetteError
 from penguiflow.recording.offline import Offline
 from penguiflow.recording.replay import NotReplayable, Replay, SpanNotFound, replay_running
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.again import ReplayOrder, ReplayReport
 from playground.host.runs import STATUSES, jsonable
 from playground.loader.runnable import Runnable
@@ -21,7 +21,7 @@ async def perform_replay(
     runnable: Runnable,
     order: ReplayOrder,
     trace_id: str,
-    store: SQLiteStateStore | None,
+    store: DatabaseStore | None,
     annotate: Callable[[str, Mapping[str, Any]], None],
     watched: Offline | None = None,
 ) -> Result:
@@ -48,7 +48,7 @@ async def perform_replay(
     return result
 
 
-async def _cassette(order: ReplayOrder, store: SQLiteStateStore | None) -> Cassette:
+async def _cassette(order: ReplayOrder, store: DatabaseStore | None) -> Cassette:
     if order.file is not None:
         return Cassette.load(order.file)
     if store is None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.recording import CannotRestore, read_frontier
 from penguiflow.restore import go_on, prepare
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.again import RestoreOrder, RestoreReport
 from playground.host.runs import listen
 from playground.loader.runnable import Runnable
@@ -23,7 +23,7 @@ async def perform_restore(
     runnable: Runnable,
     order: RestoreOrder,
     trace_id: str,
-    store: SQLiteStateStore | None,
+    store: DatabaseStore | None,
     annotate: Callable[[str, Mapping[str, Any]], None],
 ) -> Result:
     """Go on with a trace of the store as `trace_id`. Raises nothing but `CancelledError`."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from penguiflow.checkpoints import Checkpoint
 from penguiflow.recording.events import TraceEvent
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.errors import StoreError
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.protocol import Why
 
 MAX_TEXT = 16_000
@@ -27,7 +27,7 @@ def tells_why(checkpoint: Checkpoint) -> bool:
     return checkpoint.kind in _TELLING and any(part.startswith("step:") for part in checkpoint.path)
 
 
-async def why_of(store: SQLiteStateStore, checkpoint: Checkpoint, last: int) -> Why | None:
+async def why_of(store: DatabaseStore, checkpoint: Checkpoint, last: int) -> Why | None:
     """Prompt, reply and decision of the step that a checkpoint is in; `last` is the newest event of its trace."""
     reach = FIRST_EVENTS
     while True:

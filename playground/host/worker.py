@@ -80,7 +80,7 @@ def _wait_for_order(wire: Wire) -> tuple[Load, Records]:
     """The order to load, with the store. An order whose store cannot be written is refused before it is begun."""
     while True:
         order = wire.load.get()
-        records = Records(Project(Path(order.root), Path(order.home)).database if order.record else None)
+        records = Records(Project(Path(order.root), Path(order.home)) if order.record else None)
         problem = records.prepare()
         if problem is None:
             return order, records

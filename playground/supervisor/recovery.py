@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
 from typing import Any
 
 from penguiflow.state.errors import StoreError, StoreNotWritable, StoreTooNew, StoreUnreadable
 from penguiflow.state.files import BUSY_TIMEOUT_S
-from penguiflow.state.sqlite import SQLiteStateStore
 from playground.project import Project
+from playground.storing import has_store, open_store
 from playground.supervisor.process import Death
 
 LEAVING_S = 0.5
@@ -27,7 +26,7 @@ async def recover(project: Project, death: Death) -> list[str]:
 
     The caller's loop goes on meanwhile: what may wait for the disk, or for another program, is done in threads.
     """
-    if not project.database.exists():
+    if not has_store(project):
         return []
     about = {"exit_code": death.exit_code, "signal": death.signal, "pid": death.pid, "at": death.at}
     loop = asyncio.get_running_loop()
@@ -35,7 +34,7 @@ async def recover(project: Project, death: Death) -> list[str]:
     deadline = loop.time() + patience_s
     while True:
         try:
-            return await _mark(project.database, about, patience_s=min(patience_s, TRY_S))
+            return await _mark(project, about, patience_s=min(patience_s, TRY_S))
         except HOPELESS:
             return []
         except StoreError:  # another program has it locked
@@ -44,8 +43,8 @@ async def recover(project: Project, death: Death) -> list[str]:
         await asyncio.sleep(PAUSE_S)
 
 
-async def _mark(database: Path, about: dict[str, Any], *, patience_s: float) -> list[str]:
-    store = await asyncio.to_thread(SQLiteStateStore, database, patience_s=patience_s)
+async def _mark(project: Project, about: dict[str, Any], *, patience_s: float) -> list[str]:
+    store = await asyncio.to_thread(open_store, project, patience_s=patience_s)
     try:
         return await store.recover(about)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from penguiflow.state.errors import StoreError
 
@@ -14,7 +14,7 @@ SCHEMA = "penguiflow"
 """Where the tables are, when the address names no other schema."""
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRET = frozenset({"password", "sslpassword", "passfile"})
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}\Z")
 
 
 class Address(NamedTuple):
@@ -25,6 +25,8 @@ class Address(NamedTuple):
     schema: str
     place: str
     """To be shown."""
+    hosts: tuple[str, ...]
+    """Names of the server."""
 
     def __repr__(self) -> str:
         return f"Address({self.place!r})"
@@ -54,16 +56,23 @@ def parse_address(url: str) -> Address:
         raise _unclear()
     schema = dict(options).get("schema", SCHEMA)
     if not _NAME.match(schema):
-        raise StoreError(f"{schema!r} cannot be the name of a schema: letters, digits and `_` can be, 63 at most")
+        raise StoreError(f"{schema!r} cannot be the name of a schema: letters, digits and `_` can be, 40 at most")
     given = [(name, value) for name, value in options if name != "schema"]
     shown = [(name, value) for name, value in options if name not in _SECRET]
     user, at, host = parts.netloc.rpartition("@")
     visible = f"{user.partition(':')[0]}{at}{host}"
+    hosts = [each.rpartition(":")[0] or each for each in host.split(",")]
+    hosts += [each for name, value in options if name == "host" for each in value.split(",")]
     return Address(
-        urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(given, quote_via=quote), "")),
+        _joined(f"{parts.scheme}://{parts.netloc}{parts.path}", given),
         schema,
-        urlunsplit((parts.scheme, visible, parts.path, urlencode(shown, safe="/", quote_via=quote), "")),
+        _joined(f"{parts.scheme}://{visible}{parts.path}", shown),
+        tuple(hosts),
     )
+
+
+def _joined(place: str, options: list[tuple[str, str]]) -> str:
+    return f"{place}?{urlencode(options, safe='/', quote_via=quote)}" if options else place
 
 
 def _unclear() -> StoreError:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pydantic_core import from_json, to_json
 
@@ -36,52 +37,66 @@ async def announce(connection: Connection[Any], trace_ids: Sequence[str]) -> Non
 
 
 class Changes:
-    """Wakes followers, of one loop at a time. One connection listens for all of them, as long as there are any."""
+    """Wakes followers. On each loop one connection listens for all of them, as long as there are any."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._connection: Connection[Any] | None = None
-        self._opening: asyncio.Lock | None = None
-        self._followers: dict[asyncio.Event, str] = {}
+        self._ears: WeakKeyDictionary[asyncio.AbstractEventLoop, _Ear] = WeakKeyDictionary()
 
     @asynccontextmanager
     async def of(self, trace_id: str) -> AsyncIterator[Follower]:
         """Somebody who wants to know of changes to a trace."""
+        ear = self._ears.setdefault(asyncio.get_running_loop(), _Ear(self._address))
         changed = asyncio.Event()
-        self._followers[changed] = trace_id
+        ear.followers[changed] = trace_id
         try:
-            yield Follower(self, changed)
+            yield Follower(ear, changed)
         finally:
-            del self._followers[changed]
-            if not self._followers:
-                await self.close()
+            del ear.followers[changed]
+            if not ear.followers:
+                await ear.close()
 
     async def close(self) -> None:
-        """Listen no longer."""
+        """Listen no longer, on this loop."""
+        ear = self._ears.get(asyncio.get_running_loop())
+        if ear is not None:
+            await ear.close()
+
+
+class _Ear:
+    """The connection that listens, on one loop."""
+
+    def __init__(self, address: Address) -> None:
+        self.followers: dict[asyncio.Event, str] = {}
+        self._address = address
+        self._connection: Connection[Any] | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Let go of the server."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await quiet_close(connection)
 
     async def listen(self) -> bool:
         """Have a connection that listens; False when there can be none just now."""
-        if self._connection is not None and not self._connection.is_closed():
-            return True
-        if self._opening is None:
-            self._opening = asyncio.Lock()
         async with self._opening:
             if self._connection is not None and not self._connection.is_closed():
                 return True
+            connection = None
             try:
                 connection = await connect(self._address)
                 await connection.add_listener(f"penguiflow_{self._address.schema}", self._heard)
             except (*DRIVER_ERRORS, StoreError):
+                if connection is not None:
+                    connection.terminate()
                 return False
             self._connection = connection
             return True
 
     def _heard(self, connection: object, pid: int, channel: str, told: object) -> None:
         traces = None if told == _ANY else set(from_json(str(told)))
-        for changed, trace_id in self._followers.items():
+        for changed, trace_id in self.followers.items():
             if traces is None or trace_id in traces:
                 changed.set()
 
@@ -89,14 +104,14 @@ class Changes:
 class Follower:
     """Waits for changes of one trace."""
 
-    def __init__(self, changes: Changes, changed: asyncio.Event) -> None:
-        self._changes = changes
+    def __init__(self, ear: _Ear, changed: asyncio.Event) -> None:
+        self._ear = ear
         self._changed = changed
         self._listens = False
 
     async def wait(self) -> None:
         """Return when there may be more: at once after listening has begun, for something may have come before."""
-        if not await self._changes.listen():
+        if not await self._ear.listen():
             self._listens = False
             await asyncio.sleep(POLL_S)
             return

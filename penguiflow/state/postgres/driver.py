@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.recording.offline import own_connection
 from penguiflow.state.errors import StoreError
 from penguiflow.state.postgres.address import Address
 
@@ -24,11 +25,12 @@ async def connect(address: Address) -> Connection[Any]:
     """A connection whose statements see the store's schema. Raises what the driver does, and `StoreError`."""
     import asyncpg
 
-    connection = await asyncpg.connect(
-        address.dsn,
-        timeout=CONNECT_S,
-        server_settings={"search_path": f'"{address.schema}"', "application_name": "penguiflow"},
-    )
+    with own_connection(address.hosts):
+        connection = await asyncpg.connect(
+            address.dsn,
+            timeout=CONNECT_S,
+            server_settings={"search_path": f'"{address.schema}"', "application_name": "penguiflow"},
+        )
     try:
         version = connection.get_server_version()
         if version.major < OLDEST:

@@ -29,9 +29,9 @@ _REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionEr
 
 def is_lost(error: BaseException) -> bool:
     """Whether the server is not there, or the connection is gone: another one may do."""
-    if isinstance(error, asyncpg.InterfaceError):
-        # A connection that was closed meanwhile; what was asked wrongly is another thing.
-        return not isinstance(error, ValueError) and "clos" in str(error)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        # One that was closed, or broke off in the middle of something; an address that is none is another thing.
+        return not isinstance(error, ValueError)
     return isinstance(error, _LOST)
 
 

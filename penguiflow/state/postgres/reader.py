@@ -76,6 +76,17 @@ class Reader:
         except (sqlite3.DatabaseError, ValueError) as error:  # events that are none, or JSON that is none any more
             raise explain(sqlite3.DatabaseError(f"events cannot be read: {error}"), self._address.place) from error
 
+    @contextmanager
+    def connected(self) -> Iterator[Connection | None]:
+        """A connection, in a thread without a loop; None when there are no tables yet. Raises `StoreError`."""
+        try:
+            with self._connection() as connection:
+                yield connection
+        except DRIVER_ERRORS as error:
+            raise explain(error, self._address.place) from error
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise explain(sqlite3.DatabaseError(f"events cannot be read: {error}"), self._address.place) from error
+
     def _answer(self, question: Callable[[Connection], T], otherwise: T) -> T:
         with self._connection() as connection:
             return otherwise if connection is None else question(connection)

@@ -45,6 +45,10 @@ T = TypeVar("T")
 
 PATIENCE_S = 10.0
 """How long a server may be away before that is an error."""
+_SIZE = (
+    "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
+    " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+)
 _OVERHEAD_BYTES = 512
 """What a trace takes beside its chunks, roughly."""
 
@@ -121,12 +125,9 @@ class PostgresStateStore(DatabaseStore):
         """Connect, and make or bring up to date the tables: for who wants to know of problems before anything runs.
 
         Raises `StoreUnreadable` (nobody is let in, no such database), `StoreTooNew`, `StoreError` (server away, or too
-        old). Read-only it looks whether there is something to be read.
+        old). Read-only it changes nothing.
         """
-        if self._writer is not None:
-            await self._writer.enter()
-        else:
-            await self._reader.ask(lambda connection: connection.execute("SELECT 1").fetchone(), None)
+        await self._statements.rows("SELECT 1", ())
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -196,6 +197,11 @@ class PostgresStateStore(DatabaseStore):
             removed.add(some)
             if dry_run or not (more or (retention.max_bytes is not None and some.traces)):
                 return removed
+
+    async def size(self) -> int:
+        """Bytes of the tables, with their indexes."""
+        found = await self._statements.rows(_SIZE, ())
+        return int(found[0][0])
 
     # -- what is changed as it is known --------------------------------------------------------------------------------
 

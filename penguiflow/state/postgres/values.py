@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pydantic_core import from_json
 
@@ -41,15 +42,21 @@ _TAKE = "DELETE FROM planner_states WHERE token = $1 RETURNING expires, payload"
 _ANSWERED = "UPDATE traces SET status = 'ok' WHERE trace_id = $1 AND status = 'paused'"
 
 
+class _Pool:
+    """Connections of one loop."""
+
+    def __init__(self) -> None:
+        self.idle: list[Connection[Any]] = []
+        self.places = asyncio.Semaphore(_MAX_CONNECTIONS)
+
+
 class Statements:
     """Runs single statements, each on a connection that nobody else uses at the time, of the loop that asks."""
 
     def __init__(self, address: Address, *, writes: bool) -> None:
         self._address = address
         self._writes = writes
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._idle: list[Connection[Any]] = []
-        self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._closed = False
 
     async def rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -78,24 +85,26 @@ class Statements:
         """Let go of the server."""
         self._closed = True
         await self._forget_idle()
+        for loop, pool in list(self._pools.items()):
+            idle, pool.idle = pool.idle, []
+            for connection in () if loop.is_closed() else idle:
+                loop.call_soon_threadsafe(connection.terminate)
 
     async def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._idle, self._places = loop, [], asyncio.Semaphore(_MAX_CONNECTIONS)
-        async with self._places:
+        pool = self._pools.setdefault(asyncio.get_running_loop(), _Pool())
+        async with pool.places:
             if self._closed:
                 raise StoreError(f"{self._address.place}: the store is closed", path=self._address.place)
-            connection = self._idle.pop() if self._idle else await self._open()
+            connection = pool.idle.pop() if pool.idle else await self._open()
             try:
                 found = await connection.fetch(sql, *parameters)
             except BaseException:
                 connection.terminate()
                 raise
-            if self._closed or len(self._idle) >= _MAX_IDLE:
+            if self._closed or len(pool.idle) >= _MAX_IDLE:
                 await quiet_close(connection)
             else:
-                self._idle.append(connection)
+                pool.idle.append(connection)
             return found
 
     async def _open(self) -> Connection[Any]:
@@ -111,7 +120,10 @@ class Statements:
         return connection
 
     async def _forget_idle(self) -> None:
-        idle, self._idle = self._idle, []
+        pool = self._pools.get(asyncio.get_running_loop())
+        if pool is None:
+            return
+        idle, pool.idle = pool.idle, []
         for connection in idle:
             await quiet_close(connection)
 
