@@ -13,6 +13,8 @@ from playground.render.failure import describe_error, short_path
 
 __all__ = ["Progress"]
 
+ASKED = "ctx.ask"
+"""The name of the record that a question leaves."""
 SILENT_S = 1.0
 """A run that takes longer than this shows a line of progress, and a stalled loop is named."""
 _TOLD_BETTER = ("penguiflow.core:", "penguiflow.state: events are ")
@@ -46,6 +48,8 @@ class Progress:
         self.failures: dict[str, Mapping[str, Any]] = {}
         """The last error of an attempt of each node: `{type, message, traceback, file, line}`."""
 
+        self.unanswered: int | None = None
+        """The event of a question that nobody was there to answer."""
         self.pause: Mapping[str, Any] | None = None
         """What a planner's `planner.pause` told last."""
 
@@ -111,6 +115,8 @@ class Progress:
                 self._late.append(str(event["name"]))
         elif kind == "attempt.end" and isinstance(data.get("error"), dict):
             self.failures[event["name"]] = data["error"]
+        elif kind == "record" and event["name"] == ASKED and isinstance(data.get("error"), dict):
+            self.unanswered = event["seq"] if data["error"].get("type") == "NobodyAnswers" else self.unanswered
         elif kind == "planner.pause":
             self.pause = data
         elif kind == "node.retry":

@@ -58,12 +58,27 @@ def resume_trace(options: RestoreOptions) -> int:
     name = one_line(trace.trace_id)
     if trace.status == "running":
         raise Failure(f"trace {name} is still running", hint="wait for its end, or end the process that runs it")
+    if trace.status == "paused":
+        raise Failure(f"trace {name} is paused: it waits for an answer, not to be resumed", hint=_answering(trace))
     if trace.status != "interrupted":
         raise Failure(
             f"trace {name} is over ({trace.status}): only an interrupted one can be resumed",
             hint=f"`pf fork {shlex.quote(name)} --at SEQ` begins a new one from any of its events",
         )
     return _go_on(trace, options, RestoreOrder(trace_id=trace.trace_id, edits=edits), trace.trace_id)
+
+
+def _answering(trace: TraceSummary) -> str:
+    """The command that gives a paused run its answer, as far as its result says."""
+    try:
+        pause = json.loads(trace.output or "")
+    except ValueError:  # cut, for it is long
+        pause = None
+    token = pause.get("resume_token") if isinstance(pause, dict) else None
+    if not token or trace.target is None:
+        return f"`pf inspect {shlex.quote(one_line(trace.trace_id))}` says what it waits for"
+    given = json.dumps({"resume": {"pause": token, "user_input": "…"}}, ensure_ascii=False)
+    return f"pf run {shlex.quote(one_line(trace.target))} --input {shlex.quote(one_line(given))}"
 
 
 def read_edits(texts: Sequence[str]) -> dict[str, Any]:

@@ -342,8 +342,17 @@ class Runner:
         return Failure(
             f"the flow {what}{where}: {told}{f' [{code}]' if code and code not in told else ''}",
             ExitCode.FLOW_FAILED,
+            hint=self._where_it_asks(output),
             details=details,
         )
+
+    def _where_it_asks(self, output: RunOutput) -> str | None:
+        """How a run goes on that asked something where nobody was; None where it did not, or nothing of it is kept."""
+        asked = self.progress.unanswered
+        if not asked or self.prompt is not None or not self.options.record or output.not_recorded is not None:
+            return None
+        name = shlex.quote(one_line(output.trace_id))
+        return f"`pf fork {name} --at {asked - 1}` in a terminal goes on from before the question"
 
     def _sum_up(self, output: RunOutput) -> None:
         glyph, role = GLYPHS.get(output.status, "?"), output.status
