@@ -298,3 +298,27 @@ def test_a_failure_can_be_made_again() -> None:
     failure = AgentFailed("NOT_MECE", "no")
     again: Any = AgentFailed(*failure.args)
     assert (again.code, again.message, str(again)) == ("NOT_MECE", "no", "no")
+
+
+class Anything(BaseModel):
+    data: Any
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("NaN", "finite"),
+        ("[1, -Infinity]", "finite"),
+        ('{"a": 1e999}', "finite"),
+        (r'"\ud800"', "surrogate"),
+        (r'{"\udc00": 1}', "surrogate"),
+        ("[" * 70 + "]" * 70, "within each other"),
+        ("[" * 200_000, "JSON object|nested|Expecting|delimiter"),
+    ],
+    ids=["nan", "infinity", "overflow", "surrogate", "surrogate name", "deep", "endless"],
+)
+def test_a_reply_that_could_not_be_kept_is_not_taken(data: str, says: str) -> None:
+    form = Form(Anything)
+    with pytest.raises(ValueError, match=says):
+        form.read(f'{{"data": {data}}}')
+    assert form.read('{"data": [1.5, {"é": null}, "😀"]}').data == [1.5, {"é": None}, "😀"]
