@@ -48,7 +48,7 @@ async def outcome(adder: Adder, *interceptors: Interceptor, recorder: Any = None
     flow = create(adder.node(**policy).to(), interceptors=interceptors)
     flow.run(recorder=recorder)
     try:
-        return await flow.call(1, timeout=5, trace_id="t")
+        return await flow.call(1, timeout=60, trace_id="t")
     finally:
         await flow.stop()
 

@@ -156,7 +156,7 @@ asyncio.run(main())
 
 
 def test_a_trace_whose_writer_died_is_closed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    subprocess.run([sys.executable, "-c", DIES, str(find_project().database)], timeout=30, check=False)
+    subprocess.run([sys.executable, "-c", DIES, str(find_project().database)], timeout=120, check=False)
 
     assert run("traces") == 0
     listed = capsys.readouterr().out
