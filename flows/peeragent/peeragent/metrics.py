@@ -34,6 +34,9 @@ class Metrics:
         )
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.running = Gauge("peeragent_tasks_running", "Tasks under way here.", registry=self.registry)
+        self.unrecorded = Gauge(
+            "peeragent_runs_unrecorded", "Runs that were more than are recorded.", registry=self.registry
+        )
         self.connections = Gauge("peeragent_connections", "Sockets that are open here.", registry=self.registry)
 
     def task(self, task: TaskRecord, seconds: float) -> None:

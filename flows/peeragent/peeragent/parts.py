@@ -17,6 +17,7 @@ from peeragent.llm import Model, make_model
 from peeragent.logs import log_task
 from peeragent.metrics import Metrics
 from peeragent.routing import Router
+from peeragent.runs import Flows
 from peeragent.search import make_search
 from peeragent.service import Service
 from peeragent.settings import Settings
@@ -39,7 +40,7 @@ class Parts:
 
     settings: Settings
     model: Model
-    flow: PenguiFlow
+    flows: Flows
     router: Router
     store: TaskStore
     service: Service
@@ -63,15 +64,21 @@ class Parts:
         """Those of the settings, but for what is given."""
         model = model or make_model(settings)
         store = store or make_store(settings)
-        flow = flow or make_flow(model, make_search(settings))
-        service = Service(settings, store, flow)
+        unrecorded = None
+        if flow is None:
+            search = make_search(settings)
+            flow = make_flow(model, search)
+            if settings.record_traces and settings.record_per_second:
+                unrecorded = make_flow(model, search)
+        flows = Flows(flow, unrecorded, per_second=settings.record_per_second)
+        service = Service(settings, store, flows)
         webhooks = Webhooks(settings)
         metrics, interactions = Metrics(), Interactions(store, make_sink(settings))
         service.on_finished += [webhooks.tell, metrics.task, log_task]
         if settings.interactions:
             service.on_finished.append(interactions.add)
         router, traces = Router(model), _traces(settings)
-        return cls(settings, model, flow, router, store, service, webhooks, metrics, interactions, traces)
+        return cls(settings, model, flows, router, store, service, webhooks, metrics, interactions, traces)
 
     async def start(self, *, work: bool = False) -> None:
         """Open the store and start the flow; `work`: on queued tasks, too.
@@ -89,7 +96,7 @@ class Parts:
         recording: dict[str, Any] = {}
         if self.traces is not None:
             recording = {"state_store": self.traces, "recorder": self.traces.recorder(name="peeragent")}
-        self.flow.run(registry=make_registry(), **recording)
+        self.flows.run(make_registry(), **recording)
         await self.service.start()
         self.interactions.start()
         if work:
@@ -118,7 +125,7 @@ class Parts:
     async def stop(self) -> None:
         """End what runs, hand back what is not finished, close all."""
         await self.begin_stop()
-        await self.flow.stop()
+        await self.flows.stop()
         await self.webhooks.close()
         await self.interactions.stop()
         if self.traces is not None:

@@ -28,10 +28,11 @@ from peeragent.outcomes import (
     task_error,
     turn_of,
 )
+from peeragent.runs import Flows
 from peeragent.sessions import Interrupted, Sessions
 from peeragent.settings import Settings
 from peeragent.store.base import Lease, SessionConflict, StoreUnavailable, TaskStore
-from penguiflow import FlowError, Headers, Message, PenguiFlow
+from penguiflow import FlowError, Headers, Message
 from penguiflow.types import StreamChunk
 
 KEEP_AFTER_S = 0.25
@@ -46,8 +47,8 @@ STOPPED = TaskError(error="the service was stopped; ask again", code="SHUTDOWN")
 class Service:
     """Runs tasks: at once, as streams, or for workers. `start` it before, `stop` it after."""
 
-    def __init__(self, settings: Settings, store: TaskStore, flow: PenguiFlow) -> None:
-        self.settings, self.store, self.flow = settings, store, flow
+    def __init__(self, settings: Settings, store: TaskStore, flows: Flows) -> None:
+        self.settings, self.store, self.flows = settings, store, flows
         self.worker = new_id("worker")
         """How this process is named in leases and in the log of transitions."""
         self.on_finished: list[Callable[[TaskRecord, float], None]] = []
@@ -422,12 +423,12 @@ class Service:
         )
 
     async def _call(self, message: Message) -> TurnResult:
-        return turn_of(await self.flow.call(message))
+        return turn_of(await self.flows.next().call(message))
 
     async def _follow_flow(self, message: Message, on_piece: OnPiece) -> TurnResult:
         last: Any = None
         routed = False
-        async with contextlib.aclosing(self.flow.stream(message)) as pieces:
+        async with contextlib.aclosing(self.flows.next().stream(message)) as pieces:
             async for piece in pieces:
                 payload = piece.payload if isinstance(piece, Message) else piece
                 if not isinstance(payload, StreamChunk):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -87,3 +88,37 @@ async def test_a_file_whose_tables_have_no_row_numbers_is_taken(tmp_path: Path) 
     assert {task.task_id for task in await store.list_tasks()} == {task.task_id for task in tasks}
     assert (await store.save_session(session("s0", version=1))).version == 2
     await store.close()
+
+
+async def test_they_are_on_the_disk_a_moment_later_and_all_else_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peeragent.store.sqlite_batch.SYNC_S", 0.01)
+    synced = asyncio.Event()
+    loop, sync = asyncio.get_running_loop(), os.fsync
+
+    def fsync(file: int) -> None:
+        sync(file)
+        loop.call_soon_threadsafe(synced.set)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = SQLiteTaskStore(tmp_path / "tasks.db")
+    await store.open()
+    how: list[int] = []
+
+    def look(db: sqlite3.Connection, given: list[Any]) -> list[None]:
+        how.extend(db.execute("PRAGMA synchronous").fetchone())
+        return [None] * len(given)
+
+    await asyncio.gather(store.put_finished(over("s1")), store._db.write_shared(look, None))
+    async with asyncio.timeout(60):
+        await synced.wait()
+    await store.add(over("s2"), queue=True)
+    await asyncio.gather(store.add(over("s3"), queue=True), store._db.write_shared(look, None))
+    await asyncio.gather(store.put_finished(over("s4")), store._db.write_shared(look, None))
+    assert how == [1, 2, 1]
+    await store.close()
+    again = SQLiteTaskStore(tmp_path / "tasks.db")
+    await again.open()
+    assert len(await again.list_tasks()) == 4
+    await again.close()

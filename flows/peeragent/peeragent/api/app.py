@@ -145,6 +145,7 @@ def _service_routes(app: FastAPI, settings: Settings) -> None:
         request.app.state.access.principal(request)
         parts: Parts = request.app.state.parts
         parts.metrics.running.set(parts.service.running)
+        parts.metrics.unrecorded.set(parts.flows.unrecorded)
         parts.metrics.connections.set(len(request.app.state.conversations.connected))
         return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

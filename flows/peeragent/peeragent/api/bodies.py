@@ -121,7 +121,7 @@ class TaskAnswer(BaseModel):
     error: str | None = None
     code: str | None = None
     model: ModelUsed | None = Field(default=None, description="Who answered; `scripted` where no key is set.")
-    trace_id: str | None = Field(default=None, description="For `pf inspect`.")
+    trace_id: str | None = Field(default=None, description="For logs, and `pf inspect` where the run was recorded.")
 
 
 class TaskAccepted(BaseModel):

@@ -401,13 +401,7 @@ class SQLiteTaskStore:
 
     async def log_interactions(self, lines: Sequence[dict[str, Any]]) -> None:
         """Add to the log."""
-        now = time.time()
-
-        def add(db: sqlite3.Connection) -> None:
-            rows = [(now, _as_json(line)) for line in lines]
-            db.executemany("INSERT INTO interactions (at, line) VALUES (?,?)", rows)
-
-        await self._db.write(add)
+        await self._db.write_shared(_log_lines, [(time.time(), line) for line in lines])
 
     async def interactions(self, *, limit: int = 100) -> list[dict[str, Any]]:
         """The newest lines."""
@@ -443,6 +437,12 @@ class SQLiteTaskStore:
         if ended:
             self._news.ring()
         return ended
+
+
+def _log_lines(db: sqlite3.Connection, given: list[list[tuple[float, dict[str, Any]]]]) -> list[None]:
+    rows = [(at, _as_json(line)) for lines in given for at, line in lines]
+    db.executemany("INSERT INTO interactions (at, line) VALUES (?,?)", rows)
+    return [None] * len(given)
 
 
 def _as_json(line: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from peeragent.store.base import StoreUnavailable
 T = TypeVar("T")
 
 MAX_BATCH = 500
+SYNC_S = 1.0
 
 Change = Callable[[sqlite3.Connection], Any]
 ForMany = Callable[[sqlite3.Connection, list[Any]], list[Any]]
@@ -34,6 +37,9 @@ class Batches:
         self._waiting: list[tuple[Change | Shared, asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
         self._file: tuple[int, int] | None = None
+        self._strict = True
+        """Whether the last transaction waited for the disk."""
+        self._syncing: asyncio.TimerHandle | None = None
         self._failed: Exception | None = None
         """Why the last write failed, if it did."""
 
@@ -42,8 +48,8 @@ class Batches:
         loop = asyncio.get_running_loop()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = await loop.run_in_executor(self._writing, self._connect)
-            await loop.run_in_executor(self._writing, _apply, self._writer, [])
+            self._writer, self._strict = await loop.run_in_executor(self._writing, self._connect), True
+            await loop.run_in_executor(self._writing, self._apply, self._writer, [])
             self._file = self._identity()
             self._reader = await loop.run_in_executor(self._reading, self._connect)
         except (OSError, sqlite3.Error) as error:
@@ -60,6 +66,9 @@ class Batches:
         """Write what waits, and close."""
         while self._task is not None:
             await asyncio.wait([self._task])
+        if self._syncing is not None:
+            self._syncing.cancel()
+            self._syncing = None
         loop = asyncio.get_running_loop()
         for db, pool in ((self._writer, self._writing), (self._reader, self._reading)):
             if db is not None:
@@ -119,12 +128,14 @@ class Batches:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 try:
-                    made = await loop.run_in_executor(self._writing, _apply, db, [change for change, _ in batch])
+                    made = await loop.run_in_executor(self._writing, self._apply, db, [change for change, _ in batch])
                 except sqlite3.Error as error:
                     self._failed = error
                     made = [self._unavailable(error)] * len(batch)
                 else:
                     self._failed = None
+                    if not self._strict and self._syncing is None:
+                        self._syncing = loop.call_later(SYNC_S, self._sync)
                 for (_, done), outcome in zip(batch, made, strict=True):
                     if done.done():
                         continue
@@ -135,13 +146,43 @@ class Batches:
         finally:
             self._task = None
 
+    def _apply(self, db: sqlite3.Connection, changes: list[Change | Shared]) -> list[Any]:
+        """All changes in one transaction; what one raises is its outcome. Raises `sqlite3.Error`: none is made."""
+        made: list[Any] = []
+        strict = not changes or not all(isinstance(change, Shared) for change in changes)
+        if strict != self._strict:
+            db.execute(f"PRAGMA synchronous={'FULL' if strict else 'NORMAL'}")
+            self._strict = strict
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for shared, each in groupby(changes, _shared):
+                if shared is not None:
+                    made += shared(db, [change.given for change in each if isinstance(change, Shared)])
+                else:
+                    made += [_made(db, change) for change in each if not isinstance(change, Shared)]
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return made
+
+    def _sync(self) -> None:
+        """Have on the disk what did not wait for it."""
+        self._syncing = None
+        self._writing.submit(_sync_file, self._path.with_name(f"{self._path.name}-wal"))
+
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"{self._path}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """One of the many. Those that follow each other are made together."""
+    """One of the many. Those that follow each other are made together.
+
+    Alone they do not wait for the disk: they survive the process as soon as they are made, and a power cut takes those
+    of the last second at most.
+    """
 
     change: ForMany
     given: Any
@@ -151,24 +192,6 @@ def _shared(change: Change | Shared) -> ForMany | None:
     return change.change if isinstance(change, Shared) else None
 
 
-def _apply(db: sqlite3.Connection, changes: list[Change | Shared]) -> list[Any]:
-    """All changes in one transaction; what one of them raises is its outcome. Raises `sqlite3.Error`: none was made."""
-    made: list[Any] = []
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for shared, each in groupby(changes, _shared):
-            if shared is not None:
-                made += shared(db, [change.given for change in each if isinstance(change, Shared)])
-            else:
-                made += [_made(db, change) for change in each if not isinstance(change, Shared)]
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return made
-
-
 def _made(db: sqlite3.Connection, change: Change) -> Any:
     try:
         return change(db)
@@ -176,3 +199,9 @@ def _made(db: sqlite3.Connection, change: Change) -> Any:
         raise
     except Exception as error:
         return error
+
+
+def _sync_file(path: Path) -> None:
+    # Where it is not there any more, its pages are in the database, and there SQLite has waited for the disk.
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        os.fsync(file.fileno())
