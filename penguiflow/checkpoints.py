@@ -10,6 +10,8 @@ is one look at an empty list.
 | `after_node` | what it returned | another result | the same as `edit` | calls it again |
 | `on_error` | the exception | calls it again with another input | a result instead of the error | calls it again |
 
+Calls of models have `before_llm`, planners more: see `penguiflow.planner.checkpoints`.
+
 An input that is given here is checked as a message's is, and a `Message` is unwrapped for a node that takes payloads:
 its headers and meta go on with the result, in the trace that waits for it. A result is checked as the function's own,
 and a `Message` goes into the trace that it names. What does not fit fails the node at once, with what is wrong.
