@@ -74,8 +74,8 @@ async def ask(port: int, clients: int, seconds: float) -> tuple[float, float]:
     return len(took) / (time.perf_counter() - began), statistics.median(took) * 1000
 
 
-def main() -> None:
-    """Run the rounds and print a table."""
+def main() -> int:
+    """Run the rounds and print a table. 0 where the aim is reached."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -94,7 +94,8 @@ def main() -> None:
                 took = f"{first_ms:>8.2f} {second_ms:>8.2f}"
                 print(f"{number + 1:>5} {first:>9.0f} {second:>9.0f} {ratios[-1]:>6.2f} {took}")
     print(f"median ratio {statistics.median(ratios):.2f} (aim {AIM})")
+    return 0 if statistics.median(ratios) >= AIM else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
