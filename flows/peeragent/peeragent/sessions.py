@@ -48,7 +48,8 @@ class Sessions:
     ) -> None:
         """`most`: tasks of a session that may wait."""
         self._store, self._lease_s, self._most, self._cancel = store, lease_s, most, cancel
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[tuple[str, str], _Line] = {}
+        """By owner and session: nobody waits in, or ends, the line of somebody else who chose the same name."""
         self._held: dict[str, str] = {}
 
     async def check(self, session_id: str, owner: str) -> SessionRecord:
@@ -61,11 +62,11 @@ class Sessions:
     async def make_room(self, task: TaskRecord, policy: Policy) -> None:
         """For a task that a worker is to do later. Raises `Refused`: 409 and 429 as `turn`."""
         others = await self._others(task)
-        line = self._lines.get(task.session_id)
+        line = self._lines.get((task.owner, task.session_id))
         if policy == "reject" and (others or line):
             raise _busy()
         if policy == "interrupt":
-            await self._interrupt(line, others)
+            await self._interrupt(task.owner, line, others)
         elif len(others) > self._most:
             raise _full(self._most)
 
@@ -90,16 +91,16 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def _in_this_process(self, task: TaskRecord, policy: Policy, bounded: bool) -> AsyncIterator[_Place]:
-        place = _Place(task.task_id)
-        line = self._lines.get(task.session_id)
+        place, name = _Place(task.task_id), (task.owner, task.session_id)
+        line = self._lines.get(name)
         if line is None:
-            line = self._lines[task.session_id] = _Line(place)
+            line = self._lines[name] = _Line(place)
         else:
             await self._wait(line, place, task, policy, bounded)
         try:
             yield place
         finally:
-            self._next(task.session_id, line)
+            self._next(name, line)
 
     async def _wait(self, line: _Line, place: _Place, task: TaskRecord, policy: Policy, bounded: bool) -> None:
         if policy == "reject":
@@ -118,15 +119,15 @@ class Sessions:
                 raise Interrupted
         except BaseException:
             if line.first is place:
-                self._next(task.session_id, line)
+                self._next((task.owner, task.session_id), line)
             elif place in line.waiting:
                 line.waiting.remove(place)
             raise
 
-    def _next(self, session_id: str, line: _Line) -> None:
+    def _next(self, name: tuple[str, str], line: _Line) -> None:
         """The turn of whoever is next."""
         if not line.waiting:
-            del self._lines[session_id]
+            del self._lines[name]
             return
         line.first = line.waiting.pop(0)
         if not line.first.turn.done():
@@ -134,7 +135,7 @@ class Sessions:
 
     async def _from_other_processes(self, task: TaskRecord, policy: Policy, place: _Place) -> None:
         if policy == "interrupt":
-            await self._interrupt(None, await self._others(task))
+            await self._interrupt(task.owner, None, await self._others(task))
         while await self._store.acquire_session(task.session_id, task.task_id, self._lease_s):
             if policy == "reject":
                 raise _busy()
@@ -146,13 +147,19 @@ class Sessions:
     async def _others(self, task: TaskRecord) -> list[str]:
         return [each for each in await self._store.unfinished(task.session_id) if each != task.task_id]
 
-    async def _interrupt(self, line: _Line | None, others: list[str]) -> None:
+    async def _interrupt(self, owner: str, line: _Line | None, others: list[str]) -> None:
+        mine: list[str] = []
         if line is not None:
             places = [line.first, *line.waiting]
             _unwant(places)
-            others = list(dict.fromkeys([*(place.task_id for place in places), *others]))
+            mine += (place.task_id for place in places)
         for other in others:
-            await self._cancel(other)
+            # A session belongs to nobody until its first turn is over.
+            found = None if other in mine else await self._store.get(other)
+            if found is not None and found.owner == owner:
+                mine.append(other)
+        for each in mine:
+            await self._cancel(each)
 
     async def renew(self) -> None:
         """Keep what is held here."""

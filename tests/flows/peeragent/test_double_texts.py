@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from peeragent.models.tasks import TaskStatus
 
 Serve = Callable[..., Any]
+SESSION = ("anonymous", "s")
 
 
 class Asking:
@@ -29,7 +30,7 @@ class Asking:
     async def until_waiting(self, count: int) -> None:
         lines = self.service.parts.service.sessions._lines
         async with asyncio.timeout(60):
-            while "s" not in lines or len(lines["s"].waiting) < count:  # noqa: ASYNC110 - other requests
+            while SESSION not in lines or len(lines[SESSION].waiting) < count:  # noqa: ASYNC110 - other requests
                 await asyncio.sleep(0.005)
 
 
@@ -99,7 +100,7 @@ async def test_whoever_leaves_the_line_holds_up_nobody(serve: Serve, gated: Any)
         await asking.until_waiting(3)
         lines = service.parts.service.sessions._lines
         # As an end of the service, or of its request, would.
-        gone = next(task for task in asyncio.all_tasks() if lines["s"].waiting[1].turn in _waited_for(task))
+        gone = next(task for task in asyncio.all_tasks() if lines[SESSION].waiting[1].turn in _waited_for(task))
         gone.cancel()
         gate.open.set()
         done = await asyncio.gather(first, *waits, return_exceptions=True)
@@ -110,6 +111,32 @@ async def test_whoever_leaves_the_line_holds_up_nobody(serve: Serve, gated: Any)
 
 def _waited_for(task: asyncio.Task[Any]) -> list[Any]:
     return [getattr(task, "_fut_waiter", None)]
+
+
+@pytest.mark.parametrize("url", ["", "redis"])
+async def test_nobody_interrupts_somebody_else(
+    serve: Serve, gated: Any, request: pytest.FixtureRequest, url: str
+) -> None:
+    """Not even in a session that has no owner yet, for its first turn is still under way."""
+    told = {"redis_url": request.getfixturevalue("valkey_of_its_own").url} if url else {}
+    gate = gated()
+    keys = {"api_keys": f"ada:{'a' * 20},eve:{'e' * 20}"}
+    async with serve({"flow": gate.flow()}, embedded_worker=False, **keys, **told) as service:
+        ada, eve = {"X-API-Key": "a" * 20}, {"X-API-Key": "e" * 20, "X-Double-Text": "interrupt"}
+        body = {"task": "mine", "session_id": "s"}
+        queued = await service.post("execute/async", {**body, "task": "queued"}, **ada)
+        first = asyncio.create_task(service.post("execute", body, **ada))
+        await gate.until_begun(1)
+        await service.post("execute/async", {**body, "task": "theirs"}, **eve)
+        second = asyncio.create_task(service.post("execute", {**body, "task": "theirs"}, 403, **eve))
+        lines = service.parts.service.sessions._lines
+        async with asyncio.timeout(60):
+            while ("eve", "s") not in lines:  # noqa: ASYNC110 - another request
+                await asyncio.sleep(0.005)
+        gate.open.set()
+        assert (await first)["data"]["said"] == "mine"
+        assert (await second)["detail"]["code"] == "SESSION_FORBIDDEN"
+        assert (await service.get(f"status/{queued['task_id']}", **ada))["status"] == "pending"
 
 
 @pytest.mark.parametrize("url", ["", "redis"])
