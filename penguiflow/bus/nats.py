@@ -42,6 +42,9 @@ _BATCH = 200
 _PULL_S = 30.0
 """For how long a receiver waits with one request, in seconds."""
 _CLOSE_S = 1.0
+_DONE = b"+ACK"
+_MOST_UNHEARD = 200
+"""Acknowledgments that are on their way at once."""
 _DEDUPE = "Nats-Msg-Id"
 """Repeats are told by it within the whole stream: the edge and the id of the message."""
 _ID = "Penguiflow-Id"
@@ -60,6 +63,8 @@ class NatsBus:
         self._next = ""
         self._open = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._unheard: dict[asyncio.Future[Msg], Sequence[Delivery]] = {}
+        """Acknowledgments that were said and not yet confirmed."""
 
     # From open to close
 
@@ -80,6 +85,8 @@ class NatsBus:
 
     async def close(self) -> None:
         """As `EdgeBus.close`."""
+        if self._unheard:
+            await asyncio.wait(self._unheard, timeout=_CLOSE_S)
         self._open = False
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_S)
@@ -221,8 +228,32 @@ class NatsBus:
     # What becomes of a delivery
 
     async def ack(self, *deliveries: Delivery) -> list[bool]:
-        """As `EdgeBus.ack`."""
-        return await self._say_all(b"+ACK", deliveries)
+        """As `EdgeBus.ack`. It is said within the lease, and said again until it is heard; nobody waits for that."""
+        held = self._held(deliveries)
+        for edge in {each.edge for each in held}:
+            await self._say_done([each for each in deliveries if each in held and each.edge == edge])
+        return [each in held for each in deliveries]
+
+    async def _say_done(self, held: Sequence[Delivery]) -> None:
+        for each in held:
+            each.receipt.done = True
+        try:
+            for each in held[:-1]:
+                await self._link.send(each.receipt.reply, _DONE)
+            answer = await self._link.begin(held[-1].receipt.reply, _DONE)
+        except Lost:
+            await self._say(_DONE, held)
+            return
+        self._unheard[answer] = held
+        answer.add_done_callback(self._heard)
+        if len(self._unheard) > _MOST_UNHEARD:
+            await asyncio.wait(self._unheard)
+
+    def _heard(self, answer: asyncio.Future[Msg]) -> None:
+        held = self._unheard.pop(answer)
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, Lost) and not isinstance(error, Unanswered) and self._open:
+            self._spawn(self._say(_DONE, held))
 
     async def extend(self, *deliveries: Delivery) -> list[bool]:
         """As `EdgeBus.extend`."""
@@ -257,17 +288,21 @@ class NatsBus:
             _ATTEMPTS: str(attempts),
         }
         await self._store(self._place.grave(delivery.edge), delivery.body, headers)
-        await self._say_all(b"+ACK", (delivery,))
+        await self._say_all(_DONE, (delivery,))
 
     async def _say_all(self, what: bytes, deliveries: Sequence[Delivery]) -> list[bool]:
         """Say it of each whose lease holds, and have it confirmed."""
-        self._check()
-        now = asyncio.get_running_loop().time()
-        held = {each for each in deliveries if each.receipt.holds(now)}
+        held = self._held(deliveries)
         told: set[Delivery] = set()
         for edge in {each.edge for each in held}:
             told |= await self._say(what, [each for each in deliveries if each in held and each.edge == edge])
         return [each in told for each in deliveries]
+
+    def _held(self, deliveries: Sequence[Delivery]) -> set[Delivery]:
+        """Those whose lease holds."""
+        self._check()
+        now = asyncio.get_running_loop().time()
+        return {each for each in deliveries if each.receipt.holds(now)}
 
     async def _say(self, what: bytes, held: Sequence[Delivery]) -> set[Delivery]:
         """Say it of deliveries of one edge; those of which it was heard in time."""
@@ -300,6 +335,8 @@ class NatsBus:
     async def depth(self, edge: str) -> Depth:
         """As `EdgeBus.depth`."""
         name, grave = self._token(edge), self._place.grave(edge)
+        if self._unheard:
+            await asyncio.wait(self._unheard)
 
         async def ask() -> Depth:
             js = (await self._link.ready()).jetstream()

@@ -129,7 +129,10 @@ class EdgeBus(MessageBus, Protocol):
         ...
 
     async def ack(self, *deliveries: Delivery) -> list[bool]:
-        """Done: take them off their edges. For each, False when the lease was over: then nothing has changed."""
+        """Done: take them off their edges. For each, False when the lease was over: then nothing has changed.
+
+        Whoever is killed right after may not have been heard: such a message comes again.
+        """
         ...
 
     async def nack(self, delivery: Delivery, delay_s: float = 0.0) -> bool:
