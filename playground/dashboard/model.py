@@ -267,6 +267,8 @@ class Workspace:
         """From now on keep aside what arrives of this trace; returns the model to fill."""
         trace = TraceModel(trace_id, clock=self.clock)
         trace.loading = True
+        line = self.runs.get(trace_id)
+        trace.expected = line.events if line is not None else 0
         # Of a trace whose beginning was never here, what did arrive is as good as what arrives from now on.
         before = self.traces.pop(trace_id, None)
         self.loading[trace_id] = Loading(trace, [] if before is None else list(before.events))

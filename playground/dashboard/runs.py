@@ -22,6 +22,7 @@ class RunLine:
         "duration_s",
         "elsewhere",
         "error",
+        "events",
         "flow",
         "input",
         "origin",
@@ -52,6 +53,8 @@ class RunLine:
         """Only the store tells of it, for another process has it under way."""
         self.stopped_there = ""
         """Where it has stopped there, as far as the store says."""
+        self.events = 0
+        """Of a run that is over, as far as the store tells."""
         self.stopped = ""
         """Where it has stopped, while it has."""
         self.waits_for = ""
@@ -120,6 +123,7 @@ class RunList:
             line.started = summary.started
             if summary.status != "running" or line.duration_s is None:
                 line.status = summary.status
+                line.events = summary.events if summary.status != "running" else 0
                 line.duration_s = summary.duration_s if summary.duration_s is not None else line.duration_s
             line.flow = summary.flow or line.flow
             line.target = summary.target or line.target

@@ -67,6 +67,7 @@ def start(source: Source | Callable[[], Source], options: Options) -> int:
         collector.tune()
         write_whole()
         app.run()
+        collector.leave()
     else:
         shot = Screenshot(app, options)
         app.run(headless=True, size=options.size, auto_pilot=shot.take)

@@ -84,6 +84,8 @@ class TraceModel:
         """True for a run that we see happen; its views begin at their end."""
         self.loading = False
         """True while it is read from the store: what has no end yet may have one further on."""
+        self.expected = 0
+        """How many events it has while it is read page by page, where that is known."""
         self.revision = 0
         self._reset()
 
@@ -197,7 +199,7 @@ class TraceModel:
     @property
     def percent(self) -> int:
         """How much of the stored events was read."""
-        return 100 * self.taken // max(len(self.events), 1)
+        return min(100 * self.taken // max(len(self.events), self.expected, 1), 100)
 
     def take_stored(self, number: int) -> None:
         """Take the events of a piece of the log that was opened, the first of those that were not taken."""

@@ -300,7 +300,8 @@ class TreeView(View):
         if trace.flow:
             row.append((f" {one_line(trace.flow)}", "strong"))
         if self.loading:
-            row.append((f" loading… {trace.percent} %" if trace.events.stored else " loading…", "dim"))
+            known = trace.events.stored or trace.expected
+            row.append((f" loading… {trace.percent} %" if known else " loading…", "dim"))
             return row
         if self.away and not trace.over:
             row += [(f" {UNKNOWN} last known", "warn"), (f" {duration(trace.seconds())}", "dim")]

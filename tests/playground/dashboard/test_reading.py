@@ -135,3 +135,26 @@ def test_a_host_that_starts_slowly_says_for_how_long() -> None:
     workspace.drain(inbox)
     now = 130.0
     assert told().endswith("ready ")
+
+
+async def test_pages_tell_how_much_of_the_run_is_read(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = triage("7" * 32)
+    source.add_past(run, events=len(run.events))
+    monkeypatch.setattr("playground.dashboard.control.PAGE", 9)
+    read, more = source.load_event_bytes, asyncio.Event()
+
+    async def load(trace_id: str, *, after: int = -1, limit: int | None = None) -> list[bytes]:
+        if after >= 0:
+            await more.wait()
+        found: list[bytes] = await read(trace_id, after=after, limit=limit)
+        return found
+
+    monkeypatch.setattr(source, "load_event_bytes", load)
+    async with open_desk() as desk:
+        await desk.until(lambda: len(desk.app.run_rows) == 1, "the run")
+        await desk.press("2", "enter")
+        await desk.until(lambda: f"loading… {100 * 9 // len(run.events)} %" in desk.text(), "how far it is")
+        more.set()
+        await desk.until(lambda: shown(desk, run.trace_id) and "loading" not in desk.text(), "the run")
