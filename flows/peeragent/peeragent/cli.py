@@ -99,6 +99,9 @@ def serve(
     gc.freeze()
     # Requests leave little that only the collector finds: it need not look after every few of them.
     gc.set_threshold(20_000, 20, 50)
+    # A thread that writes needs the interpreter again after each statement: with the default of 5 ms, a batch of tasks
+    # would wait for as long as all its statements together while requests keep the loop busy.
+    sys.setswitchinterval(0.0005)
     config = uvicorn.Config(
         application,
         log_config=None,

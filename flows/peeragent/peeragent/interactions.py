@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
 BATCH = 200
+GATHER_S = 0.05
 MAX_TEXT = 4000
 """Characters of a task that are kept."""
 SINK_S = 2.0
@@ -129,7 +130,8 @@ class Interactions:
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
-        await self._write()
+        while self._waiting:
+            await self._write()
         if self.sink is not None:
             with contextlib.suppress(Exception):
                 await self.sink.close()
@@ -137,6 +139,8 @@ class Interactions:
     async def _run(self) -> None:
         while True:
             await self._there.wait()
+            # What comes within a moment is written together.
+            await asyncio.sleep(GATHER_S)
             self._there.clear()
             while self._waiting:
                 await self._write()
