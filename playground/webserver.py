@@ -48,6 +48,13 @@ HEADERS = {
 
 ELSEWHERE = re.compile(r"<link\b[^>]*https://[^>]*>")
 """What the page would load from other machines: it works without, and this one may be offline."""
+TAKES_KEYS = """<script>
+new MutationObserver((_, watching) => {
+    const keys = document.querySelector(".xterm-helper-textarea");
+    if (keys) { watching.disconnect(); keys.focus(); }
+}).observe(document.documentElement, { childList: true, subtree: true });
+</script>"""
+"""Gives the terminal the keys as soon as it is there: the page does so on a click only."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -153,7 +160,8 @@ class WebDashboard(Server):
             "application": {"name": self.title},
         }
         page = aiohttp_jinja2.render_string("app_index.html", request, context)
-        return web.Response(text=ELSEWHERE.sub("", page), content_type="text/html")
+        page = ELSEWHERE.sub("", page).replace("</head>", f"{TAKES_KEYS}</head>", 1)
+        return web.Response(text=page, content_type="text/html")
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         """One tab: a dashboard in a process of its own, which ends with it."""
