@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from hashlib import blake2b
-from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["CLOSED", "NOT_OPEN", "shown", "token", "unknown_edge"]
 
@@ -28,13 +27,12 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def shown(url: str) -> str:
-    """An address without the password that may be in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.rpartition("@")[2]
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", "")) or url
+    """An address without what may be secret in it: user, password, query."""
+    scheme, separator, rest = url.rpartition("://")
+    login, _, place = rest.rpartition("@")
+    if "?" in login:
+        place = "…"  # where the password ends cannot be told
+    return f"{scheme}{separator}{place.partition('?')[0]}"
 
 
 def unknown_edge(name: str, known: Iterable[str]) -> str:

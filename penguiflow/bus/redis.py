@@ -123,14 +123,16 @@ class RedisBus:
         at = self._edge(edge)
         limits = self.limits
         parts = [part for message in messages for part in (message.id, message.body)]
+        head = (limits.capacity, int(limits.dedupe_s * 1000))
         backoff = Backoff(0.002, 0.1)
+        tried = len(parts)
         while parts:
-            head = (limits.capacity, int(limits.dedupe_s * 1000))
-            taken = await self._run(_PUT, at, at.seen, (*head, *parts))
-            if taken:
-                parts = parts[2 * taken :]
-                backoff = Backoff(0.002, 0.1)
-            if parts:
+            taken = 2 * await self._run(_PUT, at, at.seen, (*head, *parts[:tried]))
+            parts = parts[taken:]
+            if taken == tried:
+                backoff, tried = Backoff(0.002, 0.1), len(parts)
+            else:
+                tried = 2  # it is full: one message is enough to ask with
                 await asyncio.sleep(backoff())
                 self._check()
 
