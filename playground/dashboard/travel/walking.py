@@ -127,7 +127,9 @@ class Walk:
         if shown is not None and not app.inspector.event_shown:
             app.inspector.show_span(moment, shown)
         self.view.sync()
-        self.pane.redraw_if_changed()
+        # A key asked for this: it is drawn now, and not with the next frame.
+        for pane in (self.pane, *app.panes.values()):
+            pane.redraw_if_changed()
 
     def go(self, position: int) -> None:
         """To the moment after so many events; negative ones count from the end."""
