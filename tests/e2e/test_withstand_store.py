@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.conftest import Opened, RunCommand
 
+KILL = b"\x0b"
 FLOW = """
 from __future__ import annotations
 
@@ -137,3 +138,23 @@ def test_two_dashboards_on_one_project(project: Path, opened: Opened) -> None:
         (project / "go").touch()
         one.until_shown("0 running", "ready")
         one.leave()
+
+
+def test_a_store_that_is_locked_while_a_host_dies_holds_no_key(project: Path, opened: Opened, recorded: Path) -> None:
+    """What the dead host left is marked when the lock is gone; until then, keys are answered."""
+    with opened("stored.py") as terminal, closing(sqlite3.connect(recorded, isolation_level=None)) as other:
+        terminal.until_shown("stored", "ready")
+        trace_id = terminal.begins("block")
+        terminal.until_shown("blocked", "ctrl+k kills it")
+        other.execute("BEGIN IMMEDIATE")
+        start = len(terminal.output)
+        terminal.press(KILL)
+        terminal.until("the host died", timeout=terminal.limit_s, start=start)
+        for keys, needle in ((b"?", "Everywhere"), (b"%", "STATISTICS")):
+            terminal.opens(keys, needle)
+        other.execute("ROLLBACK")
+        terminal.ends("↯", trace_id)
+        terminal.until_shown("ready")
+        terminal.runs("well")
+        terminal.visit()
+        terminal.leave()

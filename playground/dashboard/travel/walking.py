@@ -64,6 +64,10 @@ class Walk:
         if trace is None or not trace.events:
             app.say("no run is shown", "warning")
             return
+        if trace.loading:
+            # Its moments would be those of what is read by now.
+            app.say("the run is still being read: its moments can be seen when it is", "warning")
+            return
         # What it needs of pydantic would delay the first paint.
         from playground.dashboard.travel.timeline import Timeline
 
