@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from peeragent.models.agents import Agent
 
@@ -352,6 +354,41 @@ async def test_pages_of_other_origins_may_nothing_unless_they_are_named(serve: S
         good = {**asked, "Origin": "https://good.example"}
         answer = await service.client.options("/v1/agent/execute", headers=good)
         assert answer.headers["access-control-allow-origin"] == "https://good.example"
+
+
+async def test_names_that_others_own_do_not_lead_to_a_service_without_keys(serve: Serve) -> None:
+    """A page of such a name could have it lead to this machine, and read what it likes."""
+    fine = (
+        "127.0.0.1:8000",
+        "localhost:8000",
+        "LOCALHOST",
+        "[::1]:8000",
+        "app.localhost",
+        "box",
+        "testserver",
+        "good.example",
+    )
+    foreign = ("evil.example:8000", "127.0.0.1.evil.example", "localhost.", "a@evil.example", "evil.example.", "[::1")
+    async with serve(cors_origins="https://good.example") as service:
+
+        async def status(host: str, path: str = "/v1/agent/tasks") -> int:
+            answer = await service.client.get(path, headers={"Host": host})
+            if answer.status_code == 403:
+                assert answer.json()["detail"]["code"] == "FOREIGN_HOST"
+            return int(answer.status_code)
+
+        assert {host: await status(host) for host in fine} == dict.fromkeys(fine, 200)
+        assert {host: await status(host) for host in foreign} == {**dict.fromkeys(foreign, 403), "localhost.": 200}
+        assert await status("evil.example", "/chat/") == 403
+        port = int(service.url.rpartition(":")[2])
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect("ws://evil.example/ws/agent/s", host="127.0.0.1", port=port):
+                pass
+        assert caught.value.response.status_code == 403
+    # With keys they are what counts.
+    async with serve(api_keys=f"ada:{'a' * 20}") as service:
+        answer = await service.client.get("/v1/agent/tasks", headers={"Host": "a.example", "X-API-Key": "a" * 20})
+        assert answer.status_code == 200
 
 
 async def test_braces_and_templates_are_text(service: Any) -> None:

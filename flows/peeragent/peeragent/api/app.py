@@ -16,6 +16,7 @@ from peeragent.api import agent_routes, sockets
 from peeragent.api.access import Access
 from peeragent.api.door import Door
 from peeragent.api.errors import handle_errors, refusals
+from peeragent.api.local import LocalNames
 from peeragent.api.page import add_page
 from peeragent.api.size import BodyLimit
 from peeragent.metrics import Measured
@@ -73,6 +74,8 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             expose_headers=["Retry-After", "X-Task-ID"],
         )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if not settings.needs_keys and "*" not in settings.cors_origins:
+        app.add_middleware(LocalNames, origins=settings.cors_origins)
     app.add_middleware(Measured, metrics=made.metrics, prefix=prefix)
     return app
 
