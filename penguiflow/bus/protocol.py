@@ -151,7 +151,7 @@ class EdgeBus(MessageBus, Protocol):
         ...
 
     async def depth(self, edge: str) -> Depth:
-        """How many messages of the edge are where."""
+        """How many messages of the edge are where, as far as the server has counted."""
         ...
 
     async def dead_letters(self, edge: str, *, limit: int = 100) -> list[DeadLetter]:

@@ -29,6 +29,7 @@ WAIT_S = 60.0
 """For what has to happen."""
 EDGE = "a->b"
 OTHER = "a->c"
+DELAY_S = 0.4
 MANY = 10_000
 """Deliveries that no test comes to."""
 
@@ -58,6 +59,13 @@ async def handle(bus: Any, edge: str = EDGE) -> Delivery:
             if await bus.ack(delivery) == [True]:
                 assert isinstance(delivery, Delivery)
                 return delivery
+
+
+async def becomes(bus: Any, edge: str, depth: Depth) -> None:
+    """A server counts when it comes to it."""
+    async with asyncio.timeout(WAIT_S):
+        while await bus.depth(edge) != depth:
+            await bus.dead_letters(edge)  # something to wait for
 
 
 @asynccontextmanager
@@ -96,7 +104,7 @@ async def test_messages_come_in_order_and_are_gone_when_acknowledged(open_bus: A
     assert ids(rest) == ["m1", "m2"]
     assert await bus.ack(first, *rest) == [True, True, True]
     assert await bus.get(EDGE, wait_s=0) == []
-    assert await bus.depth(EDGE) == Depth(waiting=0, leased=0, dead=0)
+    await becomes(bus, EDGE, Depth(waiting=0, leased=0, dead=0))
 
 
 async def test_a_repeat_changes_nothing(open_bus: Any) -> None:
@@ -263,12 +271,16 @@ async def test_what_is_given_back_comes_again_after_its_delay(open_bus: Any) -> 
     await bus.put(EDGE, *messages(0, 1))
     (first,) = await bus.get(EDGE)
     began = time.monotonic()
-    assert await bus.nack(first, 0.4) is True
+    assert await bus.nack(first, DELAY_S) is True
     second = await handle(bus)
-    assert second.id == "m1", "meanwhile others have their turn"
-    again = await handle(bus)
-    assert (again.id, again.attempt, again.put_at) == ("m0", 2, first.put_at)
-    assert time.monotonic() - began > 0.35
+    if time.monotonic() - began < DELAY_S:
+        assert second.id == "m1", "meanwhile others have their turn"
+        third = await handle(bus)
+        assert time.monotonic() - began > 0.9 * DELAY_S
+    else:
+        third = await handle(bus)
+    came = {each.id: (each.attempt, each.put_at) for each in (second, third)}
+    assert came == {"m0": (2, first.put_at), "m1": (1, came["m1"][1])}
 
 
 async def test_a_delay_may_be_longer_than_a_lease(open_bus: Any) -> None:
@@ -305,7 +317,7 @@ async def test_poison_becomes_a_dead_letter_and_blocks_nobody(open_bus: Any) -> 
     (letter,) = await bus.dead_letters(EDGE)
     assert (letter.edge, letter.id, letter.body, letter.attempts) == (EDGE, "m0", b"body 0", 3)
     assert letter.reason == "given back on its last delivery"
-    assert await bus.depth(EDGE) == Depth(waiting=0, leased=0, dead=1)
+    await becomes(bus, EDGE, Depth(waiting=0, leased=0, dead=1))
 
 
 async def test_poison_that_hangs_its_receivers_becomes_a_dead_letter(open_bus: Any) -> None:
@@ -346,12 +358,12 @@ async def test_dead_letters_are_retried_or_dropped(open_bus: Any) -> None:
 
 async def test_the_depth_of_an_edge(open_bus: Any) -> None:
     bus = await open_bus(EDGE, OTHER)
-    assert await bus.depth(EDGE) == Depth(waiting=0, leased=0, dead=0)
+    await becomes(bus, EDGE, Depth(waiting=0, leased=0, dead=0))
     await bus.put(EDGE, *messages(0, 1, 2))
     first, _ = await take(bus, 2)
     await bus.dead_letter(first, "no good")
-    assert await bus.depth(EDGE) == Depth(waiting=1, leased=1, dead=1)
-    assert await bus.depth(OTHER) == Depth(waiting=0, leased=0, dead=0)
+    await becomes(bus, EDGE, Depth(waiting=1, leased=1, dead=1))
+    await becomes(bus, OTHER, Depth(waiting=0, leased=0, dead=0))
 
 
 async def test_any_name_and_any_bytes(open_bus: Any) -> None:
