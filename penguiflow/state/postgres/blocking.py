@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penguiflow.state.postgres.address import Address
-from penguiflow.state.postgres.driver import connect, numbered, quiet_close
+from penguiflow.state.postgres.driver import CONNECT_S, connect, numbered, quiet_close
 
 if TYPE_CHECKING:
     from asyncpg.cursor import Cursor
@@ -43,10 +43,10 @@ def off_loop(function: Callable[[], T]) -> T:
 class BlockingConnection:
     """Owned by one thread at a time, in which no loop runs. Raises what the driver raises."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, timeout_s: float = CONNECT_S) -> None:
         self._loop = asyncio.new_event_loop()
         try:
-            self._connection = self.run(connect(address))
+            self._connection = self.run(connect(address, timeout_s=timeout_s))
         except BaseException:
             self._loop.close()
             raise

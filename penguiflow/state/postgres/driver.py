@@ -21,14 +21,17 @@ _CLOSE_S = 2.0
 _ESCAPE, _NUL = "\x01", "\0"
 
 
-async def connect(address: Address) -> Connection[Any]:
-    """A connection whose statements see the store's schema. Raises what the driver does, and `StoreError`."""
+async def connect(address: Address, *, timeout_s: float = CONNECT_S) -> Connection[Any]:
+    """A connection whose statements see the store's schema. Raises what the driver does, and `StoreError`.
+
+    `timeout_s` is how long the server may take to let somebody in.
+    """
     import asyncpg
 
     with own_connection(address.hosts):
         connection = await asyncpg.connect(
             address.dsn,
-            timeout=CONNECT_S,
+            timeout=timeout_s,
             server_settings={"search_path": f'"{address.schema}"', "application_name": "penguiflow"},
         )
     try:

@@ -29,8 +29,10 @@ _MAX_TRIES = 20
 class Reader:
     """Answers questions about what is committed; a schema without tables has no traces."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, timeout_s: float) -> None:
+        """`timeout_s` is how long the server may take to let somebody in."""
         self._address = address
+        self._timeout_s = timeout_s
         self._idle: list[BlockingConnection] = []
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
@@ -131,7 +133,7 @@ class Reader:
                 opened.close()
 
     def _open(self) -> BlockingConnection | None:
-        opened = BlockingConnection(self._address)
+        opened = BlockingConnection(self._address, timeout_s=self._timeout_s)
         try:
             if opened.run(migrations.check(opened.raw, self._address)):
                 return opened

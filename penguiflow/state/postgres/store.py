@@ -18,7 +18,7 @@ from penguiflow.state.derived import in_memory, open_file
 from penguiflow.state.errors import StoreNotWritable
 from penguiflow.state.follow import follow
 from penguiflow.state.postgres.address import parse_address
-from penguiflow.state.postgres.driver import numbered
+from penguiflow.state.postgres.driver import CONNECT_S, numbered
 from penguiflow.state.recovery import close_trace
 from penguiflow.state.retention import Pruned, Retention, Storage, prune
 from penguiflow.state.spill import INLINE_BYTES
@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 PATIENCE_S = 10.0
 """How long a server may be away before that is an error."""
+_LEAST_TIMEOUT_S = 1.0
+"""How long a server may take at least to let somebody in."""
 _SIZE = (
     "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
@@ -92,14 +94,16 @@ class PostgresStateStore(DatabaseStore):
         if durability not in ("batched", "every_event"):
             raise ValueError(f"durability is 'batched' or 'every_event', not {durability!r}")
         address = parse_address(url)
-        reading = Reader(address)
+        # Whoever has little patience is not to wait for a server that lets nobody in, and refuses nobody.
+        timeout_s = min(CONNECT_S, max(patience_s, _LEAST_TIMEOUT_S))
+        reading = Reader(address, timeout_s=timeout_s)
         super().__init__(reading, address.place, artifact_retention=artifact_retention)
         self._reader: Reader = reading
         self._address = address
         self._every_event = durability == "every_event"
         self._retention = retention or Retention()
         self._home = home
-        self._statements = Statements(address, writes=not read_only)
+        self._statements = Statements(address, writes=not read_only, timeout_s=timeout_s)
         self._values = Values(self._statements)
         self._changes = Changes(address)
         self._closed = False

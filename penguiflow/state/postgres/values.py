@@ -53,8 +53,9 @@ class _Pool:
 class Statements:
     """Runs single statements, each on a connection that nobody else uses at the time, of the loop that asks."""
 
-    def __init__(self, address: Address, *, writes: bool) -> None:
+    def __init__(self, address: Address, *, writes: bool, timeout_s: float) -> None:
         self._address = address
+        self._timeout_s = timeout_s
         self._writes = writes
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._closed = False
@@ -108,7 +109,7 @@ class Statements:
             return found
 
     async def _open(self) -> Connection[Any]:
-        connection = await connect(self._address)
+        connection = await connect(self._address, timeout_s=self._timeout_s)
         try:
             if self._writes:
                 await migrations.migrate(connection, self._address)
