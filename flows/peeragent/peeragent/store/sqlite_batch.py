@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 MAX_BATCH = 500
 SYNC_S = 1.0
+"""How long what did not wait for the disk may be on its way there."""
+LOG_PAGES = 10_000
+"""Of 4 kB: so long the write-ahead log gets before it is put into the database."""
 
 Change = Callable[[sqlite3.Connection], Any]
 ForMany = Callable[[sqlite3.Connection, list[Any]], list[Any]]
@@ -59,6 +62,8 @@ class Batches:
         db = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
+        # Whoever commits the last page of so many waits until the disk has them all.
+        db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         db.executescript(self._schema)
         return db
 
@@ -170,7 +175,8 @@ class Batches:
     def _sync(self) -> None:
         """Have on the disk what did not wait for it."""
         self._syncing = None
-        self._writing.submit(_sync_file, self._path.with_name(f"{self._path.name}-wal"))
+        # Beside the writes: on a busy disk this takes a while.
+        asyncio.get_running_loop().run_in_executor(None, _sync_file, self._path.with_name(f"{self._path.name}-wal"))
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"{self._path}: {error}")
