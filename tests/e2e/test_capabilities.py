@@ -169,3 +169,24 @@ def test_its_command_prints_json(command: str, capsys: pytest.CaptureFixture[str
 def test_every_row_has_a_command_or_says_why_not() -> None:
     for row in ROWS:
         assert "--json" in row.command or re.match("\u2013 .{8,}", row.command), row
+
+
+def withstood() -> set[str]:
+    """What the rows of what it withstands name: files of tests, and functions as `file::function`."""
+    text = LIST.read_text().partition("## What it withstands")[2]
+    found, file = set(), ""
+    for row in text.splitlines():
+        for name in re.findall(r"`(?:tests/[a-z/]*)?(test_\w+(?:::\w+)?)(?:\.py|\[\w+\])?`", row.rpartition(" | ")[2]):
+            known = "::" in name or list((ROOT / "tests").rglob(f"{name}.py"))
+            file = name.partition("::")[0] if known else file
+            found.add(name if known else f"{file}::{name}")
+    return found
+
+
+def test_what_it_withstands_names_every_test_of_it_and_no_other() -> None:
+    named = withstood()
+    there = set()
+    for path in (ROOT / "tests" / "e2e").glob("test_withstand_*.py"):
+        there |= {f"{path.stem}::{name}" for name in functions_of(path.stem)[0] if name.startswith("test_")}
+    assert {name for name in named if name.startswith("test_withstand") and "::" in name} <= there
+    assert {name for name in there if name not in named and name.partition("::")[0] not in named} == set()
