@@ -132,12 +132,14 @@ def inspect(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Every event as it comes, until the run is over.")
     ] = False,
+    at: Annotated[int | None, typer.Option(metavar="SEQ", help="The run as it stood after this event.")] = None,
 ) -> Command:
     """Look into a trace: what ran, how long it took, what failed and why."""
     from playground.cli.inspect import choose_view, inspect_trace
 
-    view = choose_view(tree=tree, events=events, json=json, mermaid=mermaid, llm=llm is not None, follow=follow)
-    return lambda: inspect_trace(trace_id, view, full=full, llm=llm, follow=follow)
+    calls, moment = llm is not None, at is not None
+    view = choose_view(tree=tree, events=events, json=json, mermaid=mermaid, llm=calls, follow=follow, at=moment)
+    return lambda: inspect_trace(trace_id, view, full=full, llm=llm, follow=follow, at=at)
 
 
 @command(short_help="Compare two traces.")

@@ -18,7 +18,7 @@ from playground.render.eventlist import event_line
 from playground.render.sequence import MAX_ARROWS, SequenceDiagram
 from playground.render.tree import heading_lines, tree_lines
 
-__all__ = ["InspectView", "choose_view", "inspect_trace"]
+__all__ = ["InspectView", "choose_view", "inspect_trace", "preorder", "span_output"]
 
 InspectView = Literal["tree", "events", "json", "mermaid"]
 
@@ -27,11 +27,13 @@ PAGE = 2000
 
 
 def choose_view(
-    *, tree: bool, events: bool, json: bool, mermaid: bool, llm: bool = False, follow: bool = False
+    *, tree: bool, events: bool, json: bool, mermaid: bool, llm: bool = False, follow: bool = False, at: bool = False
 ) -> InspectView:
     """The one view that was asked for. Raises `Failure` for several."""
     if llm and (tree or events or mermaid or follow):
         raise Failure("--llm shows calls of models: of the others only --json goes with it")
+    if at and (events or mermaid or follow or llm):
+        raise Failure("--at shows the run at a moment: of the others only --tree and --json go with it")
     if follow and (tree or mermaid):
         raise Failure("--follow shows events: of the others only --events and --json go with it")
     views: dict[InspectView, bool] = {"tree": tree, "events": events, "json": json, "mermaid": mermaid}
@@ -39,10 +41,21 @@ def choose_view(
 
 
 def inspect_trace(
-    prefix: str, view: InspectView, *, full: bool = False, llm: str | None = None, follow: bool = False
+    prefix: str,
+    view: InspectView,
+    *,
+    full: bool = False,
+    llm: str | None = None,
+    follow: bool = False,
+    at: int | None = None,
 ) -> int:
-    """Print one trace, or the calls of models in it, or its events until it is over; returns the exit code."""
-    if llm is not None:
+    """Print one trace, or the calls of models in it, a moment of it, or its events until it is over.
+
+    Returns the exit code.
+    """
+    if at is not None:
+        asyncio.run(_inspect_moment(prefix, at, json=view == "json"))
+    elif llm is not None:
         asyncio.run(_inspect_calls(prefix, llm, json=view == "json"))
     elif follow:
         asyncio.run(_follow(prefix, json=view == "json"))
@@ -63,6 +76,14 @@ async def _inspect_calls(prefix: str, which: str, *, json: bool) -> None:
         console.json(output.model_dump(mode="json", by_alias=True))
     else:
         show_calls(console, calls, len(found))
+
+
+async def _inspect_moment(prefix: str, at: int, *, json: bool) -> None:
+    from playground.cli.moment import inspect_moment
+
+    console = Console()
+    async with open_trace(prefix) as (store, trace):
+        await inspect_moment(store, trace, at, console, json=json)
 
 
 async def _follow(prefix: str, *, json: bool) -> None:
@@ -100,7 +121,7 @@ async def _write_tree(console: Console, store: DatabaseStore, trace: TraceSummar
     roots = await store.load_spans(trace.trace_id, fold=not full)
     if trace.status == "interrupted":
         # The end of its spans may not have been written: the disk was full, or nobody could write to the store.
-        for span in _preorder(roots):
+        for span in preorder(roots):
             if span.status == "running":
                 span.status = "interrupted"
     paint, width = console.out_paint, console.width
@@ -120,8 +141,8 @@ async def _write_json(console: Console, store: DatabaseStore, trace: TraceSummar
         last = event.seq
     trace.events = last + 1
     console.write(f'{{"schema": {SCHEMA}, "trace": {json_text(trace.model_dump(mode="json"))},\n"spans": [')
-    for index, span in enumerate(_preorder(tree.roots)):
-        output = _span_output(span).model_dump(mode="json")
+    for index, span in enumerate(preorder(tree.roots)):
+        output = span_output(span).model_dump(mode="json")
         console.write((",\n" if index else "\n") + json_text(output))
     console.write('],\n"events": [')
     after = -1
@@ -143,7 +164,8 @@ async def _events(store: DatabaseStore, trace_id: str) -> AsyncIterator[TraceEve
         after = page[-1].seq
 
 
-def _preorder(roots: list[Span]) -> list[Span]:
+def preorder(roots: list[Span]) -> list[Span]:
+    """Spans, parents before their children."""
     ordered: list[Span] = []
     stack = roots[::-1]
     while stack:
@@ -153,7 +175,8 @@ def _preorder(roots: list[Span]) -> list[Span]:
     return ordered
 
 
-def _span_output(span: Span) -> SpanOutput:
+def span_output(span: Span) -> SpanOutput:
+    """A span, as it is printed."""
     return SpanOutput(
         span_id=span.span_id,
         parent_id=span.parent_id,

@@ -17,6 +17,7 @@ from playground.cli.calls import CallsOutput
 from playground.cli.doctor import DoctorOutput
 from playground.cli.kv import KvOutput, ValuesOutput
 from playground.cli.memory import MemoriesOutput, MemoryOutput, SessionsOutput
+from playground.cli.moment import MomentOutput
 from playground.cli.new import NewOutput
 from playground.cli.outputs import (
     DiffOutput,
@@ -49,6 +50,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "traces": TracesOutput,
     "inspect": InspectOutput,
     "inspect_llm": CallsOutput,
+    "inspect_at": MomentOutput,
     "stats": StatsOutput,
     "search": SearchOutput,
     "sessions": SessionsOutput,

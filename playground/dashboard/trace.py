@@ -161,6 +161,11 @@ class TraceModel:
         """True when the trace has ended."""
         return self.status != "running"
 
+    @property
+    def queued(self) -> dict[str, int]:
+        """Messages that lie before a node, by its name."""
+        return {name: count for name, count in self._queued.items() if count > 0}
+
     def now_ns(self) -> int:
         """Offset of this moment: the last event's once the trace is over."""
         if self.over or self.loading:
