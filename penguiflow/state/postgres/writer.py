@@ -7,17 +7,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from penguiflow.state.batch import Batch
 from penguiflow.state.errors import StoreError
 from penguiflow.state.intake import Closing, Intake, Item, Job, Write, fail, resolve
 from penguiflow.state.liveness import SIGN_OF_LIFE_S
-from penguiflow.state.postgres import migrations
 from penguiflow.state.postgres.address import Address
-from penguiflow.state.postgres.commit import Attempt, CannotSave, commit, register
-from penguiflow.state.postgres.driver import connect, quiet_close
-from penguiflow.state.postgres.problems import DRIVER_ERRORS, explain, is_conflict, is_lost
+from penguiflow.state.postgres.commit import Attempt, CannotSave, commit
+from penguiflow.state.postgres.link import Link, nothing
+from penguiflow.state.postgres.problems import DRIVER_ERRORS, explain, is_lost
 from penguiflow.state.tickets import settle
 
 if TYPE_CHECKING:
@@ -25,18 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
+T = TypeVar("T")
+
 logger = logging.getLogger("penguiflow.state")
 
 LINGER_S = 0.02
 """How long events gather before they are committed."""
 RETRY_S = 0.5
-"""Pause between attempts while nothing can be written; the first ones come sooner."""
-_FIRST_RETRY_S = 0.02
+"""Pause between attempts while nothing can be written."""
 UPKEEP_EVERY_S = 60.0
 """How often old traces are looked for, where the store is to forget them."""
 LAST_WORDS_S = 5.0
 """How long a loop that ends with a store that nobody closed waits for the last commit."""
-_MAX_CONFLICTS = 20
 
 Upkeep = Callable[[], Awaitable[bool]]
 """A bounded piece of work on the database when there is nothing to write; True when more of it is left."""
@@ -61,11 +60,8 @@ class Writer(Intake):
         self, address: Address, *, inline: int, patience_s: float, break_off: BreakOff, upkeep: Upkeep | None = None
     ) -> None:
         super().__init__(address.place, _Awake(self._rouse))
-        self.writer_id = 0
-        """0 until it was entered."""
-        self._address = address
+        self.link = Link(address, patience_s)
         self._inline = inline
-        self._patience_s = patience_s
         self._break_off_trace = break_off
         self._upkeep = upkeep
         self._upkeep_at = time.monotonic()
@@ -74,20 +70,18 @@ class Writer(Intake):
         self._task: asyncio.Task[None] | None = None
         self._something = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._connection: Connection[Any] | None = None
         self._number = 0
         """Of the last commit."""
         self._doubt: tuple[int, Batch] | None = None
         """How many items an attempt had whose answer never came, and what it would have made of them."""
-        self._last_sign = time.monotonic()
 
     # -- called by those who write -------------------------------------------------------------------------------------
 
     async def enter(self) -> int:
         """This writer's id. Raises `StoreError` when the server cannot be reached."""
-        while not self.writer_id:
+        while not self.link.writer_id:
             await asyncio.wrap_future(self.submit(self._enter))
-        return self.writer_id
+        return self.link.writer_id
 
     async def close(self) -> StoreError | None:
         """Commit what is left and end the task; returns what went wrong, if something did. Can be repeated."""
@@ -132,7 +126,6 @@ class Writer(Intake):
             return
         self._something, self._hurry = asyncio.Event(), asyncio.Event()
         self._something.set()
-        self._connection = None
         self._task = self._loop.create_task(self._run(), name="store writer")
 
     def _call(self, function: Callable[[], None]) -> None:
@@ -169,7 +162,7 @@ class Writer(Intake):
             if self._closing:
                 self._give_up()
             self._idle = True
-            await self._disconnect()
+            await self.link.drop()
 
     async def _gather(self) -> bool:
         """Wait for something to do, then for more of it; False when it is time to end."""
@@ -260,59 +253,29 @@ class Writer(Intake):
     async def _attempt(self, connection: Connection[Any], items: list[Item]) -> Batch:
         """Write items, unless an earlier attempt has done so."""
         number = self._number + 1
-        batch = Batch(self.writer_id, self._known, version=number, inline=self._inline)
+        batch = Batch(self.link.writer_id, self._known, version=number, inline=self._inline)
         try:
-            if not await commit(connection, Attempt(self.writer_id, number, batch), items) and self._doubt is not None:
+            if (
+                not await commit(connection, Attempt(self.link.writer_id, number, batch), items)
+                and self._doubt is not None
+            ):
                 batch = self._doubt[1]
         except DRIVER_ERRORS as error:
             if is_lost(error):
                 self._doubt = (len(items), batch)
             raise
         self._number = number
-        self._last_sign = time.monotonic()
+        self.link.last_sign = time.monotonic()
         return batch
 
-    async def _patiently(self, work: Callable[[Connection[Any]], Awaitable[Any]]) -> Any:
-        """What the work gives; done again when others wrote the same, and when the server was away for a moment."""
-        until = time.monotonic() + (self._patience_s if self._failure is None else 0.0)
-        conflicts, pause = 0, _FIRST_RETRY_S
-        while True:
-            try:
-                return await work(await self._connected())
-            except DRIVER_ERRORS as error:
-                if is_conflict(error) and conflicts < _MAX_CONFLICTS:
-                    conflicts += 1
-                    continue
-                await self._disconnect()
-                if not is_lost(error) or time.monotonic() + pause > until:
-                    raise explain(error, self._place) from error
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, RETRY_S)
-
-    async def _connected(self) -> Connection[Any]:
-        connection = self._connection
-        if connection is not None and not connection.is_closed():
-            return connection
-        connection = await connect(self._address)
-        try:
-            await migrations.migrate(connection, self._address)
-            if not self.writer_id:
-                self.writer_id = await register(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        self._connection = connection
-        return connection
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await quiet_close(connection)
+    async def _patiently(self, work: Callable[[Connection[Any]], Awaitable[T]]) -> T:
+        # While nothing can be written one try is enough: others follow.
+        return await self.link.patiently(work, once=self._failure is not None)
 
     async def _break_off(self, trace_id: str) -> None:
         self._known.pop(trace_id, None)
         try:
-            await self._break_off_trace(trace_id, self.writer_id)
+            await self._break_off_trace(trace_id, self.link.writer_id)
         except StoreError as error:
             self._failed(error)
 
@@ -328,23 +291,18 @@ class Writer(Intake):
             resolve(job.future, result)
 
     async def _enter(self, _: None) -> None:
-        await self._patiently(_nothing)
+        await self._patiently(nothing)
 
     async def _give_sign(self) -> None:
         """With nothing to commit: say that the writer is there, or try whether something can be written again."""
-        due = self._known and time.monotonic() - self._last_sign > SIGN_OF_LIFE_S / 2
+        due = self._known and time.monotonic() - self.link.last_sign > SIGN_OF_LIFE_S / 2
         if due or self._failure is not None:
             try:
-                await self._patiently(self._sign)
+                await self._patiently(self.link.sign)
             except StoreError as error:
                 self._failed(error)
             else:
                 self._recovered()
-
-    async def _sign(self, connection: Connection[Any]) -> None:
-        sql = "UPDATE writers SET seen = $1, closed = NULL WHERE id = $2"
-        await connection.execute(sql, time.time(), self.writer_id)
-        self._last_sign = time.monotonic()
 
     async def _end(self, *, sign_off: bool = True) -> None:
         """Write what is left, close the traces that lost events, sign off."""
@@ -355,19 +313,11 @@ class Writer(Intake):
                 return
         for trace_id in list(self._broken):
             await self._break_off(trace_id)
-        if sign_off and self.writer_id:
+        if sign_off and self.link.writer_id:
             try:
-                await self._patiently(self._sign_off)
+                await self._patiently(self.link.sign_off)
             except StoreError as error:
                 self._failure = error
-
-    async def _sign_off(self, connection: Connection[Any]) -> None:
-        sql = "UPDATE writers SET seen = $1, closed = $1 WHERE id = $2"
-        await connection.execute(sql, time.time(), self.writer_id)
-
-
-async def _nothing(connection: Connection[Any]) -> None:
-    """To be connected is all that is wanted."""
 
 
 async def _within(event: asyncio.Event, seconds: float | None) -> None:

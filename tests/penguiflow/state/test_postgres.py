@@ -37,7 +37,7 @@ async def open_store(postgres_server: Any) -> AsyncIterator[Open]:
         yield open_one
         for store in opened:
             if store._writer is not None:
-                store._writer._patience_s = 0.0
+                store._writer.link.patience_s = 0.0
             # Some have no server any more.
             with suppress(StoreError):
                 await store.close()
