@@ -25,8 +25,9 @@ def test_the_library_loads_no_client() -> None:
 def test_every_name_is_there() -> None:
     for name in penguiflow.bus.__all__:
         assert getattr(penguiflow.bus, name).__name__ == name
+    nothing = "Nothing"
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        penguiflow.bus.Nothing  # noqa: B018
+        getattr(penguiflow.bus, nothing)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("NatsBus", "nats"), ("RedisBus", "redis")])
