@@ -10,6 +10,7 @@ import re
 import string
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from rich.segment import Segment
 from rich.style import Style
 from syrupy.assertion import SnapshotAssertion
+from textual._compositor import Compositor
+from textual._context import visible_screen_stack
 from textual.color import Color
 from textual.screen import Screen
 
@@ -122,24 +125,39 @@ class Album:
         self, desk: Any, size: tuple[int, int], theme: str, again: Callable[[], Awaitable[None]] | None
     ) -> Rows:
         app = desk.app
-        if app.size != size:
-            await desk.pilot.resize_terminal(*size)
-            await desk.until(lambda: app.size == size and app.screen.size == size, "the new size")
-        if app.theme != theme:
-            app.theme = theme
+        with undrawn():
+            if app.size != size:
+                await desk.pilot.resize_terminal(*size)
+                await desk.until(lambda: app.size == size and app.screen.size == size, "the new size")
+            if app.theme != theme:
+                app.theme = theme
+                await desk.frame()
+                if again is not None:
+                    await again()
+            for field in app.screen.query("Input, TextArea"):
+                field.cursor_blink = False
+                # One that was blinked off just then stays so until it is drawn again.
+                field.refresh()
             await desk.frame()
-            if again is not None:
-                await again()
-        for field in app.screen.query("Input, TextArea"):
-            field.cursor_blink = False
-            # One that was blinked off just then stays so until it is drawn again.
-            field.refresh()
-        await desk.frame()
+        # Where Textual looks for what lies below a dialog: each task has its own, of when it last drew.
+        visible_screen_stack.set(app._background_screens)
         return [list(strip) for strip in app.screen._compositor.render_strips()]
 
     def _keep(self, desk: Any, name: str) -> None:
         if self._folder is not None:
             (Path(self._folder) / f"{name}.svg").write_text(desk.app.export_screenshot(title=name))
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """What nobody looks at is laid out, and not drawn: to draw it is most of what a picture costs."""
+
+    def forget(compositor: Compositor, **_: Any) -> None:
+        compositor._dirty_regions.clear()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Compositor, "render_update", forget)
+        yield
 
 
 def _folded(rows: list[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from textual._context import visible_screen_stack
 from textual.pilot import Pilot
 
 from penguiflow.recording.events import TraceEvent
@@ -445,6 +446,8 @@ class Desk:
 
     def text(self) -> str:
         """What the screen says."""
+        # Where Textual looks for what lies below a dialog: each task has its own, of when it last drew.
+        visible_screen_stack.set(self.app._background_screens)
         strips = self.app.screen._compositor.render_strips()
         return "\n".join(strip.text for strip in strips)
 
