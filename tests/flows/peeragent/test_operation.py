@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from peeragent.store.base import StoreUnavailable
 from peeragent.webhooks import SIGNATURE
@@ -259,6 +260,20 @@ async def test_callbacks_are_signed_and_tried_again(serve: Serve) -> None:
         at, _, given = headers[SIGNATURE.lower()].partition(",")
         wanted = hmac.new(secret.encode(), at.removeprefix("t=").encode() + b"." + body, hashlib.sha256).hexdigest()
         assert given == f"v1={wanted}"
+
+
+async def test_callbacks_tell_of_tasks_whose_worker_was_lost(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peeragent.api.app.SWEEP_S", 0.05)
+    told = {"webhook_secret": "s" * 20, "webhook_hosts": "127.0.0.1", "embedded_worker": False}
+    async with receiver() as (port, seen), serve(worker_max_attempts=1, **told) as service:
+        kept = await service.post("execute/async", {**SQL, "webhook": f"http://127.0.0.1:{port}/done"})
+        # A worker that dies with it.
+        assert await service.parts.store.claim("worker-gone", 0.01)
+        async with asyncio.timeout(60):
+            while not seen:  # noqa: ASYNC110 - another server sees it
+                await asyncio.sleep(0.005)
+        body = json.loads(seen[0][1])
+        assert (body["task_id"], body["status"], body["error"]["code"]) == (kept["task_id"], "failed", "WORKER_LOST")
 
 
 async def test_callbacks_go_to_the_address_that_was_checked(serve: Serve) -> None:

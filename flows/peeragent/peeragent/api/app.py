@@ -98,7 +98,10 @@ async def _sweep(parts: Parts, conversations: sockets.Conversations) -> None:
     while True:
         conversations.sweep()
         with contextlib.suppress(StoreUnavailable):
-            await parts.store.expire()
+            for lost in await parts.store.expire():
+                # Nobody else is left to tell of it.
+                for tell in parts.service.on_finished:
+                    tell(lost, 0.0)
         await asyncio.sleep(SWEEP_S)
 
 

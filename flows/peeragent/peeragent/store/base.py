@@ -174,6 +174,7 @@ class TaskStore(Protocol):
         """The newest lines of the log, newest first."""
         ...
 
-    async def expire(self) -> int:
+    async def expire(self) -> list[TaskRecord]:
         """Forget tasks and sessions whose time is over, and end those whose worker was lost `max_attempts` times as
-        failed. Returns how many. Called now and then by the service."""
+        failed: these are returned, by one process only. Called now and then by the service."""
+        ...

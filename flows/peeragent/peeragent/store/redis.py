@@ -442,9 +442,9 @@ class RedisTaskStore:
         found = await self._asked(self._db.xrevrange, f"{PREFIX}interactions", count=limit)
         return [json.loads(line["line"]) for _, line in found]
 
-    async def expire(self) -> int:
+    async def expire(self) -> list[TaskRecord]:
         """Forget what is over; end what nobody will finish. Redis forgets most by itself."""
-        lost = 0
+        failed: list[TaskRecord] = []
         ids = await self._asked(self._db.zrangebyscore, f"{PREFIX}leases", "-inf", time.time(), 0, PAGE)
         for task_id in ids:
 
@@ -456,11 +456,12 @@ class RedisTaskStore:
             queued = await self._asked(self._db.hmget, f"{PREFIX}task:{task_id}:state", ["queued", "attempts"])
             if queued[0] == "1" and int(queued[1]) < self._max_attempts:
                 continue
-            lost += await self._change(task_id, end, events=[("error", error_event(LOST))]) is not None
+            if (lost := await self._change(task_id, end, events=[("error", error_event(LOST))])) is not None:
+                failed.append(lost)
         oldest = time.time() - self._task_ttl / 1000
         await self._asked(self._db.zremrangebyscore, f"{PREFIX}task:index", "-inf", oldest)
         await self._asked(self._db.xtrim, f"{PREFIX}log", LOG_LENGTH, approximate=True)
-        return lost
+        return failed
 
 
 def _task(record: str) -> TaskRecord | None:

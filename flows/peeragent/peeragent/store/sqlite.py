@@ -409,21 +409,22 @@ class SQLiteTaskStore:
         rows = await self._db.read(lambda db: db.execute(query, (limit,)).fetchall())
         return [json.loads(row[0]) for row in rows]
 
-    async def expire(self) -> int:
+    async def expire(self) -> list[TaskRecord]:
         """Forget what is over; end what nobody will finish."""
 
-        def sweep(db: sqlite3.Connection) -> int:
+        def sweep(db: sqlite3.Connection) -> list[TaskRecord]:
             now = time.time()
             lost = db.execute(
                 "SELECT task_id FROM tasks WHERE status='processing' AND lease_until<?1 AND (queued=0 OR attempts>=?2) "
                 "UNION ALL SELECT task_id FROM tasks WHERE status='pending' AND queued=1 AND attempts>=?2",
                 (now, self._max_attempts),
             ).fetchall()
+            failed = []
             for (task_id,) in lost:
                 if (found := _find(db, task_id)) is not None:
                     ended = {"status": TaskStatus.FAILED, "error": LOST, "completed_at": datetime.now(UTC)}
                     _append(db, task_id, [("error", error_event(LOST))])
-                    _change(db, found, ended, None, lease_until=None)
+                    failed.append(_change(db, found, ended, None, lease_until=None))
             gone = [row[0] for row in db.execute("SELECT task_id FROM tasks WHERE expires<=?", (now,))]
             db.executemany("DELETE FROM events WHERE task_id=?", [(task_id,) for task_id in gone])
             db.executemany("DELETE FROM tasks WHERE task_id=?", [(task_id,) for task_id in gone])
@@ -431,12 +432,11 @@ class SQLiteTaskStore:
                 db.execute(f"DELETE FROM {table} WHERE {column}<=?", (now,))  # noqa: S608 - the names above
             for table in ("transitions", "interactions"):
                 db.execute(f"DELETE FROM {table} WHERE at<?", (now - self._task_ttl_s,))  # noqa: S608 - as above
-            return len(lost) + len(gone)
+            return failed
 
-        ended = await self._db.write(sweep)
-        if ended:
-            self._news.ring()
-        return ended
+        failed = await self._db.write(sweep)
+        self._news.ring()
+        return failed
 
 
 def _log_lines(db: sqlite3.Connection, given: list[list[tuple[float, dict[str, Any]]]]) -> list[None]:
