@@ -114,9 +114,11 @@ async def test_they_are_on_the_disk_a_moment_later_and_all_else_at_once(
     async with asyncio.timeout(60):
         await synced.wait()
     await store.add(over("s2"), queue=True)
-    await asyncio.gather(store.add(over("s3"), queue=True), store._db.write_shared(look, None))
-    await asyncio.gather(store.put_finished(over("s4")), store._db.write_shared(look, None))
-    assert how == [1, 2, 1]
+    strict = store._db.write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
+    _, waited, _, _ = await asyncio.gather(
+        store.add(over("s3"), queue=True), strict, store._db.write_shared(look, None), store.put_finished(over("s4"))
+    )
+    assert (how, waited) == ([1, 1], 2)
     await store.close()
     again = SQLiteTaskStore(tmp_path / "tasks.db")
     await again.open()

@@ -128,28 +128,37 @@ class Batches:
         await self._write(Shared(change, given))
 
     async def _flush(self, db: sqlite3.Connection) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                try:
-                    made = await loop.run_in_executor(self._writing, self._apply, db, [change for change, _ in batch])
-                except sqlite3.Error as error:
-                    self._failed = error
-                    made = [self._unavailable(error)] * len(batch)
-                else:
-                    self._failed = None
-                    if not self._strict and self._syncing is None:
-                        self._syncing = loop.call_later(SYNC_S, self._sync)
-                for (_, done), outcome in zip(batch, made, strict=True):
-                    if done.done():
-                        continue
-                    if isinstance(outcome, BaseException):
-                        done.set_exception(outcome)
-                    else:
-                        done.set_result(outcome)
+                # What does not wait for the disk does not wait for those that do.
+                await self._flush_some(db, [each for each in batch if isinstance(each[0], Shared)])
+                await self._flush_some(db, [each for each in batch if not isinstance(each[0], Shared)])
         finally:
             self._task = None
+
+    async def _flush_some(
+        self, db: sqlite3.Connection, batch: list[tuple[Change | Shared, asyncio.Future[Any]]]
+    ) -> None:
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            made = await loop.run_in_executor(self._writing, self._apply, db, [change for change, _ in batch])
+        except sqlite3.Error as error:
+            self._failed = error
+            made = [self._unavailable(error)] * len(batch)
+        else:
+            self._failed = None
+            if not self._strict and self._syncing is None:
+                self._syncing = loop.call_later(SYNC_S, self._sync)
+        for (_, done), outcome in zip(batch, made, strict=True):
+            if done.done():
+                continue
+            if isinstance(outcome, BaseException):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
 
     def _apply(self, db: sqlite3.Connection, changes: list[Change | Shared]) -> list[Any]:
         """All changes in one transaction; what one raises is its outcome. Raises `sqlite3.Error`: none is made."""
