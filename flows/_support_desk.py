@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal
 from zlib import crc32
 
@@ -11,9 +12,13 @@ from flows._corpus import words
 from penguiflow import ModelRegistry, Node, NodePolicy
 from penguiflow.catalog import tool
 from penguiflow.planner import ToolContext
+from penguiflow.sessions.kv_keys import SessionKVUnavailable
 
 REFUND_LIMIT = 50.0
 """Up to this a refund is made at once; above it somebody has to approve."""
+
+REFUNDS = "refunds"
+"""Where a session keeps them, by the number of the order."""
 
 CUSTOMERS = {
     "ada@example.org": ("C-1", "Ada"),
@@ -133,15 +138,25 @@ async def search_help(args: Question, ctx: ToolContext) -> Advice:
     safety_notes="Only for orders that are lost, or that the user has sent back.",
 )
 async def refund(args: RefundOrder, ctx: ToolContext) -> Refund:
-    """Give money back. Who approves is in `tool_context`, which a model neither sees nor writes."""
+    """Give money back, once. Who approves is in `tool_context`, which a model neither sees nor writes.
+
+    What was refunded is kept with the session, where there is one: who asks again gets the same reference, and no more
+    money.
+    """
     order = _order(args.order_id)
+    with suppress(SessionKVUnavailable):
+        if (made := await ctx.kv.get(order.id, namespace=REFUNDS)) is not None:
+            return Refund.model_validate(made)
     approved_by = ctx.tool_context.get("approved_by")
     if order.price > REFUND_LIMIT and not approved_by:
         about = {"order_id": order.id, "amount": order.price, "reason": args.reason}
         await ctx.pause("approval_required", about)
     reference = f"R-{crc32(order.id.encode()) % 10_000:04d}"
     by = None if approved_by is None else str(approved_by)
-    return Refund(order_id=order.id, amount=order.price, reference=reference, approved_by=by)
+    given = Refund(order_id=order.id, amount=order.price, reference=reference, approved_by=by)
+    with suppress(SessionKVUnavailable):
+        await ctx.kv.set(order.id, given.model_dump(), namespace=REFUNDS)
+    return given
 
 
 def _order(order_id: str) -> Order:

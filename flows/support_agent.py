@@ -3,6 +3,7 @@
 - what the message names is looked up at once: a customer by the address, an order by its number, else the help pages;
 - an order that is lost, or was sent back, is refunded. Up to 50 that is done at once. Above it `refund` pauses the run
   until somebody approves, with `approved_by` in the `tool_context` that the run is resumed with;
+- what was refunded is kept with the session (`ctx.kv`, `pf kv`): an order is refunded once, however often asked for;
 - the answer is a `Resolution`, in `payload.structured`.
 
 A scripted model decides, so that no key is needed. `PENGUIFLOW_FLOWS_MODEL=openai/gpt-5-mini` takes a real one,
@@ -55,7 +56,7 @@ planner = make_planner(model_of_environment(support_model()), ProjectMemory())
 
 __flow__: dict[str, Any] = {
     "title": "Support agent",
-    "defaults": {"tool_context": {"session_id": "desk"}},
+    "defaults": {"tool_context": {"tenant_id": "shop", "user_id": "support", "session_id": "desk"}},
     "samples": [
         {"query": "Order A-103 never came, I am linus@example.org"},
         {"query": "My tent A-101 is lost. Give me my money back! ada@example.org"},

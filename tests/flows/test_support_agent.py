@@ -183,3 +183,17 @@ async def test_a_model_of_the_outside_decides(openai_server: ModelServer, planne
         (True, False),
         (False, True),
     ]
+
+
+async def test_an_order_is_refunded_once_in_a_session(planner_of: MakePlanner) -> None:
+    planner = planner_of()
+    whole = {"tenant_id": "shop", "user_id": "support", "session_id": "desk"}
+    paused = await planner.run(QUERY, tool_context=whole)
+    assert isinstance(paused, PlannerPause)
+    approved = await planner.resume(paused.resume_token, "yes", tool_context={**whole, "approved_by": "Grace"})
+    assert resolved(approved).refund == 240.0
+    # It was approved once; nobody is asked again, and no more money is given.
+    again = await planner.run(QUERY, tool_context=whole)
+    assert resolved(again).refund == 240.0
+    elsewhere = await planner.run(QUERY, tool_context={**whole, "session_id": "other"})
+    assert isinstance(elsewhere, PlannerPause)

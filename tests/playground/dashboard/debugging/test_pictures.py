@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from playground.breakpoints import Breakpoint
-from playground.protocol import Breakpoints, Context, Memory
+from playground.debug_frames import KvEntry
+from playground.protocol import Breakpoints, Context, Kv, Memory
 
 OpenDesk = Callable[..., Any]
 ID = "9e9a20c1" * 4
@@ -193,3 +194,19 @@ async def test_tiny_terminals(stopped: OpenDesk, size: tuple[int, int]) -> None:
         await desk.until(lambda: len(desk.app.screen_stack) == 2, "the editor")
         await desk.press("ctrl+at", "escape", "escape")
         await desk.until(lambda: len(desk.app.screen_stack) == 1, "the panes")
+
+
+async def test_what_tools_keep(open_desk: OpenDesk, album: Any, source: Any) -> None:
+    session = "playground:ada:desk"
+    entries = [
+        {"namespace": "refunds", "key": "A-103", "value": {"reference": "R-0831", "amount": 18.0}, "etag": "1"},
+        {"namespace": "shop", "key": "basket", "value": ["woolen scarf", "ice axe"], "etag": "2"},
+        {"key": "password", "value": {"$secret": "hmac:5f1d9ab2"}, "etag": "3"},
+        {"key": "visits", "value": 3, "scope": "task", "task": "t-1", "etag": "4"},
+    ]
+    kept = [KvEntry.model_validate({"session": session, "updated": 1_790_000_000.0, **each}) for each in entries]
+    source.kv_answer = lambda request: Kv(sessions=[session], entries=kept)
+    async with open_desk(size=(80, 24)) as desk:
+        await front(desk, "Context")
+        await desk.until(lambda: "basket" in desk.text(), "the values")
+        await album.take(desk, "kv")
