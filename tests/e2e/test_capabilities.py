@@ -157,13 +157,12 @@ def test_its_tests_press_it(row: Row) -> None:
         assert any(expected in each for each in pressed), key
 
 
-# The others are for reading.
-JSON_COMMANDS = {each for row in ROWS for each in re.findall(r"`(pf [^`]+)`", row.command) if "--json" in each.split()}
-
-
-@pytest.mark.parametrize("command", sorted(JSON_COMMANDS))
+@pytest.mark.parametrize("command", sorted({each for row in ROWS for each in re.findall(r"`(pf [^`]+)`", row.command)}))
 def test_its_command_prints_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*(word for word in command.split()[1:] if word != "--json"), "--help"]) == 0
+    words = command.split()[1:]
+    if "--json" not in words:
+        pytest.skip("for reading")
+    assert main([*(word for word in words if word != "--json"), "--help"]) == 0
     assert "--json" in capsys.readouterr().out
 
 

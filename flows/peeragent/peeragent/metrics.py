@@ -33,6 +33,7 @@ class Metrics:
             "peeragent_task_seconds", "How long tasks took.", ["agent"], buckets=SECONDS, registry=self.registry
         )
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._ended: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.running = Gauge("peeragent_tasks_running", "Tasks under way here.", registry=self.registry)
         self.unrecorded = Gauge(
             "peeragent_runs_unrecorded", "Runs that were more than are recorded.", registry=self.registry
@@ -42,8 +43,12 @@ class Metrics:
     def task(self, task: TaskRecord, seconds: float) -> None:
         """A task is over."""
         agent = task.agent_type or "none"
-        self._tasks.labels(agent, task.status.value, task.error.code if task.error else "").inc()
-        self._worked.labels(agent).observe(seconds)
+        about = (agent, task.status.value, task.error.code if task.error else "")
+        known = self._ended.get(about)
+        if known is None:
+            known = self._ended[about] = self._tasks.labels(*about), self._worked.labels(agent)
+        known[0].inc()
+        known[1].observe(seconds)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request is answered."""

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     record_traces: bool = True
     """Whether runs are recorded, for `pf tui` and `pf inspect`."""
-    record_per_second: float = Field(default=100.0, ge=0)
+    record_per_second: float = Field(default=50.0, ge=0)
     """Runs of a second that are recorded at most, by each process; 0: all. What is more is done all the same."""
 
     @field_validator("api_keys", "admin_keys", mode="before")

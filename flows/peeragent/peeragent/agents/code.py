@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from functools import lru_cache
 
 from peeragent.agents import prompts
 from peeragent.agents.tools import Tools, made
@@ -13,6 +14,8 @@ from peeragent.models.turns import Routed, TurnRequest, TurnResult
 from penguiflow import Context
 
 DEFAULT_LANGUAGE = "python"
+REMEMBERED = 300
+"""Characters of texts that are looked at once."""
 LOOKED_AT = 2000
 """Characters of a text that are looked at for the name of a language."""
 MAX_EXPLANATION = 500
@@ -104,7 +107,12 @@ def _said_before(request: TurnRequest) -> list[str]:
 
 
 def _language_in(text: str) -> str | None:
-    text = text[:LOOKED_AT]
+    # What a session said is looked at in each of its turns.
+    return _named_in(text) if len(text) <= REMEMBERED else _named_in.__wrapped__(text[:LOOKED_AT])
+
+
+@lru_cache(1024)
+def _named_in(text: str) -> str | None:
     here = [match.start() for match in _SAID_HERE.finditer(text)]
     places = {}
     for language, pattern in _SAID.items() if here else ():
