@@ -556,6 +556,7 @@ async def test_a_call_that_the_node_gave_up_is_given_up_again(sink: Any, world: 
     assert outcome.seconds < 30
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_the_first_failure_of_many_ends_them_again(sink: Any, world: World) -> None:
     world.delays = {"a": 0.03, "b": 0.01, "c": 60}
 
