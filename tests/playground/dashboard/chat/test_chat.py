@@ -93,7 +93,7 @@ async def test_a_message_starts_a_run_of_the_session_and_its_answer_streams(
         assert desk.source.requests[1].session == session
         finish(desk.source, *talks[1], "Yes.")
         await desk.until(lambda: "Yes." in desk.text(), "the answer")
-        assert "2 turns" in desk.text()
+        await desk.until(lambda: "2 turns" in desk.text(), "both turns")
         # What was said comes back, and one can go to the run.
         await desk.press("up", "up")
         assert desk.app.screen.line.value == "hello"

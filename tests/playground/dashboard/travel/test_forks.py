@@ -136,9 +136,9 @@ async def test_an_interrupted_run_goes_on(open_desk: OpenDesk, source: Any, tria
         desk.app.workspace.current.interrupt()
         source.answer = refuse(source)
         await desk.press("3")
-        assert "C go on" in desk.text()
+        await desk.until(lambda: "C go on" in desk.text(), "the key that goes on")
         await desk.press("2")
-        assert "C go on" in desk.text()
+        await desk.until(lambda: "C go on" in desk.text(), "the key that goes on")
         await desk.press("C")
         await desk.until(lambda: source.requests, "the request")
         assert source.requests[0].trace_id == run.trace_id
