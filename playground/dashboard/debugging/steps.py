@@ -135,7 +135,8 @@ class Steps:
         from playground.dashboard.editing.editor import EditorScreen, Subject
 
         if of_node(stop):
-            subject = Subject("one message more", stop.payload, None, f"{stop.name} sends it too; ctrl+s lets it go on")
+            about = f"{stop.name} sends this payload too; ctrl+s lets it go on"
+            subject = Subject("one message more", _payload(stop), None, about)
         else:
             about = "a text for the planner: it stands in its next prompt; ctrl+s lets the run go on"
             subject = Subject("a note to the planner", "", {"type": "string", "minLength": 1}, about)
@@ -254,6 +255,14 @@ def of_node(stop: Stopped) -> bool:
     return stop.kind in {"before_node", "after_node"} or (
         stop.kind == "on_error" and innermost.startswith(("node:", "attempt:"))
     )
+
+
+def _payload(stop: Stopped) -> Any:
+    """What the message carries that the node has stopped with; an error carries nothing."""
+    if stop.kind == "on_error":
+        return None
+    shown = stop.payload
+    return shown["payload"] if isinstance(shown, dict) and {"payload", "headers", "trace_id"} <= shown.keys() else shown
 
 
 def _named(stop: Stopped) -> str:

@@ -478,3 +478,23 @@ async def test_what_was_edited_is_not_lost_to_a_message_more(open_desk: OpenDesk
         await stop(desk, running, "1:stop-2", actions=["proceed"])
         await desk.press("M")
         await desk.until(lambda: "nothing can be put in" in desk.text(), "the other notice")
+
+
+@pytest.mark.parametrize(
+    ("payload", "offered"),
+    [
+        ({"id": 4711}, {"id": 4711}),
+        ({"payload": {"id": 1}, "headers": {"tenant": "t"}, "trace_id": TRACE}, {"id": 1}),
+    ],
+)
+async def test_what_is_put_in_begins_as_the_payload(
+    open_desk: OpenDesk, running: Any, payload: dict[str, Any], offered: dict[str, Any]
+) -> None:
+    async with open_desk() as desk:
+        await start(desk)
+        await stop(desk, running, actions=["proceed", "inject"], payload=payload)
+        await desk.press("M")
+        await desk.until(lambda: "sends this payload too" in desk.text(), "the editor")
+        await desk.press("ctrl+s")
+        await desk.until(lambda: running.decisions, "the decision")
+        assert running.decisions[0].value == offered
