@@ -425,7 +425,7 @@ class Desk:
         """Wait for something to become true."""
         deadline = time.monotonic() + WAIT_S
         while not ready():
-            assert time.monotonic() < deadline, f"{what} did not come true"
+            assert time.monotonic() < deadline, f"{what} did not come true:\n{self.text()}"
             await self.pilot.pause()
             await asyncio.sleep(0.005)
         await self.frame()

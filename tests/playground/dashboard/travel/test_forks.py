@@ -71,6 +71,8 @@ async def test_a_decision_is_changed_and_its_fork_is_shown(
             {"/next_node": "skim"},
         )
         await desk.until(lambda: desk.app.workspace.current.trace_id == request.trace_id, "the fork")
+        # Of the run as a whole, wherever the cursor came to be when it began.
+        await desk.press("3", "g")
         await desk.until(lambda: "a fork of 5ad5c87d" in desk.text().replace("\n", " "), "its origin")
         assert "↳5ad5" in desk.text()
         await desk.press("backspace")
