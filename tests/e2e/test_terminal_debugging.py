@@ -217,6 +217,6 @@ def test_a_planner_is_given_a_note_and_a_node_sends_one_message_more(project: Pa
         hands.brings(SELECT_ALL + b'"Keep it short, please."', "Keep it short", "fits the schema · changed")
         hands.clears(SAVE, "⏸ 1 stopped", "ctrl+s applies")
         hands.until_shown("0 running", "✔ research_agent")
-    told = [PF, "inspect", "last", "--llm", "2"]
+    told = [str(PF), "inspect", "last", "--llm", "2"]
     prompt = subprocess.run(told, cwd=project, capture_output=True, text=True, timeout=60, check=True).stdout
     assert "Keep it short, please." in prompt

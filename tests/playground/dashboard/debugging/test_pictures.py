@@ -198,7 +198,7 @@ async def test_tiny_terminals(stopped: OpenDesk, size: tuple[int, int]) -> None:
 
 async def test_what_tools_keep(open_desk: OpenDesk, album: Any, source: Any) -> None:
     session = "playground:ada:desk"
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"namespace": "refunds", "key": "A-103", "value": {"reference": "R-0831", "amount": 18.0}, "etag": "1"},
         {"namespace": "shop", "key": "basket", "value": ["woolen scarf", "ice axe"], "etag": "2"},
         {"key": "password", "value": {"$secret": "hmac:5f1d9ab2"}, "etag": "3"},
