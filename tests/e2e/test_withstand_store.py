@@ -158,3 +158,20 @@ def test_a_store_that_is_locked_while_a_host_dies_holds_no_key(project: Path, op
         terminal.runs("well")
         terminal.visit()
         terminal.leave()
+
+
+def test_a_database_that_is_damaged_while_it_is_used(opened: Opened, recorded: Path) -> None:
+    """SQLite may notice it at once, or never, for what it has read of the file it knows: either way all goes on."""
+    damage = b"\xde\xad" * 50_000
+    with opened("stored.py") as terminal:
+        terminal.until_shown("stored", "ready")
+        terminal.runs("well")
+        for path in (recorded, recorded.with_name("state.db-wal")):
+            with path.open("r+b") as file:
+                file.write(damage[: path.stat().st_size])
+        terminal.runs("large")
+        terminal.runs("well")
+        terminal.visit()
+        terminal.visit_screens()
+        terminal.leave()
+    assert recorded.stat().st_size > 0
