@@ -268,6 +268,7 @@ class DashboardApp(App[int]):
             return
         if trace.root is not None and self.pane.id != FLOWS and trace.whole is None:
             self.inspector.show_span(trace, trace.root)
+            self.selection.forget()
         line = self.run_rows.line
         if line is None or line.trace_id != trace.trace_id:
             following = self.run_rows.follow_newest

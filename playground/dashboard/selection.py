@@ -30,6 +30,10 @@ class Selection:
         if pane in {FLOWS, RUNS, TRACE}:
             self._list = pane
 
+    def forget(self) -> None:
+        """A run as a whole is shown: the cursor is looked at anew."""
+        self._on = None
+
     def frame(self) -> None:
         """Once per frame: show what the tree's cursor has come to, unless somebody reads what is shown."""
         app, trace = self._app, self._app.workspace.current

@@ -33,6 +33,19 @@ async def test_what_a_run_leads_the_cursor_to_is_inspected(
         assert desk.app.spans.span.name == "reply"
 
 
+async def test_a_run_that_is_chosen_again_does_not_hide_what_the_cursor_is_on(
+    open_desk: OpenDesk, source: Any, triage: Callable[..., Any]
+) -> None:
+    source.answer = lambda run: triage(TRACE).events[:9]
+    async with open_desk() as desk:
+        await desk.press("j", "3", "r")
+        await desk.until(lambda: desk.app.spans.cursor > 0, "a run that is followed")
+        await desk.until(lambda: desk.app.detail.subject == selected(desk), "what the cursor is on")
+        # As when the host says, later than its events come, that it took the run.
+        desk.app.control.select(TRACE)
+        await desk.until(lambda: desk.app.detail.subject == selected(desk), "what the cursor is on still")
+
+
 async def test_who_reads_a_detail_is_left_alone(open_desk: OpenDesk, source: Any, triage: Callable[..., Any]) -> None:
     whole = triage(TRACE)
     source.answer = lambda run: whole.events[:9]
