@@ -51,7 +51,11 @@ def faults(value: Any, schema: Schema | None) -> list[Fault]:
     """What of a value does not fit a schema."""
     found: list[Fault] = []
     if schema is not None:
+        told = set()
         for fault in _faults(value, schema, schema, [], "", 0):
+            if (fault.pointer, fault.message) in told:  # the alternatives say it, and so does what holds for all
+                continue
+            told.add((fault.pointer, fault.message))
             found.append(fault)
             if len(found) >= MAX_FAULTS:
                 break
@@ -148,7 +152,14 @@ def _alternatives(
 ) -> Iterator[Fault]:
     best: list[Fault] = []
     least: tuple[bool, int, int] | None = None
+    tag, tagged = _tag(value, options, root)
+    if tag is not None and value[tag] not in tagged and not _is_hidden(value[tag]):
+        words = ", ".join(json.dumps(each, ensure_ascii=False) for each in tagged[:12])
+        yield Fault([*parts, tag], f"must be one of {words}", rule)
+        return
     for number, option in enumerate(options):
+        if tag is not None and value[tag] != tagged[number] and not _is_hidden(value[tag]):
+            continue
         found = list(_faults(value, option, root, parts, f"{rule}/{number}/", depth + 1))
         if not found:
             return
@@ -162,6 +173,17 @@ def _alternatives(
         yield Fault(parts, f"must be {names}", rule)
     else:
         yield from best
+
+
+def _tag(value: Any, options: list[Any], root: Schema) -> tuple[str | None, list[Any]]:
+    """The key by which a value says which option is meant, and what each has there: of a tool's call, its name."""
+    if not isinstance(value, dict) or len(options) < 2:
+        return None, []
+    each = [resolve(option, root).get("properties") or {} for option in options if isinstance(option, dict)]
+    for key in each[0] if len(each) == len(options) else ():
+        if key in value and all(isinstance(about.get(key), dict) and "const" in about[key] for about in each):
+            return key, [about[key]["const"] for about in each]
+    return None, []
 
 
 def _of_object(

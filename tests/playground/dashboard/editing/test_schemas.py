@@ -87,6 +87,22 @@ def test_of_alternatives_the_one_that_was_meant_is_told_about() -> None:
     assert fault.pointer == "/args/url"
 
 
+def test_what_another_tool_lacks_is_told_and_not_that_the_first_one_is_wanted() -> None:
+    calls = {
+        "properties": {"tool": {"enum": ["search", "page"]}, "args": {"type": "object"}},
+        "anyOf": [
+            {"properties": {"tool": {"const": "search"}, "args": {"$ref": "#/$defs/Search"}}},
+            {"properties": {"tool": {"const": "page"}, "args": {"$ref": "#/$defs/Page"}}},
+        ],
+        "$defs": {"Search": SCHEMA, **SCHEMA["$defs"]},
+    }
+    assert faults({"tool": "page", "args": {"url": "a"}}, calls) == []
+    (fault,) = faults({"tool": "page", "args": {}}, calls)
+    assert (fault.pointer, fault.message) == ("/args", "url is missing")
+    (fault,) = faults({"tool": "pages", "args": {"url": "a"}}, calls)
+    assert (fault.pointer, fault.message) == ("/tool", 'must be one of "search", "page"')
+
+
 @given(
     st.fixed_dictionaries(
         {"query": st.one_of(st.text(max_size=3), st.integers())},
