@@ -178,7 +178,10 @@ def test_runs_are_forked_compared_replayed_and_resumed(project: Path, tmp_path: 
         # A fork with something changed, its origin, and both beside each other.
         hands.brings(b"f", "fork", "ctrl+s applies", '"text": "from there"')
         hands.brings(DOWN * 2 + END + LEFT + b"!", "· changed", '"from there!"')
-        hands.brings(SAVE, "a fork of", 'text: "FROM THERE! ANSWERED"')
+        # The cursor may have gone along with the run, to its newest part.
+        hands.brings(SAVE, "↳")
+        hands.press(b"3g")
+        hands.until_shown("a fork of", 'text: "FROM THERE! ANSWERED"')
         hands.brings(BACKSPACE, 'text: "FROM THERE ANSWERED"')
         hands.brings(b"d", "is marked")
         hands.brings(b"2gd", "◆ diff", "1 of ", "Side by side")

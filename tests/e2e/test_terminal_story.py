@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,7 +131,11 @@ def test_from_a_breakpoint_to_a_test_that_keeps_the_better_run(terminal: Hands, 
     terminal.brings(b"step 1\r", "INSPECT step 1")
     terminal.brings(b"f", "planner.decision fetch", '"next_node": "fetch"')
     terminal.brings(DOWN + END + LEFT * 2 + BACKSPACE * 5 + b"skim", '"next_node": "skim"')
-    terminal.brings(SAVE, "↳", "a fork of", "0 running")
+    # The cursor may have gone along with the run, to its newest part.
+    terminal.brings(SAVE, "↳")
+    terminal.until_so(lambda: re.search("✔ [0-9a-f]{6} .*↳", terminal.screen()), "the fork is not over")
+    terminal.press(b"3g")
+    terminal.until_shown("a fork of", "0 running")
     second, origin = traces(project)
     assert origin["trace_id"] == first["trace_id"]
     assert second["status"] == "ok"

@@ -135,7 +135,7 @@ class Place(NamedTuple):
 
 
 PLACES = {
-    "chat": Place("─ CHAT", b"3w", (b"x", PAGE_UP, TAB, PAGE_DOWN, UP, TAB, b"y")),
+    "chat": Place("◆ chat", b"3w", (b"x", PAGE_UP, TAB, PAGE_DOWN, UP, TAB, b"y")),
     "editor": Place("fork", b"3gf", (b"x", DOWN, ctrl("d"), PAGE_DOWN, ctrl("d"), ctrl("z"), b"[")),
     "comparison": Place("◆ diff", b"2gdjd", (b"n", b"]", TAB, b"a", b"G", b"[", b"N")),
     "timeline": Place("TIMELINE", b"3,", (b"0", b"n", b" ", b"l", b"+", b"$", b"h")),
