@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,6 +27,8 @@ SLICE_S = 0.006
 """What reading a stored trace takes at a time."""
 SEARCHING_S = 0.03
 """Between two of those while a filter looks through the events: people wait for that first."""
+ANEW_TRIES = 3
+"""The store may have the end of a run a moment later than the screen, or never."""
 GAP_TRIES = 40
 GAP_WAIT_S = 0.05
 LISTED = 300
@@ -51,6 +54,8 @@ class Control:
         """What did not work when it was last tried."""
         self.wanted: str | None = None
         """The trace that is to be shown; loading of others is dropped."""
+        self.read_anew: Counter[str] = Counter()
+        """How often what had been left out of a trace was looked for."""
         self._unread: set[str] = set()
         """Traces that were not read to their end when that was last tried."""
         self._elsewhere = Elsewhere()
@@ -159,6 +164,30 @@ class Control:
         """Try again to read the trace that is to be shown, if it could not be read."""
         if self.wanted is not None and self.wanted in self._unread:
             self.select(self.wanted)
+
+    def read_left_out(self) -> None:
+        """Read the run that is shown from the store, if it is over and some of it was left out on the way here."""
+        shown = self.workspace.current
+        if self.source is None or shown is None or not (shown.over and shown.missed) or shown.whole is not None:
+            return
+        trace_id = shown.trace_id
+        if self.wanted != trace_id or trace_id in self.workspace.loading or self.read_anew[trace_id] >= ANEW_TRIES:
+            return
+        self.read_anew[trace_id] += 1
+        self._start(partial(self._load_anew, self.source, shown), "load")
+
+    async def _load_anew(self, source: Source, known: TraceModel) -> None:
+        trace = self.workspace.begin_anew(known)
+        complete = False
+        try:
+            # A run that is not recorded, or not to its end, stays as it is.
+            complete = await self._read_all(source, trace) and trace.last_seq >= known.last_seq
+        finally:
+            self.workspace.end_loading(trace, complete=complete)
+        if complete:
+            source.inbox.dropped = max(0, source.inbox.dropped - known.missed)
+        if self.wanted == known.trace_id:
+            self._show(trace if complete else known, False)
 
     async def find_runs(self, text: str, before: float | None = None) -> int:
         """Ask the store for runs that a filter means, and began before then; how many it had."""

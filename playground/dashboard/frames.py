@@ -102,6 +102,7 @@ class Frames:
             self._runs_due = now + RUNS_EVERY_S
             app.control.refresh_runs()
             app.control.read_again()
+            app.control.read_left_out()
 
     def _redraw(self) -> None:
         app = self._app

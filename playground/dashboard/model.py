@@ -274,6 +274,14 @@ class Workspace:
         self.loading[trace_id] = Loading(trace, [] if before is None else list(before.events))
         return trace
 
+    def begin_anew(self, known: TraceModel) -> TraceModel:
+        """A model to be filled from the store, in place of one of a run that is over and has not all of its events."""
+        trace = TraceModel(known.trace_id, clock=self.clock)
+        trace.loading, trace.live = True, known.live
+        trace.expected = known.last_seq + 1
+        self.loading[known.trace_id] = Loading(trace, [])
+        return trace
+
     def is_loading(self, trace: TraceModel) -> bool:
         """Whether this model is still to be filled; not when its run began before our eyes meanwhile."""
         loading = self.loading.get(trace.trace_id)

@@ -103,6 +103,8 @@ class TraceModel:
         self.taken = 0
         """How many of the events are in the spans and all else; the others are still to be read."""
         self.last_seq = -1
+        self.missed = 0
+        """Events that were left out on the way here: stream chunks that came faster than they can be shown."""
         self.epoch = 0
         self.retry_after: dict[str, float] = {}
         """Seconds between an attempt (by span id) and the one after it."""
@@ -190,6 +192,8 @@ class TraceModel:
             self.revision += 1
             return False
         self.events.append(raw)
+        if self.last_seq >= 0:
+            self.missed += head.seq - self.last_seq - 1
         self.last_seq = head.seq
         self.epoch = max(self.epoch, head.epoch)
         self.revision += 1

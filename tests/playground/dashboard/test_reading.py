@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penguiflow.state.errors import StoreError
-from playground.dashboard import frames
+from playground.dashboard import control, frames
 from playground.dashboard.model import Workspace
 from playground.dashboard.status import status_rows
 from playground.dashboard.views.lists import FlowsView
@@ -158,3 +158,41 @@ async def test_pages_tell_how_much_of_the_run_is_read(
         await desk.until(lambda: f"loading… {100 * 9 // len(run.events)} %" in desk.text(), "how far it is")
         more.set()
         await desk.until(lambda: shown(desk, run.trace_id) and "loading" not in desk.text(), "the run")
+
+
+async def test_what_was_left_out_while_a_run_went_on_is_read_when_it_is_over(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "ANEW_TRIES", 1_000_000)
+    run = triage("7" * 32)
+    chunks = [number for number, raw in enumerate(run.events) if b'"kind":"stream.chunk"' in raw]
+    assert len(chunks) > 2
+    left_out = chunks[:-1]
+    source.answer = lambda request: [raw for number, raw in enumerate(run.events) if number not in left_out]
+    source.inbox.dropped = len(left_out) + 1
+    async with open_desk() as desk:
+        await desk.press("j", "r")
+        await desk.until(lambda: shown(desk, run.trace_id), "the run")
+        first = desk.app.workspace.current
+        assert first.missed == len(left_out)
+        # The store has it a moment later than the screen.
+        source.stored[run.trace_id] = run.events
+        await desk.until(lambda: not desk.app.workspace.current.missed, "what was left out")
+        await desk.until(lambda: shown(desk, run.trace_id), "the end of the reading")
+        assert list(desk.app.workspace.current.events) == run.events
+        assert desk.app.workspace.dropped == 1
+        assert desk.app.workspace.known(run.trace_id) is desk.app.workspace.current
+
+
+async def test_a_run_that_is_not_recorded_stays_as_it_was_seen(
+    open_desk: OpenDesk, triage: Callable[..., Any], source: Any
+) -> None:
+    run = triage("7" * 32)
+    source.answer = lambda request: run.events[:10] + run.events[11:]
+    async with open_desk() as desk:
+        await desk.press("j", "r")
+        await desk.until(lambda: desk.app.control.read_anew[run.trace_id] == control.ANEW_TRIES, "looks into the store")
+        await desk.until(lambda: run.trace_id not in desk.app.workspace.loading, "its end")
+        await desk.until(lambda: shown(desk, run.trace_id), "the run")
+        assert len(desk.app.workspace.current.events) == len(run.events) - 1
+        assert "technical" in desk.text()
