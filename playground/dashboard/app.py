@@ -212,6 +212,11 @@ class DashboardApp(App[int]):
             if self.bursts.moved(event, self.focused):
                 return
         await super().on_event(event)
+        if isinstance(event, events.Resize) and self._resize_timer is not None:
+            # Textual takes sizes up after 8 ms, by a timer that is lost where the machine is busy for longer, and no
+            # other is started then: the screen stays as it was for good. Without it, the app does so when it is idle.
+            self._resize_timer.stop()
+            self._resize_timer = None
 
     def _spawn(self, work: Work, group: str) -> object:
         worker: Worker[None] = self.run_worker(work, group=group, exit_on_error=False)

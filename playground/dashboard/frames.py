@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
+
+from textual import events
+from textual.geometry import Size
 
 from playground.dashboard import keys
 from playground.dashboard.bars import KeyBar, StatusBar
@@ -41,6 +46,8 @@ class Frames:
         """The host and the modules that the bars show."""
         self._runs_due = 0.0
         self._filtering = False
+        self._unfit: Size | None = None
+        """The terminal's size, where the screen had another one when that was last looked at."""
 
     def start(self) -> None:
         """Begin."""
@@ -48,6 +55,9 @@ class Frames:
 
     def _step(self) -> None:
         app = self._app
+        if not app.is_running:
+            # It is being taken down.
+            return
         source = app.control.source
         self.count += 1
         moved = False
@@ -126,6 +136,7 @@ class Frames:
             area.frame()
         self._tell_host()
         if self.count % CLOCK_EVERY == 0:
+            self._fit()
             for line in app.workspace.runs.running():
                 known = app.workspace.traces.get(line.trace_id)
                 line.waits_for = known.waiting_for() if known is not None else ""
@@ -144,6 +155,21 @@ class Frames:
         if len(app.screen_stack) == 1 or self.count % CLOCK_EVERY == 0:
             for pane in app.panes.values():
                 pane.redraw_if_changed()
+
+    def _fit(self) -> None:
+        """Take the terminal's size up again, where the screen has had another one for a while: see `on_event`."""
+        app = self._app
+        driver = app._driver
+        if driver is None or app.is_headless or app.is_web:
+            return
+        try:
+            terminal = Size(*os.get_terminal_size(sys.__stdin__.fileno() if sys.__stdin__ is not None else 0))
+        except OSError:
+            return
+        wrong = app.screen.size != terminal and terminal.area > 0
+        if wrong and self._unfit == terminal:
+            app.post_message(events.Resize(terminal, terminal))
+        self._unfit = terminal if wrong else None
 
     def _tell_host(self) -> None:
         """Say what changed about the host and its code."""
