@@ -1,0 +1,3 @@
+"""Peagen: projects from templates and a dependency graph."""
+
+from __future__ import annotations
