@@ -39,8 +39,10 @@ if TYPE_CHECKING:
         Stopped,
     )
 
-MAX_INBOX = 200_000
-"""Items kept for a dashboard that does not draw; beyond it the oldest stream chunks go first, counted."""
+MAX_INBOX = 50_000
+"""Events that wait for a dashboard that is slower than they are; of more than these stream chunks go, counted."""
+MAX_WAITING = 4 * MAX_INBOX
+"""Of more than these all that comes goes, counted. What is recorded is read from the store when the run is over."""
 
 
 class HostState(NamedTuple):
@@ -95,13 +97,15 @@ class Inbox:
 
 
 def put_events(inbox: Inbox, events: Iterable[bytes]) -> None:
-    """Add events; of far too many the stream chunks go, counted."""
-    inbox.events.extend(events)
-    if len(inbox.events) > MAX_INBOX:
-        kept = [event for event in inbox.events if b'"kind":"stream.chunk"' not in event[:300]]
-        inbox.dropped += len(inbox.events) - len(kept)
-        inbox.events.clear()
-        inbox.events.extend(kept)
+    """Add events; of too many the stream chunks go, and of far too many all, counted."""
+    waiting = inbox.events
+    for event in events:
+        # Only what comes is looked at, not what waits: that would be done again with each batch.
+        room = MAX_INBOX if b'"kind":"stream.chunk"' in event[:300] else MAX_WAITING
+        if len(waiting) < room:
+            waiting.append(event)
+        else:
+            inbox.dropped += 1
 
 
 class RunRefused(Exception):

@@ -13,6 +13,7 @@ from playground.dashboard.heads import BadEvent, Head, read_data, read_head
 from playground.dashboard.runs import RunList
 from playground.dashboard.text import duration
 from playground.dashboard.trace import TraceModel
+from playground.sources import MAX_INBOX
 
 if TYPE_CHECKING:
     from playground.protocol import ModuleInfo, Question, Result
@@ -24,6 +25,10 @@ MAX_BYTES = 200_000_000
 """Events and spans kept for all traces together; those that are not looked at are read from the store again."""
 SPAN_BYTES = 400
 CHECK_CLOCK_EVERY = 32
+BUDGET_S = 0.012
+"""What a frame spends on events."""
+MORE_S = 0.018
+"""What it spends more where so many wait that stream chunks are left out: behind is worse than a slow key."""
 
 
 class Line(NamedTuple):
@@ -90,9 +95,10 @@ class Workspace:
 
     # -- the inbox ------------------------------------------------------------------------------------------------
 
-    def drain(self, inbox: Inbox, budget_s: float = 0.012) -> bool:
-        """Take what arrived, for about `budget_s`; True when something did."""
+    def drain(self, inbox: Inbox) -> bool:
+        """Take what arrived, for a part of a frame (a larger one, the more there is); True when something did."""
         moved = False
+        budget_s = BUDGET_S + min(1.0, len(inbox.events) / MAX_INBOX) * MORE_S
         if inbox.host is not None:
             self._host_state(inbox.host)
             inbox.host, moved = None, True
