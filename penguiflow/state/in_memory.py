@@ -23,6 +23,7 @@ from penguiflow.state.models import (
     TaskState,
 )
 from penguiflow.state.retention import Retention
+from penguiflow.state.shared_memory import SharesInMemory
 from penguiflow.steering.payloads import sanitize_steering_event
 
 __all__ = ["InMemoryStateStore", "PlaygroundArtifactStore"]
@@ -34,8 +35,8 @@ MAX_TASKS = 10_000
 PLANNER_STATE_TTL_S = 3600.0
 
 
-class InMemoryStateStore(MemoryLog):
-    """Everything that the contract's protocols ask of a store, and a `TraceStore`.
+class InMemoryStateStore(MemoryLog, SharesInMemory):
+    """Everything that the contract's protocols ask of a store, a `TraceStore`, and what workers of one process share.
 
     Beyond `max_traces` traces and `max_sessions` sessions those that nothing was saved of for the longest time are
     forgotten; inside one, the oldest events, updates and tasks are. Of recorded traces, at most `max_log_bytes` are
@@ -58,7 +59,8 @@ class InMemoryStateStore(MemoryLog):
         max_log_bytes: int = MAX_LOG_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(Retention(max_traces=max_traces, max_bytes=max_log_bytes))
+        MemoryLog.__init__(self, Retention(max_traces=max_traces, max_bytes=max_log_bytes))
+        SharesInMemory.__init__(self, max_traces)
         self._max_events = max_events_per_trace
         self._max_updates = max_updates_per_session
         self._max_steering = max_steering_events_per_session
@@ -270,6 +272,7 @@ class InMemoryStateStore(MemoryLog):
             session.clear()
         self._artifacts.clear()
         self._forget_logs()
+        self._forget_shared_all()
 
     def clear_session(self, session_id: str) -> None:
         """Forget a session: tasks, updates, steering, trajectories with their events, bindings, artifacts, traces."""

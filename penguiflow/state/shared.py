@@ -18,7 +18,7 @@ class SharedRow:
     """What is kept under one scope of a trace."""
 
     version: int
-    """Counts its changes; 0 where nothing is kept."""
+    """Greater after each change, never the same for two values of a scope; 0 where nothing is kept."""
     value: bytes
     """JSON; the store does not look into it."""
 
@@ -41,7 +41,7 @@ class SharedMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedChange:
-    """One commit of a worker."""
+    """One commit of a worker. Nothing of it is made once its trace has ended."""
 
     trace_id: str
     handled: str | None = None
@@ -64,7 +64,7 @@ class SharedOutcome:
     """What became of a commit."""
 
     done: bool
-    """Whether it was made."""
+    """Whether it was made. It was not, it is no `repeat` and nothing is `stale`: the trace had ended."""
     repeat: bool
     """It was not: the message had been handled."""
     stale: Sequence[str]
