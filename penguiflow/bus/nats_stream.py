@@ -25,6 +25,8 @@ _FORMAT_KEY = "penguiflow.format"
 _OVERLAP = 10065
 _IN_USE = 10058
 _ASK_S = 10.0
+_MOST_EDGES = 100_000
+"""Of one flow. A server that is told nothing takes a thousand consumers of a stream."""
 
 
 class Place:
@@ -59,9 +61,12 @@ class Place:
         js = client.jetstream(timeout=_ASK_S)
         try:
             found = await self._find(js, server)
+            theirs = {} if found is None else await self._consumers(js, server)
             await self._make_streams(js, found)
             for edge, name in self.tokens.items():
-                await js.add_consumer(self.stream, self._consumer(edge, name), timeout=_ASK_S)
+                wanted = self._consumer(edge, name)
+                if not _same(wanted, theirs.get(name)):
+                    await js.add_consumer(self.stream, wanted, timeout=_ASK_S)
         except ServiceUnavailableError:
             raise  # it has only just begun: ask again
         except APIError as error:
@@ -86,13 +91,21 @@ class Place:
             raise BusForeign(f"the stream '{self.stream}' at {server} is not penguiflow's: name the flow differently")
         if int(form) > FORMAT:
             raise BusForeign(f"the stream '{self.stream}' at {server} was made by a newer penguiflow (format {form})")
-        theirs = {str(each.name) for each in await js.consumers_info(self.stream)}
-        if theirs and theirs.isdisjoint(self.tokens.values()):
+        return config
+
+    async def _consumers(self, js: JetStreamContext, server: str) -> dict[str, api.ConsumerConfig]:
+        """Those that the stream has."""
+        theirs: dict[str, api.ConsumerConfig] = {}
+        offset = 0
+        while page := await js.consumers_info(self.stream, offset=offset):  # at most 256 at a time
+            offset += len(page)
+            theirs |= {str(each.name): each.config for each in page if each.config}
+        if theirs and theirs.keys().isdisjoint(self.tokens.values()):
             raise BusForeign(
                 f"'{self.flow}' at {server} is another flow (its consumers: {', '.join(sorted(theirs))}): "
                 "give this one a name of its own"
             )
-        return config
+        return theirs
 
     async def _make_streams(self, js: JetStreamContext, found: api.StreamConfig | None) -> None:
         capacity = self.limits.capacity or -1
@@ -106,6 +119,7 @@ class Place:
                 discard_new_per_subject=capacity > 0,
                 max_msgs_per_subject=capacity,
                 duplicate_window=self.limits.dedupe_s,
+                max_consumers=_MOST_EDGES,
                 metadata={_FORMAT_KEY: str(FORMAT)},
             )
             await js.add_stream(config)
@@ -137,3 +151,8 @@ class Place:
             max_waiting=8192,
             metadata={"penguiflow.edge": edge},
         )
+
+
+def _same(wanted: api.ConsumerConfig, found: api.ConsumerConfig | None) -> bool:
+    """Whether a consumer is as it should be: making each anew takes longer than asking for all of them."""
+    return found is not None and (wanted.filter_subject, wanted.ack_wait) == (found.filter_subject, found.ack_wait)
