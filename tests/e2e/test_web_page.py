@@ -7,60 +7,45 @@ import base64
 import json
 import re
 import select
-import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
+
+from tests.chromium import LIMIT_S, Tab, chromium
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import AddFlow
 
 pytestmark = pytest.mark.chromium
 
-LIMIT_S = 60.0
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?<>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 SAYS = "document.readyState === 'complete' && document.body.innerText"
 
 
-class Page:
-    """A tab of a browser, over the DevTools protocol."""
+class Page(Tab):
+    """A page with a terminal in it."""
+
+    domains = ("Runtime", "Network")
 
     def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._calls = 0
+        super().__init__(socket)
         self.drawn = ""
         """What was sent to the terminal in the page, without escape sequences."""
 
-    async def call(self, method: str, **about: Any) -> dict[str, Any]:
-        """A command, and what it gives."""
-        self._calls += 1
-        await self._socket.send(json.dumps({"id": self._calls, "method": method, "params": about}))
-        while True:
-            told: dict[str, Any] = json.loads(await self._socket.recv())
-            if told.get("method") == "Network.webSocketFrameReceived":
-                frame = told["params"]["response"]
-                if frame["opcode"] == 2:
-                    self.drawn += ESCAPES.sub("", base64.b64decode(frame["payloadData"]).decode("utf-8", "replace"))
-            if told.get("id") == self._calls:
-                assert "error" not in told, told
-                found: dict[str, Any] = told["result"]
-                return found
-
-    async def run(self, script: str) -> Any:
-        """The value of an expression."""
-        told = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+    def told(self, event: dict[str, Any]) -> None:
+        """Note what the terminal gets."""
+        if event["method"] == "Network.webSocketFrameReceived":
+            frame = event["params"]["response"]
+            if frame["opcode"] == 2:
+                self.drawn += ESCAPES.sub("", base64.b64decode(frame["payloadData"]).decode("utf-8", "replace"))
 
     async def open(self, url: str) -> str:
         """Go to an address; gives what the page says."""
@@ -80,42 +65,11 @@ class Page:
                 await self.run("1")
                 await asyncio.sleep(0.02)
 
-    async def picture(self) -> bytes:
-        """What it looks like."""
-        return base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
-
     async def press(self, key: str) -> None:
         """Press and release a key, as somebody who has clicked nowhere."""
         await self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
         await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
-
-
-@asynccontextmanager
-async def chromium(folder: Path) -> AsyncIterator[Page]:
-    """A headless browser with a tab."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program is not None, "Chromium is not installed: `apt-get install chromium`"
-    command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-    started = [*command, "--window-size=1200,800", f"--user-data-dir={folder}", "about:blank"]
-    process = await asyncio.create_subprocess_exec(*started, stderr=asyncio.subprocess.DEVNULL)
-    try:
-        port_file = folder / "DevToolsActivePort"
-        async with asyncio.timeout(LIMIT_S):
-            while not (port_file.exists() and port_file.read_text()):  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.02)
-        port = port_file.read_text().splitlines()[0]
-        async with httpx.AsyncClient() as client:
-            tabs = (await client.get(f"http://127.0.0.1:{port}/json")).json()
-        address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-        async with connect(address, max_size=None) as socket:
-            page = Page(socket)
-            await page.call("Runtime.enable")
-            await page.call("Network.enable")
-            yield page
-    finally:
-        process.kill()
-        await process.wait()
 
 
 @pytest.fixture
@@ -166,7 +120,7 @@ def foreign() -> Iterator[str]:
 
 
 async def test_the_link_opens_a_terminal_that_takes_keys(link: str, tmp_path: Path) -> None:
-    async with chromium(tmp_path / "chrome") as page:
+    async with chromium(tmp_path / "chrome", Page) as page:
         await page.open(link)
         await page.until_drawn("penguiflow", "FLOWS", "greet", "ready")
         # The code that was good once is in the address no longer.
@@ -183,7 +137,7 @@ async def test_the_link_opens_a_terminal_that_takes_keys(link: str, tmp_path: Pa
 
 async def test_a_wrong_token_and_none_are_refused(link: str, tmp_path: Path) -> None:
     base = link.partition("?")[0]
-    async with chromium(tmp_path / "chrome") as page:
+    async with chromium(tmp_path / "chrome", Page) as page:
         assert "open the link that `pf web` has printed" in await page.open(base)
         assert "this link was used, or is none" in await page.open(f"{base}?code=wrong")
         assert "open the link that `pf web` has printed" in await page.open(base)
@@ -197,7 +151,7 @@ async def test_a_page_of_another_origin_cannot_open_its_socket(link: str, foreig
         socket.onopen = () => done("open");
         socket.onerror = () => done("refused");
     }})"""
-    async with chromium(tmp_path / "chrome") as page:
+    async with chromium(tmp_path / "chrome", Page) as page:
         # The browser has the cookie by now, and could send it.
         await page.open(link)
         await page.until_drawn("ready")

@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
+
+from tests.chromium import Tab, chromium
 
 pytestmark = pytest.mark.chromium
 
 GOOD = "It began three months ago in the north, costs $2M a year and is our top priority"
 
 
-class Browser:
-    """A tab, over the DevTools protocol."""
+class Browser(Tab):
+    """The page of a conversation."""
+
+    domains = ("Log", "Runtime")
 
     def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._calls = 0
+        super().__init__(socket)
         self.complaints: list[str] = []
 
-    async def call(self, method: str, **about: Any) -> dict[str, Any]:
-        """A command, and what it gives."""
-        self._calls += 1
-        await self._socket.send(json.dumps({"id": self._calls, "method": method, "params": about}))
-        while True:
-            told: dict[str, Any] = json.loads(await self._socket.recv())
-            if told.get("method") in {"Log.entryAdded", "Runtime.exceptionThrown"}:
-                entry = told["params"].get("entry", {})
-                if entry.get("level", "error") == "error":
-                    self.complaints.append(json.dumps(told["params"]))
-            if told.get("id") == self._calls:
-                found: dict[str, Any] = told["result"]
-                return found
-
-    async def run(self, script: str) -> Any:
-        """The value of an expression."""
-        told = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+    def told(self, event: dict[str, Any]) -> None:
+        """Note what the page has to complain of."""
+        if event["method"] in {"Log.entryAdded", "Runtime.exceptionThrown"}:
+            entry = event["params"].get("entry", {})
+            if entry.get("level", "error") == "error":
+                self.complaints.append(json.dumps(event["params"]))
 
     async def until(self, script: str) -> None:
         """Return when an expression is true."""
@@ -68,31 +55,11 @@ class Browser:
 
 @asynccontextmanager
 async def browser(url: str, folder: Path) -> AsyncIterator[Browser]:
-    """A headless Chromium that shows a page."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program is not None, "Chromium is not installed: `apt-get install chromium`"
-    command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-    started = [*command, f"--user-data-dir={folder}", "about:blank"]
-    process = await asyncio.create_subprocess_exec(*started, stderr=asyncio.subprocess.DEVNULL)
-    try:
-        port_file = folder / "DevToolsActivePort"
-        async with asyncio.timeout(60):
-            while not (port_file.exists() and port_file.read_text()):  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.02)
-        port = port_file.read_text().splitlines()[0]
-        async with httpx.AsyncClient() as client:
-            tabs = (await client.get(f"http://127.0.0.1:{port}/json")).json()
-        address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-        async with connect(address, max_size=None) as socket:
-            tab = Browser(socket)
-            await tab.call("Log.enable")
-            await tab.call("Runtime.enable")
-            await tab.call("Page.navigate", url=url)
-            await tab.until("document.readyState === 'complete' && !!document.querySelector('#examples button')")
-            yield tab
-    finally:
-        process.kill()
-        await process.wait()
+    """A browser that shows the page."""
+    async with chromium(folder, Browser) as tab:
+        await tab.call("Page.navigate", url=url)
+        await tab.until("document.readyState === 'complete' && !!document.querySelector('#examples button')")
+        yield tab
 
 
 async def test_code_rounds_and_tree_in_a_browser(service: Any, tmp_path: Path) -> None:
@@ -105,8 +72,7 @@ async def test_code_rounds_and_tree_in_a_browser(service: Any, tmp_path: Path) -
         assert "Urgency: Critical" in found
         assert await tab.run("document.querySelectorAll('.tree > ul > li').length") >= 3
         assert "scripted" in found
-        picture = await tab.call("Page.captureScreenshot", format="png")
-        (tmp_path / "page.png").write_bytes(base64.b64decode(picture["data"]))
+        (tmp_path / "page.png").write_bytes(await tab.picture())
         assert [each for each in tab.complaints if "favicon" not in each] == []
 
 
