@@ -56,7 +56,11 @@ class SharedChange:
     """Ends the trace with this status, unless it has ended: its rows, counters and handled ids are forgotten after a
     while, its status is not."""
     end_at_zero: str | None = None
-    """As `end`, but only when the counter `pending` is 0 or less after this change."""
+    """As `end`, but only when every counter of the trace is exactly 0 after this change.
+
+    Commits come in any order, and a counter may be below 0 for a while: 0 of one alone proves nothing. Workers count
+    messages, and add up numbers made of their ids (up to 44 bits each): both are 0 when all that were sent are handled.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,8 @@ from penguiflow.recording.payloads import encode_data
 from penguiflow.recording.text import clean_text
 from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome, SharedRow, WorkerRow
 
-__all__ = ["GONE_AFTER", "PENDING", "Kept", "Needs", "make", "needs_of", "worker_columns", "worker_of"]
+__all__ = ["GONE_AFTER", "Kept", "Needs", "make", "needs_of", "worker_columns", "worker_of"]
 
-PENDING = "pending"
-"""The counter that `end_at_zero` looks at."""
 GONE_AFTER = 3
 """Heartbeats after which a worker that was not seen counts as gone."""
 WORKERS_S = 3600.0
@@ -90,7 +88,7 @@ def make(change: SharedChange, kept: Kept) -> SharedOutcome:
         kept.counters[name] = kept.counters.get(name, 0) + amount
     if change.end is not None:
         kept.ended = change.end
-    elif change.end_at_zero is not None and kept.counters.get(PENDING, 0) <= 0:
+    elif change.end_at_zero is not None and not any(kept.counters.values()):
         kept.ended = change.end_at_zero
     return SharedOutcome(True, False, (), dict(kept.counters), kept.ended is not None)
 
