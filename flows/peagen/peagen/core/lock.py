@@ -1,0 +1,212 @@
+"""The lock file: what was generated, from what, and by whom. It is committed with the project.
+
+`peagen.lock` is text with one JSON object on each line, sorted, so that two branches merge like any source: the first
+line tells the format, then a line for each template set, then one for each file. While a run is at work, what it wrote
+is also in a journal under `.peagen/`: a run that is killed leaves nothing that the next one does not know of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from peagen.errors import LockFailed
+
+LOCK_NAME = "peagen.lock"
+FORMAT = 1
+STATE_DIR = ".peagen"
+_HEADER = "peagen.lock"
+_JOURNAL = "journal.jsonl"
+_RUNNING = "run.lock"
+_MARKERS = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockEntry:
+    """What made one file. Hashes are SHA-256, in hex."""
+
+    project: str
+    template_set: str
+    type: str
+    """COPY or GENERATE."""
+    key: str
+    """Of everything that went in: record, project, templates, included files, model."""
+    output: str
+    """Of what was generated last; the base of a three-way merge."""
+    templates: tuple[str, ...] = ()
+    """Template files that were used, relative to the set's folder."""
+    data: tuple[str, ...] = ()
+    """Files that were included as text, relative to the work-tree."""
+    kept: str | None = None
+    """Of the file as a person changed it and a run left it; None where nobody did."""
+    pending: str | None = None
+    """Of what lies beside the file as `<name>.peagen-new`; None where there is no conflict."""
+    prompt: str | None = None
+    model: str | None = None
+    """`provider/model`."""
+    answer: str | None = None
+    tokens: tuple[int, int] | None = None
+    """Of the prompt and of the answer, when it was asked for."""
+
+    def to_line(self, name: str) -> dict[str, Any]:
+        """As it is written: what says nothing is left out."""
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {"file": name, **{key: value for key, value in said.items() if value not in (None, ())}}
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> LockEntry:
+        """Read it again; what a later version may have added is passed over. Raises `KeyError`, `TypeError`."""
+        known = {each.name: line[each.name] for each in fields(cls) if each.name in line}
+        for name in ("templates", "data", "tokens"):
+            if known.get(name) is not None:
+                known[name] = tuple(known[name])
+        return cls(**known)
+
+
+@dataclass
+class LockFile:
+    """All that is known of what was generated."""
+
+    files: dict[str, LockEntry] = field(default_factory=dict)
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By name of the template set: `version` and `digest`."""
+
+    def to_text(self) -> str:
+        """The file's text: the same for the same content, whatever the order it came in."""
+        lines: list[dict[str, Any]] = [{_HEADER: FORMAT}]
+        lines += [{"template_set": name, **self.sets[name]} for name in sorted(self.sets)]
+        lines += [self.files[name].to_line(name) for name in sorted(self.files)]
+        return "".join(json.dumps(line, ensure_ascii=False, separators=(", ", ": ")) + "\n" for line in lines)
+
+    @classmethod
+    def from_text(cls, text: str, where: str = LOCK_NAME) -> LockFile:
+        """Read it. Raises `LockFailed`."""
+        if _MARKERS.search(text):
+            raise LockFailed(
+                "the lock file has the marks of a merge that is not resolved",
+                where=where,
+                hint="Keep the lines of both sides, drop the marks and run again; a line too many does no harm.",
+            )
+        lock = cls()
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                said = json.loads(line)
+                if _HEADER in said:
+                    _check_format(said[_HEADER], where)
+                elif "template_set" in said and "file" not in said:
+                    lock.sets[said["template_set"]] = {key: said[key] for key in said if key != "template_set"}
+                else:
+                    lock.files[said["file"]] = LockEntry.from_line(said)
+            except (ValueError, KeyError, TypeError) as error:
+                raise LockFailed(
+                    f"the lock file cannot be read: {error}",
+                    where=f"{where}:{number}",
+                    hint="Take it from version control again, or delete it: then every file is looked at anew.",
+                ) from error
+        return lock
+
+
+def _check_format(found: Any, where: str) -> None:
+    if found != FORMAT:
+        raise LockFailed(
+            f"the lock file is of format {found!r}; this Peagen knows {FORMAT}", where=where, hint="Update Peagen."
+        )
+
+
+class LockStore:
+    """The lock file of one work-tree, and the journal of the run that is at work there."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / LOCK_NAME
+        self.state = root / STATE_DIR
+        self._journal = self.state / _JOURNAL
+
+    def load(self) -> LockFile:
+        """What is known, the journal of a run that was killed included. Raises `LockFailed`."""
+        try:
+            lock = LockFile.from_text(self.path.read_text("utf-8"), str(self.path))
+        except FileNotFoundError:
+            lock = LockFile()
+        except (OSError, UnicodeDecodeError) as error:
+            raise LockFailed(f"the lock file cannot be read: {error}", where=str(self.path)) from error
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._journal.read_text("utf-8", errors="replace").splitlines():
+                # The last line may be half of one.
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    said = json.loads(line)
+                    lock.files[said["file"]] = LockEntry.from_line(said)
+        return lock
+
+    def note(self, name: str, entry: LockEntry) -> None:
+        """Write into the journal that `name` is about to be what `entry` says."""
+        prepare_state(self.state)
+        line = json.dumps(entry.to_line(name), ensure_ascii=False) + "\n"
+        with self._journal.open("ab") as journal:
+            journal.write(line.encode())
+
+    def save(self, lock: LockFile) -> bool:
+        """Write the file, if its content is another one, and drop the journal. Returns whether it was written."""
+        text = lock.to_text().encode()
+        try:
+            before: bytes | None = self.path.read_bytes()
+        except FileNotFoundError:
+            before = None
+        changed = text != before and not (before is None and not lock.files)
+        if changed:
+            replace_file(self.path, text)
+        with contextlib.suppress(FileNotFoundError):
+            self._journal.unlink()
+        return changed
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only run that writes here. Raises `LockFailed` where there is another."""
+        prepare_state(self.state)
+        with (self.state / _RUNNING).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise LockFailed(
+                    "another run is at work in this work-tree",
+                    where=str(self.state.parent),
+                    hint="Wait until it is done.",
+                ) from error
+            yield
+
+
+def prepare_state(folder: Path) -> None:
+    """Make the folder for what is kept between runs; git is told to leave it alone."""
+    if folder.is_dir() and (folder / ".gitignore").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    with contextlib.suppress(FileExistsError), ignore.open("x") as file:
+        file.write("*\n")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that whoever reads it sees the old or the new content, never a part."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def resolved(entry: LockEntry, output: str, kept: str) -> LockEntry:
+    """The entry once a person has settled a conflict by hand: what was offered is the base of what they made of it."""
+    return replace(entry, output=output, kept=None if kept == output else kept, pending=None)
