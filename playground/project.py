@@ -16,6 +16,8 @@ PROJECT_FILE = "pyproject.toml"
 HOME_VARIABLE = "PENGUIFLOW_HOME"
 STORE_VARIABLE = "PENGUIFLOW_STORE"
 """Address of the store; `--store` sets it, for the processes that are started as well."""
+BUS_VARIABLE = "PENGUIFLOW_BUS"
+"""Address of the bus of distributed flows; `--bus` sets it, likewise."""
 DEFAULT_FOLDER = "flows"
 STORE_SCHEMES = ("postgresql://", "postgres://")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -44,21 +46,35 @@ class Project(NamedTuple):
         It is what `PENGUIFLOW_STORE` says, else `[tool.penguiflow] store` of pyproject.toml, where `${NAME}` stands for
         a variable of the environment: passwords belong there. Raises `ProjectError` when it is no such address.
         """
-        given: object = os.environ.get(STORE_VARIABLE)
-        origin = STORE_VARIABLE
-        if not given:
-            origin = f"{self.root / PROJECT_FILE}: [tool.penguiflow] store"
-            given = self._configuration().get("store")
-            if given is None:
-                return None
-            if not isinstance(given, str):
-                raise ProjectError(f"{origin} must be an address, like 'postgresql://host/database' or '${{NAME}}'")
-            given = _VARIABLE.sub(lambda found: _variable(found[1], origin), given)
-        if not str(given).startswith(STORE_SCHEMES):
+        given, origin = self._address(STORE_VARIABLE, "store", "postgresql://host/database")
+        if given is None:
+            return None
+        if not given.startswith(STORE_SCHEMES):
             raise ProjectError(f"{origin} is no address of a store: it begins with {STORE_SCHEMES[0]}")
         if find_spec("asyncpg") is None:
             raise ProjectError('a store in PostgreSQL needs asyncpg: pip install "penguiflow[postgres]"')
-        return str(given)
+        return given
+
+    def bus_address(self) -> str | None:
+        """Where the edges of the project's distributed flows are, if it says so; found as `store_address` is.
+
+        A flow that has a bus of its own keeps that, unless `PENGUIFLOW_BUS` (or `--bus`) names another. Raises
+        `ProjectError` when it is no address.
+        """
+        return self._address(BUS_VARIABLE, "bus", "redis://host:6379/0")[0]
+
+    def _address(self, variable: str, key: str, example: str) -> tuple[str | None, str]:
+        """What the variable says, else the key of pyproject.toml; and which of them it was."""
+        given: object = os.environ.get(variable)
+        if given:
+            return str(given), variable
+        origin = f"{self.root / PROJECT_FILE}: [tool.penguiflow] {key}"
+        given = self._configuration().get(key)
+        if given is None:
+            return None, origin
+        if not isinstance(given, str):
+            raise ProjectError(f"{origin} must be an address, like '{example}' or '${{NAME}}'")
+        return _VARIABLE.sub(lambda found: _variable(found[1], origin), given), origin
 
     def default_targets(self) -> list[str]:
         """What is loaded when nothing is named: `flows/`, then `[tool.penguiflow] flows` of pyproject.toml.
@@ -117,6 +133,7 @@ class Project(NamedTuple):
         self.masking_rules()
         self.log_level()
         self.store_address()
+        self.bus_address()
 
     def _configuration(self) -> dict[str, Any]:
         import tomllib

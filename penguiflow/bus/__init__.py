@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from penguiflow.bus.memory import MemoryBus
     from penguiflow.bus.nats import NatsBus
+    from penguiflow.bus.opening import open_bus
     from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, EdgeBus, Limits
     from penguiflow.bus.redis import RedisBus
 
@@ -45,6 +46,7 @@ _MODULES = {
     ),
     "memory": ("MemoryBus",),
     "nats": ("NatsBus",),
+    "opening": ("open_bus",),
     "protocol": ("BusMessage", "DeadLetter", "Delivery", "Depth", "EdgeBus", "Limits"),
     "redis": ("RedisBus",),
 }
@@ -73,6 +75,7 @@ __all__ = [
     "NatsBus",
     "NewerVersion",
     "RedisBus",
+    "open_bus",
 ]
 
 

@@ -65,6 +65,16 @@ class NatsBus:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unheard: dict[asyncio.Future[Msg], Sequence[Delivery]] = {}
         """Acknowledgments that were said and not yet confirmed."""
+        self._url = url
+
+    @property
+    def address(self) -> str:
+        """Where it is, without what may be secret in that."""
+        return self._link.name
+
+    def another(self) -> NatsBus:
+        """A bus at the same place with a connection of its own, not yet open."""
+        return NatsBus(self._url, limits=self.limits)
 
     # From open to close
 

@@ -67,6 +67,16 @@ class RedisBus:
         self._open = False
         self._lease_ms = max(1, int(self.limits.lease_s * 1000))
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._url = url
+
+    @property
+    def address(self) -> str:
+        """Where it is, without what may be secret in that."""
+        return self._server.name
+
+    def another(self) -> RedisBus:
+        """A bus at the same place with a connection of its own, not yet open."""
+        return RedisBus(self._url, limits=self.limits)
 
     # From open to close
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from playground.project import STORE_VARIABLE
+from playground.project import BUS_VARIABLE, STORE_VARIABLE
 
-__all__ = ["PlainCommand", "stored"]
+__all__ = ["PlainCommand", "bused", "stored"]
 
 T = TypeVar("T")
 
@@ -42,23 +42,36 @@ class PlainCommand(TyperCommand):
 
 def stored(function: Callable[..., T]) -> Callable[..., T]:
     """A command that reads or writes traces: `--store` says where, to the processes that it starts as well."""
+    return _with_address(function, "store", STORE_VARIABLE, _STORE)
 
+
+def bused(function: Callable[..., T]) -> Callable[..., T]:
+    """A command that has to do with distributed flows: `--bus` says where their edges are, likewise."""
+    return _with_address(function, "bus", BUS_VARIABLE, _BUS)
+
+
+def _with_address(function: Callable[..., T], name: str, variable: str, annotation: Any) -> Callable[..., T]:
     @functools.wraps(function)
-    def command(*arguments: Any, store: str | None, **options: Any) -> T:
-        if store is not None:
-            os.environ[STORE_VARIABLE] = store
+    def command(*arguments: Any, **options: Any) -> T:
+        address = options.pop(name)
+        if address is not None:
+            os.environ[variable] = address
         return function(*arguments, **options)
 
     given = inspect.signature(function, eval_str=True)
-    store = inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_STORE)
-    command.__signature__ = given.replace(parameters=[*given.parameters.values(), store])  # type: ignore[attr-defined]
-    command.__annotations__ = {name: each.annotation for name, each in given.parameters.items()} | {"store": _STORE}
+    option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    command.__signature__ = given.replace(parameters=[*given.parameters.values(), option])  # type: ignore[attr-defined]
+    command.__annotations__ = {key: each.annotation for key, each in given.parameters.items()} | {name: annotation}
     return command
 
 
 _STORE = Annotated[
     str | None,
     typer.Option(metavar="URL", help=f"Where the traces are: postgresql://…; also {STORE_VARIABLE}."),
+]
+_BUS = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help=f"Where the edges are: redis://…, nats://…; also {BUS_VARIABLE}."),
 ]
 
 
