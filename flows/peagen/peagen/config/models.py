@@ -45,7 +45,7 @@ class PluginSection(Section):
         # In `[evaluation.evaluators]` and `[storage.filters]` the default may stand among the items.
         for key in cls.default_keys:
             if isinstance(items.get(key), str):
-                default = default or items[key]
+                default = items[key]
                 del items[key]
         return {**found, "default": default, "items": items}
 
@@ -53,7 +53,7 @@ class PluginSection(Section):
 class StorageConfig(PluginSection):
     """`[storage]`: where artifacts go."""
 
-    default_keys = ("default_storage_adapter", "default_filter")  # the second has a built-in value
+    default_keys = ("default_storage_adapter", "default_filter")
     item_keys = ("filters", "adapters")
 
 
