@@ -56,6 +56,16 @@ class TemplateSet:
         return digest.hexdigest()
 
 
+def sets_home() -> Path:
+    """Where `peagen local template-set add` puts sets: `PEAGEN_HOME`, or `~/.peagen`, with `template_sets` below it."""
+    return Path(os.environ.get("PEAGEN_HOME") or Path.home() / ".peagen") / "template_sets"
+
+
+def set_roots(worktree: Path, further: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The folders that every command looks for sets in, in order: named ones, added ones, the work-tree, this one."""
+    return tuple(dict.fromkeys((*further, sets_home(), worktree, Path.cwd())))
+
+
 class TemplateSets:
     """The sets there are: bundled ones, then installed ones (entry points), then folders in `roots`.
 
