@@ -23,6 +23,7 @@ from penguiflow.state.history import stored_events
 from penguiflow.state.kept import KeepsState
 from penguiflow.state.models import GLOBAL_TRACE, StoredEvent
 from penguiflow.state.pieces import Pieces, find_pieces
+from penguiflow.state.shared_store import SharesInDatabase
 from penguiflow.state.traces import TraceQuery, TraceSummary
 
 if TYPE_CHECKING:
@@ -45,13 +46,17 @@ _SAVE_EVENT = (
 )
 
 
-class DatabaseStore(KeepsState):
-    """A `TraceStore` and a `StateStore` with all its capabilities, given a way to ask a database and to change it."""
+class DatabaseStore(KeepsState, SharesInDatabase):
+    """A `TraceStore` and a `StateStore` with all its capabilities, given a way to ask a database and to change it.
+
+    Also what workers share.
+    """
 
     _next_id: str
     """The question for the id of another trace's row."""
 
     def __init__(self, reader: Asks, place: str, *, artifact_retention: ArtifactRetentionConfig | None = None) -> None:
+        SharesInDatabase.__init__(self)
         self._reader = reader
         self.place = place
         """Where it is, to be shown: a path, or an address without its password."""

@@ -72,6 +72,13 @@ class Retention:
         return self.max_age_s is None and self.max_traces is None and self.max_bytes is None
 
 
+_WITH_TRACES = (
+    "flow_events", "planner_events", "trajectories", "remote_bindings",
+    "shared_traces", "shared_rows", "shared_handled",
+)  # fmt: skip
+"""Tables with rows of a trace, which go with it."""
+
+
 class _Victim(NamedTuple):
     id: int
     trace_id: str
@@ -209,7 +216,7 @@ def _remove(connection: Connection, victims: Sequence[_Victim]) -> Pruned:
             continue
         connection.execute("DELETE FROM event_chunks WHERE trace = ?", (victim.id,))
         remove_orphans(connection, [victim.id])
-        for table in ("flow_events", "planner_events", "trajectories", "remote_bindings"):
+        for table in _WITH_TRACES:
             connection.execute(" ".join(("DELETE FROM", table, "WHERE trace_id = ?")), (victim.trace_id,))
         removed.add(Pruned(1, victim.events, victim.bytes))
     return removed

@@ -198,6 +198,49 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (),
     # 5: so is what went the shortest way through nodes.
     (),
+    # 6: what workers of distributed flows share: see shared.py.
+    (
+        """
+        CREATE TABLE shared_traces (
+            trace_id TEXT PRIMARY KEY,
+            changes INTEGER NOT NULL DEFAULT 0,  -- of rows: the last version that was given out
+            counters BLOB NOT NULL,              -- JSON
+            ended TEXT,                          -- its status
+            ended_at REAL,                       -- null again when all else is forgotten
+            cancelled TEXT                       -- why
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX shared_traces_ended ON shared_traces (ended_at) WHERE ended_at IS NOT NULL",
+        """
+        CREATE TABLE shared_rows (
+            trace_id TEXT NOT NULL,
+            scope TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (trace_id, scope)
+        )
+        """,
+        """
+        CREATE TABLE shared_handled (
+            trace_id TEXT NOT NULL,
+            message TEXT NOT NULL,
+            PRIMARY KEY (trace_id, message)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE workers (
+            worker_id TEXT PRIMARY KEY,
+            flow TEXT NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            nodes BLOB NOT NULL,                 -- JSON
+            started_at REAL NOT NULL,
+            state TEXT NOT NULL,
+            about BLOB NOT NULL,                 -- JSON
+            seen_at REAL NOT NULL
+        )
+        """,
+    ),
 )
 
 VERSION = len(_MIGRATIONS)

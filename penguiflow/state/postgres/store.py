@@ -21,12 +21,15 @@ from penguiflow.state.postgres.address import parse_address
 from penguiflow.state.postgres.driver import CONNECT_S, numbered
 from penguiflow.state.recovery import close_trace
 from penguiflow.state.retention import Pruned, Retention, Storage, prune
+from penguiflow.state.shared import SharedChange, SharedOutcome
+from penguiflow.state.shared_rules import WORKERS_S
 from penguiflow.state.spill import INLINE_BYTES
 
 try:
     from penguiflow.state.postgres.changes import Changes
     from penguiflow.state.postgres.commit import PAYLOAD_LOCK
     from penguiflow.state.postgres.reader import Reader
+    from penguiflow.state.postgres.shared import NOW, Commits
     from penguiflow.state.postgres.values import SAVE_MEMORY, Statements, Values, revision_in
     from penguiflow.state.postgres.writer import Writer
 except ModuleNotFoundError as missing:
@@ -78,6 +81,7 @@ class PostgresStateStore(DatabaseStore):
     """
 
     _next_id = "SELECT nextval('trace_ids')"
+    _now = NOW
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class PostgresStateStore(DatabaseStore):
         self._statements = Statements(address, writes=not read_only, timeout_s=timeout_s)
         self._values = Values(self._statements)
         self._changes = Changes(address)
+        self._commits = Commits(self._statements, address.place, patience_s)
         self._closed = False
         self._writer = None
         if not read_only:
@@ -223,6 +228,11 @@ class PostgresStateStore(DatabaseStore):
         self._writing()
         return await self._values.remove(key, revision)
 
+    async def forget_shared(self, *, older_than_s: float) -> int:
+        """Forget what is remembered of traces that ended so long ago, all but how they ended; how many."""
+        self._writing()
+        return await self._commits.forget(older_than_s, WORKERS_S)
+
     async def load_planner_state(self, token: str) -> dict[str, Any] | None:
         """Give a state out, once, whoever asks first; None for an unknown, used or expired token.
 
@@ -262,6 +272,14 @@ class PostgresStateStore(DatabaseStore):
 
     async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         return await self._statements.rows(numbered(sql), parameters)
+
+    async def _commit_shared(self, changes: Sequence[SharedChange]) -> list[SharedOutcome]:
+        self._writing()
+        return await self._commits.commit(changes)
+
+    async def _change(self, sql: str, parameters: Sequence[Any]) -> int:
+        self._writing()
+        return len(await self._commits.run(f"{numbered(sql)} RETURNING 1", parameters))
 
     async def _job(self, work: Callable[[Connection], T]) -> T:
         writer = self._writing()

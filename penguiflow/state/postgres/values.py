@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from pydantic_core import from_json
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 __all__ = ["SAVE_MEMORY", "Statements", "Values", "revision_in"]
+
+T = TypeVar("T")
 
 _MAX_IDLE = 4
 _MAX_CONNECTIONS = 8
@@ -51,7 +53,7 @@ class _Pool:
 
 
 class Statements:
-    """Runs single statements, each on a connection that nobody else uses at the time, of the loop that asks."""
+    """Runs statements, each on a connection that nobody else uses at the time, of the loop that asks."""
 
     def __init__(self, address: Address, *, writes: bool, timeout_s: float) -> None:
         self._address = address
@@ -68,7 +70,7 @@ class Statements:
             except DRIVER_ERRORS as error:
                 if not is_lost(error):
                     raise
-                await self._forget_idle()
+                await self.forget_idle()
                 return await self._fetch(sql, parameters)
         except DRIVER_ERRORS as error:
             if is_missing_table(error):
@@ -85,20 +87,24 @@ class Statements:
     async def close(self) -> None:
         """Let go of the server."""
         self._closed = True
-        await self._forget_idle()
+        await self.forget_idle()
         for loop, pool in list(self._pools.items()):
             idle, pool.idle = pool.idle, []
             for connection in () if loop.is_closed() else idle:
                 loop.call_soon_threadsafe(connection.terminate)
 
-    async def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    async def use(self, work: Callable[[Connection[Any]], Awaitable[T]]) -> T:
+        """What the work gives, with a connection of its own. Raises what it and the driver raise, and `StoreError`.
+
+        A connection on which it did not come to its end is not used again.
+        """
         pool = self._pools.setdefault(asyncio.get_running_loop(), _Pool())
         async with pool.places:
             if self._closed:
                 raise StoreError(f"{self._address.place}: the store is closed", path=self._address.place)
             connection = pool.idle.pop() if pool.idle else await self._open()
             try:
-                found = await connection.fetch(sql, *parameters)
+                result = await work(connection)
             except BaseException:
                 connection.terminate()
                 raise
@@ -106,7 +112,23 @@ class Statements:
                 await quiet_close(connection)
             else:
                 pool.idle.append(connection)
+            return result
+
+    async def forget_idle(self) -> None:
+        """Let go of connections that nobody uses: the server was away."""
+        pool = self._pools.get(asyncio.get_running_loop())
+        if pool is None:
+            return
+        idle, pool.idle = pool.idle, []
+        for connection in idle:
+            await quiet_close(connection)
+
+    async def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        async def fetch(connection: Connection[Any]) -> list[Any]:
+            found: list[Any] = await connection.fetch(sql, *parameters)
             return found
+
+        return await self.use(fetch)
 
     async def _open(self) -> Connection[Any]:
         connection = await connect(self._address, timeout_s=self._timeout_s)
@@ -119,14 +141,6 @@ class Statements:
             connection.terminate()
             raise
         return connection
-
-    async def _forget_idle(self) -> None:
-        pool = self._pools.get(asyncio.get_running_loop())
-        if pool is None:
-            return
-        idle, pool.idle = pool.idle, []
-        for connection in idle:
-            await quiet_close(connection)
 
 
 class Values:

@@ -110,7 +110,7 @@ async def test_space_that_a_reader_kept_comes_back_later(
         assert size_of(path) > 500_000
         reading.execute("COMMIT")
     await until(lambda: asyncio.sleep(0.001, any(shrunk)))
-    assert path_size(path) < 250_000
+    assert path_size(path) < 300_000
 
 
 async def test_a_store_without_limits_forgets_nothing(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
