@@ -125,6 +125,13 @@ class Lookup:
     set_folders: tuple[Path, ...]
     worktree: Path
     outputs: frozenset[str] = frozenset()
+    ahead: Path | None = None
+    """Where data is looked for before the work-tree: what a dry run would write there."""
+
+    @property
+    def data_paths(self) -> tuple[Path, ...]:
+        """Where data is looked for."""
+        return (self.worktree,) if self.ahead is None else (self.ahead, self.worktree)
 
     @classmethod
     def of(cls, record: Mapping[str, Any], worktree: Path, outputs: Collection[str] = ()) -> Lookup:
@@ -160,17 +167,16 @@ class Lookup:
         return None
 
     def of_set(self, name: str) -> Path | None:
-        """The file of that name in the template set itself."""
-        found = self._template_at(name)
-        return found if found is not None and any(found.is_relative_to(folder) for folder in self.set_folders) else None
+        """The file of that name in the template set itself; None if there is none."""
+        return self._template_at(name, self.set_folders)
 
-    def _template_at(self, name: str) -> Path | None:
+    def _template_at(self, name: str, folders: Sequence[Path] | None = None) -> Path | None:
         relative = Path(name)
         if not name or "\0" in name:
             return None
         if ".." in relative.parts:
             raise TemplateUnsafe(f"{name!r} leads out of the template set", where=name)
-        for folder in (*self.set_folders, self.worktree):
+        for folder in (*self.set_folders, self.worktree) if folders is None else folders:
             path = folder / relative  # an absolute one has to lie within, too
             if not path.is_file():
                 continue
