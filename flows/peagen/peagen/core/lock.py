@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ STATE_DIR = ".peagen"
 _HEADER = "peagen.lock"
 _JOURNAL = "journal.jsonl"
 _RUNNING = "run.lock"
+_KEYS = "keys.json"
 _MARKERS = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
 
 
@@ -36,8 +38,8 @@ class LockEntry:
     template_set: str
     type: str
     """COPY or GENERATE."""
-    key: str
-    """Of everything that went in: record, project, templates, included files, model."""
+    inputs: str
+    """Of what went in: the record, and the files that were used."""
     output: str
     """Of what was generated last; the base of a three-way merge."""
     templates: tuple[str, ...] = ()
@@ -51,13 +53,18 @@ class LockEntry:
     prompt: str | None = None
     model: str | None = None
     """`provider/model`."""
+    settings: dict[str, Any] | None = None
+    """With which it was asked: `temperature`, `max_tokens`."""
     answer: str | None = None
     tokens: tuple[int, int] | None = None
     """Of the prompt and of the answer, when it was asked for."""
+    key: str = ""
+    """Of everything that a file may depend on, the whole project among it. Only this machine keeps it: in the lock file
+    each change of a payload would touch every line."""
 
     def to_line(self, name: str) -> dict[str, Any]:
         """As it is written: what says nothing is left out."""
-        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        said = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "key"}
         return {"file": name, **{key: value for key, value in said.items() if value not in (None, ())}}
 
     @classmethod
@@ -129,6 +136,7 @@ class LockStore:
         self.path = root / LOCK_NAME
         self.state = root / STATE_DIR
         self._journal = self.state / _JOURNAL
+        self._keys = self.state / _KEYS
 
     def load(self) -> LockFile:
         """What is known, the journal of a run that was killed included. Raises `LockFailed`."""
@@ -138,18 +146,36 @@ class LockStore:
             lock = LockFile()
         except (OSError, UnicodeDecodeError) as error:
             raise LockFailed(f"the lock file cannot be read: {error}", where=str(self.path)) from error
+        self._load_keys(lock)
         with contextlib.suppress(FileNotFoundError):
             for line in self._journal.read_text("utf-8", errors="replace").splitlines():
                 # The last line may be half of one.
-                with contextlib.suppress(ValueError, KeyError, TypeError):
+                with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
                     said = json.loads(line)
-                    lock.files[said["file"]] = LockEntry.from_line(said)
+                    entry = LockEntry.from_line(said)
+                    # It is noted before it is written; a run that was killed in between did not get to write it.
+                    if self._digest(said["file"]) in {entry.output, entry.kept}:
+                        lock.files[said["file"]] = entry
         return lock
+
+    def _load_keys(self, lock: LockFile) -> None:
+        """Keys count for the very entries that they were kept with: another branch may have other ones."""
+        try:
+            known = json.loads(self._keys.read_text("utf-8"))
+        except (OSError, ValueError):
+            return
+        for name, entry in lock.files.items():
+            about, key = known.get(name, ("", ""))
+            if about == _about(name, entry):
+                lock.files[name] = replace(entry, key=key)
+
+    def _digest(self, name: str) -> str:
+        return hashlib.sha256((self.path.parent / name).read_bytes()).hexdigest()
 
     def note(self, name: str, entry: LockEntry) -> None:
         """Write into the journal that `name` is about to be what `entry` says."""
         prepare_state(self.state)
-        line = json.dumps(entry.to_line(name), ensure_ascii=False) + "\n"
+        line = json.dumps({**entry.to_line(name), "key": entry.key}, ensure_ascii=False) + "\n"
         with self._journal.open("ab") as journal:
             journal.write(line.encode())
 
@@ -162,10 +188,19 @@ class LockStore:
             before = None
         changed = text != before and not (before is None and not lock.files)
         if changed:
-            replace_file(self.path, text)
+            prepare_state(self.state)
+            replace_file(self.path, text, by=self.state)
+        self._save_keys(lock)
         with contextlib.suppress(FileNotFoundError):
             self._journal.unlink()
         return changed
+
+    def _save_keys(self, lock: LockFile) -> None:
+        known = {name: [_about(name, entry), entry.key] for name, entry in sorted(lock.files.items()) if entry.key}
+        text = json.dumps(known, ensure_ascii=False, indent=0).encode()
+        if known and (not self._keys.exists() or self._keys.read_bytes() != text):
+            prepare_state(self.state)
+            replace_file(self._keys, text)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -183,6 +218,10 @@ class LockStore:
             yield
 
 
+def _about(name: str, entry: LockEntry) -> str:
+    return hashlib.sha256(json.dumps(entry.to_line(name), sort_keys=True).encode()).hexdigest()
+
+
 def prepare_state(folder: Path) -> None:
     """Make the folder for what is kept between runs; git is told to leave it alone."""
     if folder.is_dir() and (folder / ".gitignore").exists():
@@ -193,9 +232,12 @@ def prepare_state(folder: Path) -> None:
         file.write("*\n")
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that whoever reads it sees the old or the new content, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def replace_file(path: Path, content: bytes, *, by: Path | None = None) -> None:
+    """Write a file so that whoever reads it sees the old or the new content, never a part.
+
+    `by`: the folder where it is until it is whole; its own by default.
+    """
+    beside = (by or path.parent) / f".{path.name}.{os.getpid()}.tmp"
     try:
         with beside.open("wb") as file:
             file.write(content)

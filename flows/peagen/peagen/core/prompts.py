@@ -75,7 +75,7 @@ async def _rendered(
         context={**(more or {}), **file_context(project, record)},
         template_path=path,
         search_path=lookup.set_folders,
-        data_paths=(lookup.worktree,),
+        data_paths=lookup.data_paths,
         data_first=lookup.outputs.intersection(dependencies(record)),
     )
     try:

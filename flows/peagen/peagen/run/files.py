@@ -1,0 +1,104 @@
+"""The files of one project, as a run sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+from peagen.core.cache import sha, sha_of
+from peagen.core.lookup import Lookup
+from peagen.core.records import FileRecord, extras
+
+_PLACES = frozenset({"TEMPLATE_SET", "PTREE_SEARCH_PATHS"})
+"""Fields of a record that tell where things are on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedFile:
+    """One file that is to be made."""
+
+    name: str
+    """Relative to the work-tree: its id in the graph."""
+    project: str
+    payload: dict[str, Any] = field(repr=False)
+    """The project, as the payload has it."""
+    payload_digest: str
+    record: FileRecord = field(repr=False)
+    set_name: str
+    set_folder: Path
+    process_type: str
+    lookup: Lookup = field(repr=False)
+
+
+class Digests:
+    """Hashes of files, read once as long as they do not change."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int, int, str]] = {}
+
+    def of(self, path: Path) -> str | None:
+        """The hash; None where there is no file."""
+        try:
+            stat = path.stat()
+            if not S_ISREG(stat.st_mode):
+                return None
+            seen = self._known.get(path)
+            if seen is not None and seen[:3] == (stat.st_mtime_ns, stat.st_size, stat.st_ino):
+                return seen[3]
+            digest = sha(path.read_bytes())
+        except OSError:
+            return None
+        self._known[path] = stat.st_mtime_ns, stat.st_size, stat.st_ino, digest
+        return digest
+
+
+class Places:
+    """Names for paths that mean the same on every machine: within the set, within the work-tree, or as they are."""
+
+    def __init__(self, worktree: Path, overlay: Path | None = None) -> None:
+        """`overlay`: where a dry run puts what it would write; looked into before the work-tree."""
+        self._roots = [root for root in (overlay, worktree) if root is not None]
+
+    def name(self, path: Path, set_folder: Path) -> str:
+        """`set:…`, `work:…`, or the path itself."""
+        # A set may be within the work-tree, but not the other way round.
+        if path.is_relative_to(set_folder):
+            return f"set:{path.relative_to(set_folder).as_posix()}"
+        for root in self._roots:
+            if path.is_relative_to(root):
+                return f"work:{path.relative_to(root).as_posix()}"
+        return path.as_posix()
+
+    def path(self, name: str, set_folder: Path) -> Path:
+        """The path that has this name here."""
+        kind, colon, rest = name.partition(":")
+        if colon and kind == "set":
+            return set_folder / rest
+        if colon and kind == "work":
+            found = (root / rest for root in self._roots)
+            return next((path for path in found if path.exists()), self._roots[-1] / rest)
+        return Path(name)
+
+
+def inputs_of(
+    file: PlannedFile, templates: Iterable[str], data: Iterable[str], *, places: Places, digests: Digests
+) -> str:
+    """The hash of what goes into a file: its record, and the files of these names that are used."""
+    record = {key: value for key, value in file.record.items() if key not in _PLACES}
+    used = [[name, digests.of(places.path(name, file.set_folder))] for name in (*templates, *data)]
+    return sha_of([record, used])
+
+
+def key_of(file: PlannedFile, inputs: str) -> str:
+    """The hash of all that a file may depend on, but for the model: the same key, the same file."""
+    return sha_of([inputs, file.payload_digest])
+
+
+def declared(file: PlannedFile) -> list[str]:
+    """The files that a record says it needs, which are looked at even where a template does not include them."""
+    said = extras(file.record)
+    named = [*(said.get("DEPENDENCIES") or ()), *(said.get("EXAMPLES") or ())]
+    return sorted({f"work:{name}" for name in named if isinstance(name, str) and name})

@@ -1,0 +1,140 @@
+"""What a run has before it: the files of each project, in order, with all that is needed to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from peagen.core.cache import sha_of
+from peagen.core.graph import FileGraph, file_graph
+from peagen.core.lookup import Lookup, TemplateSet, TemplateSets
+from peagen.core.ptree import project_records
+from peagen.core.records import FileRecord, node_id, process_type
+from peagen.core.sandbox import Renderer
+from peagen.core.sort_core import sort_file_records
+from peagen.errors import PeagenError, UnknownProject
+from peagen.run.files import PlannedFile
+from peagen.run.options import FileResult, ProcessOptions
+from peagen.run.scheduler import Scheduler
+
+
+@dataclass(kw_only=True)
+class ProjectRun:
+    """One project of a run."""
+
+    name: str
+    graph: FileGraph
+    files: dict[str, PlannedFile | PeagenError] = field(repr=False)
+    """Every file that the project has; an error for a record that cannot be used."""
+    order: list[str]
+    """The files of this run, sorted."""
+    next_idx: int
+    results: dict[str, FileResult] = field(default_factory=dict, repr=False)
+
+    @property
+    def open(self) -> list[str]:
+        """Files of which nothing is known yet, in order."""
+        return [name for name in self.order if name not in self.results]
+
+    def scheduler(self) -> Scheduler:
+        """Of what is open."""
+        return Scheduler(self.open, self.graph.parents, self.graph.children)
+
+    def result(self, name: str, status: Any, **more: Any) -> FileResult:
+        """What became of a file, with what is known of it."""
+        file = self.files[name]
+        kind = file.process_type if isinstance(file, PlannedFile) else ""
+        record = self.graph.records[name]
+        return FileResult(project=self.name, name=name, status=status, process_type=kind, record=record, **more)
+
+
+@dataclass(kw_only=True)
+class Planner:
+    """Plans the projects of one run."""
+
+    options: ProcessOptions
+    renderer: Renderer
+    sets: TemplateSets
+    root: Path
+    """The work-tree."""
+    overlay: Path | None = None
+    keep_in: Path | None = None
+    """Where rendered ptrees are put, to be looked at."""
+    used: dict[Path, None] = field(default_factory=dict)
+    """The folders of the sets that are used."""
+    warnings: list[str] = field(default_factory=list)
+
+    async def plan(self, projects: Sequence[Mapping[str, Any]]) -> list[ProjectRun]:
+        """The projects that the options name. Raises `PeagenError`."""
+        wanted = self.options.project_name
+        chosen = [dict(each) for each in projects if wanted in (None, each.get("NAME"))]
+        if wanted is not None and not chosen:
+            there = ", ".join(str(each.get("NAME")) for each in projects) or "none"
+            raise UnknownProject(f"Project '{wanted}' not found in payload", hint=f"There are: {there}.")
+        return [await self._project(each) for each in chosen]
+
+    async def _project(self, project: dict[str, Any]) -> ProjectRun:
+        options, name = self.options, str(project.get("NAME"))
+        if options.template_set is not None and not project.get("TEMPLATE_SET"):
+            project["TEMPLATE_SET"] = options.template_set
+        records = await project_records(project, self.sets, self.renderer, worktree=self.root, keep_in=self.keep_in)
+        graph = file_graph(records)
+        ordered, next_idx = sort_file_records(
+            file_records=records,
+            start_idx=options.start_idx,
+            start_file=options.start_file,
+            transitive=options.transitive,
+        )
+        if options.start_file and options.start_file not in graph.records:
+            self.warnings.append(f"{options.start_file} is no file of {name}, which is processed from its beginning")
+        digest, outputs = sha_of(project), frozenset(graph.records)
+        files = {each: self._file(record, project, digest, outputs) for each, record in graph.records.items()}
+        order = [node_id(record) for record in ordered]
+        return ProjectRun(name=name, graph=graph, files=files, order=order, next_idx=next_idx)
+
+    def _file(
+        self, record: FileRecord, project: dict[str, Any], digest: str, outputs: frozenset[str]
+    ) -> PlannedFile | PeagenError:
+        try:
+            kind = process_type(record)
+        except PeagenError as error:
+            return error
+        named = record.get("TEMPLATE_SET")
+        folder = Path(named) if named else self.root
+        if named:
+            self.used[folder] = None
+        return PlannedFile(
+            name=node_id(record),
+            project=str(project.get("NAME")),
+            payload=project,
+            payload_digest=digest,
+            record=record,
+            set_name=folder.name if named else "",
+            set_folder=folder,
+            process_type=kind,
+            lookup=replace(Lookup.of(record, self.root, outputs), ahead=self.overlay),
+        )
+
+    def sets_used(self) -> dict[str, dict[str, Any]]:
+        """What the lock file says of the sets that are used: `digest`, and `version` of one that was installed."""
+        found = {}
+        for folder in self.used:
+            try:
+                known = self.sets.find(folder.name)
+            except PeagenError:  # it was named by its path
+                known = TemplateSet(folder.name, folder, "folder")
+            if known.folder != folder:
+                known = TemplateSet(folder.name, folder, "folder")
+            found[folder.name] = {"digest": known.digest, **_version_of(known)}
+        return found
+
+
+def _version_of(found: TemplateSet) -> dict[str, str]:
+    name = found.distribution or ("penguiflow-peagen" if found.source == "bundled" else None)
+    try:
+        return {} if name is None else {"version": metadata.version(name)}
+    except metadata.PackageNotFoundError:  # run from its source
+        return {}
