@@ -17,6 +17,7 @@ log = logging.getLogger("peagen")
 SCHEMA = Path(__file__).parent.parent / "schemas" / "projects_payload.v1.0.0.json"
 _MAX_ERRORS = 20
 _MAX_MESSAGE = 200
+_MAX_PATH = 250  # longer than that is a text, not a path
 _MAX_VALUES = 5_000_000  # that a document may stand for: YAML's aliases make few lines many values
 
 PayloadSource = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -76,7 +77,7 @@ def _projects(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _document(source: PayloadSource) -> tuple[Any, str, str]:
     """The document, its text ("" if it was none), and what to call it."""
     if isinstance(source, str):
-        path = None if "\n" in source or len(source) > 1000 else Path(source)
+        path = None if "\n" in source or "\0" in source or not 0 < len(source) <= _MAX_PATH else Path(source)
         if path is None or not (path.exists() or path.suffix.lower() in {".yml", ".yaml", ".json"}):
             return _parsed(source, "the payload's text"), source, "the payload's text"
         source = path

@@ -32,7 +32,7 @@ from peagen.core.sandbox_child import main
 main(int(memory), float(cpu))
 """
 _STARTING_S = 60.0  # on top of what a job may take: a busy machine may be slow to start a process
-_ENDING_S = 5.0
+_ENDING_S = 30.0
 _KINDS = {"failed": TemplateFailed, "large": TemplateTooLarge, "unsafe": TemplateUnsafe}
 
 
