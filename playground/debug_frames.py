@@ -12,17 +12,10 @@ from pydantic import BaseModel, Field
 from penguiflow.checkpoints import CheckpointKind
 from penguiflow.state.models import SteeringEventType
 from playground.breakpoints import Breakpoint
+from playground.frame import BaseFrame
+from playground.queue_frames import LettersEdit, QueuesGet
 
 Action = Literal["proceed", "edit", "skip", "inject", "retry", "abort"]
-
-
-class BaseFrame(BaseModel):
-    """What every frame has."""
-
-    id: int | None = None
-    """Set on a request that wants an answer."""
-    reply_to: int | None = None
-    """Set on the answer."""
 
 
 class Breakpoints(BaseFrame):
@@ -80,7 +73,7 @@ class Stopped(BaseFrame):
     payload: Any = None
     """As JSON, without secrets; None, and `bytes`, where it is too large to be shown."""
     bytes: int | None = None
-    actions: list[Action] = ["proceed", "abort"]
+    actions: list[Action] = Field(default=["proceed", "abort"])
     """What can be decided here."""
     value_schema: dict[str, Any] | None = None
     """JSON Schema of what `edit` takes; None when anything goes, or nobody knows."""
@@ -390,5 +383,7 @@ DebugRequest = (
     | Questions
     | Answer
     | Kill
+    | QueuesGet
+    | LettersEdit
 )
 """What a client may ask for here."""

@@ -22,11 +22,14 @@ from playground.protocol import (
     Kv,
     KvEdit,
     KvGet,
+    LettersEdit,
     Memory,
     MemoryEdit,
     MemoryGet,
     Question,
     Questions,
+    Queues,
+    QueuesGet,
     Resumed,
     Stopped,
 )
@@ -165,12 +168,18 @@ class Deciding:
         assert isinstance(answer, Kv)
         return answer
 
+    async def queues(self, request: QueuesGet | LettersEdit) -> Queues:
+        """The edges of a flow, after a change of its dead letters if one is asked for. Raises `RunRefused`."""
+        answer = await self._request(self._of_stop(None), request)
+        assert isinstance(answer, Queues)
+        return answer
+
     def _of_stop(self, stop: str | None) -> Connection:
         """The host of a stopped run; without one the newest."""
         number = max(self._connections, default=0) if stop is None else _parts(stop)[0]
         connection = self._connections.get(number)
         if connection is None:
-            raise RunRefused("no host is there whose memory could be read")
+            raise RunRefused("no host is there that could be asked")
         return connection
 
     async def relay(self, request: BaseFrame, generation: int | None) -> BaseFrame:

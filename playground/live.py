@@ -37,11 +37,14 @@ from playground.protocol import (
     Kv,
     KvEdit,
     KvGet,
+    LettersEdit,
     Logs,
     Memory,
     MemoryEdit,
     MemoryGet,
     ModuleInfo,
+    Queues,
+    QueuesGet,
     Result,
     Run,
     Steer,
@@ -211,6 +214,10 @@ class LiveSource:
     async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
         """What tools keep; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
         return await self._deciding.kv(request, stop=stop)
+
+    async def queues(self, request: QueuesGet | LettersEdit) -> Queues:
+        """The edges of a distributed flow; with a change of its dead letters, after it. Raises `RunRefused`."""
+        return await self._deciding.queues(request)
 
     async def answer_question(self, request: Answer) -> None:
         """Answer a question of a run. Raises `RunRefused`: it was answered, or the answer does not fit."""

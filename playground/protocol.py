@@ -23,7 +23,6 @@ from penguiflow.state.traces import TraceQuery, TraceSummary
 from playground.again import ReplayOrder, ReplayReport, RestoreOrder, RestoreReport
 from playground.debug_frames import (
     Answer,
-    BaseFrame,
     Breakpoints,
     Context,
     ContextEdit,
@@ -47,6 +46,8 @@ from playground.debug_frames import (
     Stopped,
     Why,
 )
+from playground.frame import BaseFrame, CodeError, CodeFrame
+from playground.queue_frames import LettersEdit, Queues, QueuesGet
 
 __all__ = [
     "Accepted",
@@ -78,6 +79,7 @@ __all__ = [
     "KvEntry",
     "KvGet",
     "HostStatus",
+    "LettersEdit",
     "LoadEvents",
     "LogLine",
     "Logs",
@@ -95,6 +97,8 @@ __all__ = [
     "Page",
     "Question",
     "Questions",
+    "Queues",
+    "QueuesGet",
     "Reload",
     "Result",
     "Resumed",
@@ -130,32 +134,10 @@ ErrorCode = Literal[
     "busy",
     "conflict",
     "store",
+    "bus",
     "internal",
 ]
 """`conflict`: what was to be changed is another by now."""
-
-
-class CodeFrame(BaseModel):
-    """One frame of a traceback, in the user's own code."""
-
-    file: str
-    line: int
-    function: str
-    text: str = ""
-
-
-class CodeError(BaseModel):
-    """Why a module offers nothing to run."""
-
-    kind: Literal["syntax", "import", "missing_dependency", "no_flow", "cycle", "factory", "exit", "not_found", "stall"]
-    message: str
-    """One line."""
-    file: str | None = None
-    line: int | None = None
-    frames: list[CodeFrame] = Field(default_factory=list)
-    """Innermost last; frames of libraries are left out."""
-    hint: str | None = None
-    """What to do about it."""
 
 
 class NodeInfo(BaseModel):
@@ -188,6 +170,10 @@ class FlowInfo(BaseModel):
     """A planner's."""
     edges: list[tuple[str, str]] = Field(default_factory=list)
     """Includes the edges from `OpenSea` and to `Rookery`."""
+    bus: str | None = None
+    """Where its edges are, when workers run its nodes; without what may be secret in the address."""
+    bus_name: str | None = None
+    """What it is called there, by workers and in the store."""
     version: str = ""
     """sha256 over the project sources that the flow imported."""
     generation: int = 0
@@ -445,6 +431,9 @@ Frame = Annotated[
     | Questions
     | Answer
     | Kill
+    | QueuesGet
+    | LettersEdit
+    | Queues
     | HostStatus
     | Told
     | Traces

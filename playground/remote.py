@@ -39,6 +39,7 @@ from playground.protocol import (
     Kv,
     KvEdit,
     KvGet,
+    LettersEdit,
     LoadEvents,
     Logs,
     Memory,
@@ -47,6 +48,8 @@ from playground.protocol import (
     Numbers,
     Page,
     Questions,
+    Queues,
+    QueuesGet,
     Reload,
     Result,
     Resumed,
@@ -162,6 +165,12 @@ class RemoteSource:
         """What tools keep; with an edit, after it. Raises `RunRefused`."""
         answer = await self._ask(request, reads=isinstance(request, KvGet))
         assert isinstance(answer, Kv)
+        return answer
+
+    async def queues(self, request: QueuesGet | LettersEdit) -> Queues:
+        """The edges of a distributed flow; with a change of its dead letters, after it. Raises `RunRefused`."""
+        answer = await self._ask(request, reads=isinstance(request, QueuesGet))
+        assert isinstance(answer, Queues)
         return answer
 
     async def answer_question(self, request: Answer) -> None:

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
         Kv,
         KvEdit,
         KvGet,
+        LettersEdit,
         LogLine,
         Memory,
         MemoryEdit,
         MemoryGet,
         ModuleInfo,
         Questions,
+        Queues,
+        QueuesGet,
         Result,
         Resumed,
         Run,
@@ -167,6 +170,10 @@ class Source(Protocol):
 
     async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
         """What tools keep; with an edit, after it. `stop`: of the host that has it. Raises `RunRefused`."""
+        ...
+
+    async def queues(self, request: QueuesGet | LettersEdit) -> Queues:
+        """The edges of a distributed flow; with a change of its dead letters, after it. Raises `RunRefused`."""
         ...
 
     async def answer_question(self, request: Answer) -> None:

@@ -28,9 +28,12 @@ from playground.protocol import (
     Kv,
     KvEdit,
     KvGet,
+    LettersEdit,
     Memory,
     MemoryEdit,
     MemoryGet,
+    Queues,
+    QueuesGet,
     Run,
     Steer,
 )
@@ -170,6 +173,10 @@ class FileSource:
         self._refuse()
 
     async def kv(self, request: KvGet | KvEdit, *, stop: str | None = None) -> Kv:
+        """Refused."""
+        self._refuse()
+
+    async def queues(self, request: QueuesGet | LettersEdit) -> Queues:
         """Refused."""
         self._refuse()
 

@@ -72,9 +72,9 @@ class NatsBus:
         """Where it is, without what may be secret in that."""
         return self._link.name
 
-    def another(self) -> NatsBus:
+    def another(self, limits: Limits | None = None) -> NatsBus:
         """A bus at the same place with a connection of its own, not yet open."""
-        return NatsBus(self._url, limits=self.limits)
+        return NatsBus(self._url, limits=limits or self.limits)
 
     # From open to close
 

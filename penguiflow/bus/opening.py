@@ -49,10 +49,10 @@ def open_bus(url: str, limits: Limits | None = None) -> EdgeBus:
     return made
 
 
-def another_bus(bus: EdgeBus) -> EdgeBus | None:
+def another_bus(bus: EdgeBus, limits: Limits | None = None) -> EdgeBus | None:
     """A bus at the same place with a connection of its own, to be opened; None where only the bus itself gets there."""
     again: Any = getattr(bus, "another", None)
-    made: EdgeBus | None = None if again is None else again()
+    made: EdgeBus | None = None if again is None else again(limits)
     return made
 
 

@@ -74,9 +74,9 @@ class RedisBus:
         """Where it is, without what may be secret in that."""
         return self._server.name
 
-    def another(self) -> RedisBus:
+    def another(self, limits: Limits | None = None) -> RedisBus:
         """A bus at the same place with a connection of its own, not yet open."""
-        return RedisBus(self._url, limits=self.limits)
+        return RedisBus(self._url, limits=limits or self.limits)
 
     # From open to close
 

@@ -11,6 +11,7 @@ import typer
 
 from playground.cli.break_app import break_app
 from playground.cli.console import Console
+from playground.cli.distributed_app import add_distributed_commands
 from playground.cli.help import PlainCommand, stored
 from playground.cli.start_app import add_start_commands
 from playground.cli.store_app import add_store_commands
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 add_store_commands(app)
 add_start_commands(app)
+add_distributed_commands(app)
 app.add_typer(break_app, name="break", short_help="List, add and remove breakpoints.")
 plain = partial(app.command, cls=PlainCommand)
 

@@ -18,6 +18,8 @@ _EXTRAS = {
     **dict.fromkeys(("rich", "textual", "typer", "watchfiles", "websockets"), ("the playground", "playground")),
     **dict.fromkeys(("aiohttp", "aiohttp_jinja2", "textual_serve"), ("the dashboard in a browser", "web")),
     "asyncpg": ("the driver of PostgreSQL", "postgres"),
+    "nats": ("the client of NATS", "nats"),
+    "redis": ("the client of Redis", "redis"),
     "opentelemetry": ("OpenTelemetry", "otel"),
 }
 """What the base install does not bring: its name, and the extra that brings it."""

@@ -53,6 +53,8 @@ def explain(error: BaseException) -> Failure | None:
     origins = {kind.__module__ for kind in type(error).__mro__}
     if "penguiflow.state.errors" in origins:
         return _explain_store(error)
+    if "penguiflow.bus.errors" in origins:
+        return Failure(str(error))
     if origins & {"playground.project", "playground.session", "playground.sources"}:
         return _explain_host(error)
     return None

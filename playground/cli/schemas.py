@@ -16,6 +16,7 @@ from playground.cli.breakpoints import BreakpointsOutput
 from playground.cli.calls import CallsOutput
 from playground.cli.doctor import DoctorOutput
 from playground.cli.kv import KvOutput, ValuesOutput
+from playground.cli.letters import ChangedLettersOutput, LettersOutput
 from playground.cli.memory import MemoriesOutput, MemoryOutput, SessionsOutput
 from playground.cli.moment import MomentOutput
 from playground.cli.new import NewOutput
@@ -33,6 +34,7 @@ from playground.cli.outputs import (
     WebOutput,
 )
 from playground.cli.prune import PruneOutput
+from playground.cli.queues import QueuesOutput, WorkersOutput
 from playground.cli.search import SearchOutput
 from playground.cli.share import ExportOutput, ImportOutput
 from playground.cli.stats import StatsOutput
@@ -66,6 +68,10 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "graph": GraphOutput,
     "prune": PruneOutput,
     "break": BreakpointsOutput,
+    "queues": QueuesOutput,
+    "workers": WorkersOutput,
+    "dead_letters": LettersOutput,
+    "dead_letters_change": ChangedLettersOutput,
     "serve": ServeOutput,
     "web": WebOutput,
     "trace_event": EventOutput,

@@ -96,6 +96,7 @@ class EmbeddedEngine:
             target_of=self._traces.get,
             log_of=self._recorder_of,
             planners=lambda: [planner for each in self._runnables.values() for planner in each.planners],
+            runnables=self._runnables.values,
         )
         self._debugger = self._debugging.debugger
 
@@ -103,6 +104,7 @@ class EmbeddedEngine:
         """Let every run go on, end those that clients began, and listen no more."""
         self._debugger.end()
         self._debugging.desk.unattended()
+        await self._debugging.queues.close()
         for name, runnable in self._runnables.items():
             runnable.flow.release(self._debugger)
             self._recorders[name].unlisten(self._taps[name])

@@ -21,10 +21,13 @@ from playground.host.key_values import KeyValues
 from playground.host.memories import Memories
 from playground.host.outbox import FRAME
 from playground.host.outlet import Outlet
+from playground.host.queues import QueueDesk
 from playground.host.records import Records
 from playground.host.stops import Conflict
 from playground.host.why import tells_why, why_of
 from playground.loader.inputs import InputRefused
+from playground.loader.runnable import Runnable
+from playground.project import Project
 from playground.protocol import (
     Accepted,
     Answer,
@@ -38,9 +41,11 @@ from playground.protocol import (
     Kill,
     KvEdit,
     KvGet,
+    LettersEdit,
     MemoryEdit,
     MemoryGet,
     Questions,
+    QueuesGet,
     Steer,
     Why,
     encode,
@@ -62,11 +67,12 @@ class Debugging:
         target_of: Callable[[str], str | None],
         log_of: Callable[[str], Any],
         planners: Callable[[], Iterable[Any]],
+        runnables: Callable[[], Iterable[Runnable]],
     ) -> None:
         """`changed`, `stops_changed` and `target_of` as `Debugger` has them.
 
         `begin` begins a task; `log_of` gives the recorder of a trace that is running; `planners` are those of the
-        project.
+        project, `runnables` what it can run.
         """
         self._wire = wire
         self._records = records
@@ -74,6 +80,8 @@ class Debugging:
         self._recorder_of = log_of
         self._memories = Memories(planners, self._editors, self._tell_memory)
         self._key_values = KeyValues(planners, self._runs_kv, lambda: records.store, self._tell_memory)
+        project = Project(Path(order.root), Path(order.home))
+        self.queues = QueueDesk(runnables, project, lambda: records.store)
         self._target_of = target_of
         self.debugger = Debugger(
             Path(order.breakpoints or order.home),
@@ -108,6 +116,8 @@ class Debugging:
                 self._begin(self._memory(request, client))
             case KvGet() | KvEdit():
                 self._begin(self._kv(request, client))
+            case QueuesGet() | LettersEdit():
+                self._begin(self._queues(request, client))
             case Steer():
                 self._begin(self._steer(request, client))
             case Questions():
@@ -177,6 +187,9 @@ class Debugging:
     async def _kv(self, request: KvGet | KvEdit, client: Client) -> None:
         masker = self._wire.hub.masker
         self._reply(client, request, await self._key_values.do(request, client.name or UNNAMED, masker))
+
+    async def _queues(self, request: QueuesGet | LettersEdit, client: Client) -> None:
+        self._reply(client, request, await self.queues.do(request, self._wire.hub.masker))
 
     def _runs_kv(self) -> list[Any]:
         """Whose values the tools of stopped runs keep."""

@@ -21,6 +21,7 @@ from playground.host.clients import Client, Hub
 from playground.host.control import Held, Imported, Load, Loaded
 from playground.host.debugging import Debugging
 from playground.host.outlet import stall_data
+from playground.host.queues import tell_buses
 from playground.host.records import Records
 from playground.host.replays import perform_replay
 from playground.host.restores import perform_restore
@@ -30,6 +31,7 @@ from playground.host.wire import Wire
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
+from playground.project import Project
 from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
 
 MAX_RUNS = 1000
@@ -75,6 +77,7 @@ class Engine:
             target_of=self._debugged_target,
             log_of=self._recorder_of,
             planners=self._planners,
+            runnables=self._all,
         )
         self._debugger = self._debugging.debugger
         self._debugged = False
@@ -95,6 +98,7 @@ class Engine:
             for flow in module.flows:
                 flow.generation = self._order.generation
         self._runnables = self._loader.runnables
+        tell_buses(self._runnables.values(), Project(Path(self._order.root), Path(self._order.home)))
         problem = self._records.complete() if self._runnables else None
         if self._records.store is not None:
             self._wire.hub.read = self._records.read
@@ -239,6 +243,9 @@ class Engine:
         runnable = self._traces.get(trace_id)
         return None if runnable is None else self._recorders.get(id(runnable))
 
+    def _all(self) -> list[Runnable]:
+        return list(self._runnables.values())
+
     def _planners(self) -> list[Any]:
         """The project's planners: those that are run, and those that its modules have."""
         found: dict[int, Any] = {}
@@ -380,6 +387,7 @@ class Engine:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=FLOW_STOP_S)
+        await self._debugging.queues.close()
         for recorder in self._recorders.values():
             for trace_id in recorder.close_all():
                 error = {"code": "HOST_ENDED", "message": "the host ended before the run did"}

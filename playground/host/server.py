@@ -40,6 +40,7 @@ from playground.protocol import (
     MemoryGet,
     Numbers,
     Questions,
+    QueuesGet,
     Reload,
     Run,
     Stats,
@@ -52,7 +53,20 @@ from playground.protocol import (
 MAX_CLIENTS = 64
 OPEN_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 0.5
-LOOKING = (Hello, Flows, Stats, Subscribe, Traces, Numbers, LoadEvents, ContextGet, MemoryGet, KvGet, Questions)
+LOOKING = (
+    Hello,
+    Flows,
+    Stats,
+    Subscribe,
+    Traces,
+    Numbers,
+    LoadEvents,
+    ContextGet,
+    MemoryGet,
+    KvGet,
+    Questions,
+    QueuesGet,
+)
 """What a client may ask for that only looks on, besides the breakpoints; everything else would change something."""
 HANGING_UP = (WebSocketException, OSError, AssertionError)
 """How a connection may end: the library asserts states that a transport which breaks just then does not keep to."""
