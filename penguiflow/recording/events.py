@@ -6,6 +6,7 @@ does not change the log); `TraceEvent` is what readers get back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -13,7 +14,21 @@ import pydantic_core
 
 from penguiflow.recording.lines import event_line, trace_field
 
-__all__ = ["EventRecord", "EventSink", "TraceEvent"]
+__all__ = ["EventRecord", "EventSink", "TraceEvent", "is_shared", "shared_root"]
+
+_MARK = b'"worker_seq":'
+_LONGEST_MARK = len(_MARK) + 21
+_MARKED = re.compile(rb'[{,]"worker_id":"(?:[^"\\]|\\.)*","worker_seq":[0-9]+\}\Z')
+
+
+def shared_root(epoch: int) -> str:
+    """Id of the trace's own span, where several processes write."""
+    return f"{epoch:x}.0" if epoch else "0"
+
+
+def is_shared(data: bytes) -> bool:
+    """Whether the data of an event say which of several writers of its trace wrote it: its place is for the store."""
+    return _MARK in data[-_LONGEST_MARK:] and _MARKED.search(data, max(0, data.rfind(b'"worker_id":') - 1)) is not None
 
 
 class TraceEvent(NamedTuple):
@@ -37,6 +52,18 @@ class TraceEvent(NamedTuple):
     name: str
     """The node, edge, tool or stream that it is about."""
     data: dict[str, Any]
+
+    @property
+    def worker_id(self) -> str | None:
+        """Which of several writers of the trace wrote it; None where there is one."""
+        found = self.data.get("worker_id")
+        return found if isinstance(found, str) and "worker_seq" in self.data else None
+
+    @property
+    def worker_seq(self) -> int | None:
+        """Position among what that one wrote of the trace, without gaps."""
+        found = self.data.get("worker_seq")
+        return found if isinstance(found, int) else None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of `docs/schema/trace_event.json`."""

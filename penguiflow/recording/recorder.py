@@ -13,6 +13,7 @@ from penguiflow.recording.events import EventRecord, EventSink
 from penguiflow.recording.hops import HopSink, Track
 from penguiflow.recording.masking import Masker
 from penguiflow.recording.masking_key import key_beside
+from penguiflow.recording.shared_log import SPAN_KINDS, Joined, SharedLog, open_spans
 from penguiflow.recording.trace_log import NO_META, Log
 from penguiflow.types import Headers
 
@@ -86,6 +87,8 @@ class Recorder:
         self._ended: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
         """Their next event, next epoch and clock."""
         self._annotations: dict[str, dict[str, Any]] = {}
+        self._joined: dict[str, Joined] = {}
+        """By worker."""
 
     @property
     def store(self) -> TraceStore | None:
@@ -190,6 +193,40 @@ class Recorder:
         if noted or data:
             about = {**about, **(noted or {}), **(data or {})}
         return Log(self, trace_id, track, about, self.start if about is self._data else None)
+
+    def begin_shared(
+        self, trace_id: str, *, worker: str, epoch: int = 0, data: Mapping[str, Any] | None = None
+    ) -> SharedLog:
+        """Begin a trace that other processes `join`: writes `trace.start`, which `flush` commits before they do."""
+        log = self.join(trace_id, worker=worker, epoch=epoch)
+        noted = self._annotations.pop(trace_id, None) if self._annotations else None
+        log.begin_trace({**self._data, **(noted or {}), **(data or {})})
+        return log
+
+    def join(self, trace_id: str, *, worker: str, root: str = "", epoch: int = 0) -> SharedLog:
+        """Write to a trace that `begin_shared` began, here or in another process; for each delivery a log of its own.
+
+        `worker` names this writer, by an id that no other one has at the time. `root` is the trace's own span, as
+        whoever began it knows it.
+        """
+        joined = self._joined.get(worker)
+        if joined is None:
+            joined = self._joined[worker] = Joined(worker)
+        self.masker.look_again()
+        return SharedLog(self, joined.track(trace_id, epoch), joined, root, epoch)
+
+    async def end_left_open(self, log: SharedLog, message_id: str, node: str) -> int:
+        """End spans of a node's work on a message, and those within, which a worker that is gone left open.
+
+        For whoever gets the message next; returns how many there were. Waits for what was written here before.
+        """
+        if self._store is None:
+            return 0
+        await self.flush()
+        left = open_spans(await self._store.load_events(log.trace_id, kinds=SPAN_KINDS), message_id, node)
+        for span in reversed(left):
+            log.interrupt(span.kind, span.name, span.span_id, span.parent_id or log.root)
+        return len(left)
 
     def closed(self, trace_id: str, track: Track) -> None:
         """The log of a trace was closed."""

@@ -129,7 +129,9 @@ class SpanTree:
         if span is None:
             return None
         if kind == span.kind + ".end":
-            span.finish(event)
+            if span.end_seq is None or span.parent_id is None:
+                span.finish(event)
+            # Else a worker that lost its lease ends what another has ended in its place.
             return span
         if kind == "message.enqueued":
             message_id = event.data.get("message_id")

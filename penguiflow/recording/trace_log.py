@@ -96,6 +96,14 @@ class Log:
     def __init__(
         self, recorder: Recorder, trace_id: str, track: Track, data: Mapping[str, Any], encoded: bytes | None
     ) -> None:
+        self._prepare(recorder, trace_id, track)
+        if "resumed" in data or "forked" in data:
+            self._held_back = HeldBack(self._masker)
+            self._held_back.take_up(data)
+        self.root = f"{track.next_seq:x}"
+        self._write("trace.start", self._name, self.root, None, encoded or self._encode(data))
+
+    def _prepare(self, recorder: Recorder, trace_id: str, track: Track) -> None:
         self._recorder = recorder
         self.trace_id = trace_id
         self._track = track
@@ -108,9 +116,6 @@ class Log:
         self.closed = False
         self._cuts: list[dict[str, str]] | None = None
         self._held_back: HeldBack | None = None
-        if "resumed" in data or "forked" in data:
-            self._held_back = HeldBack(self._masker)
-            self._held_back.take_up(data)
         self._sink: HopSink | None = recorder.hops
         """The store, where it takes whole hops."""
         self._begun: Entry = ()
@@ -125,8 +130,6 @@ class Log:
         """The last payload."""
         self._spans: dict[str, tuple[str | None, str, str]] = {}
         """Open spans but the trace's own, in the order of their start: parent, kind, name."""
-        self.root = f"{track.next_seq:x}"
-        self._write("trace.start", self._name, self.root, None, encoded or self._encode(data))
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
         """Open a span; its id is the hexadecimal `seq` of its start."""
@@ -347,6 +350,12 @@ class Log:
             return
         if self._hopping:
             self.settle()
+        self._write_rest(status, data)
+        self.closed = True
+        self._recorder.closed(self.trace_id, self._track)
+
+    def _write_rest(self, status: str, data: Mapping[str, Any] | None) -> None:
+        """Write the ends of all that is open, and of the trace."""
         for stream, chunk in () if self._held_back is None else self._held_back.rest():
             self._write("stream.chunk", stream, self.root, None, self._encode(chunk))
         leftover = "interrupted" if status == "interrupted" else "cancelled"
@@ -359,9 +368,7 @@ class Log:
                 ending["not_forkable"] = self._cuts
             encoded = self._encode(ending)
         self._write("trace.end", self._name, self.root, None, encoded)
-        self.closed = True
         self._spans.clear()
-        self._recorder.closed(self.trace_id, self._track)
 
     def _write_sent(self, edge: str, message_id: str, payload: bytes, about: bytes) -> None:
         """Write `message.enqueued` of the trace's own span, for a store that takes whole hops."""

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from penguiflow.recording.events import EventRecord
+from penguiflow.recording.events import EventRecord, is_shared
 from penguiflow.recording.hops import EVENTS_OF, SENT, TO_ROOKERY, Entry, expand, records_of
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import pack, pack_columns, pack_hops
 from penguiflow.state.coalesce import CHUNK
 from penguiflow.state.connection import Connection
+from penguiflow.state.liveness import SEVERAL
 from penguiflow.state.rows import UPDATE_TRACE, TraceRow
 from penguiflow.state.spill import INLINE_BYTES, keep, spill
 from penguiflow.state.whole import Whole, take_whole
@@ -61,7 +62,7 @@ class _Draft:
         kinds = [record[7] for record in records]
         hops = not _HOPS.isdisjoint(kinds)
         # Most follow what is stored as they are, and go in together. (What two recorders mix up repeats itself.)
-        if records[0][0] == row.events and not row.prefix:
+        if records[0][0] == row.events and not row.prefix and row.writer != SEVERAL:
             last = records[-1]
             after = last[0] + EVENTS_OF.get(last[7], 1)
             if (
@@ -118,7 +119,7 @@ class _Draft:
             if kind == "trace.start":
                 row.events = events
                 row.begin(record, writer)
-            if record[0] != events or row.prefix:
+            if record[0] != events or row.prefix or row.writer == SEVERAL:
                 row.events = events
                 record = row.fit(record)
             events += 1
@@ -296,10 +297,16 @@ class Batch:
         known = self._known.get(trace_id)
         if known is not None and known.compared != self._version and stored is None:
             return None
+        if stored is None and _is_shared(record) and record.kind != "trace.start":
+            return None
         return _Draft(self._fresh(trace_id, record, stored), self._inline)
 
     def _fresh(self, trace_id: str, record: EventRecord, stored: TraceRow | None) -> TraceRow:
         """The trace's row as it is before this batch, to be changed."""
+        if _is_shared(record):
+            row = TraceRow(trace_id, record, self._writer) if stored is None else stored.copy()
+            row.share()
+            return row
         known = self._known.get(trace_id)
         if known is None:
             return TraceRow(trace_id, record, self._writer) if stored is None else stored.copy()
@@ -319,6 +326,10 @@ def append_events(connection: Connection, row: TraceRow, records: list[EventReco
     connection.executemany(f"{INSERT_CHUNK} (?, ?, ?, ?)", chunks)
     if draft.payloads and row.id is not None:
         keep(connection, row.id, draft.payloads)
+
+
+def _is_shared(record: EventRecord) -> bool:
+    return type(record.data) is bytes and is_shared(record.data)
 
 
 def _is_sound(record: EventRecord) -> bool:

@@ -13,6 +13,7 @@ from penguiflow.state.connection import Connection
 __all__ = [
     "ADD_WRITER",
     "FORGET_WRITERS",
+    "SEVERAL",
     "SIGN_OF_LIFE_S",
     "dead_writers",
     "entry",
@@ -28,6 +29,8 @@ SIGN_OF_LIFE_S = 60.0
 _SILENCE_S = 10 * SIGN_OF_LIFE_S
 """A writer on another machine that has been silent for this long is taken for dead."""
 _KEEP_S = 7 * 24 * 3600.0
+SEVERAL = -2
+"""In place of the writer of a trace that several processes write: it goes on when one of them dies."""
 _PROC = Path("/proc")
 _DEFUNCT = {"Z", "X"}
 
@@ -94,13 +97,16 @@ def sign_off(connection: Connection, writer: int) -> None:
 
 
 def dead_writers(connection: Connection) -> list[int]:
-    """Writers that are gone and have left traces running."""
+    """Writers that are gone and have left traces running.
+
+    A trace that several processes write is none of theirs: whoever is left, or comes, goes on with it.
+    """
     rows = connection.execute(
         "SELECT running.writer, pid, writers.started, host, seen, closed"
         " FROM (SELECT DISTINCT writer FROM traces WHERE status = 'running') AS running"
         " LEFT JOIN writers ON writers.id = running.writer"
     ).fetchall()
-    return [writer for writer, *about in rows if not _is_there(*about)]
+    return [writer for writer, *about in rows if writer != SEVERAL and not _is_there(*about)]
 
 
 def _is_there(pid: int | None, started: str, host: str, seen: float, closed: float | None) -> bool:

@@ -8,11 +8,12 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
-from penguiflow.recording.events import EventRecord, EventSink, TraceEvent
+from penguiflow.recording.events import EventRecord, EventSink, TraceEvent, is_shared
 from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import columns
 from penguiflow.state.follow import follow
+from penguiflow.state.liveness import SEVERAL
 from penguiflow.state.overview import span_tree
 from penguiflow.state.reader import MAX_CANDIDATES, kind_filter, no_such_trace, the_only
 from penguiflow.state.recovery import closing_events
@@ -177,6 +178,8 @@ class MemoryLog:
         trace_id = clean_text(record.trace_id)
         logged = self._logs.get(trace_id)
         if logged is None:
+            if record.kind != "trace.start" and is_shared(record.data):
+                return  # the trace was forgotten meanwhile
             logged = self._logs[trace_id] = _Logged(TraceRow(trace_id, record, 0))
         if logged.broken:
             self._lose(logged, record)
@@ -184,7 +187,7 @@ class MemoryLog:
         row = logged.row
         if record.kind == "trace.start":
             row.begin(record, 0)
-        if record.seq != row.events or row.prefix:
+        if record.seq != row.events or row.prefix or row.writer == SEVERAL:
             record = row.fit(record)
         size = len(record.data) + _EVENT_OVERHEAD
         limit = self._limits.max_bytes

@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from penguiflow.recording.events import EventRecord
+from penguiflow.recording.events import EventRecord, is_shared, shared_root
 from penguiflow.recording.facts import span_usage
 from penguiflow.recording.text import clean_text
 from penguiflow.state.connection import Connection
+from penguiflow.state.liveness import SEVERAL
 
 __all__ = [
     "INSERT_TRACE",
@@ -123,22 +124,26 @@ class TraceRow:
 
     def begin(self, record: EventRecord, writer: int) -> None:
         """Take in a `trace.start`: of a new trace, or of one that is opened again."""
+        shared = is_shared(record.data)
+        if self.events and not shared and not self.logs:
+            self.epoch_shift = self.epoch + 1 - record.epoch
+            # A recorder that knows the trace goes on with its numbers; the spans of one that does not get a prefix.
+            knows = record.seq == self.events
+            self.prefix = "" if knows else f"{self.epoch + 1:x}."
+            self.offset_shift = 0 if knows else max(0, int((record.ts - self.started) * _NS) - record.offset_ns)
         if self.events:
-            if not self.logs:
-                self.epoch_shift = self.epoch + 1 - record.epoch
-                # A recorder that knows the trace goes on with its numbers; the spans of one that does not get a prefix.
-                knows = record.seq == self.events
-                self.prefix = "" if knows else f"{self.epoch + 1:x}."
-                self.offset_shift = 0 if knows else max(0, int((record.ts - self.started) * _NS) - record.offset_ns)
             self.ended = self.duration_s = self.error = None
-        self.logs += 1
+        if shared:
+            writer = SEVERAL
+        else:
+            self.logs += 1
         self.epoch = max(self.epoch, record.epoch + self.epoch_shift)
         self.status = "running"
         self.writer = writer
         data = _decoded(record.data)
         # What goes on where it was interrupted has its input already.
         self.wants_input = self.input is None or "resumed" not in data
-        self.roots = (*self.roots, self.prefix + record.span_id)
+        self.roots = (record.span_id,) if shared else (*self.roots, self.prefix + record.span_id)
         for name in ("flow", "target", "version", "session"):
             value = data.get(name)
             if value is not None:
@@ -146,6 +151,14 @@ class TraceRow:
         if isinstance(data.get("origin"), dict):
             mode = data.get("mode")
             self.origin = json.dumps({**data["origin"], "mode": mode} if isinstance(mode, str) else data["origin"])
+
+    def share(self) -> None:
+        """Several processes write it: what others have written is known from the row alone."""
+        self.writer = SEVERAL
+        self.logs = self.epoch_shift = self.offset_shift = 0
+        self.prefix = ""
+        self.wants_input = self.input is None
+        self.roots = (shared_root(self.epoch),)
 
     def finish(self, record: EventRecord) -> None:
         """Take in a `trace.end`; while another log of the trace is open, the trace runs on."""
@@ -219,6 +232,10 @@ class TraceRow:
 
     def fit(self, record: EventRecord) -> EventRecord:
         """The record as it follows what is stored."""
+        if self.writer == SEVERAL:
+            # Clocks of machines differ: nothing is before the beginning.
+            offset_ns = max(0, round((record.ts - self.started) * _NS))
+            return record._replace(seq=self.events, offset_ns=offset_ns)
         return record._replace(
             seq=self.events,
             epoch=record.epoch + self.epoch_shift,

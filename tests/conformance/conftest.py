@@ -68,6 +68,17 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     await made.close()
 
 
+@pytest.fixture(params=["memory", "sqlite", "postgres", "sqlite-each", "postgres-each"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[list[Any]]:
+    """The store of three writers: they share one, or each has its own on the same database."""
+    backend, _, each = request.param.partition("-")
+    again = opener(backend, request)
+    made = [again() for _ in range(3)] if each else [again()] * 3
+    yield made
+    for store in made:
+        await store.close()
+
+
 @pytest.fixture
 def sink() -> Sink:
     return Sink()
