@@ -1,0 +1,3 @@
+"""What the commands do: functions that take a task and return plain data."""
+
+from __future__ import annotations

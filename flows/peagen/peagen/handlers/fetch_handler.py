@@ -1,0 +1,306 @@
+"""`peagen fetch`: workspaces, source packages and template sets, brought here."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peagen.errors import PathEscape, PeagenError, WorkspaceNotFoundError
+from peagen.handlers.git import git, git_says, masked
+from peagen.handlers.repository import clone, git_url, is_url, resolve
+
+if TYPE_CHECKING:
+    from peagen.config import Config
+    from peagen.config.models import SourcePackageEntry
+
+LOCK_NAME = "source_packages.lock"
+_LEFT_OUT = {".git", "__pycache__"}
+_STORAGE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class WouldReplace(PeagenError):
+    """Files that are here differ from those that would be fetched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions:
+    """Where things go, and which."""
+
+    folder: Path
+    with_source: bool = True
+    install_template_sets: bool = True
+    force: bool = False
+    may_run_code: Callable[[str], bool] = lambda _: False
+    config: Config | None = field(default=None, repr=False)
+
+
+def fetch(uris: Sequence[str], options: FetchOptions) -> dict[str, Any]:
+    """Bring workspaces into the folder.
+
+    Returns:
+        `workspace` (the folder), `fetched` (for each: `workspace`, `commit`, `updated`), and what came with the
+        configuration: `source_packages` and `template_sets`.
+
+    Raises:
+        WorkspaceNotFoundError: there is no such workspace.
+        WouldReplace: files that differ are here, and `force` is not set; nothing of that workspace is written.
+        PeagenError: it is no workspace, or cannot be got.
+    """
+    options.folder.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {
+        "workspace": str(options.folder.resolve()),
+        "fetched": [fetch_one(uri, options.folder, force=options.force) for uri in uris],
+    }
+    config = options.config
+    if config is not None and options.with_source and config.source_packages:
+        result["source_packages"] = _fetch_packages(config.source_packages, options)
+    if config is not None and options.install_template_sets and config.template_sets:
+        result["template_sets"] = _add_sets(config, options)
+    return result
+
+
+def fetch_one(uri: str, folder: Path, *, force: bool = False) -> dict[str, Any]:
+    """Bring one workspace into the folder; `commit` is None where it is no repository."""
+    address, ref = split_ref(uri)
+    if uri.startswith(("git+", "gh://")):
+        url = git_url(address)
+        if not is_url(url):
+            local = Path(url).expanduser()
+            if not local.is_dir():
+                raise WorkspaceNotFoundError(f"there is no repository {masked(uri)}")
+            url = str(local.resolve())
+        commit, updated = _fetch_git(url, ref, folder, force=force)
+        return {"workspace": masked(uri), "commit": commit, "updated": updated}
+    if _STORAGE.match(uri):
+        return {"workspace": masked(uri), "commit": None, "updated": _fetch_storage(uri, folder, force=force)}
+    source = Path(uri).expanduser()
+    if not source.exists():
+        raise WorkspaceNotFoundError(
+            f"there is no workspace {uri}", hint="name a folder, git+URL@ref or gh://owner/repo"
+        )
+    if not source.is_dir():
+        raise PeagenError(f"Unsupported workspace URI: {uri} is a file", hint="name the folder that it is in")
+    return {"workspace": uri, "commit": None, "updated": merge_tree(source.resolve(), folder.resolve(), force=force)}
+
+
+def split_ref(uri: str) -> tuple[str, str | None]:
+    """`git+URL@ref` as the URL and the ref; the `@` of a user's name is none of a ref."""
+    if not uri.startswith(("git+", "gh://")):
+        return uri, None
+    _, scheme, rest = uri.rpartition("://")
+    if scheme and not uri.startswith("gh://"):
+        authority, slash, path = rest.partition("/")
+    elif ":" in rest and not scheme:
+        authority, slash, path = rest.partition(":")
+    else:
+        authority, slash, path = "", "", rest
+    name, at, ref = path.rpartition("@")
+    if not at or not name:
+        return uri, None
+    if not ref or ref.startswith("-"):
+        raise PeagenError(f"{ref!r} is no name of a branch, tag or commit", where=masked(uri))
+    return uri[: len(uri) - len(rest)] + authority + slash + name, ref
+
+
+def merge_tree(source: Path, folder: Path, *, force: bool) -> bool:
+    """Copy a tree into another one; returns whether anything changed.
+
+    Raises:
+        WouldReplace: a file is there with other content, and `force` is not set. Then nothing is copied.
+    """
+    if folder == source:
+        return False
+    if folder.is_relative_to(source):
+        raise PeagenError(
+            f"{folder} is within {source}: it cannot be copied into itself", hint="fetch into another folder"
+        )
+    wanted = [path for path in _files(source) if not _same(path, folder / path.relative_to(source))]
+    taken = [str(path.relative_to(source)) for path in wanted if (folder / path.relative_to(source)).exists()]
+    if taken and not force:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise WouldReplace(
+            f"{taken[0]}{more} is here with other content", where=str(folder), hint="--force replaces it"
+        )
+    for path in wanted:
+        target = folder / path.relative_to(source)
+        if not target.parent.resolve().is_relative_to(folder):
+            raise PathEscape("a symbolic link leads out of the folder", where=str(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink():
+            target.unlink()
+        shutil.copy2(path, target)
+    return bool(wanted)
+
+
+def _fetch_git(url: str, ref: str | None, folder: Path, *, force: bool) -> tuple[str, bool]:
+    """A clone where the folder is empty, the newest state where it is one already, else the files alone."""
+    if (folder / ".git").exists() and git_says("remote", "get-url", "origin", cwd=folder) == url:
+        before = git_says("rev-parse", "HEAD", cwd=folder)
+        git("fetch", "--quiet", "--tags", "--prune", "origin", cwd=folder)
+        _check_out(folder, url, ref)
+        commit = git("rev-parse", "HEAD", cwd=folder)
+        return commit, commit != before
+    if not any(folder.iterdir()):
+        # Cloned beside it first: a clone that is interrupted leaves nothing here.
+        with tempfile.TemporaryDirectory(prefix=".peagen-fetch-", dir=folder.resolve().parent) as temporary:
+            new = Path(temporary) / "clone"
+            clone(url, new)
+            _check_out(new, url, ref)
+            for each in new.iterdir():
+                shutil.move(each, folder)
+        return git("rev-parse", "HEAD", cwd=folder), True
+    with tempfile.TemporaryDirectory(prefix="peagen-fetch-") as temporary:
+        new = Path(temporary) / "clone"
+        clone(url, new)
+        commit = resolve(new, url, ref)
+        git("checkout", "--quiet", "--detach", commit, cwd=new)
+        return commit, merge_tree(new, folder.resolve(), force=force)
+
+
+def _check_out(folder: Path, url: str, ref: str | None) -> None:
+    commit = resolve(folder, url, ref)
+    branch = (
+        ref or (git_says("symbolic-ref", "--short", "refs/remotes/origin/HEAD", cwd=folder) or "").partition("/")[2]
+    )
+    if branch and git_says("rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{branch}", cwd=folder):
+        if git_says("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", cwd=folder) is None:
+            git("checkout", "--quiet", "-b", branch, "--track", f"origin/{branch}", cwd=folder)
+        else:
+            git("checkout", "--quiet", branch, cwd=folder)
+            # What somebody committed here is not thrown away.
+            git("merge", "--quiet", "--ff-only", f"origin/{branch}", cwd=folder)
+    else:
+        git("checkout", "--quiet", "--detach", commit, cwd=folder)
+
+
+def _fetch_storage(uri: str, folder: Path, *, force: bool) -> bool:
+    from peagen.plugins.git_filters.artifacts import open_artifacts
+
+    storage = open_artifacts(uri)
+    with tempfile.TemporaryDirectory(prefix="peagen-fetch-") as temporary:
+        storage.download_prefix("", temporary)
+        if not any(Path(temporary).iterdir()):
+            raise WorkspaceNotFoundError(f"there is nothing at {masked(uri)}")
+        return merge_tree(Path(temporary), folder.resolve(), force=force)
+
+
+def _fetch_packages(packages: Sequence[SourcePackageEntry], options: FetchOptions) -> list[dict[str, Any]]:
+    """Source packages go to their `dest`; the lock file notes what each is, and a change of it is an error."""
+    lock = options.folder / LOCK_NAME
+    try:
+        known = json.loads(lock.read_text("utf-8"))
+    except FileNotFoundError:
+        known = {}
+    except ValueError:
+        raise PeagenError("it is not JSON", where=str(lock), hint="delete it to note the checksums anew") from None
+    told = []
+    for package in packages:
+        place = (options.folder / package.dest).resolve()
+        if not place.is_relative_to(options.folder.resolve()) or place == options.folder.resolve():
+            raise PathEscape("a source package's dest leads out of the workspace", where=package.dest)
+        with tempfile.TemporaryDirectory(prefix="peagen-source-") as temporary:
+            tree = _package_tree(package, Path(temporary))
+            checksum = _tree_checksum(tree)
+            wanted = package.checksum or (None if options.force else known.get(package.dest))
+            if wanted is not None and wanted.removeprefix("sha256:") != checksum:
+                raise PeagenError(
+                    f"its checksum is {checksum}, not {wanted}",
+                    where=package.dest,
+                    hint="--force takes what is there now",
+                )
+            known[package.dest] = checksum
+            told.append({"dest": package.dest, "checksum": checksum, "updated": _add_missing(tree, place)})
+    lock.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return told
+
+
+def _package_tree(package: SourcePackageEntry, temporary: Path) -> Path:
+    named = package.uri or package.path or ""
+    tree = temporary / "tree"
+    if package.type == "git":
+        url = git_url(named)
+        clone(url, tree)
+        git("checkout", "--quiet", "--detach", resolve(tree, url, package.ref), cwd=tree)
+    elif package.type == "bundle":
+        from peagen.handlers.archives import is_archive, unpack
+
+        bundle = Path(named).expanduser()
+        if not bundle.is_file() or not is_archive(bundle):
+            raise WorkspaceNotFoundError(f"there is no archive {named}", where=package.dest)
+        unpack(bundle, tree)
+    elif package.type == "uri" or _STORAGE.match(named):
+        tree.mkdir()
+        fetch_one(named, tree)
+    else:
+        tree = Path(named).expanduser().resolve()
+    within = package.path if package.type == "git" else None
+    found = (tree / within).resolve() if within else tree
+    if not found.is_dir() or not found.is_relative_to(tree.resolve()):
+        raise WorkspaceNotFoundError(f"there is no folder {within or named}", where=package.dest)
+    return found
+
+
+def _add_missing(source: Path, folder: Path) -> bool:
+    """Copies what is not there; what is there stays."""
+    added = False
+    for path in _files(source):
+        target = folder / path.relative_to(source)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+            added = True
+    return added
+
+
+def _tree_checksum(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _files(folder):
+        digest.update(
+            f"{path.relative_to(folder).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def _add_sets(config: Config, options: FetchOptions) -> list[dict[str, Any]]:
+    from peagen.handlers.sets_handler import Source, add_set, read_record
+
+    added: list[dict[str, Any]] = []
+    there = read_record()
+    for entry in config.template_sets:
+        if entry.name in there and not options.force:
+            continue
+        named = entry.bundle_file or entry.target or entry.name
+        with tempfile.TemporaryDirectory(prefix="peagen-set-") as temporary:
+            if entry.type == "git":
+                url = git_url(named)
+                clone(url, Path(temporary) / entry.name)
+                commit = resolve(Path(temporary) / entry.name, url, entry.ref)
+                git("checkout", "--quiet", "--detach", commit, cwd=Path(temporary) / entry.name)
+                named = str(Path(temporary) / entry.name)
+            elif entry.type in {"local", "bundle"} and config.path is not None:
+                named = str(config.path.parent / Path(named).expanduser())
+            bundle = Path(named) if entry.type == "bundle" else None
+            source = Source(name=named, bundle=bundle, force=options.force, may_run_code=options.may_run_code)
+            added += add_set(source)
+    return added
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not _LEFT_OUT.intersection(path.relative_to(folder).parts):
+            # A link may lead to what was never meant to be copied.
+            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                continue
+            yield path
+
+
+def _same(path: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(path, other, shallow=False)
