@@ -38,6 +38,8 @@ BAD_NAMES = [
     ".peagen.toml",
     ".Peagen.toml",
     "./.peagen.lock",
+    "Peagen.lock",
+    "a.py.peagen-new",
     "C:/x",
     "c:x",
     "con",
