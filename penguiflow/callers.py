@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from penguiflow.channels import UNCHANGED
+from penguiflow.channels import NOWHERE, UNCHANGED
+from penguiflow.context import Context
+from penguiflow.deadlines import deadline_of
 from penguiflow.failures import cancelled_error
 from penguiflow.ids import new_id, send_id
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.traces import Trace, TraceCancelled, TraceTable, trace_id_of
-from penguiflow.types import Message, StreamChunk
+from penguiflow.types import WM, Message, StreamChunk
 from penguiflow.validation import is_message, is_stream_chunk
 
 if TYPE_CHECKING:
     from penguiflow.asking import Answerer
-    from penguiflow.context import Context, Port
+    from penguiflow.context import Port
+    from penguiflow.distributed.client import Client
     from penguiflow.egress import Egress
     from penguiflow.errors import FlowError
     from penguiflow.mirror import Mirror
@@ -39,6 +43,8 @@ class FlowCalls:
     _results_maxsize: int
     _table: TraceTable
     _mirror: Mirror | None
+    _client: Client | None = None
+    """Who calls its nodes where they run in workers."""
     _answerer: Answerer | None = None
     """Who answers what its nodes ask."""
 
@@ -48,8 +54,6 @@ class FlowCalls:
         def nodes(self) -> tuple[Node, ...]: ...
 
         def _refuse_if_draining(self) -> None: ...
-
-        def _sender_for(self, trace: Trace | None, messages: int) -> Context: ...
 
         def _cancel(self, trace: Trace, reason: str, error: FlowError | None = None) -> None: ...
 
@@ -67,6 +71,8 @@ class FlowCalls:
         Raises `FlowError` when the trace failed or was cancelled, `TimeoutError` after `timeout` seconds. A caller
         that gives up takes the trace with it.
         """
+        if self._client is not None:
+            return await self._client.call(message, timeout, trace_id, to)
         hold = self._egress.hold if timeout is None else None
         sink = LastResult(hold)
         trace = self._begin(message, trace_id, sink)
@@ -93,6 +99,11 @@ class FlowCalls:
 
         Raises `FlowError` at the end when the trace failed or was cancelled. Leaving early cancels the trace.
         """
+        if self._client is not None:
+            async with aclosing(self._client.stream(message, trace_id, to)) as results:
+                async for result in results:
+                    yield result
+            return
         sink = ResultQueue(self._results_maxsize)
         trace = self._begin(message, trace_id, sink)
         try:
@@ -176,3 +187,52 @@ class FlowCalls:
             trace.sink = None
         if not trace.ended and not trace.cancelled:
             self._cancel(trace, "the caller stopped waiting")
+
+    # Messages from outside
+
+    def _admit(self, msg: Any, to: NodeTargets) -> bool:
+        """Take in a message that nobody records if there is room for it; what most emits are."""
+        floes = self._open_sea.outgoing if to is None else self._open_sea.floes_to(to)
+        for floe in floes:
+            if 0 < floe.maxsize <= floe.size:
+                return False
+        if not floes:
+            return False
+        trace = self._table.of(msg, None)
+        if trace is not None and trace.last_hops is not None:
+            return False
+        for floe in floes:
+            if trace is not None:
+                trace.queued += 1
+            floe.put((floe, msg, UNCHANGED, trace, ""))
+        if trace is not None and not trace.plain and (deadline_s := deadline_of(msg)) is not None:
+            self._table.deadlines.watch(deadline_s)
+        return True
+
+    def _is_echo(self, msg: Any) -> bool:
+        """Whether this is a round that an unbounded controller delivered and goes on with by itself."""
+        if not isinstance(msg, Message) or not isinstance(msg.payload, WM):
+            return False
+        trace = self._table.traces.get(msg.trace_id)
+        # The loop may be some rounds ahead of whoever fetches.
+        if trace is None or trace.last_hops is None or msg.payload.hops > trace.last_hops:
+            return False
+        return trace.last_query is None or trace.last_query == msg.payload.query
+
+    def _sender(self, msg: Any, to: NodeTargets) -> Context | None:
+        """A context that sends into the flow; None when the flow has no nodes."""
+        port = self._open_sea
+        if not port.outgoing:
+            if self.nodes:
+                raise RuntimeError(NO_ENTRY)
+            return None
+        floes = port.floes_to(to)
+        return self._sender_for(self._table.of(msg, None), len(floes))
+
+    def _sender_for(self, trace: Trace | None, messages: int) -> Context:
+        context = Context._of(self._open_sea)
+        if trace is not None:
+            context._item = (NOWHERE, None, UNCHANGED, trace, self._table.origin)
+            context._ordinal = trace.submissions
+            trace.submissions += messages
+        return context

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from penguiflow.broadcast import Broadcast
 from penguiflow.bus import MessageBus
-from penguiflow.callers import NO_ENTRY, FlowCalls
-from penguiflow.channels import NOWHERE, OPEN_SEA, ROOKERY, UNCHANGED, Endpoint, Floe, whole
+from penguiflow.callers import FlowCalls
+from penguiflow.channels import OPEN_SEA, ROOKERY, UNCHANGED, Endpoint, Floe, whole
 from penguiflow.checkpoints import Interceptor
 from penguiflow.context import Context, Port
 from penguiflow.controller import BUDGET_EXCEEDED_TEXT, DEADLINE_EXCEEDED_TEXT, TOKEN_BUDGET_EXCEEDED_TEXT
-from penguiflow.deadlines import deadline_of
 from penguiflow.draining import Draining
 from penguiflow.egress import Egress
 from penguiflow.errors import FlowError
@@ -27,10 +26,12 @@ from penguiflow.playbooks import call_playbook
 from penguiflow.roundtrips import Roundtrips, with_trace
 from penguiflow.services import FlowServices
 from penguiflow.traces import Trace, TraceCancelled, TraceTable
-from penguiflow.types import WM, Message, StreamChunk
+from penguiflow.types import Message, StreamChunk
 from penguiflow.worker import Engine
 
 if TYPE_CHECKING:
+    from penguiflow.bus.protocol import EdgeBus
+    from penguiflow.distributed.start import Distribution
     from penguiflow.registry import ModelRegistry
 
     NodeTargets = Node | Sequence[Node] | None
@@ -76,10 +77,12 @@ class PenguiFlow(FlowCalls, FlowServices):
         state_store: Any | None = None,
         message_bus: MessageBus | None = None,
         interceptors: Sequence[Interceptor] | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(Broadcast(middlewares or (), queue_maxsize), TraceTable(), state_store)
+        super().__init__(Broadcast(middlewares or (), queue_maxsize), self._new_table(), state_store)
         self._graph = Graph(adjacencies, maxsize=queue_maxsize, allow_cycles=allow_cycles)
         self._queue_maxsize = queue_maxsize
+        self._name = name
         self._emit_errors_to_rookery = emit_errors_to_rookery
         self._message_bus = message_bus
         self._mirror: Mirror | None = None
@@ -97,10 +100,14 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._ports: dict[Node | Endpoint, Port] = {owner: self._port(owner) for owner in self._graph.inboxes}
         self._open_sea = self._ports[OPEN_SEA]
         self._rookery = self._ports[ROOKERY]
+        self._distribution: Distribution | None = None
         self._results_maxsize = queue_maxsize * max(1, len(self._graph.egress))
         self._egress = Egress(self._rookery)
         self._roundtrips = Roundtrips(self._table, self._egress, self._results_maxsize)
         self._draining = Draining(self)
+
+    def _new_table(self) -> TraceTable:
+        return TraceTable()
 
     def _port(self, owner: Node | Endpoint) -> Port:
         port = Port(owner, self, self._graph.inboxes[owner])
@@ -109,6 +116,11 @@ class PenguiFlow(FlowCalls, FlowServices):
         return port
 
     # What it is
+
+    @property
+    def name(self) -> str:
+        """How it is called on a bus: as `create` was told, else by its entries."""
+        return self._name or "+".join(str(node.name) for node in self.ingress) or "flow"
 
     @property
     def registry(self) -> ModelRegistry | None:
@@ -203,8 +215,12 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._interceptors[self._own_interceptors :] = interceptors or ()
         self._active_store = self._state_store if state_store is None else state_store
         bus = self._message_bus if message_bus is None else message_bus
-        self._mirror = None if bus is None else Mirror(bus, self._broadcast)
+        edge_bus = _carries_edges(bus)
+        self._mirror = None if bus is None or edge_bus is not None else Mirror(bus, self._broadcast)
         self._broadcast.use_store(None)
+        if edge_bus is not None:
+            self._distribute(edge_bus)
+            return _Started()
         if recorder is None and self._active_store is not None:
             if hasattr(self._active_store, "recorder"):
                 recorder = self._active_store.recorder()
@@ -216,6 +232,14 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._engine = Engine(self, [self._ports[node] for node in self.nodes], registry)
         self._engine.start()
         return _Started()
+
+    def _distribute(self, bus: EdgeBus) -> None:
+        """Be a caller of nodes that run in workers."""
+        from penguiflow.distributed.start import Distribution
+
+        distribution = Distribution(self, bus, self._active_store)
+        self._engine = Engine(self, [], self._registry)
+        self._distribution, self._client = distribution, distribution.client
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> None:
         """Cancel what is under way, answer whoever waits, and return when nothing runs any more.
@@ -229,6 +253,9 @@ class PenguiFlow(FlowCalls, FlowServices):
             return
         if drain:
             await self._draining.drain(engine, timeout)
+        if self._distribution is not None:
+            distribution, self._distribution, self._client = self._distribution, None, None
+            await distribution.close()
         self._table.condemn_all("the flow was stopped")
         for task in list(self._external):
             task.cancel()
@@ -253,6 +280,9 @@ class PenguiFlow(FlowCalls, FlowServices):
         """
         if self._draining.asked:
             self._draining.refuse()
+        if self._client is not None:
+            await self._client.emit(msg, to, trace_id)
+            return
         if trace_id is None and self._table.recorder is None and self._mirror is None and self._admit(msg, to):
             return
         if self._is_echo(msg):
@@ -281,6 +311,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         if trace_id is not None:
             raise RuntimeError("emit_nowait(trace_id=...) is not supported; use await emit(..., trace_id=...)")
         self._refuse_if_draining()
+        self._refuse_if_distributed("emit_nowait", "await emit(...)")
         if self._is_echo(msg):
             return
         for floe in self._open_sea.floes_to(to):
@@ -305,6 +336,7 @@ class PenguiFlow(FlowCalls, FlowServices):
     ) -> StreamChunk:
         """Send one piece of a stream in from outside."""
         self._refuse_if_draining()
+        self._refuse_if_distributed("emit_chunk", "send the pieces with emit(...)")
         context = self._sender(parent, to) or Context._of(self._open_sea)
         return await context.emit_chunk(
             parent=parent, text=text, stream_id=stream_id, seq=seq, done=done, meta=meta, to=to
@@ -316,6 +348,10 @@ class PenguiFlow(FlowCalls, FlowServices):
         Raises the trace's `FlowError` when it failed or was cancelled (only with `trace_id`). A fetch that is
         cancelled loses nothing and can be repeated.
         """
+        if self._client is not None:
+            if from_ is not None:
+                raise RuntimeError("fetch(from_=...) is not supported by a distributed flow: results come by one edge")
+            return await self._client.fetch(trace_id)
         if trace_id is not None:
             if from_ is not None:
                 raise RuntimeError("fetch(trace_id=...) does not support from_ filtering")
@@ -340,6 +376,8 @@ class PenguiFlow(FlowCalls, FlowServices):
         """Cancel a trace: what waits is dropped, what runs is cancelled. False when there was nothing to cancel."""
         if self._engine is None:
             raise RuntimeError("PenguiFlow is not running")
+        if self._client is not None:
+            return await self._client.cancel(trace_id)
         named = (self._table.traces.get(trace_id), *(each for each in self._table.aside if each.id == trace_id))
         wanted = [each for each in named if each is not None and not each.cancelled and (each.pending or each.holds)]
         if not wanted:
@@ -375,52 +413,9 @@ class PenguiFlow(FlowCalls, FlowServices):
     def _refuse_if_draining(self) -> None:
         self._draining.refuse()
 
-    def _admit(self, msg: Any, to: NodeTargets) -> bool:
-        """Take in a message that nobody records if there is room for it; what most emits are."""
-        floes = self._open_sea.outgoing if to is None else self._open_sea.floes_to(to)
-        for floe in floes:
-            if 0 < floe.maxsize <= floe.size:
-                return False
-        if not floes:
-            return False
-        trace = self._table.of(msg, None)
-        if trace is not None and trace.last_hops is not None:
-            return False
-        for floe in floes:
-            if trace is not None:
-                trace.queued += 1
-            floe.put((floe, msg, UNCHANGED, trace, ""))
-        if trace is not None and not trace.plain and (deadline_s := deadline_of(msg)) is not None:
-            self._table.deadlines.watch(deadline_s)
-        return True
-
-    def _is_echo(self, msg: Any) -> bool:
-        """Whether this is a round that an unbounded controller delivered and goes on with by itself."""
-        if not isinstance(msg, Message) or not isinstance(msg.payload, WM):
-            return False
-        trace = self._table.traces.get(msg.trace_id)
-        # The loop may be some rounds ahead of whoever fetches.
-        if trace is None or trace.last_hops is None or msg.payload.hops > trace.last_hops:
-            return False
-        return trace.last_query is None or trace.last_query == msg.payload.query
-
-    def _sender(self, msg: Any, to: NodeTargets) -> Context | None:
-        """A context that sends into the flow; None when the flow has no nodes."""
-        port = self._open_sea
-        if not port.outgoing:
-            if self.nodes:
-                raise RuntimeError(NO_ENTRY)
-            return None
-        floes = port.floes_to(to)
-        return self._sender_for(self._table.of(msg, None), len(floes))
-
-    def _sender_for(self, trace: Trace | None, messages: int) -> Context:
-        context = Context._of(self._open_sea)
-        if trace is not None:
-            context._item = (NOWHERE, None, UNCHANGED, trace, self._table.origin)
-            context._ordinal = trace.submissions
-            trace.submissions += messages
-        return context
+    def _refuse_if_distributed(self, what: str, instead: str) -> None:
+        if self._client is not None:
+            raise RuntimeError(f"{what} cannot work where the bus has to be waited for: {instead}")
 
     async def _recorder_ready(self) -> None:
         recorder = self._table.recorder
@@ -468,6 +463,13 @@ class PenguiFlow(FlowCalls, FlowServices):
             floe = port.side_exit = Floe(port.owner, ROOKERY, maxsize=self._queue_maxsize)
             floe.inbox = self._rookery.inbox
         await context._send(floe, msg, UNCHANGED, context._trace, None)
+
+
+def _carries_edges(bus: MessageBus | None) -> EdgeBus | None:
+    """The bus, if it does more than listen."""
+    from penguiflow.bus.protocol import EdgeBus
+
+    return bus if isinstance(bus, EdgeBus) else None
 
 
 def create(*adjacencies: tuple[Node, Sequence[Node]], **kwargs: Any) -> PenguiFlow:

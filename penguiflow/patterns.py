@@ -181,8 +181,9 @@ def join_k(name: str, k: int) -> Node:
         bucket: list[Any] | None = state.get("bucket")
         if bucket is None:
             bucket = state["bucket"] = []
-            ctx.hold_trace(lambda: f"node '{name}' still waits: {len(bucket)} of {k} messages came")
         bucket.append(message)
+        # Each time: those before may have come to another worker.
+        ctx.hold_trace(lambda: f"node '{name}' still waits: {len(bucket)} of {k} messages came")
         if len(bucket) < k:
             return None
         del state["bucket"]

@@ -6,7 +6,7 @@ runtime itself sends) is made of it: a class is never looked up by a name that c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
@@ -61,27 +61,27 @@ class Codec:
         names = [str(node.name) for node in flow.nodes]
         return cls((name, model) for name in names if known and known.has(name) for model in known.models(name))
 
-    def encode(self, message: Any, node: str) -> bytes:
-        """The body of a message that `node` sends. Raises `CannotSend`."""
-        about: dict[str, Any] = {"format": FORMAT}
+    def encode(self, message: Any, node: str, *, about: Mapping[str, Any] | None = None) -> bytes:
+        """The body of a message that `node` sends; `about` goes with it in the first line. Raises `CannotSend`."""
+        said: dict[str, Any] = {**(about or {}), "format": FORMAT}
         payload = message
         if is_message(message):
             if type(message) is not Message:
                 raise CannotSend(f"Node '{node}' sent a {type(message).__name__}: only Message itself can travel")
             payload = message.payload
-            about["trace_id"] = message.trace_id
-            about["ts"] = message.ts
-            about["headers"] = message.headers.model_dump(mode="json")
+            said["trace_id"] = message.trace_id
+            said["ts"] = message.ts
+            said["headers"] = message.headers.model_dump(mode="json")
             if message.deadline_s is not None:
-                about["deadline_s"] = message.deadline_s
+                said["deadline_s"] = message.deadline_s
             if message.meta:
                 if not _is_json(message.meta):
                     raise CannotSend(
                         f"Node '{node}' sent a message whose meta is not plain JSON: {message.meta!r:.200}"
                     )
-                about["meta"] = message.meta
-        encoded = self._encode_payload(payload, node, about)
-        return to_json(about) + b"\n" + encoded
+                said["meta"] = message.meta
+        encoded = self._encode_payload(payload, node, said)
+        return to_json(said) + b"\n" + encoded
 
     def _encode_payload(self, payload: Any, node: str, about: dict[str, Any]) -> bytes:
         kind = type(payload)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -55,6 +56,10 @@ class _Edge:
         return len(self.waiting) + len(self.leased)
 
 
+class _Left(BusClosed):
+    """Whoever listened to the edge does so no more."""
+
+
 class MemoryBus:
     """An `EdgeBus` for one event loop: nothing leaves the process, and nothing survives it."""
 
@@ -65,6 +70,8 @@ class MemoryBus:
         self.flow = ""
         """Whose edges these are, from the first `open` on."""
         self._edges: dict[str, _Edge] = {}
+        self._private: set[str] = set()
+        """Edges that somebody listens to, for as long as he does."""
         self._open = False
 
     async def open(self, flow: str, edges: Sequence[str]) -> None:
@@ -244,6 +251,33 @@ class MemoryBus:
         self._bury(delivery.edge, at, entry, reason)
         return True
 
+    async def listen(self, edge: str) -> None:
+        """As `EdgeBus.listen`; what is in this process is gone with it, and needs no time."""
+        self._check()
+        self._private.add(edge)
+        self._arm(edge, self._edges.setdefault(edge, _Edge()))
+
+    async def tell(self, edge: str, *messages: BusMessage) -> None:
+        """As `EdgeBus.tell`."""
+        self._check()
+        for message in messages:
+            if edge not in self._private:
+                return
+            with suppress(_Left):
+                await self.put(edge, message)
+
+    async def leave(self, edge: str) -> None:
+        """As `EdgeBus.leave`."""
+        self._private.discard(edge)
+        at = self._edges.pop(edge, None)
+        if at is None:
+            return
+        if at.timer is not None:
+            at.timer.cancel()
+        for waiter in (*at.getters, *at.putters):
+            if not waiter.done():
+                waiter.set_exception(_Left(f"nobody listens to {edge} any more"))
+
     async def depth(self, edge: str) -> Depth:
         """As `EdgeBus.depth`."""
         at = self._edge(edge)
@@ -274,9 +308,12 @@ class MemoryBus:
         """As `EdgeBus.drop_dead`."""
         return self._edge(letter.edge).dead.pop(letter.key, None) is not None
 
-    def _edge(self, name: str) -> _Edge:
+    def _check(self) -> None:
         if not self._open:
             raise BusClosed(NOT_OPEN)
+
+    def _edge(self, name: str) -> _Edge:
+        self._check()
         edge = self._edges.get(name)
         if edge is None:
             raise BusError(unknown_edge(name, self._edges))

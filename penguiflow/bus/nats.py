@@ -60,7 +60,6 @@ class NatsBus:
         self._link = NatsLink(url, self.limits)
         self.flow = ""
         self._place = Place("", (), self.limits)
-        self._next = ""
         self._open = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unheard: dict[asyncio.Future[Msg], Sequence[Delivery]] = {}
@@ -81,7 +80,6 @@ class NatsBus:
     async def open(self, flow: str, edges: Sequence[str]) -> None:
         """As `EdgeBus.open`."""
         self._place = Place(flow, edges, self.limits)
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._place.stream}."
         self._link.on_connect = self._make
         if self._open:
             await self._make(self._link.client)
@@ -173,11 +171,39 @@ class NatsBus:
             await asyncio.sleep(backoff())
             self._check()
 
+    # To one process
+
+    async def listen(self, edge: str) -> None:
+        """As `EdgeBus.listen`."""
+        self._check()
+
+        async def ask() -> None:
+            await self._place.listen(await self._link.ready(), edge)
+
+        await self._link.patiently(ask)
+
+    async def tell(self, edge: str, *messages: BusMessage) -> None:
+        """As `EdgeBus.tell`."""
+        self._check()
+        subject, key = self._place.answer(edge), f"{edge}/"
+        for message in messages:
+            await self._store(subject, message.body, {_DEDUPE: key + message.id})
+
+    async def leave(self, edge: str) -> None:
+        """As `EdgeBus.leave`."""
+        self._check()
+
+        async def ask() -> None:
+            await self._place.leave(await self._link.ready(), edge)
+
+        await self._link.patiently(ask)
+
     # Out
 
     async def get(self, edge: str, *, limit: int = 1, wait_s: float | None = None) -> list[Delivery]:
         """As `EdgeBus.get`."""
-        subject = self._next + self._token(edge)
+        stream = self._place.answers if edge in self._place.listening else self._place.stream
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{self._token(edge)}"
         loop = asyncio.get_running_loop()
         end = None if wait_s is None else loop.time() + wait_s
         while True:
@@ -290,6 +316,9 @@ class NatsBus:
         return True
 
     async def _bury(self, delivery: Delivery, reason: str, attempts: int) -> None:
+        if delivery.edge in self._place.listening:
+            await self._say_all(_DONE, (delivery,))
+            return  # it was for this process
         lease: Lease = delivery.receipt
         headers = {
             _DEDUPE: f"{self._place.stream}:{lease.number}",
@@ -422,7 +451,7 @@ class NatsBus:
 
     def _token(self, edge: str) -> str:
         self._check()
-        token = self._place.tokens.get(edge)
+        token = self._place.tokens.get(edge) or self._place.listening.get(edge)
         if token is None:
             raise BusError(unknown_edge(edge, self._place.tokens))
         return token

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from nats.aio.client import Client
@@ -13,7 +14,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from penguiflow.bus.codec import FORMAT
 from penguiflow.bus.errors import BusError, BusForeign
 from penguiflow.bus.naming import token
-from penguiflow.bus.protocol import Limits
+from penguiflow.bus.protocol import PRIVATE_S, Limits
 
 __all__ = ["Place"]
 
@@ -41,11 +42,15 @@ class Place:
         self.flow = flow
         self.stream = f"pf_{name}"
         self.dead = f"pf_{name}_dead"
+        self.answers = f"pf_{name}_answers"
         self.feed = f"pf.{name}.feed"
         self.limits = limits
         self._queue = f"pf.{name}.edge"
         self._grave = f"pf.{name}.dead"
+        self._answer = f"pf.{name}.answer"
         self.tokens = {edge: token(edge) for edge in edges}
+        self.listening: dict[str, str] = {}
+        """Edges of this process alone, and their tokens."""
         self._made = False
 
     def subject(self, edge: str) -> str:
@@ -56,6 +61,23 @@ class Place:
         """Where its dead letters are put."""
         return f"{self._grave}.{self.tokens[edge]}"
 
+    def answer(self, edge: str) -> str:
+        """Where is put what one process is told."""
+        return f"{self._answer}.{token(edge)}"
+
+    async def listen(self, client: Client, edge: str) -> None:
+        """Make an edge that is there for as long as somebody gets from it."""
+        js = client.jetstream(timeout=_ASK_S)
+        config = replace(self._consumer(edge, token(edge), self.answer(edge)), inactive_threshold=PRIVATE_S)
+        await js.add_consumer(self.answers, config, timeout=_ASK_S)
+        self.listening[edge] = token(edge)
+
+    async def leave(self, client: Client, edge: str) -> None:
+        """Make an end of it."""
+        if self.listening.pop(edge, None) is not None:
+            with suppress(NotFoundError):
+                await client.jetstream(timeout=_ASK_S).delete_consumer(self.answers, token(edge))
+
     async def make(self, client: Client, server: str) -> None:
         """See to it that everything is there. Raises `BusForeign`."""
         js = client.jetstream(timeout=_ASK_S)
@@ -64,9 +86,11 @@ class Place:
             theirs = {} if found is None else await self._consumers(js, server)
             await self._make_streams(js, found)
             for edge, name in self.tokens.items():
-                wanted = self._consumer(edge, name)
+                wanted = self._consumer(edge, name, self.subject(edge))
                 if not _same(wanted, theirs.get(name)):
                     await js.add_consumer(self.stream, wanted, timeout=_ASK_S)
+            for edge in list(self.listening):
+                await self.listen(client, edge)
         except ServiceUnavailableError:
             raise  # it has only just begun: ask again
         except APIError as error:
@@ -134,16 +158,29 @@ class Place:
             duplicate_window=self.limits.dedupe_s,
             metadata={_FORMAT_KEY: str(FORMAT)},
         )
-        try:
-            await js.add_stream(graves)
-        except APIError as error:
-            if error.err_code != _IN_USE:  # made before, with another window
-                raise
+        # What nobody listens to is not kept.
+        answers = api.StreamConfig(
+            name=self.answers,
+            subjects=[f"{self._answer}.*"],
+            retention=api.RetentionPolicy.INTEREST,
+            storage=api.StorageType.FILE,
+            discard=api.DiscardPolicy.NEW,
+            discard_new_per_subject=capacity > 0,
+            max_msgs_per_subject=capacity,
+            duplicate_window=self.limits.dedupe_s,
+            metadata={_FORMAT_KEY: str(FORMAT)},
+        )
+        for stream in (graves, answers):
+            try:
+                await js.add_stream(stream)
+            except APIError as error:
+                if error.err_code != _IN_USE:  # made before, with another window
+                    raise
 
-    def _consumer(self, edge: str, name: str) -> api.ConsumerConfig:
+    def _consumer(self, edge: str, name: str, subject: str) -> api.ConsumerConfig:
         return api.ConsumerConfig(
             durable_name=name,
-            filter_subject=self.subject(edge),
+            filter_subject=subject,
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=self.limits.lease_s,
             max_deliver=-1,

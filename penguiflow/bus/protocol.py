@@ -13,7 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from penguiflow.bus.envelope import MessageBus
 
-__all__ = ["BusMessage", "DeadLetter", "Delivery", "Depth", "EdgeBus", "Limits"]
+__all__ = ["PRIVATE_S", "BusMessage", "DeadLetter", "Delivery", "Depth", "EdgeBus", "Limits"]
+
+
+PRIVATE_S = 60.0
+"""For how long an edge of one process is kept when nobody gets from it, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,21 @@ class EdgeBus(MessageBus, Protocol):
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> bool:
         """Move it to the dead letters of its edge. False when the lease was over."""
+        ...
+
+    async def listen(self, edge: str) -> None:
+        """Make an edge of one's own, by which others tell this process something; `get` and `ack` work on it.
+
+        It is gone with `leave`, or when nobody got from it for `PRIVATE_S`, with what is on it.
+        """
+        ...
+
+    async def tell(self, edge: str, *messages: BusMessage) -> None:
+        """As `put`, on an edge that somebody listens to; where nobody does, they are dropped."""
+        ...
+
+    async def leave(self, edge: str) -> None:
+        """Listen no more: whoever tells something there from now on is not held up."""
         ...
 
     async def depth(self, edge: str) -> Depth:

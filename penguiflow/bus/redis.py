@@ -17,7 +17,7 @@ from penguiflow.bus.codec import FORMAT, feed_body
 from penguiflow.bus.envelope import BusEnvelope
 from penguiflow.bus.errors import BusClosed, BusError, BusForeign
 from penguiflow.bus.naming import CLOSED, NOT_OPEN, token, unknown_edge
-from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, Limits
+from penguiflow.bus.protocol import PRIVATE_S, BusMessage, DeadLetter, Delivery, Depth, Limits
 from penguiflow.bus.redis_server import RedisServer, Script
 from penguiflow.bus.waiting import Backoff
 from penguiflow.ids import new_id
@@ -33,13 +33,13 @@ _FORGET_MS = 3_600_000
 _FEED = 10_000
 _ACK, _BURY, _DEPTH, _EXTEND = Script(lua.ACK), Script(lua.BURY), Script(lua.DEPTH), Script(lua.EXTEND)
 _GIVE_BACK, _NACK, _PRUNE, _PUT = Script(lua.GIVE_BACK), Script(lua.NACK), Script(lua.PRUNE), Script(lua.PUT)
-_RETRY, _TAKE = Script(lua.RETRY), Script(lua.TAKE)
+_RETRY, _TAKE, _TELL = Script(lua.RETRY), Script(lua.TAKE), Script(lua.TELL)
 
 
 class _Edge:
     """Keys of one edge. They share a slot of a cluster."""
 
-    __slots__ = ("cursor", "keys", "look_at", "ready", "seen")
+    __slots__ = ("cursor", "keys", "look_at", "private", "ready", "renew_at", "seen")
 
     def __init__(self, flow: str, edge: str) -> None:
         stream = f"pf:{{{token(flow)}:{token(edge)}}}"
@@ -49,6 +49,10 @@ class _Edge:
         self.look_at = 0.0
         """When to look for leases that ran out, by the loop's clock."""
         self.ready = False
+        self.private = False
+        """Whether it is there only for as long as somebody gets from it."""
+        self.renew_at = 0.0
+        """When to say that somebody does."""
 
 
 class RedisBus:
@@ -64,6 +68,7 @@ class RedisBus:
         """Who holds the leases of this bus."""
         self._server = RedisServer(url, self.limits)
         self._edges: dict[str, _Edge] = {}
+        self._listening: dict[str, _Edge] = {}
         self._open = False
         self._lease_ms = max(1, int(self.limits.lease_s * 1000))
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -130,14 +135,16 @@ class RedisBus:
 
     async def put(self, edge: str, *messages: BusMessage) -> None:
         """As `EdgeBus.put`."""
-        at = self._edge(edge)
+        await self._put(_PUT, self._edge(edge), messages)
+
+    async def _put(self, script: Script, at: _Edge, messages: Sequence[BusMessage]) -> None:
         limits = self.limits
         parts = [part for message in messages for part in (message.id, message.body)]
         head = (limits.capacity, int(limits.dedupe_s * 1000))
         backoff = Backoff(0.002, 0.1)
         tried = len(parts)
         while parts:
-            taken = 2 * await self._run(_PUT, at, at.seen, (*head, *parts[:tried]))
+            taken = 2 * await self._run(script, at, at.seen, (*head, *parts[:tried]))
             parts = parts[taken:]
             if taken == tried:
                 backoff, tried = Backoff(0.002, 0.1), len(parts)
@@ -145,6 +152,40 @@ class RedisBus:
                 tried = 2  # it is full: one message is enough to ask with
                 await asyncio.sleep(backoff())
                 self._check()
+
+    # To one process
+
+    async def listen(self, edge: str) -> None:
+        """As `EdgeBus.listen`."""
+        self._check()
+        at = _Edge(self.flow, edge)
+        at.private = True
+        try:
+            await self._make(at)
+        except exceptions.RedisError as error:
+            raise BusError(f"the bus at {self._server.name} refuses what is asked of it: {error}") from error
+        self._listening[edge] = at
+
+    async def tell(self, edge: str, *messages: BusMessage) -> None:
+        """As `EdgeBus.tell`."""
+        self._check()
+        at = _Edge(self.flow, edge)
+        at.ready = True  # who listens has made it
+        await self._put(_TELL, at, messages)
+
+    async def leave(self, edge: str) -> None:
+        """As `EdgeBus.leave`."""
+        self._check()
+        at = self._listening.pop(edge, None)
+        if at is not None:
+            await self._server.patiently(lambda: self._server.db.delete(*at.keys, at.seen[1]))
+
+    async def _renew(self, at: _Edge) -> None:
+        """Somebody listens still."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= at.renew_at:
+            at.renew_at = loop.time() + PRIVATE_S / 6
+            await self._server.patiently(lambda: self._server.db.pexpire(at.keys[0], int(PRIVATE_S * 1000)))
 
     # Out
 
@@ -177,6 +218,8 @@ class RedisBus:
         args = (self.consumer, limit, self._lease_ms, self.limits.max_deliveries, int(look), at.cursor)
         rows, cursor, last, due_ms = await self._run(_TAKE, at, at.keys, args)
         at.cursor = cursor
+        if at.private:
+            await self._renew(at)
         until = now + self.limits.lease_s
         got = [
             Delivery(edge, message_id.decode(), body, count, _put_at(entry), until, (entry, count))
@@ -292,6 +335,9 @@ class RedisBus:
                 raise
             await self._server.run(_PRUNE, at.keys, ("", _FORGET_MS))
         at.ready = True
+        if at.private:
+            at.renew_at = 0.0
+            await self._renew(at)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -304,7 +350,7 @@ class RedisBus:
 
     def _edge(self, name: str) -> _Edge:
         self._check()
-        edge = self._edges.get(name)
+        edge = self._edges.get(name) or self._listening.get(name)
         if edge is None:
             raise BusError(unknown_edge(name, self._edges))
         return edge

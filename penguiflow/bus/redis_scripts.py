@@ -10,7 +10,7 @@ than the lease, by the server's clock.
 
 from __future__ import annotations
 
-__all__ = ["ACK", "BURY", "DEPTH", "EXTEND", "GIVE_BACK", "NACK", "PRUNE", "PUT", "RETRY", "TAKE"]
+__all__ = ["ACK", "BURY", "DEPTH", "EXTEND", "GIVE_BACK", "NACK", "PRUNE", "PUT", "RETRY", "TAKE", "TELL"]
 
 GROUP = "workers"
 """The consumer group of every edge."""
@@ -60,6 +60,11 @@ for i = 3, #ARGV, 2 do
 end
 return taken
 """
+
+# As PUT, on an edge that is gone when nobody listens: then all are taken, and dropped.
+TELL = "if redis.call('EXISTS', KEYS[1]) == 0 then return (#ARGV - 2) / 2 end" + PUT.replace(
+    "return taken", "redis.call('PEXPIRE', KEYS[2], ARGV[2])\nreturn taken"
+)
 
 # ARGV: consumer, limit, lease in ms, deliveries, whether to look for leases that ran out, where to go on looking.
 # Returns deliveries (entry, number, id, body), where to go on, the last entry of the stream, ms until the next is due.

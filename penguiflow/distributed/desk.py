@@ -1,0 +1,126 @@
+"""One node of a worker: it gets messages from the node's edges while there is a free slot, and has them handled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from penguiflow.bus.errors import BusAway, BusClosed, BusError, CannotRead, NewerVersion
+from penguiflow.distributed.handling import Handling, LeaseLost
+from penguiflow.distributed.header import Fault, Header
+from penguiflow.errors import FlowError, FlowErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from penguiflow.bus.protocol import Delivery
+    from penguiflow.distributed.share import Share
+    from penguiflow.node import Node
+
+__all__ = ["Desk", "failed_by"]
+
+logger = logging.getLogger("penguiflow.distributed")
+NEWER_S = 1.0
+"""After how long a message is offered again that only a newer worker can read, in seconds."""
+_AGAIN_S = 0.5
+
+
+def failed_by(trace_id: str, node: str, reason: str) -> FlowError:
+    """What a caller gets whose message became a dead letter."""
+    message = f"a message for node '{node}' became a dead letter: {reason}"
+    return FlowError(trace_id=trace_id, node_name=node, code=FlowErrorCode.NODE_EXCEPTION, message=message)
+
+
+class Desk:
+    """Takes messages for one node, as many at once as it has slots."""
+
+    def __init__(self, share: Share, owner: Node, edges: Sequence[str], slots: int) -> None:
+        self.share = share
+        self.owner = owner
+        self.node = str(owner.name)
+        self.edges = edges
+        self.slots = slots
+        self.done = 0
+        """Deliveries that were handled."""
+        self.redelivered = 0
+        """Those that were no first deliveries."""
+        self.under_way: dict[Handling, asyncio.Task[None]] = {}
+        """Deliveries that are leased here."""
+        self._free = asyncio.Semaphore(slots)
+        self._changed = asyncio.Event()
+
+    async def serve(self, edge: str) -> None:
+        """Get messages from one edge, until cancelled. Raises `BusError` when the bus fails for good."""
+        told = False
+        while True:
+            # A message that is not handled at once is better left to somebody else.
+            while len(self.under_way) >= self.slots:
+                self._changed.clear()
+                await self._changed.wait()
+            try:
+                got = await self.share.bus.get(edge, limit=self.slots - len(self.under_way))
+            except BusAway as error:
+                if not told:
+                    logger.warning("bus_away", extra={"event": "bus_away", "edge": edge, "reason": str(error)})
+                told = True
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            told = False
+            for delivery in got:
+                self.redelivered += delivery.attempt > 1
+                await self._take(delivery)
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            header = Header.of(delivery.body, delivery.edge)
+        except CannotRead as error:
+            await self.share.bus.dead_letter(delivery, str(error))
+            return
+        handling = Handling(self, delivery, header)
+        task = asyncio.get_running_loop().create_task(self._handle(handling), name="penguiflow:delivery")
+        self.under_way[handling] = task
+        task.add_done_callback(lambda _: self._over(handling))
+
+    def _over(self, handling: Handling) -> None:
+        self.under_way.pop(handling, None)
+        self._changed.set()
+
+    async def _handle(self, handling: Handling) -> None:
+        bus, delivery = self.share.bus, handling.delivery
+        try:
+            try:
+                async with self._free:
+                    await handling.run()
+            except NewerVersion:
+                await bus.nack(delivery, NEWER_S)
+            except CannotRead as error:
+                if await bus.dead_letter(delivery, str(error)):
+                    fault = Fault(failed_by(handling.header.trace_id, self.node, str(error)))
+                    await self.share.end(handling.header, "error", fault)
+            except LeaseLost:
+                pass  # it is somebody else's
+            else:
+                await bus.ack(delivery)
+                self.done += 1
+        except BusClosed:
+            pass  # the lease ends by itself
+        except BusError as error:
+            about = {"event": "delivery_failed", "edge": delivery.edge, "reason": str(error)}
+            logger.warning("delivery_failed", extra=about)
+        except Exception:  # a store's or a listener's: the message comes again, and the worker lives on
+            logger.exception("delivery_failed", extra={"event": "delivery_failed", "edge": delivery.edge})
+
+    async def give_back(self) -> None:
+        """Cancel what is under way, and leave its messages to others."""
+        held = dict(self.under_way)
+        for task in held.values():
+            task.cancel()
+        if held:
+            await asyncio.wait(held.values())
+        for handling in held:
+            if not handling.lost:
+                try:
+                    await self.share.bus.nack(handling.delivery)
+                except BusError as error:
+                    logger.debug("a message was not given back, its lease runs out: %s", error)

@@ -1,0 +1,288 @@
+"""One delivery in a worker, from its lease to its acknowledgment."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json, to_json
+
+from penguiflow.bus.errors import BusError, CannotSend
+from penguiflow.bus.protocol import BusMessage, Delivery
+from penguiflow.channels import ROOKERY
+from penguiflow.distributed.cell import DeliveredTrace, Outlet
+from penguiflow.distributed.header import Fault, Header
+from penguiflow.distributed.journal import DeliveryLog
+from penguiflow.distributed.memory import NodeMemory
+from penguiflow.distributed.names import (
+    COUNT,
+    FAULT,
+    HOLDS,
+    IDS,
+    LAST,
+    bus_id,
+    handled_key,
+    id_on_bus,
+    number_of,
+    outbox,
+    state_scope,
+)
+from penguiflow.failures import flow_error, said
+from penguiflow.results import is_chunk
+from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome
+from penguiflow.traces import trace_status
+
+if TYPE_CHECKING:
+    from penguiflow.distributed.desk import Desk
+
+__all__ = ["Handling", "LeaseLost"]
+
+
+class LeaseLost(Exception):
+    """Somebody else has the message now, or will have: nothing more is to be said about it."""
+
+
+class Handling:
+    """What becomes of one delivery; the `Outputs` of its invocations."""
+
+    def __init__(self, desk: Desk, delivery: Delivery, header: Header) -> None:
+        self.desk = desk
+        self.delivery = delivery
+        self.header = header
+        self.message_id = id_on_bus(delivery.id)
+        self.key = handled_key(desk.node, self.message_id)
+        self.scope = state_scope(desk.node)
+        self.lost = False
+        """Whether the lease is over."""
+        self.began = perf_counter()
+        self._memory = SharedMemory({}, {}, False, None, None)
+        self._trace: DeliveredTrace | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._kept: NodeMemory | None = None
+        """What the node keeps, once it was looked at: from then on outputs wait for the commit."""
+        self._before = NodeMemory()
+        self._touched = False
+        self._sent: dict[str, int] = {}
+        """Numbers of what goes to other nodes, by message id."""
+        self._held: list[tuple[str, BusMessage]] = []
+        """What goes out after the commit: edge and message; an empty edge is the caller's."""
+        self._last: bytes | None = None
+        self._failed: BusError | None = None
+
+    async def run(self) -> None:
+        """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
+        share = self.desk.share
+        message = share.codec.decode(self.delivery.body, self.delivery.edge)
+        while True:
+            await self._load()
+            if self._memory.handled or self._memory.ended is not None:
+                await self._repeat()
+                return
+            if self._memory.cancelled is not None:
+                await share.end(self.header, "cancelled", Fault(share.cancelled_error(self.header, self._memory)))
+                return
+            trace = await self._invoke(message)
+            await share.flush()
+            outcome = await self._commit(trace)
+            if outcome is not None:
+                await self._after(outcome)
+                return
+
+    async def _load(self) -> None:
+        share = self.desk.share
+        scopes = (FAULT, self.scope, outbox(self.key))
+        self._memory = await share.load(self.header.run, scopes, self.key)
+        row = self._memory.rows.get(self.scope)
+        self._before = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
+
+    # The invocation
+
+    async def _invoke(self, message: Any) -> DeliveredTrace:
+        share, header = self.desk.share, self.header
+        log = DeliveryLog(share.log_of(header), self.delivery)
+        trace = self._trace = DeliveredTrace(header.trace_id, self, log)
+        self._over = asyncio.get_running_loop().create_future()
+        self._kept, self._touched, self._last, self._failed = None, False, None, None
+        self._sent.clear()
+        self._held.clear()
+        if self._before.hold is not None:
+            trace.holds = {self.desk.owner.node_id: self._before.hold}
+        share.cell.begin(self.desk.node, self.delivery.edge, trace, message, self.message_id)
+        try:
+            await self._over
+        except asyncio.CancelledError:
+            log.interrupted = True
+            share.cell.abort(trace, "the worker stops")
+            raise
+        if self._failed is not None:
+            raise self._failed
+        if self.lost:
+            raise LeaseLost
+        return trace
+
+    def abort(self, reason: str, *, lost: bool = False) -> None:
+        """Cancel the invocation; with `lost` another worker does it again."""
+        self.lost = self.lost or lost
+        if self._trace is not None:
+            if lost and isinstance(self._trace.log, DeliveryLog):
+                self._trace.log.interrupted = True
+            self.desk.share.cell.abort(self._trace, reason)
+
+    # What the engine tells
+
+    def send(self, outlet: Outlet, message: Any, message_id: str) -> None:
+        """A message leaves the node."""
+        share, trace = self.desk.share, self._trace
+        assert trace is not None
+        body = share.codec.encode(message, self.desk.node, about=self.header.about())
+        out = BusMessage(bus_id(self.header.run, message_id), body)
+        private = outlet.target is ROOKERY
+        if not private:
+            self._sent[message_id] = number_of(message_id)
+        elif not is_chunk(message):
+            self._last = body
+        if self._touched:
+            self._held.append(("" if private else outlet.name, out))
+            outlet.left(trace)
+            return
+
+        def told(error: BusError | None) -> None:
+            self._failed = self._failed or error
+            outlet.left(trace)
+            share.cell.settle(trace)
+
+        share.post.send(self.header.answer if private else outlet.name, out, told, private=private)
+
+    def _memory_of_node(self) -> NodeMemory:
+        if self._kept is None:
+            # A copy: what is not committed is not remembered.
+            row = self._memory.rows.get(self.scope)
+            share = self.desk.share
+            self._kept = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
+        return self._kept
+
+    def touched(self, node: str) -> dict[str, Any]:
+        """The node looks at what it keeps: what it sends from now on depends on that."""
+        self._touched = True
+        return self._memory_of_node().state
+
+    def next_chunk(self, stream_id: str, seq: int | None, done: bool) -> int:
+        """The `seq` of the next chunk of a stream."""
+        streams = self._memory_of_node().streams
+        if seq is None:
+            seq = streams.get(stream_id, 0)
+        if done:
+            streams.pop(stream_id, None)
+        else:
+            streams[stream_id] = seq + 1
+        return seq
+
+    def finish(self) -> None:
+        """The invocation is over, and all that it sent is on its edges."""
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    # The commit
+
+    async def _commit(self, trace: DeliveredTrace) -> SharedOutcome | None:
+        """Make it count; None when the node has to run again, because what it keeps was changed meanwhile."""
+        share = self.desk.share
+        try:
+            expect, put, add = self._changes(trace)
+        except CannotSend as error:
+            # It cannot be kept: that is a failure of the node.
+            trace.error = trace.error or flow_error(self.desk.owner, trace.id, error, 0, 0.0)
+            self._kept = None
+            expect, put, add = self._changes(trace)
+        while True:
+            row = self._memory.rows.get(FAULT)
+            before = Fault() if row is None else Fault.load(row.value)
+            fault = before.with_(trace.error, trace.stopped)
+            expect[FAULT] = 0 if row is None else row.version
+            if fault != before:
+                put[FAULT] = fault.dump()
+            else:
+                put.pop(FAULT, None)
+            status = "ok" if fault.error is None else trace_status(fault.error)
+            change = SharedChange(
+                trace_id=self.header.run, handled=self.key, expect=expect, put=put, add=add, end_at_zero=status
+            )
+            if self.lost:
+                raise LeaseLost
+            outcome = await share.commit(change)
+            if outcome.done or not outcome.stale:
+                if outcome.ended and outcome.done:
+                    await self._send_held()
+                    await share.tell_end(self.header, status, fault)
+                return outcome
+            if list(outcome.stale) != [FAULT]:
+                return None
+            self._memory = await share.load(self.header.run, (FAULT, self.scope), self.key)
+
+    def _changes(self, trace: DeliveredTrace) -> tuple[dict[str, int], dict[str, bytes | None], dict[str, int]]:
+        """Versions that rows must have, their new values, and what is added to counters."""
+        expect: dict[str, int] = {}
+        put: dict[str, bytes | None] = {}
+        add = {COUNT: len(self._sent) - 1, IDS: sum(self._sent.values()) - number_of(self.message_id)}
+        kept = self._kept
+        if kept is not None:
+            why = trace.held.get(self.desk.owner.node_id)
+            kept.hold = None if why is None else said(why)
+            value = None if kept.empty else kept.dump(self.desk.share.codec, self.desk.node)
+            row = self._memory.rows.get(self.scope)
+            if value != (None if row is None else row.value):
+                put[self.scope] = value
+            if put or self._touched:
+                expect[self.scope] = 0 if row is None else row.version
+            changed = (kept.hold is not None) - (self._before.hold is not None)
+            if changed:
+                add[HOLDS] = changed
+        if self._held:
+            put[outbox(self.key)] = _dump_held(self._held)
+        if self._last is not None:
+            put[LAST] = to_json(self._last.decode())
+        return expect, put, add
+
+    async def _after(self, outcome: SharedOutcome) -> None:
+        if outcome.repeat or not outcome.done:
+            await self._load()
+            await self._repeat()
+            return
+        if not outcome.ended:
+            await self._send_held()
+            await self._starved(outcome.counters)
+
+    async def _send_held(self) -> None:
+        """Put what had to wait for the commit."""
+        post = self.desk.share.post
+        for edge, message in self._held:
+            await post.put(edge or self.header.answer, message, private=not edge)
+
+    async def _repeat(self) -> None:
+        """It was handled before, or its trace is over: see to it that what follows from that has happened."""
+        share, memory = self.desk.share, self._memory
+        if not memory.handled:
+            return
+        row = memory.rows.get(outbox(self.key))
+        if row is not None:
+            self._held = _load_held(row.value)
+            await self._send_held()
+        if memory.ended is not None:
+            fault = memory.rows.get(FAULT)
+            await share.tell_end(self.header, memory.ended, Fault() if fault is None else Fault.load(fault.value))
+        else:
+            await self._starved(memory.counters)
+
+    async def _starved(self, counters: Any) -> None:
+        """Nothing is on an edge any more: a caller need not wait for nodes that do."""
+        if self.header.asked and not counters.get(COUNT) and not counters.get(IDS) and counters.get(HOLDS):
+            await self.desk.share.starve(self.header)
+
+
+def _dump_held(held: list[tuple[str, BusMessage]]) -> bytes:
+    return to_json([[edge, message.id, message.body.decode()] for edge, message in held])
+
+
+def _load_held(value: bytes) -> list[tuple[str, BusMessage]]:
+    return [(edge, BusMessage(known, body.encode())) for edge, known, body in from_json(value)]

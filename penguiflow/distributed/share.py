@@ -1,0 +1,176 @@
+"""What the deliveries of a worker have in common: its bus, its store, its nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from penguiflow.bus.waiting import Backoff
+from penguiflow.distributed.header import Fault, Header, end_message
+from penguiflow.distributed.journal import SilentLog
+from penguiflow.distributed.memory import NodeMemory
+from penguiflow.distributed.names import CALLER, FAULT, state_scope
+from penguiflow.distributed.posting import Post
+from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.state.errors import StoreError
+from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome, SupportsSharedState
+
+if TYPE_CHECKING:
+    from penguiflow.bus.codec import Codec
+    from penguiflow.bus.protocol import EdgeBus
+    from penguiflow.distributed.cell import Cell
+    from penguiflow.distributed.writing import Writing
+    from penguiflow.observer import TraceLog
+
+__all__ = ["Commits", "Share", "trace_cancelled"]
+
+logger = logging.getLogger("penguiflow.distributed")
+T = TypeVar("T")
+MOST_AT_ONCE = 200
+"""Changes in one commit."""
+
+
+def trace_cancelled(trace_id: str, reason: str) -> FlowError:
+    """What a caller gets who waits for a trace that was cancelled."""
+    code = FlowErrorCode.TRACE_CANCELLED
+    return FlowError(trace_id=trace_id, node_name=None, code=code, message=f"trace cancelled: {reason}")
+
+
+class Commits:
+    """Changes of what traces remember: those that come while one commit is under way are one commit together."""
+
+    def __init__(self, store: SupportsSharedState) -> None:
+        self._store = store
+        self._waiting: list[tuple[SharedChange, asyncio.Future[SharedOutcome]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def make(self, change: SharedChange) -> SharedOutcome:
+        """Commit a change, with others. A store that does not answer is waited for."""
+        done: asyncio.Future[SharedOutcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, done))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._go(), name="penguiflow:commits")
+        return await done
+
+    async def _go(self) -> None:
+        batch: Sequence[tuple[SharedChange, asyncio.Future[SharedOutcome]]] = ()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                changes = [change for change, _ in batch]
+                outcomes = await patiently(lambda changes=changes: self._store.commit_shared(*changes))  # type: ignore[misc]
+                for (_, done), outcome in zip(batch, outcomes, strict=True):
+                    if not done.done():
+                        done.set_result(outcome)
+        except Exception as failure:  # whatever a store raises: whoever waits for it is told
+            for _, done in (*batch, *self._waiting):
+                if not done.done():
+                    done.set_exception(failure)
+            self._waiting.clear()
+        finally:
+            self._task = None
+
+    async def close(self) -> None:
+        """Commit nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask a store, and again while it cannot answer: nothing goes on without it, and nothing is lost meanwhile."""
+    backoff = Backoff(0.05, 2.0)
+    told = False
+    while True:
+        try:
+            return await call()
+        except StoreError as error:
+            if not told:
+                logger.warning("store_away", extra={"event": "store_away", "reason": str(error)})
+                told = True
+            await asyncio.sleep(backoff())
+
+
+class Share:
+    """The bus, the store and what is written, as deliveries see them."""
+
+    cell: Cell
+
+    def __init__(self, bus: EdgeBus, store: SupportsSharedState, codec: Codec, writing: Writing) -> None:
+        self.bus = bus
+        self.codec = codec
+        self.post = Post(bus)
+        self._store = store
+        self._commits = Commits(store)
+        self._writing = writing
+        self.flush = writing.flush
+
+    def log_of(self, header: Header) -> TraceLog:
+        """The log of the trace that a message belongs to."""
+        return self._writing.join(header) or SilentLog()
+
+    async def load(self, run: str, scopes: Sequence[str], handled: str | None = None) -> SharedMemory:
+        """What is remembered of a trace."""
+        return await patiently(lambda: self._store.load_shared(run, scopes, handled))
+
+    async def commit(self, change: SharedChange) -> SharedOutcome:
+        """Make a change, together with others."""
+        return await self._commits.make(change)
+
+    async def cancelled_of(self, runs: Sequence[str]) -> dict[str, str]:
+        """Those of the traces that were cancelled, with the reason."""
+        return await patiently(lambda: self._store.cancelled_of(runs))
+
+    async def cancel(self, run: str, trace_id: str, reason: str) -> bool:
+        """Cancel a trace on all workers, and tell its caller; False when there is nothing to cancel."""
+        memory = await self.load(run, (CALLER,))
+        caller = memory.rows.get(CALLER)
+        if memory.ended is not None or caller is None:
+            return False
+        await patiently(lambda: self._store.cancel_shared(run, reason))
+        header = Header.of(caller.value, "its caller")
+        return await self.end(header, "cancelled", Fault(trace_cancelled(trace_id, reason)))
+
+    async def end(self, header: Header, status: str, fault: Fault) -> bool:
+        """End a trace, whatever of it is under way; False when it has ended before."""
+        change = SharedChange(trace_id=header.run, put={FAULT: fault.dump()}, end=status)
+        outcome = await self.commit(change)
+        if outcome.done:
+            await self.tell_end(header, status, fault)
+        return outcome.done
+
+    async def tell_end(self, header: Header, status: str, fault: Fault) -> None:
+        """Write the end of a trace, and tell its caller."""
+        await self._writing.close(header, status, fault)
+        await self.post.put(header.answer, end_message(header, status, fault), private=True)
+
+    async def starve(self, header: Header) -> None:
+        """Nodes wait for messages of a trace that will not come: it has failed."""
+        scopes = [state_scope(name) for name in self.nodes]
+        memory = await self.load(header.run, (FAULT, *scopes))
+        row = memory.rows.get(FAULT)
+        if memory.ended is not None:
+            return
+        fault = Fault() if row is None else Fault.load(row.value)
+        holds = [
+            NodeMemory.load(memory.rows[scope].value, self.codec, scope).hold
+            for scope in scopes
+            if scope in memory.rows
+        ]
+        why = "; ".join(hold for hold in holds if hold is not None)
+        starved = FlowError(trace_id=header.trace_id, node_name=None, code=FlowErrorCode.NODE_EXCEPTION, message=why)
+        await self.end(header, "error", fault.with_(starved, stopped=False))
+
+    nodes: Sequence[str] = ()
+    """Names of all nodes of the flow."""
+
+    def cancelled_error(self, header: Header, memory: SharedMemory) -> FlowError:
+        """What a caller gets whose trace was cancelled."""
+        return trace_cancelled(header.trace_id, memory.cancelled or "")
+
+    async def close(self) -> None:
+        """Send and commit nothing more."""
+        await self.post.close()
+        await self._commits.close()
