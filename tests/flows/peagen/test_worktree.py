@@ -39,7 +39,6 @@ BAD_NAMES = [
     ".Peagen.toml",
     "./.peagen.lock",
     "Peagen.lock",
-    "a.py.peagen-new",
     "C:/x",
     "c:x",
     "con",

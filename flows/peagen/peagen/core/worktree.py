@@ -155,7 +155,7 @@ def checked_segments(name: str) -> list[str]:
             raise PathEscape(problem, where=name)
     if not segments:
         raise PathEscape("the name names no file", where=name or "(empty)")
-    if segments[0].casefold().startswith((".peagen", "peagen.lock")) or name.casefold().endswith(".peagen-new"):
+    if segments[0].casefold().startswith((".peagen", "peagen.lock")):
         raise PathEscape("Peagen's own files and configuration are not for generated content", where=name)
     return segments
 

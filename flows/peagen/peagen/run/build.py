@@ -14,7 +14,7 @@ from peagen.config.llm import ModelChoice
 from peagen.core.answers import extract_answer
 from peagen.core.cache import Answer, AnswerCache, Objects, sha
 from peagen.core.cost import Budget
-from peagen.core.lock import LOCK_NAME, LockEntry, LockFile, LockStore, resolved
+from peagen.core.lock import LockEntry, LockFile, LockStore, resolved
 from peagen.core.merge import NEW_SUFFIX, unified
 from peagen.core.models import Model, answer_key, name_of, tokens_in
 from peagen.core.plan import Decision, decide
@@ -309,8 +309,8 @@ class Builder:
 
     def _check_name(self, name: str) -> None:
         self.worktree.path_of(name)
-        if name == LOCK_NAME:
-            raise PathEscape("the lock file is not for generated content", where=name)
+        if name.casefold().endswith(NEW_SUFFIX):
+            raise PathEscape(f"names that end in {NEW_SUFFIX} are for what could not be merged", where=name)
 
     def _result(self, file: PlannedFile, status: Status, **more: Any) -> FileResult:
         return FileResult(
