@@ -253,6 +253,8 @@ async def test_a_database_of_the_version_before_is_read_and_goes_on(
         await store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 3")
+        for table in ("shared_traces", "shared_rows", "shared_handled", "workers"):
+            connection.execute(f"DROP TABLE {table}")
     reader = open_store(path, read_only=True)
     assert await reader.load_event_bytes(TRACE) == [record.to_json() for record in told]
     await reader.close()
