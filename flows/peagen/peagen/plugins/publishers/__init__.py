@@ -1,0 +1,3 @@
+"""Where events go."""
+
+from __future__ import annotations

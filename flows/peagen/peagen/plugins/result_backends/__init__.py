@@ -1,0 +1,3 @@
+"""Where the results of tasks are kept."""
+
+from __future__ import annotations

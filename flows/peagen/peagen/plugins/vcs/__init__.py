@@ -1,0 +1,3 @@
+"""How versions of a work-tree are kept."""
+
+from __future__ import annotations
