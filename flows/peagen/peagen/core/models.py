@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,8 @@ KEYLESS = frozenset({"llamacpp"})
 _OWN = frozenset({"openai", "anthropic", "google", "openrouter", "nim", "databricks"})
 
 OnRetry = Callable[[int, str, float], None]
-"""Told of an attempt that failed: its number, what went wrong, and the seconds until the next one."""
+"""Told of an attempt that failed: its number, what went wrong ("" where only the recording tells), and the seconds
+until the next one."""
 
 
 def name_of(choice: ModelChoice) -> str:
@@ -155,7 +157,13 @@ async def _asked(
 
     if context is None:
         return await ask(provider, request, policy=policy, on_retry=told)
-    return await ask_in(context, provider, request, policy=policy, purpose=purpose)
+    failed = itertools.count(1)
+
+    def restarted() -> None:  # why is recorded with the call
+        if on_retry is not None:
+            on_retry(next(failed), "", 0.0)
+
+    return await ask_in(context, provider, request, policy=policy, purpose=purpose, on_restart=restarted)
 
 
 def connect(choice: ModelChoice) -> Provider:
