@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -235,9 +236,9 @@ def prepare_state(folder: Path) -> None:
 def replace_file(path: Path, content: bytes, *, by: Path | None = None) -> None:
     """Write a file so that whoever reads it sees the old or the new content, never a part.
 
-    `by`: the folder where it is until it is whole; its own by default.
+    `by`: the folder where it is until it is whole; its own by default. Several may write the same at once.
     """
-    beside = (by or path.parent) / f".{path.name}.{os.getpid()}.tmp"
+    beside = (by or path.parent) / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         with beside.open("wb") as file:
             file.write(content)
