@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import subprocess
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
@@ -65,3 +69,77 @@ def make_project() -> MakeProject:
         return project | keys
 
     return make
+
+
+class Done(NamedTuple):
+    """What became of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class PeagenCommand(Protocol):
+    """Runs `peagen` with these arguments in this process, in the folder `at`."""
+
+    def __call__(self, *arguments: str | Path, at: Path | None = None) -> Done: ...
+
+
+class Git(Protocol):
+    """Runs git in a folder; returns what it prints."""
+
+    def __call__(self, folder: Path, *arguments: str | Path) -> str: ...
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own for Peagen and git, and nothing in the environment that chooses a model."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in [name for name in os.environ if name.endswith(("_API_KEY", "_BASE_URL")) or name == "PROVIDER"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PEAGEN_HOME", str(home / ".peagen"))
+    monkeypatch.setenv("PEAGEN_ROOT_DIR", str(home / "cache"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / ".gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return home
+
+
+@pytest.fixture
+def peagen(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[PeagenCommand]:
+    from peagen.cli import run
+
+    logger = logging.getLogger("peagen")
+    before = logger.level, list(logger.handlers)
+
+    def call(*arguments: str | Path, at: Path | None = None) -> Done:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(at or tmp_path)
+            code = run([str(each) for each in arguments])
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    yield call
+    logger.setLevel(before[0])
+    logger.handlers = before[1]
+
+
+@pytest.fixture
+def git(own_home: Path) -> Git:
+    def call(folder: Path, *arguments: str | Path) -> str:
+        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "init.defaultBranch=main")
+        done = subprocess.run(
+            ["git", *who, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return call

@@ -59,7 +59,6 @@ def configure_logging(level: int) -> None:
     chosen = {QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.INFO}.get(level, logging.DEBUG)
     logger = logging.getLogger("peagen")
     logger.setLevel(chosen)
-    logger.propagate = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("[%(name)s][%(levelname)s] %(message)s"))
     logger.handlers = [handler]

@@ -172,7 +172,7 @@ def sort(options: Sorting) -> int:
     if options.as_json:
         console.json({"projects": [each.to_json() for each in found]})
     else:
-        for each in found:
+        for each in (each for each in found if each.error is None):
             indent = "" if options.project_name is not None else "  "
             if options.project_name is None:
                 console.result(f"Project {each.name}:")
@@ -272,8 +272,7 @@ def settings_of(
         more |= {"use_cache": options.cache, "record": options.record}
         if not options.dry_run:
             worktree.mkdir(parents=True, exist_ok=True)
-            more |= {"commit": (options.commit or options.push) and not in_branch, "push": options.push}
-            more |= _plugins(options, config)
+            more |= _plugins(options, config, None if in_branch else worktree)
     return ProcessOptions(
         worktree=worktree,
         workers=config.worker_count if options.workers is None else options.workers,
@@ -286,12 +285,13 @@ def settings_of(
         model_name=options.model_name,
         agent_prompt_template_file=options.agent_prompt_template_file,
         template_base=(*(options.template_base or ()), *([root] if worktree != root else [])),
+        template_set=config.workspace.template_set,
         config=config,
         **more,
     )
 
 
-def _plugins(options: Processing, config: Config) -> dict[str, Any]:
+def _plugins(options: Processing, config: Config, committed: Path | None) -> dict[str, Any]:
     from peagen.plugins.manager import PluginManager
 
     made: dict[str, Any] = {}
@@ -305,4 +305,6 @@ def _plugins(options: Processing, config: Config) -> dict[str, Any]:
         from peagen.plugins.git_filters.artifacts import open_artifacts
 
         made["storage"] = open_artifacts(options.artifacts, manager)
+    if committed is not None and (options.commit or options.push):
+        made |= {"vcs": manager.load("vcs", config.vcs.default or "git")(committed), "push": options.push}
     return made
