@@ -14,7 +14,7 @@ import pydantic_core
 
 from penguiflow.recording.lines import event_line, trace_field
 
-__all__ = ["EventRecord", "EventSink", "TraceEvent", "is_shared", "shared_root"]
+__all__ = ["EventRecord", "EventSink", "TraceEvent", "is_shared", "lift_worker", "shared_root"]
 
 _MARK = b'"worker_seq":'
 _LONGEST_MARK = len(_MARK) + 21
@@ -29,6 +29,15 @@ def shared_root(epoch: int) -> str:
 def is_shared(data: bytes) -> bool:
     """Whether the data of an event say which of several writers of its trace wrote it: its place is for the store."""
     return _MARK in data[-_LONGEST_MARK:] and _MARKED.search(data, max(0, data.rfind(b'"worker_id":') - 1)) is not None
+
+
+def lift_worker(line: bytes) -> bytes:
+    """An event's JSON with `worker_id` and `worker_seq` beside the data, which carry them; any other as it is."""
+    if not is_shared(line[:-1]):
+        return line
+    start = line.rfind(b'"worker_id":')
+    before = line[:start].removesuffix(b",")
+    return b"%b},%b}" % (before, line[start:-2])
 
 
 class TraceEvent(NamedTuple):
@@ -67,12 +76,20 @@ class TraceEvent(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of `docs/schema/trace_event.json`."""
-        return self._asdict()
+        fields = self._asdict()
+        if self.worker_id is not None:
+            data = fields["data"] = dict(self.data)
+            fields["worker_id"], fields["worker_seq"] = data.pop("worker_id"), data.pop("worker_seq")
+        return fields
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> TraceEvent:
         """Read the JSON shape back; raises `KeyError` when a field is missing."""
-        return cls(**{field: value[field] for field in cls._fields})
+        event = cls(**{field: value[field] for field in cls._fields})
+        if "worker_id" in value:
+            writer = {"worker_id": value["worker_id"], "worker_seq": value["worker_seq"]}
+            return event._replace(data={**event.data, **writer})
+        return event
 
 
 class EventRecord(NamedTuple):

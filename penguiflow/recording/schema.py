@@ -106,12 +106,22 @@ class MessageRef(_Data):
     message_id: str
 
 
+class Dequeued(MessageRef):
+    queue_wait_s: float | None = None
+    """In a worker: how long the message had been on its edge."""
+    attempt: int | None = None
+    """In a worker: the how many-th delivery of the message this is, from 1."""
+
+
 class Dropped(MessageRef):
     reason: str
 
 
 class NodeStart(MessageRef):
     node_id: str
+    queue_wait_s: float | None = None
+    delivery: int | None = None
+    """As `queue_wait_s` and `attempt` of the event before it."""
 
 
 class AttemptStart(_Data):
@@ -401,7 +411,7 @@ DATA: dict[str, type[BaseModel]] = {
     "trace.start": TraceStart,
     "trace.end": TraceEnd,
     "message.enqueued": Enqueued,
-    "message.dequeued": MessageRef,
+    "message.dequeued": Dequeued,
     "message.dropped": Dropped,
     "node.start": NodeStart,
     "node.end": End,
@@ -463,13 +473,14 @@ def events_schema() -> dict[str, Any]:
         "ts": {"type": "number"}, "offset_ns": {"type": "integer"}, "kind": text, "name": text,
         "data": {"type": "object"},
     }  # fmt: skip
+    several = {"worker_id": text, "worker_seq": number}
     return {
         "$schema": _DIALECT,
         "title": "TraceEvent",
         "description": "One event of a trace. Kinds and fields that are not named here may come at any time.",
         "version": EVENTS_VERSION,
         "type": "object",
-        "properties": fields,
+        "properties": {**fields, **several},
         "required": list(fields),
         "allOf": kinds,
         "$defs": dict(sorted(definitions.items())),

@@ -43,8 +43,9 @@ class Span:
     """Something that began and, unless it still runs, ended: the trace, a node's work on a message, an attempt."""
 
     __slots__ = (
-        "attempt", "children", "crowds", "end_ns", "end_seq", "epoch", "error", "input_id", "kind", "name",
-        "output_ids", "parent_id", "span_id", "start_ns", "start_seq", "started", "status", "step",
+        "attempt", "children", "crowds", "delivery", "end_ns", "end_seq", "epoch", "error", "input_id", "kind", "name",
+        "output_ids", "parent_id", "queue_wait_s", "span_id", "start_ns", "start_seq", "started", "status", "step",
+        "worker_id",
     )  # fmt: skip
 
     def __init__(self, event: TraceEvent) -> None:
@@ -72,6 +73,13 @@ class Span:
         """What its end says of the failure."""
         self.input_id: str | None = message_id if isinstance(message_id, str) else None
         """Message id of what it works on."""
+        self.worker_id = event.worker_id
+        """Which of several writers of the trace began it; None where there is one."""
+        delivery, waited = data.get("delivery"), data.get("queue_wait_s")
+        self.delivery: int | None = delivery if isinstance(delivery, int) else None
+        """For a worker's work on a message: the how many-th delivery of that it was, from 1."""
+        self.queue_wait_s: float | None = waited if isinstance(waited, int | float) else None
+        """How long the message had been on its edge."""
         # Most spans have none of these: hundreds of thousands of empty lists would be as large as the spans.
         self.output_ids: Sequence[str] = ()
         """Message ids of what it sent, chunks of streams left out."""

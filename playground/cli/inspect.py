@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from penguiflow.recording.events import TraceEvent
+from penguiflow.recording.events import TraceEvent, lift_worker
 from penguiflow.recording.spans import Span, SpanTree
 from penguiflow.state.database import DatabaseStore
 from penguiflow.state.traces import TraceSummary
@@ -92,7 +92,7 @@ async def _follow(prefix: str, *, json: bool) -> None:
     async with open_trace(prefix) as (store, trace):
         async for event in store.follow(trace.trace_id):
             if json:
-                console.json(event._asdict())
+                console.json(event.to_dict())
             else:
                 console.line(event_line(event, paint=console.out_paint, width=console.width))
             console.flush()
@@ -150,7 +150,7 @@ async def _write_json(console: Console, store: DatabaseStore, trace: TraceSummar
         page = await store.load_event_bytes(trace.trace_id, after=after, limit=min(PAGE, last - after))
         if not page:
             raise Failure(f"trace {trace.trace_id} ended before event {last}", ExitCode.STORE)
-        text = b",\n".join(page).decode("utf-8", "surrogateescape")
+        text = b",\n".join(map(lift_worker, page)).decode("utf-8", "surrogateescape")
         console.write((",\n" if after >= 0 else "\n") + safe_json(text))
         after += len(page)
     console.write("]}\n")
@@ -192,4 +192,7 @@ def span_output(span: Span) -> SpanOutput:
         end_seq=span.end_seq,
         input_id=span.input_id,
         output_ids=list(span.output_ids),
+        worker_id=span.worker_id,
+        delivery=span.delivery,
+        queue_wait_s=span.queue_wait_s,
     )

@@ -125,7 +125,7 @@ def _moment(model: TraceModel, stops: list[StopOutput]) -> MomentOutput:
         tokens=model.tokens,
         cost=model.cost,
         retries=model.retries,
-        event=EventOutput.model_validate(_event(model)._asdict()),
+        event=EventOutput.model_validate(_event(model).to_dict()),
         spans=[span_output(span) for span in preorder(model.tree.roots)],
         waiting={name: count for name, count in model.queued.items() if name != "Rookery"},
         stopped=stops,

@@ -136,6 +136,12 @@ class SpanOutput(_Output):
     """Message id of what it worked on."""
     output_ids: list[str]
     """Message ids of what it sent, chunks of streams left out."""
+    worker_id: str | None = None
+    """The worker that began it, where several processes wrote the trace."""
+    delivery: int | None = None
+    """For a worker's work on a message: the how many-th delivery of that it was, from 1."""
+    queue_wait_s: float | None = None
+    """How long the message had been on its edge."""
 
 
 class EventOutput(_Output):
@@ -151,6 +157,10 @@ class EventOutput(_Output):
     kind: str
     name: str
     data: dict[str, Any]
+    worker_id: str | None = None
+    """Who wrote it, where several processes wrote the trace."""
+    worker_seq: int | None = None
+    """Position among what that one wrote of the trace, from 0, without gaps."""
 
 
 class InspectOutput(_Output):

@@ -182,7 +182,18 @@ def _title(span: Span) -> str:
     if span.step is not None:
         return f"step {span.step}"
     name = one_line(span.name)
-    return name if span.kind in ("trace", "node", name) else f"{span.kind} {name}"
+    title = name if span.kind in ("trace", "node", name) else f"{span.kind} {name}"
+    return " · ".join([title, *_delivery(span)]) if span.kind == "node" else title
+
+
+def _delivery(span: Span) -> list[str]:
+    """Which worker had the message, how long that had waited for it, and that others had it before."""
+    told = [] if span.worker_id is None else [one_line(span.worker_id)]
+    if span.queue_wait_s is not None:
+        told.append(f"waited {duration(span.queue_wait_s)}")
+    if span.delivery is not None and span.delivery > 1:
+        told.append(f"delivery {span.delivery}")
+    return told
 
 
 def _problem(span: Span | None) -> str:
