@@ -29,6 +29,9 @@ FORMAT = 1
 _OURS: tuple[type[BaseModel], ...] = (WM, FinalAnswer, PlanStep, StreamChunk, Thought)
 _PLAIN = "json"
 """The type of a payload that is JSON as it is."""
+_LIST = "list"
+"""The type of a list of models and JSON."""
+_NEXT_ITEM = b",\n"
 _ERROR = "penguiflow.errors:FlowError"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _MAX_DEPTH = 60
@@ -101,10 +104,19 @@ class Codec:
         if _is_json(payload):
             about["type"] = _PLAIN
             return to_json(payload, inf_nan_mode="constants")
+        if kind is list and list not in map(type, payload):
+            return self._encode_items(payload, node, about)
         raise CannotSend(
             f"Node '{node}' sent a {kind.__module__}:{kind.__qualname__}, which cannot leave the process: "
             "register it as a pydantic model of a node, or send plain JSON values"
         )
+
+    def _encode_items(self, items: list[Any], node: str, about: dict[str, Any]) -> bytes:
+        """A list of models, as a join sends: JSON with an item on each line, and what each of them is."""
+        kinds: list[dict[str, Any]] = [{} for _ in items]
+        lines = [self._encode_payload(item, node, kind) for item, kind in zip(items, kinds, strict=True)]
+        about["type"], about["items"] = _LIST, kinds
+        return b"[" + _NEXT_ITEM.join(lines) + b"]"
 
     def decode(self, body: bytes, edge: str) -> Any:
         """The message again. Raises `CannotRead`, and `NewerVersion` where another worker may know better."""
@@ -128,7 +140,7 @@ class Codec:
                 deadline_s=about.get("deadline_s"),
                 meta=about.get("meta", {}),
             )
-        except (ValidationError, KeyError) as error:
+        except (ValidationError, KeyError, TypeError) as error:
             raise CannotRead(f"A message on edge {edge} is no valid {kind}: {error}") from error
 
     def _decode_payload(self, kind: str, about: dict[str, Any], encoded: bytes, edge: str) -> Any:
@@ -146,6 +158,12 @@ class Codec:
             except ValueError as error:
                 raise CannotRead(f"A message on edge {edge} holds no JSON: {error}") from error
             return value if kind == _PLAIN else _error_of(value)
+        if kind == _LIST:
+            lines = encoded[1:-1].split(_NEXT_ITEM)  # JSON has no such character within an item
+            if len(lines) != len(about["items"]):
+                raise CannotRead(f"A message on edge {edge} has {len(lines)} items, and says otherwise")
+            each = zip(about["items"], lines, strict=True)
+            return [self._decode_payload(said["type"], said, line, edge) for said, line in each]
         raise CannotRead(
             f"A message on edge {edge} is a {kind}, which no node of this flow registers: "
             "it was sent by another version of the flow"

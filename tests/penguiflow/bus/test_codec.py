@@ -228,3 +228,27 @@ def test_numbers_that_json_does_not_have() -> None:
     back = there_and_back([math.inf, -math.inf, math.nan])
     assert back[:2] == [math.inf, -math.inf]
     assert math.isnan(back[2])
+
+
+def test_a_list_of_models_comes_back_as_it_was() -> None:
+    items = [ORDER, OrderV2(total=3), {"plain": ["json,\n"]}, None, Order(at=ORDER.at, lines=["],\n["])]
+    back = there_and_back(Message(payload=items, headers=Headers(tenant="acme")))
+    assert back.payload == items
+    assert [type(each) for each in back.payload] == [type(each) for each in items]
+    head, _, payload = CODEC.encode(items, "join").partition(b"\n")
+    assert len(json.loads(payload)) == len(items)
+    with pytest.raises(NewerVersion):
+        CODEC.decode(head.replace(b'"version":2', b'"version":3') + b"\n" + payload, "a->b")
+    for wrong in (
+        b'{"format":1,"type":"list"}\n[]',
+        b'{"format":1,"type":"list","items":[1]}\n[1]',
+        head + b"\n[1,\n2]",
+    ):
+        with pytest.raises(CannotRead):
+            CODEC.decode(wrong, "a->b")
+
+
+def test_a_list_of_what_cannot_travel_is_refused() -> None:
+    for items in ([ORDER, object()], [[ORDER]], [ORDER, [ORDER]]):
+        with pytest.raises(CannotSend, match="Node 'join' sent a"):
+            CODEC.encode(items, "join")
