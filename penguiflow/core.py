@@ -219,7 +219,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._mirror = None if bus is None or edge_bus is not None else Mirror(bus, self._broadcast)
         self._broadcast.use_store(None)
         if edge_bus is not None:
-            self._distribute(edge_bus)
+            self._distribute(edge_bus, recorder)
             return _Started()
         if recorder is None and self._active_store is not None:
             if hasattr(self._active_store, "recorder"):
@@ -233,11 +233,11 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._engine.start()
         return _Started()
 
-    def _distribute(self, bus: EdgeBus) -> None:
+    def _distribute(self, bus: EdgeBus, recorder: TraceRecorder | None) -> None:
         """Be a caller of nodes that run in workers."""
         from penguiflow.distributed.start import Distribution
 
-        distribution = Distribution(self, bus, self._active_store)
+        distribution = Distribution(self, bus, self._active_store, recorder)
         self._engine = Engine(self, [], self._registry)
         self._distribution, self._client = distribution, distribution.client
 

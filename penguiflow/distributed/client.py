@@ -84,14 +84,21 @@ class Client:
     """What `call`, `stream`, `emit`, `fetch` and `cancel` of a distributed flow do."""
 
     def __init__(
-        self, flow: PenguiFlow, bus: EdgeBus, store: SupportsSharedState, codec: Codec, *, owns_bus: bool
+        self,
+        flow: PenguiFlow,
+        bus: EdgeBus,
+        store: SupportsSharedState,
+        codec: Codec,
+        *,
+        owns_bus: bool,
+        recorder: object = None,
     ) -> None:
         self._flow = flow
         self._bus = bus
         self._owns_bus = owns_bus
         self._codec = codec
         self._id = new_id()[:16]
-        self._writing = Writing(store, flow.name, f"caller-{self._id}")
+        self._writing = Writing(store, flow.name, f"caller-{self._id}", recorder)
         self.share = Share(bus, store, codec, self._writing)
         self._waiting: dict[str, _Waiting] = {}
         """By run."""

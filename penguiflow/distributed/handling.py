@@ -74,6 +74,8 @@ class Handling:
         """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
         share = self.desk.share
         message = share.codec.decode(self.delivery.body, self.delivery.edge)
+        if self.delivery.attempt > 1:
+            await share.take_over(self.header, self.message_id, self.desk.node)
         while True:
             await self._load()
             if self._memory.handled or self._memory.ended is not None:

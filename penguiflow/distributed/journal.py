@@ -90,7 +90,8 @@ class DeliveryLog:
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         """Write that the message was taken, and the starts of the node's span and its first attempt."""
         self.event("message.dequeued", edge, parent, {"message_id": message_id})
-        span = self._log.start("node", node, parent, {"message_id": message_id, "node_id": node_id})
+        waited = {"queue_wait_s": self._about["queue_wait_s"], "delivery": self._about["attempt"]}
+        span = self._log.start("node", node, parent, {"message_id": message_id, "node_id": node_id, **waited})
         return span, self._log.start("attempt", node, span, {"attempt": 0})
 
     def begin(self, edge: str, message_id: str, node: str, node_id: str) -> TraceHop | None:

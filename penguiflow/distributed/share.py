@@ -106,6 +106,7 @@ class Share:
         self._commits = Commits(store)
         self._writing = writing
         self.flush = writing.flush
+        self.take_over = writing.take_over
 
     def log_of(self, header: Header) -> TraceLog:
         """The log of the trace that a message belongs to."""

@@ -24,7 +24,7 @@ logger = logging.getLogger("penguiflow.distributed")
 class Distribution:
     """The caller's end of a distributed flow. Raises `RuntimeError` without a store that workers can share."""
 
-    def __init__(self, flow: PenguiFlow, bus: EdgeBus, store: Any) -> None:
+    def __init__(self, flow: PenguiFlow, bus: EdgeBus, store: Any, recorder: object = None) -> None:
         within = isinstance(bus, MemoryBus)
         if store is None and within:
             from penguiflow.state.in_memory import InMemoryStateStore
@@ -37,7 +37,8 @@ class Distribution:
                 f"(joins, counters, who is done) is in a state store, and {given}; "
                 "give create(..., state_store=...) one that they all reach, as SQLiteStateStore or PostgresStateStore"
             )
-        self.client = Client(flow, bus, store, Codec.for_flow(flow, flow.registry), owns_bus=not within)
+        codec = Codec.for_flow(flow, flow.registry)
+        self.client = Client(flow, bus, store, codec, owns_bus=not within, recorder=recorder)
         self._worker: Worker | None = None
         self._working: asyncio.Task[None] | None = None
         if within:
