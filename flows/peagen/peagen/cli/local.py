@@ -306,5 +306,5 @@ def _plugins(options: Processing, config: Config, committed: Path | None) -> dic
 
         made["storage"] = open_artifacts(options.artifacts, manager)
     if committed is not None and (options.commit or options.push):
-        made |= {"vcs": manager.load("vcs", config.vcs.default or "git")(committed), "push": options.push}
+        made |= {"vcs": manager.get("vcs", config.vcs.default, root=committed), "push": options.push}
     return made

@@ -36,8 +36,6 @@ def summarize(console: Console, report: Report, options: Shown) -> None:
             console.error(f"{name}: {each.error or 'it was changed by hand'}" + (f"; {each.hint}" if each.hint else ""))
         elif options.dry_run and each.status != "unchanged":
             console.note(f"would be {each.status}: {name}")
-        else:
-            console.detail(f"{each.status}: {name}")
     for name in report.orphaned:
         console.warn(f"{name}: no record makes it any longer; delete it if it is not needed")
     for warning in report.warnings:
