@@ -19,7 +19,14 @@ from hypothesis import HealthCheck, settings
 from penguiflow import FlowEvent, Headers, Message, Node, NodePolicy, PenguiFlow
 from penguiflow.observer import Payload
 
-pytest_plugins = ["tests.bus_servers", "tests.model_server", "tests.rewriting", "tests.servers", "tests.settling"]
+pytest_plugins = [
+    "tests.bus_servers",
+    "tests.model_server",
+    "tests.rewriting",
+    "tests.servers",
+    "tests.settling",
+    "tests.spreading",
+]
 
 RUNTIME_TESTS = Path(__file__).parent / "penguiflow"
 HANG_S = 120.0

@@ -19,6 +19,7 @@ from penguiflow.distributed.names import (
     CALLER,
     COUNT,
     FAULT,
+    HOLDS,
     IDS,
     LAST,
     answer_edge,
@@ -203,9 +204,11 @@ class Client:
             while (before := self._asked.get(trace_id)) is not None:
                 await before.fetched.wait()
             message = with_trace(message, trace_id)
-            waiting = await self._begin(message, trace_id, self._shared_edge, ResultQueue(0))
-            self._asked[trace_id] = waiting
-            await self._submit(message, waiting.header, to)
+            first = Header(trace_id, trace_id, self._shared_edge, asked=False)
+            header = await self._join(first, apart=True)
+            waiting = _Waiting(header, ResultQueue(0))
+            self._waiting[header.run] = self._asked[trace_id] = waiting
+            await self._submit(message, header, to)
             return
         await self._listen_to_results()
         header = Header(*self._ids(message, None), self._fetch_edge, asked=False)
@@ -280,16 +283,17 @@ class Client:
             epoch += 1
             run = run_id(wanted, epoch)
 
-    async def _join(self, header: Header) -> Header:
-        """Begin a trace that nobody waits for, or go on with it."""
+    async def _join(self, header: Header, *, apart: bool = False) -> Header:
+        """Begin a trace that nobody waits for, or go on with it; with `apart` only where nodes wait for more of it."""
         while True:
             change = SharedChange(trace_id=header.run, expect={CALLER: 0}, put={CALLER: _caller(header)})
             outcome = await self.share.commit(change)
             if outcome.done:
                 return await self._writing.begin(header)
             if outcome.stale:
-                known = (await self.share.load(header.run, (CALLER,))).rows.get(CALLER)
-                if known is not None:
+                memory = await self.share.load(header.run, (CALLER,))
+                known = memory.rows.get(CALLER)
+                if known is not None and (not apart or memory.counters.get(HOLDS)):
                     return Header.of(known.value, "its caller")
             epoch = header.epoch + 1
             said = (header.trace_id, run_id(header.trace_id, epoch), header.answer, header.asked)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from penguiflow.bus.errors import BusAway, BusClosed, BusError, CannotRead, NewerVersion
@@ -23,6 +25,8 @@ __all__ = ["Desk", "failed_by"]
 logger = logging.getLogger("penguiflow.distributed")
 NEWER_S = 1.0
 """After how long a message is offered again that only a newer worker can read, in seconds."""
+MOST_PARKED = 64
+"""Deliveries of a node that wait for others, where the edges' capacity does not say how many may."""
 _AGAIN_S = 0.5
 
 
@@ -49,17 +53,20 @@ class Desk:
         """Deliveries that are leased here."""
         self._free = asyncio.Semaphore(slots)
         self._changed = asyncio.Event()
+        self._parked = 0
+        self.piece_done = asyncio.Event()
+        """Set when a piece of a stream was done here; another one each time."""
 
     async def serve(self, edge: str) -> None:
         """Get messages from one edge, until cancelled. Raises `BusError` when the bus fails for good."""
         told = False
         while True:
             # A message that is not handled at once is better left to somebody else.
-            while len(self.under_way) >= self.slots:
+            while (free := self.slots - len(self.under_way) + self._parked) <= 0:
                 self._changed.clear()
                 await self._changed.wait()
             try:
-                got = await self.share.bus.get(edge, limit=self.slots - len(self.under_way))
+                got = await self.share.bus.get(edge, limit=free)
             except BusAway as error:
                 if not told:
                     logger.warning("bus_away", extra={"event": "bus_away", "edge": edge, "reason": str(error)})
@@ -81,6 +88,26 @@ class Desk:
         task = asyncio.get_running_loop().create_task(self._handle(handling), name="penguiflow:delivery")
         self.under_way[handling] = task
         task.add_done_callback(lambda _: self._over(handling))
+
+    def tell_piece_done(self) -> None:
+        """Have those look whose turn it may be now."""
+        self.piece_done.set()
+        self.piece_done = asyncio.Event()
+
+    @asynccontextmanager
+    async def parked(self) -> AsyncIterator[None]:
+        """A delivery has to wait for another one: it needs no slot meanwhile, unless too many do that."""
+        if self._parked >= (self.share.bus.limits.capacity or MOST_PARKED):
+            yield
+            return
+        self._parked += 1
+        self._free.release()
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._parked -= 1
+            await self._free.acquire()
 
     def _over(self, handling: Handling) -> None:
         self.under_way.pop(handling, None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.bus.errors import BusError, CannotSend
 from penguiflow.bus.protocol import BusMessage, Delivery
+from penguiflow.bus.waiting import Backoff
 from penguiflow.channels import ROOKERY
 from penguiflow.distributed.cell import DeliveredTrace, Outlet
 from penguiflow.distributed.header import Fault, Header
@@ -27,16 +30,23 @@ from penguiflow.distributed.names import (
     number_of,
     outbox,
     state_scope,
+    stream_scope,
 )
+from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import flow_error, said
 from penguiflow.results import is_chunk
 from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome
 from penguiflow.traces import trace_status
+from penguiflow.validation import is_message, is_stream_chunk
 
 if TYPE_CHECKING:
     from penguiflow.distributed.desk import Desk
 
 __all__ = ["Handling", "LeaseLost"]
+
+
+GAP_LEASES = 2.0
+"""For how many leases a piece of a stream waits for those before it."""
 
 
 class LeaseLost(Exception):
@@ -53,6 +63,7 @@ class Handling:
         self.message_id = id_on_bus(delivery.id)
         self.key = handled_key(desk.node, self.message_id)
         self.scope = state_scope(desk.node)
+        self._stream = stream_scope(desk.node, delivery.edge, header.piece)
         self.lost = False
         """Whether the lease is over."""
         self.began = perf_counter()
@@ -65,6 +76,8 @@ class Handling:
         self._touched = False
         self._sent: dict[str, int] = {}
         """Numbers of what goes to other nodes, by message id."""
+        self._pieces: dict[tuple[str, str], int] = {}
+        """How many pieces of each stream were sent, by edge and stream."""
         self._held: list[tuple[str, BusMessage]] = []
         """What goes out after the commit: edge and message; an empty edge is the caller's."""
         self._last: bytes | None = None
@@ -84,6 +97,8 @@ class Handling:
             if self._memory.cancelled is not None:
                 await share.end(self.header, "cancelled", Fault(share.cancelled_error(self.header, self._memory)))
                 return
+            if self.header.piece and not await self._turn():
+                return
             trace = await self._invoke(message)
             await share.flush()
             outcome = await self._commit(trace)
@@ -93,10 +108,48 @@ class Handling:
 
     async def _load(self) -> None:
         share = self.desk.share
-        scopes = (FAULT, self.scope, outbox(self.key))
+        scopes = [FAULT, self.scope, outbox(self.key)]
+        if self.header.piece:
+            scopes.append(self._stream)
         self._memory = await share.load(self.header.run, scopes, self.key)
         row = self._memory.rows.get(self.scope)
         self._before = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
+
+    async def _turn(self) -> bool:
+        """Wait until the pieces before this one are done; False when the trace is over meanwhile."""
+        share, desk = self.desk.share, self.desk
+        backoff = Backoff(0.005, 0.2)
+        end = asyncio.get_running_loop().time() + GAP_LEASES * share.bus.limits.lease_s
+        while self._next_piece < self.header.place:
+            if asyncio.get_running_loop().time() > end:
+                await share.end(self.header, "error", Fault(self._gap()))
+                return False
+            async with desk.parked():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(backoff()):
+                        await desk.piece_done.wait()
+            await self._load()
+            if self.lost:
+                raise LeaseLost
+            if self._memory.handled or self._memory.ended is not None or self._memory.cancelled is not None:
+                await self._repeat()
+                return False
+        return True
+
+    @property
+    def _next_piece(self) -> int:
+        """The next piece that is to be handled of this message's stream."""
+        row = self._memory.rows.get(self._stream)
+        return 0 if row is None else int(from_json(row.value))
+
+    def _gap(self) -> FlowError:
+        return FlowError(
+            trace_id=self.header.trace_id,
+            node_name=self.desk.node,
+            code=FlowErrorCode.NODE_EXCEPTION,
+            message=f"piece {self._next_piece} of a stream did not come to node '{self.desk.node}', "
+            f"within {GAP_LEASES * self.desk.share.bus.limits.lease_s:g} s after piece {self.header.place}",
+        )
 
     # The invocation
 
@@ -107,6 +160,7 @@ class Handling:
         self._over = asyncio.get_running_loop().create_future()
         self._kept, self._touched, self._last, self._failed = None, False, None, None
         self._sent.clear()
+        self._pieces.clear()
         self._held.clear()
         if self._before.hold is not None:
             trace.holds = {self.desk.owner.node_id: self._before.hold}
@@ -137,7 +191,7 @@ class Handling:
         """A message leaves the node."""
         share, trace = self.desk.share, self._trace
         assert trace is not None
-        body = share.codec.encode(message, self.desk.node, about=self.header.about())
+        body = share.codec.encode(message, self.desk.node, about=self._header_of(outlet, message).about())
         out = BusMessage(bus_id(self.header.run, message_id), body)
         private = outlet.target is ROOKERY
         if not private:
@@ -155,6 +209,17 @@ class Handling:
             share.cell.settle(trace)
 
         share.post.send(self.header.answer if private else outlet.name, out, told, private=private)
+
+    def _header_of(self, outlet: Outlet, message: Any) -> Header:
+        """What goes with a message; pieces of a stream say which they are."""
+        header = self.header
+        payload = message.payload if is_message(message) else message
+        if not is_stream_chunk(payload) or outlet.target is ROOKERY:
+            return header if not header.piece else replace(header, piece="", place=0)
+        piece = f"{self.message_id}/{payload.stream_id}"
+        place = self._pieces.get((outlet.name, piece), 0)
+        self._pieces[outlet.name, piece] = place + 1
+        return replace(header, piece=piece, place=place)
 
     def _memory_of_node(self) -> NodeMemory:
         if self._kept is None:
@@ -220,7 +285,7 @@ class Handling:
                 return outcome
             if list(outcome.stale) != [FAULT]:
                 return None
-            self._memory = await share.load(self.header.run, (FAULT, self.scope), self.key)
+            await self._load()
 
     def _changes(self, trace: DeliveredTrace) -> tuple[dict[str, int], dict[str, bytes | None], dict[str, int]]:
         """Versions that rows must have, their new values, and what is added to counters."""
@@ -242,11 +307,17 @@ class Handling:
                 add[HOLDS] = changed
         if self._held:
             put[outbox(self.key)] = _dump_held(self._held)
+        if self.header.piece:
+            row = self._memory.rows.get(self._stream)
+            expect[self._stream] = 0 if row is None else row.version
+            put[self._stream] = to_json(self.header.place + 1)
         if self._last is not None:
             put[LAST] = to_json(self._last.decode())
         return expect, put, add
 
     async def _after(self, outcome: SharedOutcome) -> None:
+        if self.header.piece:
+            self.desk.tell_piece_done()
         if outcome.repeat or not outcome.done:
             await self._load()
             await self._repeat()

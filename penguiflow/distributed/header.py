@@ -30,6 +30,10 @@ class Header:
     """The edge by which results go to the caller."""
     asked: bool
     """Whether the caller waits for the trace's end."""
+    piece: str = ""
+    """Of which stream it is a piece: who sent it on account of what, and the stream's id."""
+    place: int = 0
+    """Which piece of it, from 0."""
     root: str = ""
     """Span of the trace itself in its log."""
     epoch: int = 0
@@ -37,7 +41,8 @@ class Header:
     def about(self) -> dict[str, Any]:
         """As the first line of a body has it."""
         said = {"trace": self.trace_id, "run": self.run, "answer": self.answer, "asked": self.asked}
-        return {_KEY: {**said, "root": self.root, "epoch": self.epoch}}
+        piece = {"piece": self.piece, "place": self.place} if self.piece else {}
+        return {_KEY: {**said, "root": self.root, "epoch": self.epoch, **piece}}
 
     @classmethod
     def of(cls, body: bytes, edge: str) -> Header:
@@ -49,6 +54,8 @@ class Header:
                 run=str(said["run"]),
                 answer=str(said["answer"]),
                 asked=bool(said["asked"]),
+                piece=str(said.get("piece", "")),
+                place=int(said.get("place", 0)),
                 root=str(said["root"]),
                 epoch=int(said["epoch"]),
             )

@@ -25,6 +25,7 @@ __all__ = [
     "outbox",
     "run_id",
     "state_scope",
+    "stream_scope",
 ]
 
 FAULT = "fault"
@@ -56,6 +57,11 @@ def answer_edge(caller: str) -> str:
 def state_scope(node: str) -> str:
     """Where a node's memory of a trace is kept."""
     return f"node:{node}"
+
+
+def stream_scope(node: str, edge: str, piece: str) -> str:
+    """Where it is kept which piece of a stream is next for a node."""
+    return f"stream:{node}:{edge}:{piece}"
 
 
 def outbox(key: str) -> str:
