@@ -99,7 +99,8 @@ class Handling:
                 return
             if self.header.piece and not await self._turn():
                 return
-            trace = await self._invoke(message)
+            async with share.suspects.alone(self.header.run, self.key, self.delivery.attempt):
+                trace = await self._invoke(message)
             await share.flush()
             outcome = await self._commit(trace)
             if outcome is not None:

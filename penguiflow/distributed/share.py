@@ -13,6 +13,7 @@ from penguiflow.distributed.journal import SilentLog
 from penguiflow.distributed.memory import NodeMemory
 from penguiflow.distributed.names import CALLER, FAULT, state_scope
 from penguiflow.distributed.posting import Post
+from penguiflow.distributed.suspects import Suspects
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.state.errors import StoreError
 from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome, SupportsSharedState
@@ -102,6 +103,7 @@ class Share:
         self.bus = bus
         self.codec = codec
         self.post = Post(bus)
+        self.suspects = Suspects(self)
         self._store = store
         self._commits = Commits(store)
         self._writing = writing
