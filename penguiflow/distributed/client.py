@@ -212,7 +212,8 @@ class Client:
             return
         await self._listen_to_results()
         header = Header(*self._ids(message, None), self._fetch_edge, asked=False)
-        await self._submit(message, await self._join(header), to)
+        # Something of its own: the same message may be sent in twice.
+        await self._submit(message, await self._join(header), to, new_id())
 
     async def _listen_to_results(self) -> None:
         if not self._fetching:
@@ -299,16 +300,16 @@ class Client:
             said = (header.trace_id, run_id(header.trace_id, epoch), header.answer, header.asked)
             header = Header(*said, epoch=epoch)
 
-    async def _submit(self, message: Any, header: Header, to: Targets) -> None:
-        """Put a message on the edges from outside."""
+    async def _submit(self, message: Any, header: Header, to: Targets, origin: str = "") -> None:
+        """Put a message on the edges from outside. `origin` makes its ids: empty for what is sent in once for a run."""
         floes: Sequence[Floe] = self._flow._open_sea.floes_to(to)
         if not floes:
             if self._flow.nodes:
                 raise RuntimeError(NO_ENTRY)
             return
         body = self._codec.encode(message, "OpenSea", about=header.about())
-        # Each submission is something of its own: the same message may be sent in twice.
-        origin = new_id()
+        # As in one process: a replay of it there finds what was recorded.
+        origin = origin or header.root or "0"
         ids = [send_id("OpenSea", origin, floe.name, ordinal) for ordinal, floe in enumerate(floes)]
         self._writing.sent(header, floes, ids, message)
         await self._writing.flush()
