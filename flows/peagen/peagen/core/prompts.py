@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peagen.core.contexts import file_context
+from peagen.core.contexts import ProjectContext, with_extras
 from peagen.core.lookup import Lookup
 from peagen.core.records import dependencies, node_id
 from peagen.core.sandbox import Rendered, Renderer, RenderJob
@@ -19,14 +19,17 @@ BUILT_IN_PROMPT = Path(__file__).parent / DEFAULT_PROMPT
 
 
 async def render_copy(
-    project: Mapping[str, Any], record: Mapping[str, Any], lookup: Lookup, renderer: Renderer
+    project: Mapping[str, Any] | ProjectContext, record: Mapping[str, Any], lookup: Lookup, renderer: Renderer
 ) -> Rendered:
-    """The record's template, rendered. Where it fails, the error's `where` begins with the file's name."""
+    """The record's template, rendered. Where it fails, the error's `where` begins with the file's name.
+
+    Whoever renders many files of one project gives its `ProjectContext`.
+    """
     return await _rendered(project, record, lookup, renderer, lookup.template(record), str(record["FILE_NAME"]))
 
 
 async def render_prompt(
-    project: Mapping[str, Any],
+    project: Mapping[str, Any] | ProjectContext,
     record: Mapping[str, Any],
     lookup: Lookup,
     renderer: Renderer,
@@ -39,15 +42,16 @@ async def render_prompt(
     Its template is `prompt_file`, else the record's AGENT_PROMPT_TEMPLATE, else the set's `agent_default.j2`,
     else one that comes with Peagen. `more` is what it sees beyond PROJ, PKG, MOD and FILE.
     """
-    path = _prompt_of(record, lookup, prompt_file)
+    path = prompt_of(record, lookup, prompt_file)
     return await _rendered(project, record, lookup, renderer, path, path.name, more)
 
 
-def _prompt_of(record: Mapping[str, Any], lookup: Lookup, prompt_file: Path | None) -> Path:
+def prompt_of(record: Mapping[str, Any], lookup: Lookup, prompt_file: Path | None = None) -> Path:
+    """The prompt template of a record, as `render_prompt` takes it; `TemplateFailed` if there is none."""
     if prompt_file is not None:
         if not prompt_file.is_file():
             raise TemplateFailed(f"there is no prompt template {str(prompt_file)!r}", where=node_id(record))
-        return prompt_file
+        return prompt_file.resolve()
     named = record.get("AGENT_PROMPT_TEMPLATE")
     if named:
         path = lookup.prompt(str(named))
@@ -62,7 +66,7 @@ def _prompt_of(record: Mapping[str, Any], lookup: Lookup, prompt_file: Path | No
 
 
 async def _rendered(
-    project: Mapping[str, Any],
+    project: Mapping[str, Any] | ProjectContext,
     record: Mapping[str, Any],
     lookup: Lookup,
     renderer: Renderer,
@@ -70,9 +74,16 @@ async def _rendered(
     name: str,
     more: Mapping[str, Any] | None = None,
 ) -> Rendered:
+    context = {**(more or {}), "FILE": with_extras(record)}
+    shared, parts = b"", {}
+    if record.get("PROJECT_NAME"):
+        known = project if isinstance(project, ProjectContext) else ProjectContext(project)
+        shared, parts = known.packed, known.parts(record)
     job = RenderJob(
         name=name,
-        context={**(more or {}), **file_context(project, record)},
+        context=context,
+        shared=shared,
+        parts=parts,
         template_path=path,
         search_path=lookup.set_folders,
         data_paths=lookup.data_paths,

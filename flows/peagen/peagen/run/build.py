@@ -18,6 +18,7 @@ from peagen.core.lock import LockEntry, LockFile, LockStore, resolved
 from peagen.core.merge import NEW_SUFFIX, unified
 from peagen.core.models import Model, answer_key, name_of, tokens_in
 from peagen.core.plan import Decision, decide
+from peagen.core.prompts import prompt_of
 from peagen.core.worktree import Worktree
 from peagen.errors import BudgetExceeded, ModelFailed, PathEscape, PeagenError
 from peagen.run.files import Digests, Places, PlannedFile, declared, inputs_of, key_of
@@ -73,14 +74,19 @@ class Builder:
     to_ask: list[int | None] = field(default_factory=list)
     """In a dry run: tokens of the prompts that a model would be asked; None where one cannot be rendered yet."""
 
-    async def build(self, file: PlannedFile, context: Context | None = None) -> FileResult:
-        """Make one file. What goes wrong with it is told in the result."""
+    async def build(
+        self, file: PlannedFile, context: Context | None = None, known: Callable[[], None] | None = None
+    ) -> FileResult:
+        """Make one file. What goes wrong with it is told in the result.
+
+        `known` is called when its content is: what is left is to write it, which waits for the disk alone.
+        """
         began = time.monotonic()
         self.tell(
             {"type": "file.started", "project": file.project, "file": file.name, "process_type": file.process_type}
         )
         try:
-            result = self.unchanged(file) or await self._made(file, context)
+            result = self.unchanged(file) or await self._made(file, context, known)
         except BudgetExceeded as error:
             result = self._result(file, "skipped", error=error.message, hint=error.hint)
         except PeagenError as error:
@@ -99,7 +105,7 @@ class Builder:
         if entry is None or entry.type != file.process_type or entry.template_set != file.set_name:
             return None
         generated = file.process_type == "GENERATE"
-        if generated and (not self.options.use_cache or not self._same_model(entry)):
+        if generated and not (self.options.use_cache and self._same_model(entry) and self._same_prompt(file, entry)):
             return None
         if entry.key != key_of(file, self._inputs(file, entry.templates, entry.data)):
             return None
@@ -119,11 +125,13 @@ class Builder:
         self._keep(file, replace(entry, kept=found))
         return self._result(file, "kept")
 
-    async def _made(self, file: PlannedFile, context: Context | None) -> FileResult:
+    async def _made(self, file: PlannedFile, context: Context | None, known: Callable[[], None] | None) -> FileResult:
         try:
             generated = await self._generate(file, context)
         except NeedsModel:
             return self._result(file, "pending")
+        if known is not None:
+            known()
         entry, disk = self.lock.files.get(file.name), self.worktree.read_bytes(file.name)
         if generated.content is None:
             assert entry is not None
@@ -300,6 +308,11 @@ class Builder:
     def _same_model(self, entry: LockEntry) -> bool:
         choice = self.choice
         return choice is None or (entry.model == name_of(choice) and entry.settings == settings_of(choice))
+
+    def _same_prompt(self, file: PlannedFile, entry: LockEntry) -> bool:
+        """Whether the prompt template is the one that the file is from; its content is another question."""
+        path = prompt_of(file.record, file.lookup, self.options.agent_prompt_template_file)
+        return self.places.name(path, file.set_folder) in entry.templates
 
     def _inputs(self, file: PlannedFile, templates: tuple[str, ...], data: tuple[str, ...]) -> str:
         return inputs_of(file, templates, data, places=self.places, digests=self.digests)

@@ -16,6 +16,7 @@ class Body:
 _SPLIT = "from .words import split_words"
 
 KNOWN: dict[str, Body] = {
+    "greet(name)": Body('return f"Hello, {name}!"'),
     "split_words(text)": Body('return re.findall(r"[^\\W_]+(?:\'[^\\W_]+)*", text)', ("import re",)),
     "word_count(text)": Body("return len(split_words(text))"),
     "most_common(text, limit)": Body(
