@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,8 @@ from penguiflow.bus.waiting import Backoff
 from penguiflow.ids import new_id
 
 __all__ = ["Channel", "Lost", "NatsLink", "Unanswered", "status_of"]
+
+_log = logging.getLogger("penguiflow.bus")
 
 _OLDEST = (2, 10)
 """Streams and consumers that say whose they are came with it."""
@@ -81,6 +84,8 @@ class NatsLink:
         self._channels: set[Channel] = set()
         self._free: list[Channel] = []
         self._refused: Exception | None = None
+        self._missed = False
+        """Whether the connection was lost, which was said."""
         self.closed = False
         self.on_connect: Callable[[Client], Awaitable[None]] | None = None
         """Is called with each new connection before it is used."""
@@ -113,6 +118,10 @@ class NatsLink:
                         why = str(error) or type(error).__name__
                         raise BusAway(f"no NATS answers at {self.name}, for {patience_s:g} s: {why}") from error
                     await asyncio.sleep(wait_s)
+                else:
+                    if self._missed:
+                        self._missed = False
+                        _log.warning("the NATS at %s answers again", self.name)
 
     async def _connect(self, within_s: float) -> Client:
         client = Client()
@@ -161,6 +170,9 @@ class NatsLink:
         if self._client is not client:
             return
         self._client = None
+        if not self.closed and not self._missed:
+            self._missed = True
+            _log.warning("the NATS at %s is away, and tried again and again", self.name)
         handlers = [*self._handlers.values(), *(each.handler for each in self._channels if each.handler is not None)]
         self._handlers.clear()
         self._channels.clear()

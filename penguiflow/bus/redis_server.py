@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ from penguiflow.bus.protocol import Limits
 from penguiflow.bus.waiting import Backoff
 
 __all__ = ["RedisServer", "Script"]
+
+_log = logging.getLogger("penguiflow.bus")
 
 _OLDEST = (6, 2)
 """XAUTOCLAIM came with it."""
@@ -53,6 +56,10 @@ class RedisServer:
         self.name = shown(url)
         self._limits = limits
         self.closed = False
+        self._met = False
+        """Whether it has answered."""
+        self._missed = False
+        """Whether it does not answer at the moment, which was said."""
         try:
             # Retries are ours: they are bounded by time, and say what they wait for.
             # Its types are those of both protocols, with and without decoding; here it is the first, without.
@@ -96,7 +103,7 @@ class RedisServer:
     async def run(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         """Run a script. Raises `exceptions.ResponseError` for what it does not know how to help."""
         try:
-            return await self.db.evalsha(script.sha, len(keys), *keys, *args)
+            return await _heeding(self.db.evalsha(script.sha, len(keys), *keys, *args))
         except (*_AWAY, *_REFUSED, exceptions.NoScriptError):
             return await self.patiently(lambda: self.db.eval(script.text, len(keys), *keys, *args))
 
@@ -110,7 +117,7 @@ class RedisServer:
             if self.closed:
                 raise BusClosed(CLOSED)
             try:
-                return await call()
+                answer = await _heeding(call())
             except _REFUSED as error:
                 raise BusRefused(f"the server at {self.name} does not let us in: {error}") from error
             except _AWAY as error:
@@ -122,4 +129,27 @@ class RedisServer:
                 wait_s = backoff()
                 if loop.time() + wait_s > end:
                     raise BusAway(f"no Redis answers at {self.name}, for {patience_s:g} s: {error}") from error
+                if self._met and not self._missed:
+                    self._missed = True
+                    _log.warning("the Redis at %s is away, and tried again and again: %s", self.name, error)
                 await asyncio.sleep(wait_s)
+            else:
+                self._met = True
+                if self._missed:
+                    self._missed = False
+                    _log.warning("the Redis at %s answers again", self.name)
+                return answer
+
+
+async def _heeding(call: Awaitable[T]) -> T:
+    """What a call answers, unless this task was cancelled meanwhile.
+
+    The client sends by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes with the answer.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        return await call
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
