@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import os
+import runpy
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from penguiflow import PenguiFlow
 from penguiflow.bus import Limits, MemoryBus
+from penguiflow.bus.opening import open_bus
 from penguiflow.distributed import Worker
-from penguiflow.state import InMemoryStateStore
+from penguiflow.state import InMemoryStateStore, PostgresStateStore, SQLiteStateStore
 from tests.bus_servers import bus_at
 
 END_S = 60.0
+ROOT = Path(__file__).parents[1]
 _flows = itertools.count()
 
 
@@ -93,5 +102,80 @@ async def spread(request: pytest.FixtureRequest) -> AsyncIterator[Spread]:
         return bus_at(server, **limits)
 
     made = _Spread(bus_of)
+    yield made
+    await made.end()
+
+
+@dataclass
+class Place:
+    """A bus and a store that processes share, and who works there."""
+
+    bus: str
+    store: str
+    limits: dict[str, Any]
+    folder: Path
+    stores: list[Any] = field(default_factory=list)
+    flows: list[PenguiFlow] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def hire(self, path: Path) -> subprocess.Popen[bytes]:
+        """Start a worker in a process of its own, for the flow that the module at `path` makes with `make()`."""
+        about = json.dumps([str(path), self.bus, self.store, self.limits])
+        process = subprocess.Popen([sys.executable, "-c", _WORK, about], env={**os.environ, "PYTHONPATH": str(ROOT)})
+        self.processes.append(process)
+        return process
+
+    def flow(self, path: Path) -> PenguiFlow:
+        """The flow of that module, which runs and is called here."""
+        bus, store = open_bus(self.bus, Limits(**self.limits)), store_at(self.store)
+        flow: PenguiFlow = runpy.run_path(str(path))["make"](message_bus=bus, state_store=store)
+        self.flows.append(flow)
+        self.stores.append(store)
+        flow.run()
+        return flow
+
+    async def end(self) -> None:
+        """End everybody."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+        async with asyncio.timeout(END_S):
+            for flow in self.flows:
+                await flow.stop()
+            for store in self.stores:
+                await store.close()
+
+
+_WORK = """
+import asyncio, json, runpy, signal, sys
+from penguiflow.bus import Limits
+from penguiflow.bus.opening import open_bus
+from penguiflow.distributed import Worker
+from tests.spreading import store_at
+
+async def main():
+    path, bus, store, limits = json.loads(sys.argv[1])
+    worker = Worker(runpy.run_path(path)["make"](), bus=open_bus(bus, Limits(**limits)), store=store_at(store))
+    drain = lambda: asyncio.ensure_future(worker.drain(30))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, drain)
+    await worker.run()
+
+asyncio.run(main())
+"""
+
+
+def store_at(url: str) -> Any:
+    """The store at this address."""
+    return PostgresStateStore(url) if url.startswith("postgres") else SQLiteStateStore(url)
+
+
+@pytest.fixture(params=["redis-sqlite", "nats-postgres"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """Where workers in processes of their own share a bus and a store."""
+    redis = request.param == "redis-sqlite"
+    server = request.getfixturevalue("valkey_server" if redis else "nats_server")
+    store = str(tmp_path / "state.db") if redis else request.getfixturevalue("postgres_server").fresh_url()
+    made = Place(server.url, store, {"lease_s": 3.0, "max_deliveries": 20}, tmp_path)
     yield made
     await made.end()

@@ -197,8 +197,10 @@ class Handling:
         private = outlet.target is ROOKERY
         if not private:
             self._sent[message_id] = number_of(message_id)
-        elif not is_chunk(message):
-            self._last = body
+        else:
+            self._given(trace, outlet.name, message_id)
+            if not is_chunk(message):
+                self._last = body
         if self._touched:
             self._held.append(("" if private else outlet.name, out))
             outlet.left(trace)
@@ -210,6 +212,11 @@ class Handling:
             share.cell.settle(trace)
 
         share.post.send(self.header.answer if private else outlet.name, out, told, private=private)
+
+    def _given(self, trace: DeliveredTrace, edge: str, message_id: str) -> None:
+        """Whoever waits for the trace takes a result at once."""
+        if trace.log is not None and self.header.asked:
+            trace.log.event("message.dequeued", edge, trace.log.root, {"message_id": message_id})
 
     def _header_of(self, outlet: Outlet, message: Any) -> Header:
         """What goes with a message; pieces of a stream say which they are."""

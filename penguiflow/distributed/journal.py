@@ -63,6 +63,7 @@ class DeliveryLog:
     def __init__(self, log: TraceLog, delivery: Delivery) -> None:
         self._log = log
         self._about = {"queue_wait_s": max(0.0, time() - delivery.put_at), "attempt": delivery.attempt}
+        self._edge = delivery.edge
         self.root = log.root
         self.interrupted = False
         """Whether what it tells from now on was interrupted: another worker does it again."""
@@ -83,7 +84,7 @@ class DeliveryLog:
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write an event; how long the message had waited, and how often it was delivered, is said with it."""
-        if kind == "message.dequeued":
+        if kind == "message.dequeued" and name == self._edge:
             data = {**(data or {}), **self._about}
         self._log.event(kind, name, span, data)
 

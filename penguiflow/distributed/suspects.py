@@ -68,7 +68,7 @@ class Suspects:
             async with asyncio.timeout(self._share.bus.limits.lease_s):
                 await turn
         except TimeoutError:
-            return False
+            return turn.done() and not turn.cancelled()  # it may have come at that very moment
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._next()
