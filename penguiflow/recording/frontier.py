@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol
 
 from penguiflow.recording.events import TraceEvent
-from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState, Pending
+from penguiflow.recording.held import MAX_RECENT, Content, Held, Invocation, NodeState, Pending, Taken, emission_of
 from penguiflow.recording.streams import give_back
 from penguiflow.reruns import SentPart
 
@@ -93,6 +93,7 @@ class Frontier:
         self._shifts: dict[str, float] = {}
         self._to_come = 0
         """Events with which a fork begins that are not taken in yet."""
+        self._taken = Taken()
         self._handlers = {
             "trace.start": self._trace_start,
             "trace.end": self._trace_end,
@@ -122,7 +123,7 @@ class Frontier:
             return True
         if event.kind != "message.enqueued" or event.data.get("source") != OUTSIDE or self._emission is None:
             return False
-        return self._emission == _emission_of(event.data)
+        return self._emission == emission_of(event.data)
 
     @property
     def entering(self) -> bool:
@@ -210,6 +211,7 @@ class Frontier:
         self.spread.clear()
         self._spans.clear()
         self._nested.clear()
+        self._taken = Taken()
         self.error = None
         self.cancelled = False
 
@@ -231,7 +233,11 @@ class Frontier:
         if event.data.get("status") == "interrupted":
             invocation.changes.clear()
             self.subject = message_id
+            if message_id in self._taken.done:
+                self.invocations.pop(message_id, None)
             return
+        if event.worker_id is not None:
+            self._taken.done.add(message_id)
         for change in invocation.changes:
             self._apply(event.name, change)
         self.invocations.pop(message_id, None)
@@ -264,6 +270,8 @@ class Frontier:
         self.waiting[message_id] = held
         if self.shift_s:
             self._shifts[message_id] = self.shift_s
+        if event.worker_id is not None and message_id in self._taken.ids:
+            self._catch_up(held)
         restored = data.get("restored")
         if isinstance(restored, dict):
             # The beginning of a fork: a node had begun to work on it.
@@ -273,6 +281,21 @@ class Frontier:
             self.waiting.pop(message_id)
             self.invocations[message_id] = invocation
         self.subject = message_id
+
+    def _catch_up(self, held: Held) -> None:
+        """A message that was taken already was sent: another process told of it first, or it is sent once more."""
+        self.waiting.pop(held.message_id)
+        known = self._taken.early.pop(held.message_id, None)
+        if known is None:
+            self.results -= held.target == EXIT
+            return
+        if held.content is not None:
+            known.become(held.content)
+        invocation = self.invocations.get(held.message_id)
+        if held.target != EXIT and invocation is not None:
+            invocation.held = held
+        elif held.target == EXIT and self._keeps_results:
+            self.delivered.append(held)
 
     def _content_of(
         self, sender: Invocation, message_id: str, data: Mapping[str, Any], event: TraceEvent
@@ -301,7 +324,7 @@ class Frontier:
 
     def _came_in(self, held: Held, data: Mapping[str, Any]) -> None:
         self.submissions += 1
-        self._emission = _emission_of(data)
+        self._emission = emission_of(data)
         if "stream_id" in data:
             return
         if data.get("same_as") is None:
@@ -327,6 +350,10 @@ class Frontier:
                 fetcher.fetched.append(held)
             elif message_id not in self.invocations:
                 self.invocations[message_id] = Invocation(message_id, held)
+        if event.worker_id is not None:
+            self._taken.add(message_id, early=held is None)
+            if not event.name.endswith(f"->{EXIT}"):
+                self.invocations.setdefault(message_id, Invocation(message_id, held))
         self.subject = message_id
 
     def _dropped(self, event: TraceEvent) -> None:
@@ -352,7 +379,7 @@ class Frontier:
             self.streams[node, stream] = number + 1
         sender.recent.append((stream, data))
         if sender is self._outside:
-            self._emission = _emission_of({"stream_id": stream, "chunk_seq": number})
+            self._emission = emission_of({"stream_id": stream, "chunk_seq": number})
         else:
             sender.chunks.append((stream, number))
             sender.untold = (stream, number)
@@ -390,7 +417,10 @@ class Frontier:
         data = event.data
         if "of" in data:
             return  # something within the invocation, that keeps it itself
-        own = None if invocation is None or invocation.held is None else invocation.held.content
+        own = None
+        if invocation is not None:
+            early = self._taken.early.get(invocation.message_id)
+            own = early if invocation.held is None else invocation.held.content
         change = {**data, "own": own}
         if invocation is None:
             self._apply(event.name, change)
@@ -400,15 +430,7 @@ class Frontier:
 
     def _apply(self, node: str, change: Mapping[str, Any]) -> None:
         state = self.states.setdefault(node, NodeState())
-        own = change.get("own")
-        for key in change.get("removed") or ():
-            state.values.pop(key, None)
-        for key, value in (change.get("set") or {}).items():
-            known = value if "$list" not in value else {"$list": [_resolved(item, own) for item in value["$list"]]}
-            state.values[key] = _resolved(known, own)
-        for key, items in (change.get("added") or {}).items():
-            state.values.setdefault(key, {"$list": []})["$list"] += [_resolved(item, own) for item in items]
-        state.hold = change.get("hold")
+        state.change(change)
         if not state.values and state.hold is None:
             del self.states[node]
 
@@ -434,21 +456,6 @@ class Frontier:
         family = event.kind.partition(".")[0]
         if family in CALLS or event.kind in _PLACES or event.kind == "checkpoint.resolved":
             invocation.calls.append(event)
-
-
-def _emission_of(data: Mapping[str, Any]) -> str:
-    """What all parts of one emission have in common."""
-    if "stream_id" in data:
-        return f"{data['stream_id']}/{data.get('chunk_seq')}"
-    return str(data.get("same_as") or data.get("message_id"))
-
-
-def _resolved(form: Mapping[str, Any], own: Content | None) -> Mapping[str, Any]:
-    """A value in which the invocation's own message is named: with that message."""
-    for mark in ("$message", "$payload"):
-        if mark in form and not isinstance(form[mark], Content):
-            return {mark: own}
-    return form
 
 
 def frontier(events: Iterable[TraceEvent], seq: int | None = None) -> Frontier:

@@ -9,7 +9,7 @@ from typing import Any
 from penguiflow.recording.events import TraceEvent
 from penguiflow.reruns import SentPart
 
-__all__ = ["MAX_RECENT", "Content", "Held", "Invocation", "NodeState", "Pending"]
+__all__ = ["MAX_RECENT", "Content", "Held", "Invocation", "NodeState", "Pending", "Taken", "emission_of"]
 
 MAX_RECENT = 64
 """Emissions from outside, and chunks of one invocation, of which the content is remembered for edges to come."""
@@ -28,6 +28,11 @@ class Content:
         self.meta: dict[str, Any] = data.get("meta") or {}
         self.deadline_s: float | None = data.get("deadline_s")
         self.ts = ts
+
+    def become(self, other: Content) -> None:
+        """Carry what another one does."""
+        self.payload, self.headers, self.meta = other.payload, other.headers, other.meta
+        self.deadline_s, self.ts = other.deadline_s, other.ts
 
 
 class Held:
@@ -118,3 +123,49 @@ class NodeState:
         self.values: dict[str, Any] = {}
         """A payload for each key, or `{"$list": [payloads]}`; messages as `Content` under `$message`, `$payload`."""
         self.hold: str | None = None
+
+    def change(self, change: Mapping[str, Any]) -> None:
+        """Take in what an invocation changed; `own` is the content of its message."""
+        own, values = change.get("own"), self.values
+        for key in change.get("removed") or ():
+            values.pop(key, None)
+        for key, value in (change.get("set") or {}).items():
+            known = value if "$list" not in value else {"$list": [_resolved(item, own) for item in value["$list"]]}
+            values[key] = _resolved(known, own)
+        for key, items in (change.get("added") or {}).items():
+            values.setdefault(key, {"$list": []})["$list"] += [_resolved(item, own) for item in items]
+        self.hold = change.get("hold")
+
+
+class Taken:
+    """Messages that were taken from their edges, where several processes write: each tells of it in its own time."""
+
+    __slots__ = ("done", "early", "ids")
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.early: dict[str, Content] = {}
+        """Of those of which it was not told yet that they were sent, the content, which is filled in then."""
+        self.done: set[str] = set()
+        """Those that some worker has finished; another one that had the same may tell of it later."""
+
+    def add(self, message_id: str, *, early: bool) -> None:
+        """One was taken."""
+        if early and message_id not in self.ids:
+            self.early[message_id] = Content({}, {}, 0.0)
+        self.ids.add(message_id)
+
+
+def emission_of(data: Mapping[str, Any]) -> str:
+    """What all parts of one emission have in common."""
+    if "stream_id" in data:
+        return f"{data['stream_id']}/{data.get('chunk_seq')}"
+    return str(data.get("same_as") or data.get("message_id"))
+
+
+def _resolved(form: Mapping[str, Any], own: Content | None) -> Mapping[str, Any]:
+    """A value in which the invocation's own message is named: with that message."""
+    for mark in ("$message", "$payload"):
+        if mark in form and not isinstance(form[mark], Content):
+            return {mark: own}
+    return form

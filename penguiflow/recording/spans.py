@@ -137,9 +137,9 @@ class SpanTree:
         if span is None:
             return None
         if kind == span.kind + ".end":
-            if span.end_seq is None or span.parent_id is None:
-                span.finish(event)
-            # Else a worker that lost its lease ends what another has ended in its place.
+            if span.end_seq is not None and span.parent_id is not None:
+                return None  # a worker that lost its lease ends what another has ended in its place
+            span.finish(event)
             return span
         if kind == "message.enqueued":
             message_id = event.data.get("message_id")

@@ -63,11 +63,7 @@ def _take_columns(trace: TraceModel, first_seq: int, columns: Columns) -> int:
                 queued[node] = queued.get(node, 0) + 1
             else:
                 edge.gone += 1
-                left = queued.get(node, 0) - 1
-                if left > 0:
-                    queued[node] = left
-                elif left == 0:
-                    del queued[node]
+                trace._left(node, queued.get(node, 0) - 1)
         elif kind == "attempt.start" and data == _FIRST_ATTEMPT:
             span = tree.begin(Span(TraceEvent(seq, epoch, "", span_id, parent_id, ts, at, kind, name, _FIRST)))
             open_spans[span_id] = None
@@ -86,7 +82,7 @@ def _take_columns(trace: TraceModel, first_seq: int, columns: Columns) -> int:
                 work.last_id = span_id
         elif kind in _ENDS and data.startswith(_OK) and b'"error"' not in data and b'"paused"' not in data:
             ended = tree.touched(span_id, seq)
-            if ended is not None and ended.kind == _ENDS[kind]:
+            if ended is not None and ended.kind == _ENDS[kind] and ended.end_seq is None:
                 ended.status, ended.end_ns, ended.end_seq = "ok", at, seq
                 open_spans.pop(span_id, None)
                 if kind == "node.end":

@@ -164,6 +164,11 @@ class TraceModel:
         return self.status != "running"
 
     @property
+    def several(self) -> bool:
+        """Whether several processes write it: then a message may be taken before it is told that it was sent."""
+        return self.root is not None and self.root.worker_id is not None
+
+    @property
     def queued(self) -> dict[str, int]:
         """Messages that lie before a node, by its name."""
         return {name: count for name, count in self._queued.items() if count > 0}
@@ -288,15 +293,20 @@ class TraceModel:
         """So many messages were put on an edge; less than none: taken from it."""
         self.traffic.move(edge, moved)
         node = edge.rpartition("->")[2]
-        self._queued[node] = self._queued.get(node, 0) + moved
-        if self._queued[node] <= 0:
-            del self._queued[node]
+        self._left(node, self._queued.get(node, 0) + moved)
+
+    def _left(self, node: str, count: int) -> None:
+        """So many messages lie before a node."""
+        if count > 0 or (count < 0 and self.several):
+            self._queued[node] = count
+        else:
+            self._queued.pop(node, None)
 
     def waiting_for(self) -> str:
         """The node that the whole run waits for: its messages lie there and nothing runs. Empty when it goes on."""
         if self.over or self.loading or self._nodes_open > 0 or self._clock() - self._last_seen < SETTLED_S:
             return ""
-        return next((node for node in self._queued if node != "Rookery"), "")
+        return next((node for node in self.queued if node != "Rookery"), "")
 
     def _began(self, span: Span) -> None:
         parent = self.parent(span)
