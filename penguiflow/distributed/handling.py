@@ -87,10 +87,12 @@ class Handling:
         """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
         share = self.desk.share
         message = share.codec.decode(self.delivery.body, self.delivery.edge)
-        if self.delivery.attempt > 1:
-            await share.take_over(self.header, self.message_id, self.desk.node)
+        known = self.delivery.attempt == 1
         while True:
             await self._load()
+            if not known:
+                known = True
+                await share.take_over(self.header, self.message_id, self.desk.node, done=self._memory.handled)
             if self._memory.handled or self._memory.ended is not None:
                 await self._repeat()
                 return
@@ -101,8 +103,11 @@ class Handling:
                 return
             async with share.suspects.alone(self.header.run, self.key, self.delivery.attempt):
                 trace = await self._invoke(message)
-            await share.flush()
-            outcome = await self._commit(trace)
+            try:
+                await share.flush()
+                outcome = await self._commit(trace)
+            finally:
+                self._log.settle(counts=False)
             if outcome is not None:
                 await self._after(outcome)
                 return
@@ -156,7 +161,7 @@ class Handling:
 
     async def _invoke(self, message: Any) -> DeliveredTrace:
         share, header = self.desk.share, self.header
-        log = DeliveryLog(share.log_of(header), self.delivery)
+        log = self._log = DeliveryLog(share.log_of(header), self.delivery)
         trace = self._trace = DeliveredTrace(header.trace_id, self, log)
         self._over = asyncio.get_running_loop().create_future()
         self._kept, self._touched, self._last, self._failed = None, False, None, None
@@ -171,11 +176,11 @@ class Handling:
         except asyncio.CancelledError:
             log.interrupted = True
             share.cell.abort(trace, "the worker stops")
+            log.settle(counts=False)
             raise
-        if self._failed is not None:
-            raise self._failed
-        if self.lost:
-            raise LeaseLost
+        if self._failed is not None or self.lost:
+            log.settle(counts=False)
+            raise self._failed or LeaseLost
         return trace
 
     def abort(self, reason: str, *, lost: bool = False) -> None:
@@ -286,6 +291,8 @@ class Handling:
             if self.lost:
                 raise LeaseLost
             outcome = await share.commit(change)
+            if outcome.done:
+                self._log.settle(counts=True)
             if outcome.done or not outcome.stale:
                 if outcome.ended and outcome.done:
                     await self._send_held()

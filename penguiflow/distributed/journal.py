@@ -67,20 +67,36 @@ class DeliveryLog:
         self.root = log.root
         self.interrupted = False
         """Whether what it tells from now on was interrupted: another worker does it again."""
+        self._end: tuple[str, str, str, Mapping[str, Any] | None] | None = None
+        """The end of the node's own span, which waits for the commit: name, span, status, data."""
         self.put = log.put
         self.freeze = log.freeze
         self.describe = log.describe
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
-        """Open a span."""
+        """Open a span; the node's own one tells of the delivery."""
+        if kind == "node" and parent == self.root:
+            told = {"queue_wait_s": self._about["queue_wait_s"], "delivery": self._about["attempt"]}
+            data = {**(data or {}), **told}
         return "" if kind == _JOIN else self._log.start(kind, name, parent, data)
 
     def end(
         self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
     ) -> None:
-        """Close a span."""
-        if kind != _JOIN:
+        """Close a span; the node's own one when it is known whether its work counts."""
+        if kind == "node" and parent == self.root:
+            self._end = name, span, status, data
+        elif kind != _JOIN:
             self._log.end(kind, name, span, parent, "interrupted" if self.interrupted else status, data)
+
+    def settle(self, *, counts: bool) -> None:
+        """Close the node's span: its work was committed, or somebody does it again."""
+        if self._end is not None:
+            name, span, status, data = self._end
+            self._end = None
+            if not counts or self.interrupted:
+                status, data = "interrupted", None
+            self._log.end("node", name, span, self.root, status, data)
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write an event; how long the message had waited, and how often it was delivered, is said with it."""
@@ -91,8 +107,7 @@ class DeliveryLog:
     def taken(self, edge: str, parent: str, message_id: str, node: str, node_id: str) -> tuple[str, str]:
         """Write that the message was taken, and the starts of the node's span and its first attempt."""
         self.event("message.dequeued", edge, parent, {"message_id": message_id})
-        waited = {"queue_wait_s": self._about["queue_wait_s"], "delivery": self._about["attempt"]}
-        span = self._log.start("node", node, parent, {"message_id": message_id, "node_id": node_id, **waited})
+        span = self.start("node", node, parent, {"message_id": message_id, "node_id": node_id})
         return span, self._log.start("attempt", node, span, {"attempt": 0})
 
     def begin(self, edge: str, message_id: str, node: str, node_id: str) -> TraceHop | None:

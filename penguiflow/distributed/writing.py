@@ -55,11 +55,11 @@ class Writing:
             return None
         return self._recorder.join(header.trace_id, worker=self._worker_id, root=header.root, epoch=header.epoch)
 
-    async def take_over(self, header: Header, message_id: str, node: str) -> None:
-        """End what another worker left open that had the message before, so far as it can be known."""
+    async def take_over(self, header: Header, message_id: str, node: str, *, done: bool) -> None:
+        """End what another worker left open that had the message before; `done`: its work was committed."""
         log = self.join(header)
         if log is not None and self._recorder is not None:
-            await self._recorder.end_left_open(log, message_id, node)
+            await self._recorder.end_left_open(log, message_id, node, "ok" if done else "interrupted")
 
     async def close(self, header: Header, status: str, fault: Fault) -> None:
         """Write the end of a trace, unless somebody has done so; committed on return, so far as that is possible."""

@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter_ns, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from penguiflow.recording.environment import environment
 from penguiflow.recording.events import EventRecord, EventSink
@@ -215,7 +215,9 @@ class Recorder:
         self.masker.look_again()
         return SharedLog(self, joined.track(trace_id, epoch), joined, root, epoch)
 
-    async def end_left_open(self, log: SharedLog, message_id: str, node: str) -> int:
+    async def end_left_open(
+        self, log: SharedLog, message_id: str, node: str, status: Literal["interrupted", "ok"] = "interrupted"
+    ) -> int:
         """End spans of a node's work on a message, and those within, which a worker that is gone left open.
 
         For whoever gets the message next; returns how many there were. Waits for what was written here before.
@@ -225,7 +227,7 @@ class Recorder:
         await self.flush()
         left = open_spans(await self._store.load_events(log.trace_id, kinds=SPAN_KINDS), message_id, node)
         for span in reversed(left):
-            log.interrupt(span.kind, span.name, span.span_id, span.parent_id or log.root)
+            log.end_of_other(span.kind, span.name, span.span_id, span.parent_id or log.root, status)
         return len(left)
 
     def closed(self, trace_id: str, track: Track) -> None:

@@ -37,7 +37,6 @@ SPAN_KINDS = tuple(
 """What begins and ends within a node's work on a message."""
 _TAG_BYTES = 5
 _EMPTY = b"{}"
-_INTERRUPTED = encode_data({"status": "interrupted"})
 
 
 class Joined:
@@ -98,9 +97,9 @@ class SharedLog(Log):
         span = self.start("node", node, parent, {"message_id": message_id, "node_id": node_id})
         return span, self.start("attempt", node, span, {"attempt": 0})
 
-    def interrupt(self, kind: str, name: str, span: str, parent: str) -> None:
+    def end_of_other(self, kind: str, name: str, span: str, parent: str, status: str) -> None:
         """End a span that a worker left open which is gone."""
-        self._write(f"{kind}.end", name, span, parent, _INTERRUPTED)
+        self._write(f"{kind}.end", name, span, parent, encode_data({"status": status}))
 
     def close(self, status: str, data: Mapping[str, Any] | None = None) -> None:
         """Write `trace.end`. Spans that are open elsewhere stay open."""
