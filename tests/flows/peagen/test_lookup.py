@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,26 @@ def test_a_set_s_digest_is_that_of_names_and_content(worktree_root: Path, make_s
     second = sets.find("small").digest
     (folder / "b").write_text("y")
     assert len({first, second, sets.find("small").digest}) == 3
+
+
+def test_pipes_and_devices_are_no_files_of_a_set(worktree_root: Path, make_set: MakeSet) -> None:
+    folder = make_set("small", {"ptree.yaml.j2": "[]"})
+    os.mkfifo(folder / "pipe")
+    (folder / "endless").symlink_to("/dev/zero")
+    (folder / "gone").symlink_to("nowhere")
+    found = TemplateSets([worktree_root]).find("small")
+    assert found.files == ("ptree.yaml.j2",)
+    assert found.digest
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "/dev/zero"])
+def test_names_that_no_file_has(worktree_root: Path, make_set: MakeSet, name: str) -> None:
+    record = {"FILE_NAME": name, "RENDERED_FILE_NAME": "x.py", "TEMPLATE_SET": str(make_set("small", {"a": ""}))}
+    with pytest.raises(TemplateFailed, match="no template"):
+        Lookup.of(record, worktree_root).template(record)
+    assert Lookup.of(record, worktree_root).prompt(name) is None
+    with pytest.raises(TemplateSetNotFound):
+        TemplateSets([worktree_root]).find(name)
 
 
 def test_a_name_that_is_not_there_is_told(worktree_root: Path, make_set: MakeSet) -> None:

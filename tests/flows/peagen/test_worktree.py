@@ -99,9 +99,10 @@ def test_links_may_lead_elsewhere_within_only(worktree_root: Path) -> None:
     tree = Worktree(worktree_root)
     assert tree.write("within/a", "x") == worktree_root / "real" / "a"
     for name in ("out/a", "file", "round/a", "hooks/pre-commit"):
-        with pytest.raises(PathEscape):
+        # Newer versions of Python follow a link that leads to itself as far as it goes.
+        with pytest.raises((PathEscape, WriteFailed)):
             tree.write(name, "x")
-        with pytest.raises(PathEscape):
+        with pytest.raises((PathEscape, WriteFailed)):
             tree.read(name)
     assert list(outside.iterdir()) == []
 

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import PathFinder
@@ -51,8 +51,12 @@ class TemplateSet:
         """The SHA-256 of its files' names and content."""
         digest = hashlib.sha256()
         for name in self.files:
-            content = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
-            digest.update(f"{name}\0{content}\n".encode())
+            try:
+                with (self.folder / name).open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise TemplateFailed(f"a file of the template set cannot be read: {error}", where=self.name) from None
+            digest.update(os.fsencode(f"{name}\0{content}\n"))
         return digest.hexdigest()
 
 
@@ -87,7 +91,7 @@ class TemplateSets:
         found = [candidate for candidate in self._installed if candidate.name == name]
         for root in self.roots:
             folder = root / name
-            if name and folder.is_dir():
+            if name and _is(Path.is_dir, folder):
                 found.append(TemplateSet(name, folder.resolve(), "folder"))
         if found:
             return _first(found)
@@ -178,7 +182,7 @@ class Lookup:
             raise TemplateUnsafe(f"{name!r} leads out of the template set", where=name)
         for folder in (*self.set_folders, self.worktree) if folders is None else folders:
             path = folder / relative  # an absolute one has to lie within, too
-            if not path.is_file():
+            if not _is(Path.is_file, path):
                 continue
             resolved = path.resolve()
             if not resolved.is_relative_to(folder.resolve()):
@@ -202,13 +206,21 @@ def _first(found: Sequence[TemplateSet]) -> TemplateSet:
     return TemplateSet(first.name, first.folder, first.source, first.distribution, hidden)
 
 
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return kind(path)
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     """The files below a folder, in order; not what is hidden, compiled or installed."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _IGNORED and not _is_hidden(where, name))
         for name in sorted(files):
-            if not name.endswith(".pyc"):
-                yield Path(where, name)
+            path = Path(where, name)
+            if not name.endswith(".pyc") and _is(Path.is_file, path):  # a pipe or a device would never end
+                yield path
 
 
 def _is_hidden(where: str, name: str) -> bool:
