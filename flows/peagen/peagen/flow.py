@@ -180,7 +180,7 @@ async def _make(run: Run, project: ProjectRun, ctx: Context) -> None:
     turns = Turns(
         project.scheduler(),
         run.options.workers,
-        lambda name, context: run.make(project, name, context),
+        lambda name, context, known: run.make(project, name, context, known),
         lambda name, because: run.lose(project, name, because),
     )
     if len(project.open) > DRAWN:

@@ -58,7 +58,8 @@ async def test_killed_at_any_point(seed: int, worktree_root: Path, make_set: Any
             answered[about[0]] += 1
         elif what == "asked":
             assert about[0] not in answered, f"{about[0]} was asked for again"
-    assert answered == dict.fromkeys("abcdef", 1)
+    # It may have been killed when an answer was kept, and not yet told of here.
+    assert set(answered.values()) == {1}
 
     for name in "abcdef":
         assert (worktree_root / f"out/{name}.py").read_text() == f"# {name}\nname = {name!r}\n"

@@ -1,7 +1,8 @@
 """What was made before, by content: answers of models, and what was written last, the base of a merge.
 
-Both are under `.peagen/` and may be deleted at any time: answers are then asked for again, and where a person changed
-a file it cannot be merged.
+What is kept outlives the process. A machine that loses its power may lose what came last, but half of it is never
+taken for all: it is checked when it is read. Both are under `.peagen/` and may be deleted at any time: answers are then
+asked for again, and where a person changed a file it cannot be merged.
 """
 
 from __future__ import annotations

@@ -173,6 +173,11 @@ class LockStore:
     def _digest(self, name: str) -> str:
         return hashlib.sha256((self.path.parent / name).read_bytes()).hexdigest()
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a run did not come to its end."""
+        return self._journal.exists()
+
     def note(self, name: str, entry: LockEntry) -> None:
         """Write into the journal that `name` is about to be what `entry` says."""
         prepare_state(self.state)
@@ -190,7 +195,7 @@ class LockStore:
         changed = text != before and not (before is None and not lock.files)
         if changed:
             prepare_state(self.state)
-            replace_file(self.path, text, by=self.state)
+            replace_file(self.path, text, by=self.state, sync=True)
         self._save_keys(lock)
         with contextlib.suppress(FileNotFoundError):
             self._journal.unlink()
@@ -233,17 +238,19 @@ def prepare_state(folder: Path) -> None:
         file.write("*\n")
 
 
-def replace_file(path: Path, content: bytes, *, by: Path | None = None) -> None:
+def replace_file(path: Path, content: bytes, *, by: Path | None = None, sync: bool = False) -> None:
     """Write a file so that whoever reads it sees the old or the new content, never a part.
 
-    `by`: the folder where it is until it is whole; its own by default. Several may write the same at once.
+    `by` is the folder where it is until it is whole; its own by default. With `sync` that holds when the power fails,
+    too, which takes longer. Several may write the same at once.
     """
     beside = (by or path.parent) / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         with beside.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

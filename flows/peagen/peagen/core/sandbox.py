@@ -54,7 +54,8 @@ class RenderJob:
 
     `search_path` are folders of templates, which includes are looked for in. `data_paths` are folders of data:
     what is included from them is inserted as it is. Names in `data_first` are looked for there first.
-    With `parse_yaml` the text is parsed as YAML, too, within the limits.
+    With `parse_yaml` the text is parsed as YAML, too, within the limits. `shared` is what many jobs see alike, made
+    once: what `packed` gives of a mapping; `parts` are names for places in it.
     """
 
     name: str
@@ -66,6 +67,8 @@ class RenderJob:
     data_paths: tuple[Path, ...] = ()
     data_first: frozenset[str] = frozenset()
     parse_yaml: bool = False
+    shared: bytes = b""
+    parts: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Renderer:
         self.limits = limits or Limits()
         self._slots = asyncio.Semaphore(size or min(4, os.cpu_count() or 1))
         self._idle: list[asyncio.subprocess.Process] = []
+        self._told: dict[asyncio.subprocess.Process, bytes] = {}
+        """What is shared by jobs, as each process was told it last."""
         self._ended: list[asyncio.subprocess.Process] = []
 
     async def __aenter__(self) -> Self:
@@ -111,19 +116,20 @@ class Renderer:
         Raises:
             TemplateFailed: it cannot be rendered; or TemplateTooSlow, TemplateTooLarge, TemplateUnsafe.
         """
-        frame = _frame(job, self.limits)
         async with self._slots:
             child = await self._child()
             try:
+                frame = _frame(job, self.limits, self._told.get(child))
+                self._told[child] = job.shared
                 reply = await self._reply(child, frame, job)
             except BaseException:
                 # Also when the caller gives up: what it does cannot be stopped otherwise.
                 with contextlib.suppress(ProcessLookupError):
                     child.kill()
-                self._ended.append(child)
+                self._end(child)
                 raise
             if reply.get("last"):
-                self._ended.append(child)
+                self._end(child)
             else:
                 self._idle.append(child)
         if "error" in reply:
@@ -131,12 +137,16 @@ class Renderer:
             raise kind(str(reply.get("message")), where=str(reply.get("where")), hint=str(reply.get("hint") or ""))
         return Rendered(str(reply["text"]), dict(reply["templates"]), dict(reply["data"]), reply.get("value"))
 
+    def _end(self, child: asyncio.subprocess.Process) -> None:
+        self._told.pop(child, None)
+        self._ended.append(child)
+
     async def _child(self) -> asyncio.subprocess.Process:
         while self._idle:
             child = self._idle.pop()
             if child.returncode is None:
                 return child
-            self._ended.append(child)
+            self._end(child)
         path = [entry for entry in sys.path if Path(entry).is_absolute()]
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -208,7 +218,7 @@ async def _ended(child: asyncio.subprocess.Process) -> None:
         await child.communicate()
 
 
-def _frame(job: RenderJob, limits: Limits) -> bytes:
+def _frame(job: RenderJob, limits: Limits, told: bytes | None) -> bytes:
     try:
         context = plain(dict(job.context))
     except RecursionError:
@@ -225,8 +235,18 @@ def _frame(job: RenderJob, limits: Limits) -> bytes:
             "data_first": job.data_first,
             "parse_yaml": job.parse_yaml,
             "output_bytes": limits.output_bytes,
+            "shared": None if job.shared == told else job.shared,  # as it was told before
+            "parts": dict(job.parts),
         }
     )
+
+
+def packed(context: Mapping[str, Any], name: str = "") -> bytes:
+    """A mapping for `RenderJob.shared`. Raises `TemplateFailed` for one that contains itself."""
+    try:
+        return pickle.dumps(plain(dict(context)))
+    except RecursionError:
+        raise TemplateFailed("the payload contains itself", where=name) from None
 
 
 def plain(value: Any, seen: dict[int, Any] | None = None) -> Any:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 import stat
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import CodeType
 from typing import Any, NoReturn
 
 from jinja2 import BaseLoader, Environment, Template, TemplateNotFound, TemplateSyntaxError
@@ -25,6 +27,9 @@ from peagen.filters import FILTERS
 
 _MAX_EXPONENT = 10_000
 _MAX_MESSAGE = 2_000  # characters; what went wrong may quote what was rendered
+_KEPT_CODES = 500
+_codes: dict[tuple[str, str, str], CodeType] = {}
+"""What templates compiled to, by content, name and path: a process renders the same ones many times."""
 _SECRET_FILES = {".env", ".netrc", ".peagen.toml", ".pypirc"}
 _SECRET_FOLDERS = {".git", ".peagen", ".ssh"}
 _HARMLESS_ENV = {".env.example", ".env.sample", ".env.template"}
@@ -47,6 +52,20 @@ class Job:
     data_first: frozenset[str]
     parse_yaml: bool
     output_bytes: int
+    shared: bytes = b""
+    parts: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
+
+    def whole_context(self) -> dict[str, Any]:
+        """The context, with what is shared; a copy of its own, as templates may change it."""
+        if not self.shared:
+            return self.context
+        context: dict[str, Any] = pickle.loads(self.shared)  # noqa: S301 - whoever made the job made this
+        for name, path in self.parts.items():
+            part: Any = context
+            for step in path:
+                part = part[step]
+            context[name] = part
+        return {**context, **self.context}
 
 
 @dataclass
@@ -89,9 +108,13 @@ class _Loader(BaseLoader):
     def compiled(
         self, environment: Environment, content: bytes, name: str, path: Path, globals: MutableMapping[str, Any]
     ) -> Template:
-        self.used.templates[str(path)] = hashlib.sha256(content).hexdigest()
+        digest = self.used.templates[str(path)] = hashlib.sha256(content).hexdigest()
         self.names[str(path)] = name
-        code = environment.compile(_text(content, name), name, str(path))
+        code = _codes.get((digest, name, str(path)))
+        if code is None:
+            if len(_codes) >= _KEPT_CODES:
+                _codes.clear()
+            code = _codes[digest, name, str(path)] = environment.compile(_text(content, name), name, str(path))
         return environment.template_class.from_code(environment, code, globals)
 
     def _find(self, name: str) -> tuple[Path, bool]:
@@ -201,7 +224,7 @@ def _rendered(job: Job, loader: _Loader) -> dict[str, Any]:
         template = environment.from_string(job.template_text or "")
     text = io.StringIO()
     left = job.output_bytes
-    for part in template.generate(job.context):
+    for part in template.generate(job.whole_context()):
         left -= len(part)
         if left < 0:
             raise TooLarge(f"the template makes more than {job.output_bytes:,} bytes of text")

@@ -92,6 +92,8 @@ class Builder:
         except PeagenError as error:
             told = f"{error.where}: {error.message}" if error.where and error.where != file.name else error.message
             result = self._result(file, "failed", error=told, hint=error.hint)
+        except (OSError, ValueError) as error:  # what a set or a disk can be wrong with is this file's failure alone
+            result = self._result(file, "failed", error=f"{type(error).__name__}: {error}"[:500])
         result.seconds = time.monotonic() - began
         return result
 
@@ -100,7 +102,6 @@ class Builder:
 
         What it depends on must be settled. Raises `PathEscape` for a name that may not be written.
         """
-        self._check_name(file.name)
         entry = self.lock.files.get(file.name)
         if entry is None or entry.type != file.process_type or entry.template_set != file.set_name:
             return None
@@ -126,6 +127,7 @@ class Builder:
         return self._result(file, "kept")
 
     async def _made(self, file: PlannedFile, context: Context | None, known: Callable[[], None] | None) -> FileResult:
+        self._check_name(file.name)
         try:
             generated = await self._generate(file, context)
         except NeedsModel:
@@ -146,7 +148,7 @@ class Builder:
                 disk,
                 entry,
                 base=self.objects.get,
-                beside=self.worktree.read_bytes(file.name + NEW_SUFFIX),
+                beside=self._beside(file, entry),
                 force=self.options.force,
             )
         # Asked for after all that it uses was read: these are what went into it.
@@ -269,13 +271,18 @@ class Builder:
         if decision.write is not None:
             self.target.write(file.name, decision.write, executable=_is_executable(file) or None)
 
+    def _beside(self, file: PlannedFile, entry: LockEntry | None) -> bytes | None:
+        """What a conflict laid there."""
+        if entry is None or entry.pending is None:
+            return None
+        return self.worktree.read_bytes(file.name + NEW_SUFFIX)
+
     def _clear_beside(self, file: PlannedFile, decision: Decision) -> None:
         """What an earlier conflict laid there is of no use once the conflict is gone."""
         entry = self.lock.files.get(file.name)
-        if decision.pending is None and entry is not None and entry.pending is not None:
-            beside = self.worktree.read_bytes(file.name + NEW_SUFFIX)
-            if beside is not None and sha(beside) == entry.pending:
-                self.worktree.remove(file.name + NEW_SUFFIX)
+        beside = self._beside(file, entry) if decision.pending is None else None
+        if beside is not None and entry is not None and sha(beside) == entry.pending:
+            self.worktree.remove(file.name + NEW_SUFFIX)
 
     def _keep(self, file: PlannedFile, entry: LockEntry) -> LockEntry:
         self.lock.files[file.name] = entry

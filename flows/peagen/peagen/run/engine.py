@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Run:
         self._builder: Builder | None = None
         self._planner: Planner | None = None
         self._made = False
+        """Whether anything was made in this run, or in one that did not come to its end."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -112,7 +113,8 @@ class Run:
             tell=self.tell,
         )
         self._planner = planner
-        if not options.dry_run:
+        if not options.dry_run and self._store.interrupted:
+            self._made = True
             self._sweep()
 
     def _choice(self) -> ModelChoice | None:
@@ -140,9 +142,9 @@ class Run:
 
     async def _render(self, file: PlannedFile) -> Rendered:
         if file.process_type == "COPY":
-            return await render_copy(file.payload, file.record, file.lookup, self._renderer)
+            return await render_copy(file.context, file.record, file.lookup, self._renderer)
         prompt_file = self.options.agent_prompt_template_file
-        return await render_prompt(file.payload, file.record, file.lookup, self._renderer, prompt_file=prompt_file)
+        return await render_prompt(file.context, file.record, file.lookup, self._renderer, prompt_file=prompt_file)
 
     def _sweep(self) -> None:
         """Take away what a run that was killed left half written."""
@@ -184,8 +186,14 @@ class Run:
                     self._settle(project, result)
         return bool(unsettled)
 
-    async def make(self, project: ProjectRun, name: str, context: Context | None = None) -> bool:
-        """Make one file. Returns whether what depends on it can be made."""
+    async def make(
+        self,
+        project: ProjectRun,
+        name: str,
+        context: Context | None = None,
+        known: Callable[[], None] | None = None,
+    ) -> bool:
+        """Make one file; see `Builder.build`. Returns whether what depends on it can be made."""
         assert self._builder is not None
         self._made = True
         file = project.files[name]
@@ -195,7 +203,7 @@ class Run:
             self._builder.to_ask.append(None)
             result = project.result(name, "pending")
         else:
-            result = await self._builder.build(file, context)
+            result = await self._builder.build(file, context, known)
         self._settle(project, result)
         return result.status not in {"failed", "skipped"}
 

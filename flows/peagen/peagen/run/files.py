@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
 
 from peagen.core.cache import sha, sha_of
+from peagen.core.contexts import ProjectContext
 from peagen.core.lookup import Lookup
 from peagen.core.records import FileRecord, extras
 
@@ -23,8 +23,8 @@ class PlannedFile:
     name: str
     """Relative to the work-tree: its id in the graph."""
     project: str
-    payload: dict[str, Any] = field(repr=False)
-    """The project, as the payload has it."""
+    context: ProjectContext = field(repr=False)
+    """What it sees of the project."""
     payload_digest: str
     record: FileRecord = field(repr=False)
     set_name: str
@@ -49,7 +49,7 @@ class Digests:
             if seen is not None and seen[:3] == (stat.st_mtime_ns, stat.st_size, stat.st_ino):
                 return seen[3]
             digest = sha(path.read_bytes())
-        except OSError:
+        except (OSError, ValueError):  # a name that none can have: too long, or with a character that is no text
             return None
         self._known[path] = stat.st_mtime_ns, stat.st_size, stat.st_ino, digest
         return digest
@@ -79,8 +79,15 @@ class Places:
             return set_folder / rest
         if colon and kind == "work":
             found = (root / rest for root in self._roots)
-            return next((path for path in found if path.exists()), self._roots[-1] / rest)
+            return next((path for path in found if _is_there(path)), self._roots[-1] / rest)
         return Path(name)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def inputs_of(
@@ -101,4 +108,9 @@ def declared(file: PlannedFile) -> list[str]:
     """The files that a record says it needs, which are looked at even where a template does not include them."""
     said = extras(file.record)
     named = [*(said.get("DEPENDENCIES") or ()), *(said.get("EXAMPLES") or ())]
-    return sorted({f"work:{name}" for name in named if isinstance(name, str) and name})
+    return sorted({f"work:{name}" for name in named if isinstance(name, str) and _is_within(name)})
+
+
+def _is_within(name: str) -> bool:
+    """Whether it can be a file of the work-tree; what lies elsewhere is not even looked at."""
+    return bool(name) and not name.startswith("/") and ".." not in name.split("/")

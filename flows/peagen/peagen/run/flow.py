@@ -18,8 +18,8 @@ DRAWN = 1000
 DONE = "all files"
 """The node that waits for all of them."""
 
-Make = Callable[[str, "Context | None"], Awaitable[bool]]
-"""Makes a file; gives whether it is there."""
+Make = Callable[[str, "Context | None", Callable[[], None]], Awaitable[bool]]
+"""Makes a file; gives whether it is there. Calls the function once another one may be begun."""
 Lose = Callable[[str, str], None]
 """Told of a file that cannot be made, and of the one that failed."""
 
@@ -35,8 +35,9 @@ class Turns:
     """Gives files their turn: `workers` at once, in the order of the scheduler."""
 
     def __init__(self, scheduler: Scheduler, workers: int, make: Make, lose: Lose) -> None:
-        """0 workers are one."""
+        """0 workers are one: then a file is begun when the one before it is written."""
         self.scheduler = scheduler
+        self._several = workers > 1
         self._free = max(workers, 1)
         self._make = make
         self._lose = lose
@@ -60,7 +61,17 @@ class Turns:
             self._give()
 
     async def _work(self, name: str, context: Context | None) -> bool:
-        ok = await self._make(name, context)
+        place = [1]
+
+        def leave() -> None:
+            self._free += place.pop() if place else 0
+
+        def known() -> None:
+            if self._several:
+                leave()
+                self._give()
+
+        ok = await self._make(name, context, known)
         if ok:
             self.scheduler.settle(name)
         else:
@@ -68,7 +79,7 @@ class Turns:
                 self._lose(lost, name)
                 if lost in self._turns:
                     self._turns[lost].set_result(False)
-        self._free += 1
+        leave()
         self._give()
         return ok
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peagen.core.cache import sha_of
+from peagen.core.contexts import ProjectContext
 from peagen.core.graph import FileGraph, file_graph
 from peagen.core.lookup import Lookup, TemplateSet, TemplateSets
 from peagen.core.ptree import project_records
@@ -51,6 +52,16 @@ class ProjectRun:
         return FileResult(project=self.name, name=name, status=status, process_type=kind, record=record, **more)
 
 
+@dataclass(frozen=True)
+class _About:
+    """What the files of one project share."""
+
+    name: str
+    context: ProjectContext
+    digest: str
+    outputs: frozenset[str]
+
+
 @dataclass(kw_only=True)
 class Planner:
     """Plans the projects of one run."""
@@ -90,14 +101,12 @@ class Planner:
         )
         if options.start_file and options.start_file not in graph.records:
             self.warnings.append(f"{options.start_file} is no file of {name}, which is processed from its beginning")
-        digest, outputs = sha_of(project), frozenset(graph.records)
-        files = {each: self._file(record, project, digest, outputs) for each, record in graph.records.items()}
+        about = _About(name, ProjectContext(project), sha_of(project), frozenset(graph.records))
+        files = {each: self._file(record, about) for each, record in graph.records.items()}
         order = [node_id(record) for record in ordered]
         return ProjectRun(name=name, graph=graph, files=files, order=order, next_idx=next_idx)
 
-    def _file(
-        self, record: FileRecord, project: dict[str, Any], digest: str, outputs: frozenset[str]
-    ) -> PlannedFile | PeagenError:
+    def _file(self, record: FileRecord, about: _About) -> PlannedFile | PeagenError:
         try:
             kind = process_type(record)
         except PeagenError as error:
@@ -108,14 +117,14 @@ class Planner:
             self.used[folder] = None
         return PlannedFile(
             name=node_id(record),
-            project=str(project.get("NAME")),
-            payload=project,
-            payload_digest=digest,
+            project=about.name,
+            context=about.context,
+            payload_digest=about.digest,
             record=record,
             set_name=folder.name if named else "",
             set_folder=folder,
             process_type=kind,
-            lookup=replace(Lookup.of(record, self.root, outputs), ahead=self.overlay),
+            lookup=replace(Lookup.of(record, self.root, about.outputs), ahead=self.overlay),
         )
 
     def sets_used(self) -> dict[str, dict[str, Any]]:
