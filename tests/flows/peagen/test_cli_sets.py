@@ -19,7 +19,9 @@ EVIL = "raise SystemExit('this code ran')\n"
 
 @pytest.fixture
 def made(tmp_path: Path, write_files: Any) -> Path:
-    return write_files(tmp_path / "made", {"ptree.yaml.j2": PTREE, "a.j2": "a", "sub/b.j2": "b"})
+    folder = tmp_path / "made"
+    write_files(folder, {"ptree.yaml.j2": PTREE, "a.j2": "a", "sub/b.j2": "b"})
+    return folder
 
 
 def wheel(folder: Path, name: str = "nice_sets", version: str = "1.2") -> Path:

@@ -35,10 +35,12 @@ ONE = '{"provider": "scripted"}'
 
 @pytest.fixture
 def folder(own_home: Path, tmp_path: Path, write_files: Any) -> Path:
-    return write_files(
-        tmp_path / "here",
+    here = tmp_path / "here"
+    write_files(
+        here,
         {"projects.yaml": PAYLOAD, "tiny/ptree.yaml.j2": PTREE, "tiny/a.j2": "a", "my.j2": "Write b."},
     )
+    return here
 
 
 def command(*arguments: str) -> list[str]:
@@ -148,7 +150,8 @@ async def test_a_model_that_is_interrupted(folder: Path, openai_server: ModelSer
 
 def test_a_reader_that_goes_away_is_no_failure(folder: Path) -> None:
     modules = ", ".join(f"{{NAME: m{number}}}" for number in range(3000))
-    ptree = "FILES:\n{%- for M in PROJ.PKGS[0].MODULES %}\n  - {FILE_NAME: a.j2, RENDERED_FILE_NAME: {{ M.NAME }}}\n{%- endfor %}\n"
+    each = "  - {FILE_NAME: a.j2, RENDERED_FILE_NAME: {{ M.NAME }}}"
+    ptree = f"FILES:\n{{%- for M in PROJ.PKGS[0].MODULES %}}\n{each}\n{{%- endfor %}}\n"
     (folder / "tiny" / "ptree.yaml.j2").write_text(ptree)
     (folder / "many.yaml").write_text(
         f"PROJECTS: [{{NAME: P, TEMPLATE_SET: tiny, PACKAGES: [{{NAME: p, MODULES: [{modules}]}}]}}]"
