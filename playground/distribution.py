@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from penguiflow import PenguiFlow
 from penguiflow.bus.opening import open_bus
 from penguiflow.bus.protocol import EdgeBus, Limits
 from penguiflow.channels import ROOKERY
-from playground.project import BUS_VARIABLE, Project
+from playground.project import BUS_VARIABLE, STORE_VARIABLE, Project
+from playground.storing import open_store
 
-__all__ = ["bus_name", "bus_of", "edges_on_bus"]
+__all__ = ["bus_name", "bus_of", "edges_on_bus", "store_of"]
 
 
 def bus_of(flow: PenguiFlow, project: Project) -> EdgeBus | None:
@@ -25,6 +27,18 @@ def bus_of(flow: PenguiFlow, project: Project) -> EdgeBus | None:
     address = project.bus_address()
     # An edge holds as many messages as it would within the process.
     return None if address is None else open_bus(address, Limits(capacity=max(0, flow._queue_maxsize)))
+
+
+def store_of(flow: PenguiFlow, project: Project) -> tuple[Any, bool]:
+    """Where a flow's workers keep what they share, and whether it is to be closed here.
+
+    What `--store` or `PENGUIFLOW_STORE` say comes first, then what the flow was given by `create`, then the project's
+    own store. Raises `StoreError` and `ProjectError`.
+    """
+    own = flow._state_store
+    if own is not None and not os.environ.get(STORE_VARIABLE):
+        return own, False
+    return open_store(project), True
 
 
 def bus_name(flow: PenguiFlow) -> str:

@@ -201,28 +201,7 @@ class HostSession:
         Raises `LoadFailed` (a broken module, a module without a flow, no such file: see `.error.kind`) or
         `AmbiguousTarget` (a module or folder with several; `.candidates` are targets).
         """
-        flows = [flow for module in self._modules for flow in module.flows]
-        exact = [flow for flow in flows if flow.target == target]
-        if exact:
-            return exact[0]
-        names = {target, *self._in_project(target)}
-        inside = tuple(name.rstrip("/") + "/" for name in names)
-        matching = [m for m in self._modules if m.path in names or m.path.startswith(inside) or target in _spelled(m)]
-        if "." in names:
-            matching += [m for m in self._modules if "/" not in m.path and m not in matching]
-        found = [flow for module in matching for flow in module.flows]
-        attribute = split_attribute(target)[1]
-        if attribute is not None and len(found) > 1:
-            found = [flow for flow in found if flow.target.endswith(f":{attribute}")]
-        if len(found) > 1:
-            raise AmbiguousTarget(target, [flow.target for flow in found])
-        if found:
-            return found[0]
-        for module in matching:
-            if module.error is not None:
-                raise LoadFailed(module)
-        missing = CodeError(kind="not_found", message=f"no flow is named {target!r}")
-        raise LoadFailed(ModuleInfo(path=target, state="error", error=missing))
+        return find_flow(self._modules, target, self.project, self._cwd)
 
     async def run(self, request: Run) -> Accepted:
         """Start a run. Raises `playground.sources.RunRefused` (its `details` name the fields) or `HostDied`."""
@@ -394,17 +373,44 @@ class HostSession:
             self._room.clear()
             await self._room.wait()
 
-    def _in_project(self, target: str) -> list[str]:
-        """A target as the project spells it: paths are relative to its root, not to where one stands."""
-        place, attribute = split_attribute(target)
-        path = Path(os.path.normpath(self._cwd / place))
-        if not path.exists():
-            return [place]
-        try:
-            relative = path.relative_to(self.project.root).as_posix()
-        except ValueError:
-            relative = path.as_posix()
-        return [relative, place, *([f"{relative}:{attribute}"] if attribute else [])]
+
+def find_flow(modules: Sequence[ModuleInfo], target: str, project: Project, cwd: Path) -> FlowInfo:
+    """The flow among loaded modules that `target` means. Raises as `HostSession.find_flow`."""
+    flows = [flow for module in modules for flow in module.flows]
+    exact = [flow for flow in flows if flow.target == target]
+    if exact:
+        return exact[0]
+    names = {target, *_in_project(target, project, cwd)}
+    inside = tuple(name.rstrip("/") + "/" for name in names)
+    matching = [m for m in modules if m.path in names or m.path.startswith(inside) or target in _spelled(m)]
+    if "." in names:
+        matching += [m for m in modules if "/" not in m.path and m not in matching]
+    found = [flow for module in matching for flow in module.flows]
+    attribute = split_attribute(target)[1]
+    if attribute is not None and len(found) > 1:
+        found = [flow for flow in found if flow.target.endswith(f":{attribute}")]
+    if len(found) > 1:
+        raise AmbiguousTarget(target, [flow.target for flow in found])
+    if found:
+        return found[0]
+    for module in matching:
+        if module.error is not None:
+            raise LoadFailed(module)
+    missing = CodeError(kind="not_found", message=f"no flow is named {target!r}")
+    raise LoadFailed(ModuleInfo(path=target, state="error", error=missing))
+
+
+def _in_project(target: str, project: Project, cwd: Path) -> list[str]:
+    """A target as the project spells it: paths are relative to its root, not to where one stands."""
+    place, attribute = split_attribute(target)
+    path = Path(os.path.normpath(cwd / place))
+    if not path.exists():
+        return [place]
+    try:
+        relative = path.relative_to(project.root).as_posix()
+    except ValueError:
+        relative = path.as_posix()
+    return [relative, place, *([f"{relative}:{attribute}"] if attribute else [])]
 
 
 def _size(logs: Logs) -> int:

@@ -42,6 +42,7 @@ letters_app = typer.Typer(
 def add_distributed_commands(app: typer.Typer) -> None:
     """Add them to `pf`."""
     command = partial(app.command, cls=PlainCommand)
+    command(name="worker", short_help="Run nodes of a distributed flow.")(_both(worker))
     command(name="queues", short_help="Show the edges of a distributed flow.")(_both(queues))
     command(name="workers", short_help="List the workers of distributed flows.")(_both(workers))
     part = partial(letters_app.command, cls=PlainCommand)
@@ -53,6 +54,25 @@ def add_distributed_commands(app: typer.Typer) -> None:
 
 def _both(function: Callable[..., Any]) -> Callable[..., Any]:
     return stored(bused(function))
+
+
+def worker(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
+    nodes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these nodes; all by default.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Messages at once of each node; one, or as its policy says.")
+    ] = None,
+    drain_s: Annotated[
+        float, typer.Option("--drain-s", metavar="SECONDS", help="How long it may finish what it has at the end.")
+    ] = 30.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Say that it is ready as one object; log in JSON lines.")
+    ] = False,
+) -> Command:
+    """Run nodes of a distributed flow, until SIGTERM or Ctrl-C; then finish what is under way."""
+    from playground.cli.worker import WorkerOptions, run_worker
+
+    return partial(run_worker, WorkerOptions(target, nodes, concurrency, drain_s, json))
 
 
 def queues(

@@ -39,6 +39,7 @@ from playground.cli.search import SearchOutput
 from playground.cli.share import ExportOutput, ImportOutput
 from playground.cli.stats import StatsOutput
 from playground.cli.stop_lines import DecisionLine, StopLine
+from playground.cli.worker import WorkerOutput
 
 __all__ = ["main", "schemas"]
 
@@ -68,6 +69,7 @@ _OUTPUTS: Mapping[str, type[BaseModel]] = {
     "graph": GraphOutput,
     "prune": PruneOutput,
     "break": BreakpointsOutput,
+    "worker": WorkerOutput,
     "queues": QueuesOutput,
     "workers": WorkersOutput,
     "dead_letters": LettersOutput,

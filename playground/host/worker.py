@@ -103,7 +103,7 @@ def _serve(order: Load, records: Records, wire: Wire) -> None:
         on_import=importing,
         timeout_s=order.timeout_s,
     )
-    _give_way(project)
+    give_way(project)
     _add_python_path(order.python_path)
 
     wire.hub.masker = Masker(project.home / KEY_FILE, project.masking_rules())
@@ -136,7 +136,7 @@ def leave_when_forked(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon(os._exit, 0)
 
 
-def _give_way(project: Project) -> None:
+def give_way(project: Project) -> None:
     """A project may have a package of the same name as this one: then the name is the project's from here on."""
     own_folder = Path(__file__).parent.parent
     candidates = [base / OWN_PACKAGE for base in (project.root, project.root / "src")]
