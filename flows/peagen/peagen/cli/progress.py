@@ -22,6 +22,7 @@ class Lines:
                 f"[{event.get('done')}/{event.get('files')}] {event.get('status')}: {event.get('file')}"
             )
         elif kind == "file.retry":
-            self.console.detail(f"{event.get('file')}: asked again, because {event.get('error')}")
+            why = f", because {event['error']}" if event.get("error") else f": attempt {event.get('attempt')} failed"
+            self.console.detail(f"{event.get('file')}: asked again{why}")
         elif kind == "file.asked" and self.console.level >= DEBUG:
             self.console.detail(f"prompt for {event.get('file')}, to {event.get('model')}:\n{event.get('prompt')}")
