@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import json
@@ -13,7 +14,9 @@ import pytest
 
 from peagen.core.sandbox import Limits, Renderer
 from peagen.errors import PtreeError, TemplateFailed, TemplateTooLarge, TemplateTooSlow
-from peagen.run import ProcessOptions, Report, process
+from peagen.run import FileResult, ProcessOptions, Report, process
+from peagen.run.build import Builder
+from peagen.run.files import PlannedFile
 from penguiflow.llm import LLMRequest, ScriptedModel
 
 if TYPE_CHECKING:
@@ -299,3 +302,22 @@ async def test_answers_that_are_none(
     report = await run(worktree_root, make_project())
     assert told in errors_of(report)["out/one.py"]
     assert not (worktree_root / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+async def test_what_nobody_thought_of_ends_the_run(
+    worktree_root: Path, make_set: MakeSet, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    async def broken(self: Builder, file: PlannedFile, *more: Any) -> FileResult:
+        if file.name == "out/3":
+            raise RuntimeError("nobody thought of this")
+        return await build(self, file, *more)
+
+    build = Builder.build
+    monkeypatch.setattr(Builder, "build", broken)
+    needs = {"EXTRAS": {"DEPENDENCIES": ["out/3"]}}
+    records: list[dict[str, Any]] = [{"FILE_NAME": "good.j2", "RENDERED_FILE_NAME": f"out/{i}"} for i in range(9)]
+    records[8] |= needs
+    make_set("small", {"ptree.yaml.j2": ptree(*records), "good.j2": "good"})
+    with pytest.raises(Exception, match="nobody thought of this"):
+        await asyncio.wait_for(run(worktree_root, make_project(), workers=workers), 60)

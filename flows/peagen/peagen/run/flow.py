@@ -71,14 +71,20 @@ class Turns:
                 leave()
                 self._give()
 
-        ok = await self._make(name, context, known)
+        try:
+            ok = await self._make(name, context, known)
+        except BaseException:
+            # The run is over; who waits for a turn would wait for ever, and the run for them.
+            for other in self._turns:
+                self._tell(other, False)
+            raise
         if ok:
             self.scheduler.settle(name)
         else:
             for lost in self.scheduler.fail(name):
                 self._lose(lost, name)
                 if lost in self._turns:
-                    self._turns[lost].set_result(False)
+                    self._tell(lost, False)
         leave()
         self._give()
         return ok
@@ -92,7 +98,11 @@ class Turns:
             self._give_to(name)
 
     def _turn_of(self, name: str) -> None:
-        self._turns[name].set_result(True)
+        self._tell(name, True)
+
+    def _tell(self, name: str, turn: bool) -> None:
+        if not self._turns[name].done():
+            self._turns[name].set_result(turn)
 
 
 def files_flow(turns: Turns, parents: Mapping[str, set[str]], children: Mapping[str, Sequence[str]]) -> PenguiFlow:
