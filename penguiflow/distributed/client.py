@@ -137,10 +137,11 @@ class Client:
         for waiting in list(self._waiting.values()):
             self._finish(waiting, trace_cancelled(waiting.header.trace_id, "the flow was stopped"))
         await self.share.close()
-        with suppress(BusError):
-            await self._bus.leave(self._shared_edge)
-            if self._fetching:
-                await self._bus.leave(self._fetch_edge)
+        with suppress(BusError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                await self._bus.leave(self._shared_edge)
+                if self._fetching:
+                    await self._bus.leave(self._fetch_edge)
         if self._owns_bus:
             await self._bus.close()
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from penguiflow.bus.errors import BusAway, BusClosed, BusError, CannotRead, NewerVersion
+from penguiflow.distributed.graves import failed_by
 from penguiflow.distributed.handling import Handling, LeaseLost
 from penguiflow.distributed.header import Fault, Header
-from penguiflow.errors import FlowError, FlowErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from penguiflow.distributed.share import Share
     from penguiflow.node import Node
 
-__all__ = ["Desk", "failed_by"]
+__all__ = ["Desk"]
 
 logger = logging.getLogger("penguiflow.distributed")
 NEWER_S = 1.0
@@ -28,12 +28,6 @@ NEWER_S = 1.0
 MOST_PARKED = 64
 """Deliveries of a node that wait for others, where the edges' capacity does not say how many may."""
 _AGAIN_S = 0.5
-
-
-def failed_by(trace_id: str, node: str, reason: str) -> FlowError:
-    """What a caller gets whose message became a dead letter."""
-    message = f"a message for node '{node}' became a dead letter: {reason}"
-    return FlowError(trace_id=trace_id, node_name=node, code=FlowErrorCode.NODE_EXCEPTION, message=message)
 
 
 class Desk:
@@ -124,7 +118,7 @@ class Desk:
             except CannotRead as error:
                 if await bus.dead_letter(delivery, str(error)):
                     fault = Fault(failed_by(handling.header.trace_id, self.node, str(error)))
-                    await self.share.end(handling.header, "error", fault)
+                    await self.share.end(handling.header, "error", fault, dead=handling.key)
             except LeaseLost:
                 pass  # it is somebody else's
             else:

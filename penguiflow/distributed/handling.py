@@ -25,6 +25,7 @@ from penguiflow.distributed.names import (
     IDS,
     LAST,
     bus_id,
+    dead_scope,
     handled_key,
     id_on_bus,
     number_of,
@@ -90,6 +91,9 @@ class Handling:
         known = self.delivery.attempt == 1
         while True:
             await self._load()
+            if self._memory.ended is not None and dead_scope(self.key) in self._memory.rows:
+                self.header = await share.revive(self.header, self.message_id)
+                await self._load()
             if not known:
                 known = True
                 await share.take_over(self.header, self.message_id, self.desk.node, done=self._memory.handled)
@@ -114,7 +118,7 @@ class Handling:
 
     async def _load(self) -> None:
         share = self.desk.share
-        scopes = [FAULT, self.scope, outbox(self.key)]
+        scopes = [FAULT, self.scope, outbox(self.key), dead_scope(self.key)]
         if self.header.piece:
             scopes.append(self._stream)
         self._memory = await share.load(self.header.run, scopes, self.key)

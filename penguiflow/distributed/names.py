@@ -18,6 +18,7 @@ __all__ = [
     "LAST",
     "answer_edge",
     "bus_id",
+    "dead_scope",
     "edges_of",
     "handled_key",
     "id_on_bus",
@@ -67,6 +68,11 @@ def stream_scope(node: str, edge: str, piece: str) -> str:
 def outbox(key: str) -> str:
     """Where the outputs of a message are kept that go out after their commit; by its `handled_key`."""
     return f"out:{key}"
+
+
+def dead_scope(key: str) -> str:
+    """Where it is kept that a message became a dead letter; by its `handled_key`."""
+    return f"dead:{key}"
 
 
 def handled_key(node: str, message_id: str) -> str:

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from penguiflow.bus.errors import BusError
+from penguiflow.bus.errors import BusClosed, BusError
+from penguiflow.bus.naming import CLOSED
 from penguiflow.bus.protocol import BusMessage, EdgeBus
 
 __all__ = ["Post"]
@@ -61,21 +62,26 @@ class Post:
 
     async def _go(self, edge: str, waiting: deque[tuple[BusMessage, Told]], private: bool) -> None:
         try:
-            while waiting:
-                batch = [waiting[index] for index in range(min(len(waiting), MOST_AT_ONCE))]
-                error: BusError | None = None
-                try:
-                    messages = [message for message, _ in batch]
-                    await (self._bus.tell(edge, *messages) if private else self._bus.put(edge, *messages))
-                except BusError as failure:
-                    error = failure
-                for _ in batch:
-                    waiting.popleft()
-                for _, told in batch:
-                    told(error)
+            await self._send_all(edge, waiting, private)
         finally:
             del self._senders[edge]
             del self._waiting[edge]
+            for _, told in waiting:
+                told(BusClosed(CLOSED))
+
+    async def _send_all(self, edge: str, waiting: deque[tuple[BusMessage, Told]], private: bool) -> None:
+        while waiting:
+            batch = [waiting[index] for index in range(min(len(waiting), MOST_AT_ONCE))]
+            error: BusError | None = None
+            try:
+                messages = [message for message, _ in batch]
+                await (self._bus.tell(edge, *messages) if private else self._bus.put(edge, *messages))
+            except BusError as failure:
+                error = failure
+            for _ in batch:
+                waiting.popleft()
+            for _, told in batch:
+                told(error)
 
     async def close(self) -> None:
         """Put nothing more: who gets the inputs again puts what is missing."""

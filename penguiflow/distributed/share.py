@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
+
+from pydantic_core import to_json
 
 from penguiflow.bus.waiting import Backoff
 from penguiflow.distributed.header import Fault, Header, end_message
 from penguiflow.distributed.journal import SilentLog
 from penguiflow.distributed.memory import NodeMemory
-from penguiflow.distributed.names import CALLER, FAULT, state_scope
+from penguiflow.distributed.names import CALLER, COUNT, FAULT, IDS, dead_scope, number_of, state_scope
 from penguiflow.distributed.posting import Post
 from penguiflow.distributed.suspects import Suspects
 from penguiflow.errors import FlowError, FlowErrorCode
@@ -65,10 +68,11 @@ class Commits:
                 for (_, done), outcome in zip(batch, outcomes, strict=True):
                     if not done.done():
                         done.set_result(outcome)
-        except Exception as failure:  # whatever a store raises: whoever waits for it is told
+        except BaseException as failure:  # whatever a store raises, and the end: whoever waits for it is told
+            told = StoreError("the flow was stopped") if isinstance(failure, asyncio.CancelledError) else failure
             for _, done in (*batch, *self._waiting):
                 if not done.done():
-                    done.set_exception(failure)
+                    done.set_exception(told)
             self._waiting.clear()
         finally:
             self._task = None
@@ -134,11 +138,18 @@ class Share:
             return False
         await patiently(lambda: self._store.cancel_shared(run, reason))
         header = Header.of(caller.value, "its caller")
+        self.log_of(header).event("cancel.requested", "", header.root, {"reason": reason})
         return await self.end(header, "cancelled", Fault(trace_cancelled(trace_id, reason)))
 
-    async def end(self, header: Header, status: str, fault: Fault) -> bool:
-        """End a trace, whatever of it is under way; False when it has ended before."""
-        change = SharedChange(trace_id=header.run, put={FAULT: fault.dump()}, end=status)
+    async def end(self, header: Header, status: str, fault: Fault, *, dead: str | None = None) -> bool:
+        """End a trace, whatever of it is under way; False when it has ended before.
+
+        `dead` is the `handled_key` of a message that became a dead letter: it may be sent again some day.
+        """
+        put: dict[str, bytes | None] = {FAULT: fault.dump()}
+        if dead is not None:
+            put[dead_scope(dead)] = b"1"
+        change = SharedChange(trace_id=header.run, put=put, end=status)
         outcome = await self.commit(change)
         if outcome.done:
             await self.tell_end(header, status, fault)
@@ -148,6 +159,17 @@ class Share:
         """Write the end of a trace, and tell its caller."""
         await self._writing.close(header, status, fault)
         await self.post.put(header.answer, end_message(header, status, fault), private=True)
+
+    async def revive(self, header: Header, message_id: str) -> Header:
+        """A dead letter was sent again, of a trace that has ended with it: go on in a run of its own."""
+        again = replace(header, run=f"{header.run}+{message_id}", asked=False, epoch=header.epoch + 1)
+        add = {COUNT: 1, IDS: number_of(message_id)}
+        value = to_json(again.about())
+        change = SharedChange(trace_id=again.run, expect={CALLER: 0}, put={CALLER: value}, add=add)
+        outcome = await self.commit(change)
+        if outcome.done:
+            return await self._writing.begin(again)
+        return again
 
     async def starve(self, header: Header) -> None:
         """Nodes wait for messages of a trace that will not come: it has failed."""
@@ -172,6 +194,10 @@ class Share:
     def cancelled_error(self, header: Header, memory: SharedMemory) -> FlowError:
         """What a caller gets whose trace was cancelled."""
         return trace_cancelled(header.trace_id, memory.cancelled or "")
+
+    async def forget(self, older_than_s: float) -> None:
+        """Forget what is remembered of traces that ended so long ago."""
+        await patiently(lambda: self._store.forget_shared(older_than_s=older_than_s))
 
     async def close(self) -> None:
         """Send and commit nothing more."""

@@ -14,8 +14,8 @@ from penguiflow.bus.codec import Codec
 from penguiflow.bus.errors import BusError
 from penguiflow.bus.protocol import EdgeBus
 from penguiflow.distributed.cell import Cell
-from penguiflow.distributed.desk import Desk, failed_by
-from penguiflow.distributed.header import Fault, Header
+from penguiflow.distributed.desk import Desk
+from penguiflow.distributed.graves import Graves
 from penguiflow.distributed.names import edges_of
 from penguiflow.distributed.share import Share
 from penguiflow.distributed.writing import Writing
@@ -34,6 +34,10 @@ logger = logging.getLogger("penguiflow.distributed")
 HEARTBEAT_S = 5.0
 LOOK_S = 1.0
 """How often a worker looks for dead letters and cancelled traces, in seconds."""
+FORGET_EVERY = 60
+"""Heartbeats between two looks for what may be forgotten."""
+FORGET_S = 3600.0
+"""What workers remember together of a trace is forgotten so long after its end, in seconds."""
 _STOP_S = 5.0
 """How long giving back and leaving may take at the end, in seconds."""
 
@@ -106,7 +110,7 @@ class Worker:
         self._started_at = 0.0
         self._stop = asyncio.Event()
         self._drain_s: float | None = 0.0
-        self._told_dead: set[tuple[str, str]] = set()
+        self._graves = Graves(self._share, self._desks)
         self._ready = asyncio.Event()
 
     # What it is
@@ -227,7 +231,7 @@ class Worker:
             await asyncio.sleep(LOOK_S)
             try:
                 await self._look_for_cancelled()
-                await self._look_for_dead()
+                await self._graves.look()
             except BusError as error:
                 logger.debug("dead letters were not looked for: %s", error)
 
@@ -242,27 +246,13 @@ class Worker:
                 self._share.cell.told_cancelled(handling.header.trace_id)
                 handling.abort(reason)
 
-    async def _look_for_dead(self) -> None:
-        """A message that became a dead letter fails its trace: its caller is not to wait for it."""
-        for desk in self._desks:
-            for edge in desk.edges:
-                dead = (await self._bus.depth(edge)).dead
-                if not dead or sum(at == edge for at, _ in self._told_dead) >= dead:
-                    continue
-                for letter in await self._bus.dead_letters(edge, limit=dead):
-                    if (edge, letter.key) in self._told_dead:
-                        continue
-                    self._told_dead.add((edge, letter.key))
-                    try:
-                        header = Header.of(letter.body, edge)
-                    except BusError:
-                        continue  # nobody waits for it
-                    fault = Fault(failed_by(header.trace_id, desk.node, letter.reason))
-                    await self._share.end(header, "error", fault)
-
     async def _beat(self) -> None:
+        beats = 0
         while True:
             await self._save()
+            if not beats % FORGET_EVERY:
+                await self._share.forget(FORGET_S)
+            beats += 1
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _save(self) -> None:
