@@ -219,7 +219,7 @@ def test_factors_of_version_1_that_choose_the_model_by_their_name(peagen: Any, f
         ("version: v3", "there is no version 'v3'"),
         ("- 1", "is a mapping"),
         ("version: v2\nmeta: {}\nfactors: []\n", "meta (line 2): name is missing"),
-        (SECOND + "nonsense: 1\n", "nobody reads nonsense"),
+        (SECOND + "nonsense: 1\n", "nonsense is not known here"),
         (SECOND.replace("short.yaml", "gone.yaml"), "factors[0].levels[0].patchRef (line 6): there is no file"),
         (SECOND.replace("id: long", "id: short"), "2 have the id 'short'"),
         (SECOND.replace("name: size", "name: tone"), "2 have the name 'tone'"),

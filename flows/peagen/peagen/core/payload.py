@@ -6,17 +6,17 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peagen.core.documents import SCHEMAS, DocumentError, Lines, kind_of, parse_yaml, schema_problem, shown
 from peagen.errors import MissingProjectsListError, ProjectsPayloadFormatError, ProjectsPayloadValidationError
 
 log = logging.getLogger("peagen")
 
-SCHEMA = Path(__file__).parent.parent / "schemas" / "projects_payload.v1.0.0.json"
+SCHEMA = SCHEMAS / "projects_payload.v1.0.0.json"
 _MAX_ERRORS = 20
-_MAX_MESSAGE = 200
 _MAX_PATH = 250  # longer than that is a text, not a path
 _MAX_VALUES = 5_000_000  # that a document may stand for: YAML's aliases make few lines many values
 
@@ -47,7 +47,7 @@ def load_projects_payload(source: PayloadSource) -> list[dict[str, Any]]:
         return _projects(document)
     if not isinstance(document, Mapping):
         raise ProjectsPayloadFormatError(
-            f"a payload is a mapping with a list of PROJECTS, not {_kind(document)}", where=where
+            f"a payload is a mapping with a list of PROJECTS, not {kind_of(document)}", where=where
         )
     if not isinstance(document.get("PROJECTS"), list):
         raise MissingProjectsListError(
@@ -96,24 +96,10 @@ def _document(source: PayloadSource) -> tuple[Any, str, str]:
 
 
 def _parsed(text: str, where: str) -> Any:
-    import yaml
-
     try:
-        return yaml.load(text, Loader=_loader())  # noqa: S506 -- a safe one
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{where}:{mark.line + 1}" if mark is not None else where
-        raise ProjectsPayloadFormatError(f"this is no YAML: {getattr(error, 'problem', error)}", where=at) from None
-    except RecursionError:
-        raise ProjectsPayloadFormatError("the document is nested too deeply", where=where) from None
-    except ValueError as error:  # a date that there is not, as 2024-13-01
-        raise ProjectsPayloadFormatError(f"a value cannot be read: {error}", where=where) from None
-
-
-def _loader() -> Any:
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return parse_yaml(text, where)
+    except DocumentError as error:
+        raise ProjectsPayloadFormatError(error.message, where=error.where) from None
 
 
 def _values(document: Any, where: str) -> int:
@@ -148,16 +134,17 @@ def _validator() -> Any:
 def _validate(document: Mapping[str, Any], text: str, where: str, *, root_is_list: bool = False) -> None:
     problems: list[str] = []
     more = 0
-    lines: _Lines | None = None
+    lines: Lines | None = None
     for error in _validator().iter_errors(document):
         if len(problems) == _MAX_ERRORS:
             more += 1
             continue
-        lines = lines or _Lines(text)
-        path = list(error.absolute_path)
-        line = lines.of(path[1:] if root_is_list else path, _key_of(error))
+        lines = lines or Lines(text)
+        path, key, message = schema_problem(error)
+        place = path[1:] if root_is_list else path
+        line = lines.of([*place, key] if key is not None else place)
         at = f" (line {line})" if line else ""
-        problems.append(f"{_shown(path)} – {_message(error)}{at}")  # noqa: RUF001 -- the message's form is public
+        problems.append(f"{shown(path)} – {message}{at}")  # noqa: RUF001 -- the message's form is public
     if "EXPERIMENT" in _keys_of_projects(document) and "SOURCE" not in document:
         problems.append("SOURCE – is required where a project has an EXPERIMENT")  # noqa: RUF001
     if more:
@@ -173,81 +160,3 @@ def _keys_of_projects(document: Mapping[str, Any]) -> set[str]:
         project for group in within if isinstance(group, list) for project in group if isinstance(project, dict)
     ]
     return {key for entry in entries for key in entry if isinstance(key, str)}
-
-
-def _key_of(error: Any) -> str | None:
-    """The key that should not be there, to tell its line."""
-    if error.validator != "additionalProperties":
-        return None
-    return next((key for key in error.instance if key not in error.schema["properties"]), None)
-
-
-def _message(error: Any) -> str:
-    message = str(error.message)
-    if error.validator == "type":
-        wanted = error.validator_value
-        names = wanted if isinstance(wanted, list) else [wanted]
-        message = f"must be {' or '.join(_KINDS[name] for name in names)}, not {_kind(error.instance)}"
-    elif error.validator == "required":
-        message = f"{message.split(chr(39))[1]} is missing"  # one error for each that is; only its text names it
-    elif error.validator == "additionalProperties":
-        message = f"{_key_of(error)} is not known here; there are {', '.join(error.schema['properties'])}"
-    elif error.validator == "minLength":
-        message = "must not be empty"
-    elif error.validator == "const":
-        message = f"must be {error.validator_value!r}, not {error.instance!r}"
-    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
-
-
-_KINDS = {
-    "array": "a list",
-    "null": "empty",
-    "number": "a number",
-    "object": "a mapping",
-    "string": "a text",
-}
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    return "a list" if isinstance(value, list) else f"{str(value)[:60]!r}"
-
-
-def _shown(path: Sequence[str | int]) -> str:
-    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return shown.lstrip(".") or "the root"
-
-
-class _Lines:
-    """Where things stand in a YAML text."""
-
-    def __init__(self, text: str) -> None:
-        import yaml
-
-        self._root = yaml.compose(text, Loader=_loader()) if text else None
-
-    def of(self, path: Sequence[str | int], key: str | None) -> int | None:
-        """The line (from 1) of what is at `path`, or of `key` in it."""
-        node = self._root
-        line: int | None = node.start_mark.line + 1 if node is not None else None
-        for part in [*path, key] if key is not None else path:
-            for name, inner in _entries(node):
-                if str(name) == str(part):
-                    node, line = inner[1], inner[0].start_mark.line + 1
-                    break
-            else:
-                return line
-        return line
-
-
-def _entries(node: Any) -> Iterator[tuple[Any, tuple[Any, Any]]]:
-    """The entries of a YAML node: name or index, and the nodes of the key (or item) and the value."""
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        yield from ((key.value, (key, value)) for key, value in node.value)
-    elif isinstance(node, yaml.SequenceNode):
-        yield from ((i, (item, item)) for i, item in enumerate(node.value))

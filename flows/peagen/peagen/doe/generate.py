@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from peagen.core.documents import dump_yaml, parse_yaml, read_text
 from peagen.core.payload import load_projects_payload
 from peagen.doe.legacy import apply_first
 from peagen.doe.patches import PatchFailed, git_patch, json_patch, merge_patch, overlay
 from peagen.doe.spec import Level, Spec, load_spec
 from peagen.errors import PeagenError
-from peagen.validation.documents import dump_yaml, parse_yaml, read_text
 
 _NEW_NAME = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)", re.MULTILINE)
 

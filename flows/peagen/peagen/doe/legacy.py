@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from peagen.core.documents import parse_yaml
 from peagen.core.sandbox import Renderer, RenderJob
 from peagen.doe.patches import PatchTargetMissingError, json_patch
 from peagen.doe.spec import Level, Spec
-from peagen.validation.documents import parse_yaml
 
 
 async def apply_first(

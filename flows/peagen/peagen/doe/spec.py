@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peagen.validation.documents import DocumentError, Lines, parse_yaml, read_text, shown, validate
+from peagen.core.documents import DocumentError, Lines, parse_yaml, read_text, shown, validate
 
 LLM_NAMES = frozenset(
     {

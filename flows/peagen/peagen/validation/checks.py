@@ -6,12 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from peagen.core.documents import DocumentError, dump_yaml, parse_yaml, read_text
 from peagen.core.lookup import PTREE, Lookup
 from peagen.core.payload import load_projects_payload
 from peagen.core.records import dependencies, node_id, process_type
 from peagen.doe.spec import load_spec
 from peagen.errors import PeagenError
-from peagen.validation.documents import DocumentError, dump_yaml, parse_yaml, read_text
 
 
 def check_payload(path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from peagen.errors import PeagenError
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 _MAX_BYTES = 20_000_000
 _MAX_PROBLEMS = 20
+_MAX_MESSAGE = 200
 _KINDS = {
     "array": "a list",
     "boolean": "true or false",
@@ -84,9 +85,9 @@ def validate(document: Any, schema: str, text: str, where: str) -> None:
     problems: list[str] = []
     for error in validator.iter_errors(document):
         lines = lines or Lines(text)
-        path = list(error.absolute_path)
-        line = lines.of(path)
-        problems.append(f"{shown(path)}{f' (line {line})' if line else ''}: {_message(error)}")
+        path, key, message = schema_problem(error)
+        line = lines.of([*path, key] if key is not None else path)
+        problems.append(f"{shown(path)}{f' (line {line})' if line else ''}: {message}")
         if len(problems) == _MAX_PROBLEMS:
             problems.append("… and maybe more")
             break
@@ -129,25 +130,39 @@ def _entries(node: Any) -> Iterator[tuple[Any, Any, int]]:
         yield from ((number, item, item.start_mark.line + 1) for number, item in enumerate(node.value))
 
 
-def _message(error: Any) -> str:
+def schema_problem(error: Any) -> tuple[list[str | int], str | None, str]:
+    """What a validator has to say: the path, the key in it that should not be there, and the message."""
+    key = None
+    message = str(error.message)
     if error.validator == "type":
         wanted = error.validator_value
         names = wanted if isinstance(wanted, list) else [wanted]
-        return f"must be {' or '.join(_KINDS[name] for name in names)}"
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{missing[0] if missing else 'a key'} is missing"
-    if error.validator == "additionalProperties":
-        unknown = [str(key) for key in error.instance if key not in error.schema.get("properties", {})]
-        return f"nobody reads {', '.join(unknown)}; there are {', '.join(error.schema.get('properties', {}))}"
-    if error.validator == "enum":
-        return f"must be one of {', '.join(map(str, error.validator_value))}, not {str(error.instance)[:60]!r}"
-    if error.validator == "const":
-        return f"must be {error.validator_value!r}, not {str(error.instance)[:60]!r}"
-    if error.validator in {"minItems", "minLength", "minProperties"}:
-        return "must not be empty"
-    message = str(error.message)
-    return message if len(message) < 200 else f"{message[:200]}…"
+        message = f"must be {' or '.join(_KINDS[name] for name in names)}, not {kind_of(error.instance)}"
+    elif error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        message = f"{missing[0] if missing else ''} is missing"
+    elif error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        key = next((str(name) for name in error.instance if name not in known), None)
+        message = f"{key} is not known here; there are {', '.join(known)}"
+    elif error.validator in {"minItems", "minLength"}:
+        message = "must not be empty"
+    elif error.validator == "const":
+        message = f"must be {error.validator_value!r}, not {error.instance!r}"
+    elif error.validator == "enum":
+        message = f"must be one of {', '.join(map(str, error.validator_value))}, not {kind_of(error.instance)}"
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[:_MAX_MESSAGE]}…"
+    return list(error.absolute_path), key, message
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, as messages say it."""
+    if value is None:
+        return "empty"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, list) else f"{str(value)[:60]!r}"
 
 
 def _loader() -> Any:
