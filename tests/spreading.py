@@ -45,11 +45,19 @@ class Spread(Protocol):
         **limits: Any,
     ) -> PenguiFlow: ...
 
+    async def hire(self, make: Callable[..., PenguiFlow]) -> None:
+        """One more worker."""
+        ...
+
 
 class _Spread:
     def __init__(self, bus_of: Callable[..., Any]) -> None:
         self.workers: list[Worker] = []
         self.store: Any = None
+        self._name = ""
+        self._shared: MemoryBus | None = None
+        self._about: dict[str, Any] = {}
+        self._limits: dict[str, Any] = {}
         self._bus_of = bus_of
         self._flows: list[PenguiFlow] = []
         self._running: list[asyncio.Task[None]] = []
@@ -64,22 +72,26 @@ class _Spread:
         worker: dict[str, Any] | None = None,
         **limits: Any,
     ) -> PenguiFlow:
-        name = f"spread {next(_flows)}"
+        self._name = f"spread {next(_flows)}"
         self.store = InMemoryStateStore() if store is None else store
         bus = self._bus_of(**limits)
-        flow = make(name=name, message_bus=bus, state_store=self.store)
+        flow = make(name=self._name, message_bus=bus, state_store=self.store)
         self._flows.append(flow)
         flow.run(registry=registry)
-        within = isinstance(bus, MemoryBus)
-        for _ in range(workers - within):
-            its_bus = bus if within else self._bus_of(**limits)
-            each = Worker(
-                make(name=name), bus=its_bus, store=self.store, registry=registry, owns_bus=not within, **(worker or {})
-            )
-            self.workers.append(each)
-            self._running.append(asyncio.create_task(each.run()))
-            await each.ready()
+        self._about = {"registry": registry, **(worker or {})}
+        self._limits = limits
+        self._shared = bus if isinstance(bus, MemoryBus) else None
+        for _ in range(workers - isinstance(bus, MemoryBus)):
+            await self.hire(make)
         return flow
+
+    async def hire(self, make: Callable[..., PenguiFlow]) -> None:
+        """One more worker."""
+        bus = self._shared or self._bus_of(**self._limits)
+        each = Worker(make(name=self._name), bus=bus, store=self.store, owns_bus=self._shared is None, **self._about)
+        self.workers.append(each)
+        self._running.append(asyncio.create_task(each.run()))
+        await each.ready()
 
     async def end(self) -> None:
         """Stop everything; whoever failed says so."""

@@ -15,6 +15,7 @@ import pytest
 from pydantic_core import to_json
 
 from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, create
+from penguiflow.bus import MemoryBus
 from penguiflow.errors import FlowErrorCode
 
 if TYPE_CHECKING:
@@ -151,3 +152,33 @@ async def test_what_nobody_can_read_fails_its_caller(spread: Spread, monkeypatch
     monkeypatch.setattr(flow._client._codec, "encode", strange)  # type: ignore[union-attr]
     with pytest.raises(FlowError, match="which no node of this flow registers"):
         await flow.call(message(1), timeout=CALL_S)
+
+
+async def test_a_dead_letter_that_is_sent_again_is_handled(spread: Spread) -> None:
+    eaten = asyncio.Event()
+
+    async def eat(msg: Message, ctx: Any) -> Message:
+        eaten.set()
+        return msg
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        return create(Node(eat, name="eat", policy=NodePolicy(validate="none")).to(), **kwargs)
+
+    flow = await spread(make, workers=0)
+    bus: Any = flow._message_bus
+    if isinstance(bus, MemoryBus):
+        return  # its own worker is quicker than anybody else
+    calling = asyncio.ensure_future(flow.call(message(1), timeout=CALL_S))
+    async with asyncio.timeout(CALL_S):
+        while not (got := await bus.get("OpenSea->eat", wait_s=0.1) if bus.flow else await asyncio.sleep(0.01, [])):
+            pass
+        assert await bus.dead_letter(got[0], "somebody did not like it")
+        await spread.hire(make)
+        with pytest.raises(FlowError, match="somebody did not like it"):
+            await calling
+        assert not eaten.is_set()
+        (letter,) = await bus.dead_letters("OpenSea->eat")
+        assert await bus.retry_dead(letter)
+        await eaten.wait()
+        while (await bus.depth("OpenSea->eat")).leased:  # noqa: ASYNC110 - of a server
+            await asyncio.sleep(0.01)
