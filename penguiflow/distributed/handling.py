@@ -240,6 +240,7 @@ class Handling:
 
     def _memory_of_node(self) -> NodeMemory:
         if self._kept is None:
+            self._log.uncertain = True
             # A copy: what is not committed is not remembered.
             row = self._memory.rows.get(self.scope)
             share = self.desk.share

@@ -67,8 +67,10 @@ class DeliveryLog:
         self.root = log.root
         self.interrupted = False
         """Whether what it tells from now on was interrupted: another worker does it again."""
+        self.uncertain = False
+        """Whether its commit may lose: the node keeps something, which others may have changed meanwhile."""
         self._end: tuple[str, str, str, Mapping[str, Any] | None] | None = None
-        """The end of the node's own span, which waits for the commit: name, span, status, data."""
+        """The end of the node's own span, where that waits for the commit: name, span, status, data."""
         self.put = log.put
         self.freeze = log.freeze
         self.describe = log.describe
@@ -84,7 +86,7 @@ class DeliveryLog:
         self, kind: str, name: str, span: str, parent: str, status: str, data: Mapping[str, Any] | None = None
     ) -> None:
         """Close a span; the node's own one when it is known whether its work counts."""
-        if kind == "node" and parent == self.root:
+        if self.uncertain and kind == "node" and parent == self.root:
             self._end = name, span, status, data
         elif kind != _JOIN:
             self._log.end(kind, name, span, parent, "interrupted" if self.interrupted else status, data)
