@@ -43,7 +43,7 @@ class Distribution:
         self._working: asyncio.Task[None] | None = None
         if within:
             # Nobody else can reach it.
-            self._worker = Worker(flow, bus=bus, store=store, owns_bus=False)
+            self._worker = Worker(flow, bus=bus, store=store, owns_bus=False, recorder=recorder)
             self._working = asyncio.get_running_loop().create_task(self._worker.run(), name="penguiflow:worker")
 
     async def close(self) -> None:

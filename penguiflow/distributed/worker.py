@@ -56,6 +56,7 @@ class Worker:
         concurrency: Messages at once of each node whose policy names no `max_concurrency`, and at most of the others.
         worker_id: By which it is known; a new one by default.
         interceptors: Are asked at the checkpoints of its nodes, beside the flow's own.
+        recorder: Writes to the store what happens in a trace; one of its own by default.
 
     Raises `ValueError` for a node that the flow does not have, `TypeError` for a store that workers cannot share, and
     `CannotSend` for a model that cannot travel.
@@ -73,6 +74,7 @@ class Worker:
         worker_id: str | None = None,
         interceptors: Sequence[Interceptor] = (),
         owns_bus: bool = True,
+        recorder: object = None,
     ) -> None:
         known = {str(node.name): node for node in flow.nodes}
         wanted = list(known) if nodes is None else list(dict.fromkeys(nodes))
@@ -95,7 +97,7 @@ class Worker:
         self._store = store
         self._registry = flow.registry if registry is None else registry
         codec = Codec.for_flow(flow, self._registry)
-        self._share = Share(bus, store, codec, Writing(store, flow.name, self.worker_id))
+        self._share = Share(bus, store, codec, Writing(store, flow.name, self.worker_id, recorder))
         self._share.nodes = list(known)
         slots = {name: _slots(known[name].policy.at_once, concurrency) for name in wanted}
         self._share.cell = Cell(

@@ -23,6 +23,8 @@ from penguiflow.bus.opening import address_of
 from penguiflow.bus.protocol import EdgeBus
 from penguiflow.distributed import Worker
 from penguiflow.logging import ExtraFormatter, StructuredFormatter
+from penguiflow.recording.masking import KEY_FILE, Masker
+from penguiflow.recording.recorder import Recorder
 from penguiflow.state.shared import SupportsSharedState
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
@@ -94,7 +96,8 @@ async def _work(options: WorkerOptions, project: Project, loader: ProjectLoader,
     bus = _bus_of(runnable, project, options.target)
     store, own = store_of(runnable.flow, project)
     try:
-        worker = _made(runnable, bus, store, options)
+        masker = Masker(project.home / KEY_FILE, project.masking_rules())
+        worker = _made(runnable, bus, store, masker, options)
         return await _serve(worker, bus, runnable, options, console)
     finally:
         if own:
@@ -114,7 +117,7 @@ def _bus_of(runnable: Runnable, project: Project, target: str) -> EdgeBus:
     return bus
 
 
-def _made(runnable: Runnable, bus: EdgeBus, store: Any, options: WorkerOptions) -> Worker:
+def _made(runnable: Runnable, bus: EdgeBus, store: Any, masker: Masker, options: WorkerOptions) -> Worker:
     if not isinstance(store, SupportsSharedState):
         raise Failure(f"workers cannot share a {type(store).__name__}", hint="--store postgresql://…")
     nodes = None if options.nodes is None else [name.strip() for name in options.nodes.split(",") if name.strip()]
@@ -128,6 +131,7 @@ def _made(runnable: Runnable, bus: EdgeBus, store: Any, options: WorkerOptions) 
             registry=runnable.registry,
             nodes=nodes,
             concurrency=options.concurrency,
+            recorder=Recorder(store=store, name=runnable.info.name, masker=masker),
         )
     except ValueError as error:
         names = ", ".join(node.name for node in runnable.info.nodes)
