@@ -167,6 +167,23 @@ def test_a_file_of_the_work_tree_is_data(folders: dict[str, Any]) -> None:
     assert error_of("{% from 'made.py' import x %}{{ x() }}", **folders)["error"] == "failed"
 
 
+def test_templates_of_a_set_build_on_each_other(folders: dict[str, Any], tmp_path: Path) -> None:
+    for name, text in {
+        "base.j2": "<{% block body %}base{% endblock %}>{{ self.body() }}",
+        "macros.j2": "{% macro hi(who) %}hi {{ who }}{% endmacro %}{% set LIMIT = 3 %}",
+        "part.j2": "{{ loop_value }}{{ name }};",
+    }.items():
+        (tmp_path / "set" / name).write_text(text)
+    assert text_of("{% extends 'base.j2' %}{% block body %}{{ super() }}+{{ name }}{% endblock %}", **folders) == (
+        "<base+Name>base+Name"
+    )
+    text = "{% import 'macros.j2' as m %}{% from 'macros.j2' import hi with context %}{{ m.hi(m.LIMIT) }} {{ hi('b') }}"
+    assert text_of(text, **folders) == "hi 3 hi b"
+    loop = "{% for loop_value in [1, 2] %}{% include 'part.j2' %}{% endfor %}{% include 'part.j2' without context %}"
+    assert text_of(loop, **folders) == "1Name;2Name;;"
+    assert text_of("{% for x in [1] %}{% include 'made.py' without context %}{% endfor %}", **folders).startswith("x =")
+
+
 def test_the_set_comes_first_but_for_what_the_run_makes(folders: dict[str, Any]) -> None:
     assert text_of("{% include 'both' %}", **folders) == "template Name"
     assert text_of("{% include 'both' %}", data_first=frozenset({"both"}), **folders) == "data {{ name }}\n"
