@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -218,3 +220,48 @@ async def test_any_order_of_writers_comes_out_right(stores: Any, seed: int) -> N
 
     check(events)
     assert {span.status for span in build_spans(events)[0].children} == {"ok"}
+
+
+BEGIN = """
+    import asyncio, sys
+    from penguiflow.recording import Recorder
+    from penguiflow.state import PostgresStateStore, SQLiteStateStore
+
+    async def main():
+        place = sys.argv[1]
+        store = PostgresStateStore(place) if "://" in place else SQLiteStateStore(place)
+        log = Recorder(store=store).begin_shared("trace", worker="caller")
+        log.start("node", "a", log.root, {"message_id": "m"})
+        await store.flush()
+        print("begun", flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+"""
+
+
+async def test_it_goes_on_when_the_one_who_began_it_has_died(open_store: Any) -> None:
+    store = open_store()
+    address = getattr(store, "_address", None)
+    place = str(store.path) if address is None else f"{address.dsn}&schema={address.schema}"
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", textwrap.dedent(BEGIN), place, stdout=pipe)
+    assert child.stdout is not None
+    try:
+        assert await asyncio.wait_for(child.stdout.readline(), HANG_S) == b"begun\n"
+    finally:
+        child.kill()
+        await child.wait()
+    reader = open_store()
+
+    assert await store.recover({"pid": child.pid}) == []
+    assert (await reader.get_trace(T)).status == "running"
+    assert (await store.prune(Retention(max_traces=0))).traces == 0
+    recorder = Recorder(store=store)
+    log = recorder.join(T, worker="w")
+    assert await recorder.end_left_open(log, "m", "a") == 1
+    log.close("ok")
+    await store.flush()
+    (root,) = await reader.load_spans(T)
+    assert (await reader.get_trace(T)).status == "ok"
+    assert [span.status for span in root.children] == ["interrupted"]

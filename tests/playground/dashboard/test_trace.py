@@ -149,3 +149,23 @@ def test_a_line_without_end_stays_cheap_and_whole() -> None:
     stream.add("\nnext", sequence=None, done=False, at_ns=0)
     assert max(map(len, stream.lines)) <= SOFT_LINE
     assert stream.text() == text + "\nnext"
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_message_may_be_taken_before_it_is_told_that_it_was_sent(several: bool) -> None:
+    trace = TraceModel("t")
+    writer = {"worker_id": "w", "worker_seq": 0} if several else {}
+
+    def add(kind: str, name: str, parent: str | None = None) -> None:
+        fields = {"seq": trace.taken, "epoch": 0, "trace_id": "t", "span_id": "0", "parent_id": parent}
+        fields |= {"ts": 1.5, "offset_ns": 0, "kind": kind, "name": name, "data": {"message_id": "m", **writer}}
+        assert trace.add(json.dumps(fields).encode())
+
+    add("trace.start", "flow")
+    add("message.dequeued", "a->b")
+    add("message.enqueued", "a->b")
+    assert trace.queued == ({} if several else {"b": 1})
+    add("message.enqueued", "a->b")
+    add("message.dequeued", "a->b")
+    add("message.enqueued", "a->b")
+    assert trace.queued == {"b": 1 if several else 2}

@@ -182,3 +182,21 @@ def test_a_call_that_failed_does_not_hide_what_failed_afterwards() -> None:
         "OSError: no answer",
     ]
     assert sum("record model" in line for line in lines) == 2
+
+
+def test_of_a_worker_it_is_told_what_it_had_and_that_others_had_it_before() -> None:
+    story = Story()
+    root = story.start("trace", "asking", 0, worker_id="caller", worker_seq=0)
+    dead = {"worker_id": "w1", "worker_seq": 0, "queue_wait_s": 0.002, "delivery": 1}
+    first = story.start("node", "ask", 1, root, **dead)
+    story.end(first, 2, "interrupted")
+    heir = {"worker_id": "w2\n", "worker_seq": 0, "queue_wait_s": 30.5, "delivery": 2}
+    story.end(story.start("node", "ask", 3, root, **heir), 4)
+    story.end(root, 5)
+    shown = list(tree_lines(story.roots))
+
+    assert "asking " in shown[0]
+    assert "·" not in shown[0]
+    assert "ask · w1 · waited 2.0 ms " in shown[1]
+    assert "delivery" not in shown[1]
+    assert re.search(r"ask · w2\S* · waited 30\.?5? s · delivery 2 ", shown[2])
