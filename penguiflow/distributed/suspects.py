@@ -22,8 +22,9 @@ __all__ = ["Suspects"]
 
 FROM_ATTEMPT = 3
 """One worker that died says nothing about what it held."""
-_GATHER_S = 0.5
-"""For how long a message that was tried before lets others go ahead that came with it, in seconds."""
+_BEHIND_S = 0.5
+_MOST_BEHIND_S = 3.0
+"""For how long a message lets others go ahead that came with it, for each time that it was tried, in seconds."""
 
 
 class Suspects:
@@ -47,8 +48,7 @@ class Suspects:
         scope = f"tried:{key}"
         row = (await self._share.load(run, (scope,))).rows.get(scope)
         tried = 0 if row is None else int(row.value)
-        if tried:
-            await asyncio.sleep(_GATHER_S)
+        await asyncio.sleep(min(tried * _BEHIND_S, _MOST_BEHIND_S))
         mine = await self._turn(tried)
         try:
             await self._share.commit(SharedChange(trace_id=run, put={scope: str(tried + 1).encode()}))
