@@ -195,11 +195,13 @@ class PenguiFlow(FlowCalls, FlowServices):
         state_store: Any | None = None,
         recorder: TraceRecorder | None = None,
         interceptors: Sequence[Interceptor] | None = None,
+        alone: bool = False,
     ) -> _Started:
         """Start the nodes; needs a running event loop.
 
         A `state_store` that offers a `recorder()` gets every event of every trace, another one gets the flow events.
-        `interceptors` join those given to `create`: see `penguiflow.checkpoints`.
+        `interceptors` join those given to `create`: see `penguiflow.checkpoints`. With a bus that carries edges the
+        nodes run in workers (`penguiflow.distributed`); `alone` runs them here all the same, and tells no bus.
         Raises `RuntimeError` when the flow runs already or when the registry lacks a node that wants to be validated.
         """
         if self._engine is not None:
@@ -214,7 +216,7 @@ class PenguiFlow(FlowCalls, FlowServices):
         self._registry = registry
         self._interceptors[self._own_interceptors :] = interceptors or ()
         self._active_store = self._state_store if state_store is None else state_store
-        bus = self._message_bus if message_bus is None else message_bus
+        bus = None if alone else self._message_bus if message_bus is None else message_bus
         edge_bus = _carries_edges(bus)
         self._mirror = None if bus is None or edge_bus is not None else Mirror(bus, self._broadcast)
         self._broadcast.use_store(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pydantic_core
@@ -18,6 +18,7 @@ from penguiflow.types import Message, StreamChunk
 
 if TYPE_CHECKING:
     from penguiflow.context import Context
+    from penguiflow.distributed.client import Client
     from penguiflow.node import Node
     from penguiflow.traces import Trace
 
@@ -120,7 +121,13 @@ async def stream_flow(
 
     An object that only looks like a flow is asked for its next result, whatever trace that belongs to.
     """
-    source = _TraceResults(flow, parent_msg) if isinstance(flow, PenguiFlow) else _AnyResults(flow)
+    source: _TraceResults | _WorkersResults | _AnyResults
+    if not isinstance(flow, PenguiFlow):
+        source = _AnyResults(flow)
+    elif flow._client is not None:
+        source = _WorkersResults(flow, flow._client)
+    else:
+        source = _TraceResults(flow, parent_msg)
     try:
         await source.send(parent_msg, to)
         while True:
@@ -139,7 +146,7 @@ async def stream_flow(
                 return
             yield payload
     finally:
-        source.close()
+        await source.close()
 
 
 class _AnyResults:
@@ -157,8 +164,34 @@ class _AnyResults:
     async def release(self) -> None:
         """There is nothing to give back."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """There is nothing to stop."""
+
+
+class _WorkersResults:
+    """The results of one trace that runs in workers. Unless it is released, closing it cancels the trace."""
+
+    def __init__(self, flow: PenguiFlow, client: Client) -> None:
+        self._flow = flow
+        self._client = client
+        self._results: AsyncGenerator[Any, None] | None = None
+
+    async def send(self, message: Message, to: NodeTargets) -> None:
+        self._results = self._client.stream(message, None, to)
+
+    async def next(self) -> Any:
+        assert self._results is not None
+        return await anext(self._results)
+
+    async def release(self) -> None:
+        """Let the trace go on; nobody waits for what it still gives."""
+        if self._results is not None:
+            self._client.leave_alone(self._results)
+            self._results = None
+
+    async def close(self) -> None:
+        if self._results is not None:
+            await self._results.aclose()
 
 
 class _TraceResults:
@@ -188,7 +221,7 @@ class _TraceResults:
             floe.put((floe, result, UNCHANGED, self._trace, ""))
         self._released = True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if not self._released:
             self._flow._end(self._trace, self._sink)
 

@@ -59,7 +59,7 @@ async def run_one(
     if flow not in _recorded:
         flow.add_middleware(_record)
         _recorded.add(flow)
-    flow.run(registry=registry)
+    flow.run(registry=registry, alone=True)
     _history.pop(message.trace_id, None)
     try:
         async with asyncio.timeout(timeout_s):

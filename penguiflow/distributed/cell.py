@@ -176,6 +176,8 @@ class Cell(PenguiFlow):
             emit_errors_to_rookery=flow._emit_errors_to_rookery,
             interceptors=(*flow._interceptors, *interceptors),
         )
+        self._watching = None if interceptors else flow._interceptors
+        """Those of the flow, which may come and go where it is called in this process, too."""
         self._slots = slots
         self._cancel_everywhere = cancel
         self._answerer = flow._answerer
@@ -205,9 +207,11 @@ class Cell(PenguiFlow):
 
     def start(self, registry: ModelRegistry | None, store: Any) -> None:
         """Run the nodes, each as often at once as it has slots."""
-        self.run(registry=registry)
+        self.run(registry=registry, alone=True)
         self._active_store = store
         assert self._engine is not None
+        if self._watching is not None:
+            self._interceptors = self._engine.invoker.interceptors = self._watching
         for worker in self._engine.workers:
             worker.limit = self._slots[worker.port.name]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
@@ -197,6 +197,10 @@ class Client:
         finally:
             reading.cancel()
             await self._bus.leave(edge)
+
+    def leave_alone(self, results: AsyncGenerator[Any, None]) -> None:
+        """Let a trace go on whose results nobody wants any more."""
+        self._spawn(_drop(results))
 
     async def emit(self, message: Any, to: Targets, trace_id: str | None) -> None:
         """As `PenguiFlow.emit`."""
@@ -401,6 +405,13 @@ class Client:
             await self.share.cancel(header.run, header.trace_id, "the caller stopped waiting")
         except BusError as error:
             logger.debug("a trace was not cancelled: %s", error)
+
+
+async def _drop(results: AsyncGenerator[Any, None]) -> None:
+    async with aclosing(results):
+        with suppress(FlowError):  # nobody asks for it
+            async for _ in results:
+                pass
 
 
 def _caller(header: Header) -> bytes:

@@ -130,7 +130,7 @@ async def replay(
         NotReplayable: the trace lacks something that it takes, with its name.
         SpanNotFound: `live_after` names no span, or several.
     """
-    flow.run(registry=registry, recorder=recorder or Recorder(_Nowhere(), name=cassette.flow))
+    flow.run(registry=registry, recorder=recorder or Recorder(_Nowhere(), name=cassette.flow), alone=True)
     try:
         return await replay_running(flow, cassette, trace_id=trace_id, live_after=live_after)
     finally:

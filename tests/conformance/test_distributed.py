@@ -24,7 +24,9 @@ from penguiflow import (
     join_k,
     map_concurrent,
     predicate_router,
+    stream_flow,
 )
+from penguiflow.bus import CannotSend, MemoryBus, RedisBus
 from penguiflow.core import DEADLINE_EXCEEDED_TEXT
 from penguiflow.errors import FlowErrorCode
 
@@ -326,3 +328,87 @@ async def test_a_trace_goes_on_where_messages_come_from_outside(spread: Spread) 
         await flow.emit(message(1, trace_id="t"))
         await flow.emit(message(2, trace_id="t"))
         assert sorted((await flow.fetch()).payload) == [1, 2]
+
+
+async def test_a_stream_ends_for_who_reads_it_while_its_trace_goes_on(spread: Spread) -> None:
+    after = asyncio.Event()
+
+    async def speak(msg: Message, ctx: Any) -> None:
+        for number in range(3):
+            await ctx.emit_chunk(parent=msg, text=f"{number}", done=number == 2)
+        await asyncio.sleep(0.01)
+        after.set()
+
+    flow = await spread(lambda **kwargs: create(node(speak, "speak").to(), **kwargs))
+    async with asyncio.timeout(CALL_S):
+        texts = [chunk.text async for chunk in stream_flow(flow, message(None))]
+        await after.wait()
+    assert texts == ["0", "1", "2"]
+
+
+async def test_who_looks_at_nodes_looks_at_those_of_a_worker_in_the_same_process() -> None:
+    seen: list[str] = []
+
+    async def look(checkpoint: Any) -> None:
+        seen.append(checkpoint.kind)
+
+    async def same(msg: Message, ctx: Any) -> Message:
+        return msg
+
+    flow = create(node(same, "same").to(), message_bus=MemoryBus())
+    flow.run()
+    await flow.call(message(1), timeout=CALL_S)
+    assert seen == []
+    flow.intercept(look)
+    await flow.call(message(2), timeout=CALL_S)
+    assert seen == ["before_node", "after_node"]
+    await flow.stop()
+
+
+async def test_a_bus_beyond_the_process_wants_a_store_that_is_shared() -> None:
+    async def same(msg: Message, ctx: Any) -> Message:
+        return msg
+
+    flow = create(node(same, "same").to(), message_bus=RedisBus("redis://localhost:1"))
+    with pytest.raises(RuntimeError, match=r"the flow 'same' runs in workers, over a RedisBus.* give create"):
+        flow.run()
+    flow.run(alone=True)
+    assert (await flow.call(message(2))).payload == 2
+    await flow.stop()
+
+
+async def test_a_flow_of_workers_says_what_it_cannot_do(spread: Spread) -> None:
+    async def fetches(msg: Message, ctx: Any) -> None:
+        await ctx.fetch()
+
+    flow = await spread(lambda **kwargs: create(node(fetches, "fetches").to(), **kwargs))
+    with pytest.raises(RuntimeError, match="emit_nowait cannot work"):
+        flow.emit_nowait(message(1))
+    with pytest.raises(FlowError, match="node 'fetches' fetches by itself"):
+        await flow.call(message(1), timeout=CALL_S)
+
+
+async def test_what_cannot_travel_fails_its_caller(spread: Spread) -> None:
+    async def opens(msg: Message, ctx: Any) -> Message:
+        return msg.model_copy(update={"payload": object()})
+
+    async def keeps(msg: Message, ctx: Any) -> None:
+        ctx.trace_state["it"] = object()
+
+    flow = await spread(lambda **kwargs: create(node(opens, "opens").to(), node(keeps, "keeps").to(), **kwargs))
+    opening, keeping = flow.ingress
+    with pytest.raises(FlowError, match="Node 'opens' sent a builtins:object"):
+        await flow.call(message(1), timeout=CALL_S, to=opening)
+    with pytest.raises(FlowError, match="Node 'keeps' keeps a builtins:object"):
+        await flow.call(message(1), timeout=CALL_S, to=keeping)
+    with pytest.raises(CannotSend, match="Node 'OpenSea' sent"):
+        await flow.call(message(object()), timeout=CALL_S)
+
+
+async def test_a_call_that_gets_no_answer_times_out(spread: Spread) -> None:
+    async def slow(msg: Message, ctx: Any) -> None:
+        await asyncio.Event().wait()
+
+    flow = await spread(lambda **kwargs: create(node(slow, "slow").to(), **kwargs))
+    with pytest.raises(TimeoutError):
+        await flow.call(message(1), timeout=0.2)
