@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from typing import Any, TextIO
 
 QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BEYOND = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 
 
 class Console:
@@ -20,13 +23,21 @@ class Console:
     def __init__(self, level: int = NORMAL) -> None:
         self.level = level
 
+    @property
+    def encoding(self) -> str:
+        """That of stderr."""
+        return sys.stderr.encoding or "utf-8"
+
     def result(self, text: str) -> None:
         """A line that somebody may read with a program."""
         _write(sys.stdout, text)
 
     def json(self, value: Any) -> None:
         """A result as JSON."""
-        self.result(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        beyond_ascii = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        text = json.dumps(value, ensure_ascii=not beyond_ascii, indent=2, default=str)
+        # JSON has its own way to say what steers a terminal, and what is no character.
+        self.result(_BEYOND.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
     def note(self, text: str) -> None:
         """What goes on; nothing with `--quiet`."""
@@ -47,10 +58,14 @@ class Console:
         _write(sys.stderr, f"{mark}{text}")
 
 
+def printable(text: str, encoding: str) -> str:
+    """The text as it may be shown: names and answers come from elsewhere, and must not steer the terminal."""
+    shown = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _write(stream: TextIO, text: str) -> None:
-    # A name of a file may hold what is no text at all, and a terminal may not know a character.
-    safe = text.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8")
-    stream.write(safe + "\n")
+    stream.write(printable(text, stream.encoding or "utf-8") + "\n")
     stream.flush()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,20 +188,17 @@ def process(options: Processing) -> int:
     """Render and generate the files of one or more projects in a work-tree."""
     # What is wrong with the command line is told before anything is cloned.
     agent_env_of(options.agent_env)
-    from peagen.cli.console import NORMAL
-    from peagen.cli.progress import Lines
+    from peagen.cli.progress import Progress
     from peagen.cli.report import summarize
+    from peagen.core.payload import load_projects_payload
     from peagen.handlers.git import masked
     from peagen.handlers.repository import keep, open_repository, push
-    from peagen.progress import Bar
     from peagen.run import process as run
 
     console = options.console
     with open_repository(options.repo, options.ref) as checkout:
         config = config_of(options, checkout.root)
         source = payload_source(options.projects, checkout.root)
-        from peagen.core.payload import load_projects_payload
-
         projects = load_projects_payload(source)
         settings = settings_of(
             options,
@@ -211,11 +207,8 @@ def process(options: Processing) -> int:
             in_branch=checkout.branch is not None,
             model=agent_env_of_point(projects),
         )
-        if console.level == NORMAL and sys.stderr.isatty():
-            with Bar() as bar:
-                report = asyncio.run(run(projects, settings, on_event=bar))
-        else:
-            report = asyncio.run(run(projects, settings, on_event=Lines(console)))
+        with Progress(console) as progress:
+            report = asyncio.run(run(projects, settings, on_event=progress))
         commit = None
         if not options.dry_run:
             commit = keep(checkout, "peagen local process")
