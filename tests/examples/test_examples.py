@@ -41,6 +41,12 @@ LINES = {
         "forked after event 7: fish for receipt-1",
         "paid: 250 cents",
     ],
+    "distributed_redis_pg": [
+        "two workers are there",
+        "one of them was killed",
+        "labels: 40 of 40, the last: parcel 39, 139 g",
+    ],
+    "distributed_nats": ["left: [0, 0]", "answers: 30, the last: docs 29, wiki 1"],
     "controller_multihop": [
         "enough: Why does the egg not freeze? Because fathers keep the egg, it lies on their feet, skin covers it.",
         "two hops: Hop budget exhausted",
