@@ -173,8 +173,7 @@ class LockStore:
     def _digest(self, name: str) -> str:
         return hashlib.sha256((self.path.parent / name).read_bytes()).hexdigest()
 
-    @property
-    def interrupted(self) -> bool:
+    def was_interrupted(self) -> bool:
         """Whether a run did not come to its end."""
         return self._journal.exists()
 

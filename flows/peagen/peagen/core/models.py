@@ -81,7 +81,7 @@ class Model:
         """The answer to a prompt; within a flow it is recorded as a call of `context`'s node.
 
         Raises:
-            ModelFailed: no answer came, or only the beginning of one. Once a model refused its key, nobody asks again.
+            ModelFailed: no answer came. Once a model refused its key, nobody asks again.
         """
         from penguiflow.llm import AskPolicy, LLMError, LLMMessage, LLMRequest
 
@@ -107,17 +107,7 @@ class Model:
         return self._provider
 
     def _read(self, response: CompletionResponse, prompt: str) -> Answer:
-        text = response.message.text
-        if response.finish_reason == "length":
-            raise ModelFailed(
-                f"the answer of {name_of(self.choice)} was cut off after {self.choice.max_tokens} tokens",
-                hint="Allow more with max_tokens in --agent-env, or llm.default_max_tokens in .peagen.toml.",
-            )
-        if response.finish_reason == "content_filter":
-            raise ModelFailed(f"{name_of(self.choice)} gave no answer: its content filter kept it back")
-        if not text.strip():
-            raise ModelFailed(f"the answer of {name_of(self.choice)} is empty")
-        usage, known = response.usage, response.usage_known
+        text, usage, known = response.message.text, response.usage, response.usage_known
         return Answer(
             text=text,
             input_tokens=usage.input_tokens if known else tokens_in(SYSTEM_PROMPT + prompt),
@@ -125,6 +115,19 @@ class Model:
             cost=None if response.cost is None else response.cost.total_cost,
             finish_reason=response.finish_reason,
         )
+
+    def check(self, answer: Answer) -> None:
+        """Raise `ModelFailed` for an answer that is none, or only the beginning of one."""
+        who = name_of(self.choice)
+        if answer.finish_reason == "length":
+            raise ModelFailed(
+                f"the answer of {who} was cut off after {self.choice.max_tokens} tokens",
+                hint="Allow more with max_tokens in --agent-env, or llm.default_max_tokens in .peagen.toml.",
+            )
+        if answer.finish_reason == "content_filter":
+            raise ModelFailed(f"{who} gave no answer: its content filter kept it back")
+        if not answer.text.strip():
+            raise ModelFailed(f"the answer of {who} is empty")
 
     def _failed(self, error: LLMError) -> ModelFailed:
         from penguiflow.llm import LLMAuthError, LLMContextLengthError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from peagen.config.llm import ModelChoice
 from peagen.core.answers import extract_answer
-from peagen.core.cache import Answer, AnswerCache, Objects, sha
+from peagen.core.cache import Answer, AnswerCache, Objects, sha, sha_of
 from peagen.core.cost import Budget
 from peagen.core.lock import LockEntry, LockFile, LockStore, resolved
 from peagen.core.merge import NEW_SUFFIX, unified
@@ -21,7 +21,7 @@ from peagen.core.plan import Decision, decide
 from peagen.core.prompts import prompt_of
 from peagen.core.worktree import Worktree
 from peagen.errors import BudgetExceeded, ModelFailed, PathEscape, PeagenError
-from peagen.run.files import Digests, Places, PlannedFile, declared, inputs_of, key_of
+from peagen.run.files import Digests, Places, PlannedFile, declared, inputs_of
 from peagen.run.options import FileResult, ProcessOptions, Status
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Builder:
         generated = file.process_type == "GENERATE"
         if generated and not (self.options.use_cache and self._same_model(entry) and self._same_prompt(file, entry)):
             return None
-        if entry.key != key_of(file, self._inputs(file, entry.templates, entry.data)):
+        if entry.key != self._key(file, self._inputs(file, entry.templates, entry.data)):
             return None
         found = self.digests.of(self.worktree.path_of(file.name))
         if found is None:
@@ -158,7 +158,7 @@ class Builder:
             template_set=file.set_name,
             type=file.process_type,
             inputs=inputs,
-            key=key_of(file, inputs),
+            key=self._key(file, inputs),
             output=decision.output,
             kept=decision.kept,
             pending=decision.pending,
@@ -166,8 +166,7 @@ class Builder:
             data=generated.data,
             **self._about_answer(generated, entry),
         )
-        await asyncio.to_thread(self._write, file, decision, new, generated.content)
-        self._keep(file, new)
+        await _to_its_end(self._write, file, decision, new, generated.content)
         result = self._result(file, decision.status, asked=generated.asked, cached=generated.cached)
         if generated.usage is not None:
             result.input_tokens, result.output_tokens = generated.usage.input_tokens, generated.usage.output_tokens
@@ -247,6 +246,7 @@ class Builder:
             self.budget.release(number)
             raise
         self.budget.spend(number, answer)
+        self.model.check(answer)
         return answer
 
     def _content(self, file: PlannedFile, answer: Answer) -> bytes:
@@ -270,6 +270,7 @@ class Builder:
             self._clear_beside(file, decision)
         if decision.write is not None:
             self.target.write(file.name, decision.write, executable=_is_executable(file) or None)
+        self._keep(file, entry)
 
     def _beside(self, file: PlannedFile, entry: LockEntry | None) -> bytes | None:
         """What a conflict laid there."""
@@ -324,6 +325,10 @@ class Builder:
     def _inputs(self, file: PlannedFile, templates: tuple[str, ...], data: tuple[str, ...]) -> str:
         return inputs_of(file, templates, data, places=self.places, digests=self.digests)
 
+    def _key(self, file: PlannedFile, inputs: str) -> str:
+        prompt_file = self.options.agent_prompt_template_file if file.process_type == "GENERATE" else None
+        return sha_of([inputs, file.shared_digest, str(prompt_file or "")])
+
     def _names(self, file: PlannedFile, used: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(sorted({self.places.name(Path(path), file.set_folder) for path in used}))
 
@@ -341,6 +346,16 @@ class Builder:
             record=file.record,
             **more,
         )
+
+
+async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
+    """Call in a thread; who is cancelled meanwhile waits for it: what is written and what is known go together."""
+    writing = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
 
 
 def _is_executable(file: PlannedFile) -> bool:

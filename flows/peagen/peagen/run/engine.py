@@ -113,7 +113,7 @@ class Run:
             tell=self.tell,
         )
         self._planner = planner
-        if not options.dry_run and self._store.interrupted:
+        if not options.dry_run and self._store.was_interrupted():
             self._made = True
             self._sweep()
 

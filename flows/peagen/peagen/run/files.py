@@ -25,7 +25,8 @@ class PlannedFile:
     project: str
     context: ProjectContext = field(repr=False)
     """What it sees of the project."""
-    payload_digest: str
+    shared_digest: str
+    """Of the project and of the template set: where these are the same, the same files are found for the same names."""
     record: FileRecord = field(repr=False)
     set_name: str
     set_folder: Path
@@ -97,11 +98,6 @@ def inputs_of(
     record = {key: value for key, value in file.record.items() if key not in _PLACES}
     used = [[name, digests.of(places.path(name, file.set_folder))] for name in (*templates, *data)]
     return sha_of([record, used])
-
-
-def key_of(file: PlannedFile, inputs: str) -> str:
-    """The hash of all that a file may depend on, but for the model: the same key, the same file."""
-    return sha_of([inputs, file.payload_digest])
 
 
 def declared(file: PlannedFile) -> list[str]:

@@ -74,8 +74,8 @@ class Planner:
     overlay: Path | None = None
     keep_in: Path | None = None
     """Where rendered ptrees are put, to be looked at."""
-    used: dict[Path, None] = field(default_factory=dict)
-    """The folders of the sets that are used."""
+    used: dict[Path, str] = field(default_factory=dict)
+    """The folders of the sets that are used, and the digest of each."""
     warnings: list[str] = field(default_factory=list)
 
     async def plan(self, projects: Sequence[Mapping[str, Any]]) -> list[ProjectRun]:
@@ -85,7 +85,13 @@ class Planner:
         if wanted is not None and not chosen:
             there = ", ".join(str(each.get("NAME")) for each in projects) or "none"
             raise UnknownProject(f"Project '{wanted}' not found in payload", hint=f"There are: {there}.")
-        return [await self._project(each) for each in chosen]
+        planned = [await self._project(each) for each in chosen]
+        makers: dict[str, str] = {}
+        for project in planned:
+            for name in project.order:
+                if makers.setdefault(name, project.name) != project.name:
+                    self.warnings.append(f"{name} is made by {makers[name]} and by {project.name}: the last one counts")
+        return planned
 
     async def _project(self, project: dict[str, Any]) -> ProjectRun:
         options, name = self.options, str(project.get("NAME"))
@@ -113,13 +119,13 @@ class Planner:
             return error
         named = record.get("TEMPLATE_SET")
         folder = Path(named) if named else self.root
-        if named:
-            self.used[folder] = None
+        if named and folder not in self.used:
+            self.used[folder] = TemplateSet(folder.name, folder, "folder").digest
         return PlannedFile(
             name=node_id(record),
             project=about.name,
             context=about.context,
-            payload_digest=about.digest,
+            shared_digest=sha_of([about.digest, self.used.get(folder, "")]),
             record=record,
             set_name=folder.name if named else "",
             set_folder=folder,
@@ -130,14 +136,13 @@ class Planner:
     def sets_used(self) -> dict[str, dict[str, Any]]:
         """What the lock file says of the sets that are used: `digest`, and `version` of one that was installed."""
         found = {}
-        for folder in self.used:
+        for folder, digest in self.used.items():
             try:
                 known = self.sets.find(folder.name)
             except PeagenError:  # it was named by its path
-                known = TemplateSet(folder.name, folder, "folder")
-            if known.folder != folder:
-                known = TemplateSet(folder.name, folder, "folder")
-            found[folder.name] = {"digest": known.digest, **_version_of(known)}
+                known = None
+            version = _version_of(known) if known is not None and known.folder == folder else {}
+            found[folder.name] = {"digest": digest, **version}
         return found
 
 
