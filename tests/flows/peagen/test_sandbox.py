@@ -141,6 +141,20 @@ async def test_what_has_methods_comes_as_text(tmp_path: Path) -> None:
             await rendered(renderer, "x", endless=endless)
 
 
+async def test_limits_grow_with_what_there_is_to_go_over() -> None:
+    text = "{% for i in range(2000) %}{{ '0123456789' * 100 }}{% endfor %}"
+    async with Renderer(TIGHT, size=1) as renderer:
+        for items in (0, 1000, 0):
+            job = RenderJob("test.j2", {}, template_text=text, items=items)
+            if items:
+                assert len((await renderer.render(job)).text) == 2_000_000
+            else:
+                with pytest.raises(TemplateTooLarge):
+                    await renderer.render(job)
+    assert Limits().for_items(0) == Limits()
+    assert Limits().for_items(100_000).cpu_seconds > 100
+
+
 def test_plain_keeps_what_is_shared() -> None:
     shared = {"a": (1, 2), "s": {3}}
     made = plain({"x": shared, "y": shared, (1,): None})

@@ -76,6 +76,7 @@ async def _package_records(
         search_path=(found.folder,),
         data_paths=(worktree,) if worktree is not None else (),
         parse_yaml=True,
+        items=len(package.get("MODULES") or ()),
     )
     try:
         rendered = await renderer.render(job)

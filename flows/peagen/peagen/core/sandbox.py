@@ -27,12 +27,16 @@ from peagen.errors import TemplateFailed, TemplateTooLarge, TemplateTooSlow, Tem
 _HEADER = struct.Struct(">I")
 _CHILD = """\
 import sys
-memory, cpu, *sys.path = sys.argv[1:]
+sys.path = sys.argv[1:]
 from peagen.core.sandbox_child import main
-main(int(memory), float(cpu))
+main()
 """
 _STARTING_S = 60.0  # on top of what a job may take: a busy machine may be slow to start a process
 _ENDING_S = 30.0
+# A ptree makes a few records for each module: what that takes at most, read as YAML and all.
+_CPU_OF_ITEM_S = 0.002
+_MEMORY_OF_ITEM = 40_000  # bytes
+_OUTPUT_OF_ITEM = 4_000  # bytes
 _KINDS = {"failed": TemplateFailed, "large": TemplateTooLarge, "unsafe": TemplateUnsafe}
 
 
@@ -47,6 +51,15 @@ class Limits:
     """Of the process, with some 60 MB that Python and Jinja take."""
     output_bytes: int = 16 * 1024 * 1024
 
+    def for_items(self, items: int) -> Limits:
+        """What a template that goes over so many items may use."""
+        return Limits(
+            cpu_seconds=self.cpu_seconds + items * _CPU_OF_ITEM_S,
+            wall_seconds=self.wall_seconds + 4 * items * _CPU_OF_ITEM_S,
+            memory_bytes=self.memory_bytes + items * _MEMORY_OF_ITEM,
+            output_bytes=self.output_bytes + items * _OUTPUT_OF_ITEM,
+        )
+
 
 @dataclass(frozen=True)
 class RenderJob:
@@ -55,7 +68,8 @@ class RenderJob:
     `search_path` are folders of templates, which includes are looked for in. `data_paths` are folders of data:
     what is included from them is inserted as it is. Names in `data_first` are looked for there first.
     With `parse_yaml` the text is parsed as YAML, too, within the limits. `shared` is what many jobs see alike, made
-    once: what `packed` gives of a mapping; `parts` are names for places in it.
+    once: what `packed` gives of a mapping; `parts` are names for places in it. `items` is how many the template goes
+    over: limits grow with them.
     """
 
     name: str
@@ -69,6 +83,7 @@ class RenderJob:
     parse_yaml: bool = False
     shared: bytes = b""
     parts: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    items: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,12 +131,13 @@ class Renderer:
         Raises:
             TemplateFailed: it cannot be rendered; or TemplateTooSlow, TemplateTooLarge, TemplateUnsafe.
         """
+        limits = self.limits.for_items(job.items)
         async with self._slots:
             child = await self._child()
             try:
-                frame = _frame(job, self.limits, self._told.get(child))
+                frame = _frame(job, limits, self._told.get(child))
                 self._told[child] = job.shared
-                reply = await self._reply(child, frame, job)
+                reply = await _reply(child, frame, job, limits)
             except BaseException:
                 # Also when the caller gives up: what it does cannot be stopped otherwise.
                 with contextlib.suppress(ProcessLookupError):
@@ -150,7 +166,7 @@ class Renderer:
         path = [entry for entry in sys.path if Path(entry).is_absolute()]
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-I", "-S", "-B", "-c", _CHILD, str(self.limits.memory_bytes), str(self.limits.cpu_seconds), *path),
+            *("-I", "-S", "-B", "-c", _CHILD, *path),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -159,27 +175,26 @@ class Renderer:
             start_new_session=True,
         )
 
-    async def _reply(self, child: asyncio.subprocess.Process, frame: bytes, job: RenderJob) -> dict[str, Any]:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        most = self.limits.output_bytes * 14 + 1024 * 1024  # text and value, each character escaped
-        try:
-            async with asyncio.timeout(self.limits.wall_seconds + _STARTING_S):
-                child.stdin.write(_HEADER.pack(len(frame)) + frame)
-                await child.stdin.drain()
-                (length,) = _HEADER.unpack(await child.stdout.readexactly(_HEADER.size))
-                if length > most:
-                    raise TemplateTooLarge(f"the answer has {length:,} bytes", where=job.name)
-                reply = json.loads(await child.stdout.readexactly(length))
-        except TimeoutError:
-            raise TemplateTooSlow(
-                f"the template takes more than {self.limits.wall_seconds:g} s", where=job.name
-            ) from None
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise await _death(child, job, self.limits) from None
-        if not isinstance(reply, dict):
-            raise TemplateFailed("the renderer's answer is no answer", where=job.name)
-        return reply
+
+async def _reply(child: asyncio.subprocess.Process, frame: bytes, job: RenderJob, limits: Limits) -> dict[str, Any]:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    most = limits.output_bytes * 14 + 1024 * 1024  # text and value, each character escaped
+    try:
+        async with asyncio.timeout(limits.wall_seconds + _STARTING_S):
+            child.stdin.write(_HEADER.pack(len(frame)) + frame)
+            await child.stdin.drain()
+            (length,) = _HEADER.unpack(await child.stdout.readexactly(_HEADER.size))
+            if length > most:
+                raise TemplateTooLarge(f"the answer has {length:,} bytes", where=job.name)
+            reply = json.loads(await child.stdout.readexactly(length))
+    except TimeoutError:
+        raise TemplateTooSlow(f"the template takes more than {limits.wall_seconds:g} s", where=job.name) from None
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise await _death(child, job, limits) from None
+    if not isinstance(reply, dict):
+        raise TemplateFailed("the renderer's answer is no answer", where=job.name)
+    return reply
 
 
 async def _death(child: asyncio.subprocess.Process, job: RenderJob, limits: Limits) -> TemplateFailed:
@@ -235,6 +250,8 @@ def _frame(job: RenderJob, limits: Limits, told: bytes | None) -> bytes:
             "data_first": job.data_first,
             "parse_yaml": job.parse_yaml,
             "output_bytes": limits.output_bytes,
+            "memory_bytes": limits.memory_bytes,
+            "cpu_seconds": limits.cpu_seconds,
             "shared": None if job.shared == told else job.shared,  # as it was told before
             "parts": dict(job.parts),
         }

@@ -18,19 +18,19 @@ from typing import BinaryIO
 HEADER = struct.Struct(">I")
 
 
-def main(memory_bytes: int, cpu_seconds: float) -> None:
-    """Work until the input ends. Uses at most `memory_bytes` altogether and `cpu_seconds` for each job."""
+def main() -> None:
+    """Work until the input ends. Each job says how much memory and processor time it may take."""
     from peagen.core.sandbox_render import Job, encoded, render
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is for the one who asks
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    _confine(memory_bytes)
+    _confine()
     shared = b""
     while (frame := _frame(source)) is not None:
         fields = pickle.loads(frame)  # noqa: S301
         shared = fields["shared"] = shared if fields["shared"] is None else fields["shared"]
+        _allow(fields.pop("memory_bytes"), fields.pop("cpu_seconds"))
         job = Job(**fields)
-        _allow_cpu(cpu_seconds)
         reply = render(job)
         try:
             content = encoded(reply)
@@ -53,24 +53,17 @@ def _frame(source: BinaryIO) -> bytes | None:
     return content if len(content) == length else None
 
 
-def _confine(memory_bytes: int) -> None:
-    """No more memory than this, no files written, no processes started, nothing left when it dies."""
-    wanted = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NPROC: 0,
-    }
-    for limit, value in wanted.items():
-        hard = resource.getrlimit(limit)[1]
-        lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        with contextlib.suppress(OSError, ValueError):  # macOS has no limit of memory
-            resource.setrlimit(limit, (lowest, lowest))
+def _confine() -> None:
+    """No files written, no processes started, nothing left when it dies."""
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
+        resource.setrlimit(limit, (0, 0))
 
 
-def _allow_cpu(seconds: float) -> None:
+def _allow(memory_bytes: int, cpu_seconds: float) -> None:
+    """No more memory than this altogether, and no more processor time from now on."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    until = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    if hard == resource.RLIM_INFINITY or until < hard:
-        resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
+    until = math.ceil(usage.ru_utime + usage.ru_stime + cpu_seconds)
+    for limit, value in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, until)):
+        hard = resource.getrlimit(limit)[1]
+        with contextlib.suppress(OSError, ValueError):  # macOS has no limit of memory
+            resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
