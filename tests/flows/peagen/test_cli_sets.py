@@ -126,6 +126,12 @@ def test_an_archive(peagen: Any, tmp_path: Path, made: Path, kind: str) -> None:
     assert added["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_an_archive_without_a_folder_is_called_after_itself(peagen: Any, tmp_path: Path, made: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "flat.v1.zip", "w") as archive:
+        archive.write(made / "ptree.yaml.j2", "ptree.yaml.j2")
+    assert peagen("local", "template-set", "add", tmp_path / "flat.v1.zip").out == "flat\n"
+
+
 def test_a_wheel_is_unpacked_and_none_of_its_code_runs(peagen: Any, tmp_path: Path) -> None:
     done = peagen("local", "template-set", "add", wheel(tmp_path))
     assert (done.code, done.out) == (0, "nice\n"), done.err
@@ -200,6 +206,7 @@ def test_a_distribution_of_an_index_is_pinned(peagen: Any, tmp_path: Path, index
         ([], 2, "SRC"),
         (["made", "--from-bundle", "x.zip"], 2, "SRC"),
         (["./gone"], 1, "there is nothing at"),
+        (["loop"], 1, "it cannot be read"),
         (["--from-bundle", "gone.zip"], 1, "there is nothing at"),
         (["text.txt"], 1, "no folder, zip, tar or wheel"),
         (["empty"], 1, "no folder with a ptree.yaml.j2"),
@@ -215,6 +222,7 @@ def test_what_cannot_be_added(peagen: Any, tmp_path: Path, arguments: list[str],
     folder.mkdir()
     (folder / "empty").mkdir()
     (folder / "text.txt").write_text("text")
+    (folder / "loop").symlink_to("loop")
     with zipfile.ZipFile(folder / "bad.zip", "w") as archive:
         archive.writestr("ptree.yaml.j2", PTREE)
         archive.writestr("../evil.j2", "x")
@@ -241,6 +249,20 @@ def test_what_is_bundled_or_not_ours_stays(peagen: Any, tmp_path: Path, made: Pa
     assert done.code == 1
     assert "--yes" in done.err
     assert (made / "a.j2").is_file()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../..", "sub/..", ""])
+def test_a_name_that_leads_elsewhere_removes_and_shows_nothing(
+    peagen: Any, tmp_path: Path, made: Path, name: str
+) -> None:
+    peagen("local", "template-set", "add", made)
+    home = tmp_path / "home" / ".peagen"
+    before = sorted(home.rglob("*"))
+    for command in (("remove", "--yes"), ("show",)):
+        done = peagen("local", "template-set", *command, "--", name)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("❌  ")
+    assert sorted(home.rglob("*")) == before
 
 
 def test_a_set_that_was_added_is_found_by_every_command(peagen: Any, tmp_path: Path, made: Path) -> None:

@@ -30,7 +30,8 @@ class Progress:
         """One event, as `peagen.run.options.OnEvent` describes them."""
         kind, level = event.get("type"), self.console.level
         if level > QUIET:
-            self._bar(event)
+            shown = printable(str(event.get("file", "")), self.console.encoding)
+            self._bar({**event, "file": shown} if "file" in event else event)
         if kind == "file.done" and level >= VERBOSE:
             self._line(f"[{event.get('done')}/{event.get('files')}] {event.get('status')}: {event.get('file')}")
         elif kind == "file.retry" and level >= VERBOSE:

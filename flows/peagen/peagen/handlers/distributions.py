@@ -29,7 +29,7 @@ def installed_sets(folder: Path) -> list[SetFolder]:
         points = distribution.entry_points.select(group=ENTRY_POINTS)
         for point in points:
             place = _folder_of(point.value, [folder])
-            if place is not None and _is_name(point.name):
+            if place is not None and is_set_name(point.name):
                 found.append(SetFolder(point.name, place, distribution.metadata["Name"], distribution.version))
     return sorted(found, key=lambda each: each.name)
 
@@ -40,7 +40,7 @@ def sets_of_project(folder: Path) -> list[SetFolder]:
     return [
         SetFolder(name, place)
         for name, value in sorted(_declared(folder).items())
-        if (place := _folder_of(value, roots)) is not None and _is_name(name)
+        if (place := _folder_of(value, roots)) is not None and is_set_name(name)
     ]
 
 
@@ -78,5 +78,6 @@ def _folder_of(value: str, roots: list[Path]) -> Path | None:
     return None
 
 
-def _is_name(name: str) -> bool:
+def is_set_name(name: str) -> bool:
+    """Whether a set may be called so: a folder's name, not hidden."""
     return bool(name) and name not in {".", ".."} and not any(char in name for char in "/\\\0") and name[0] != "."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "source_packages.lock"
 _LEFT_OUT = {".git", "__pycache__"}
+_GITHUB = re.compile(r"gh://[\w.-]+/[\w.-]+")
 _STORAGE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -70,6 +71,10 @@ def fetch(uris: Sequence[str], options: FetchOptions) -> dict[str, Any]:
 def fetch_one(uri: str, folder: Path, *, force: bool = False) -> dict[str, Any]:
     """Bring one workspace into the folder; `commit` is None where it is no repository."""
     address, ref = split_ref(uri)
+    if uri.strip() in {"", "git+"} or (uri.startswith("gh://") and not _GITHUB.fullmatch(address)):
+        raise WorkspaceNotFoundError(
+            f"{uri!r} names no workspace", hint="name a folder, git+URL@ref or gh://owner/repo"
+        )
     if uri.startswith(("git+", "gh://")):
         url = git_url(address)
         if not is_url(url):

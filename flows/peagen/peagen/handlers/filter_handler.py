@@ -71,6 +71,8 @@ def init_repo(folder: Path, *, branch: str = "main", remotes: dict[str, str] | N
     Raises:
         GitError: git refuses.
     """
+    if folder.exists() and not folder.is_dir():
+        raise GitError(f"{folder} is no folder")
     folder.mkdir(parents=True, exist_ok=True)
     new = git_says("rev-parse", "--git-dir", cwd=folder) is None
     if new:

@@ -7,6 +7,8 @@ what an index has is downloaded as a wheel and unpacked. What was added, from wh
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -19,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from peagen.core.lookup import PTREE, TemplateSet, TemplateSets, set_roots, sets_home
-from peagen.errors import PeagenError
+from peagen.errors import PeagenError, TemplateSetNotFound
 from peagen.handlers.archives import is_archive, unpack
-from peagen.handlers.distributions import SetFolder, installed_sets, sets_of_project
+from peagen.handlers.distributions import SetFolder, installed_sets, is_set_name, sets_of_project
 
 RECORD = "sets.json"
 _INSTALL_S = 600.0
@@ -52,6 +54,8 @@ def list_sets(worktree: Path) -> list[TemplateSet]:
 def show_set(name: str, worktree: Path) -> dict[str, Any]:
     """One set: where it is, its files, its hash, and which ones it hides."""
     found = TemplateSets(set_roots(worktree)).find(name)
+    if not found.ptree.is_file():
+        raise TemplateSetNotFound(f"Template-set '{name}' not found", hint=f"{found.folder} has no {PTREE}.")
     return {
         "name": found.name,
         "location": str(found.folder),
@@ -90,6 +94,8 @@ def remove_set(name: str, worktree: Path, *, may_run: Callable[[str], bool]) -> 
         TemplateSetNotFound: there is none of that name.
     """
     found = TemplateSets(set_roots(worktree)).find(name)
+    if not is_set_name(name):
+        raise TemplateSetProblem(f"{name!r} was not added with `template-set add`", hint="delete it yourself")
     place = sets_home() / name
     if found.source == "bundled" and not os.path.lexists(place):
         raise TemplateSetProblem("Cannot uninstall bundled template-set")
@@ -122,12 +128,11 @@ def _found(source: Source, temporary: Path) -> tuple[list[SetFolder], dict[str, 
     """The folders of the sets in a source, and what is known of it."""
     given = source.bundle or Path(source.name).expanduser()
     if given.is_dir():
-        return _in_folder(given.resolve(), source, temporary), {"type": "local", "source": str(given.resolve())}
+        folder = given.resolve()
+        return _in_folder(folder, folder.name, source, temporary), {"type": "local", "source": str(folder)}
     if source.editable:
         raise TemplateSetProblem("only a folder can be added with -e", where=source.name)
     if given.is_file():
-        import hashlib
-
         about = {"type": "bundle", "source": str(given.resolve())}
         about["sha256"] = hashlib.sha256(given.read_bytes()).hexdigest()
         if not is_archive(given):
@@ -135,16 +140,22 @@ def _found(source: Source, temporary: Path) -> tuple[list[SetFolder], dict[str, 
         unpack(given, temporary / "archive")
         if given.suffix == ".whl":
             return _some(installed_sets(temporary / "archive"), source.name), about
-        return _in_folder(_only_folder(temporary / "archive"), source, temporary), about
+        folder = _only_folder(temporary / "archive")
+        name = given.name.partition(".")[0] if folder.name == "archive" else folder.name
+        return _in_folder(folder, name, source, temporary), about
+    if os.path.lexists(given):
+        raise TemplateSetProblem("it cannot be read", where=str(given))
     if source.bundle is not None or "/" in source.name or os.sep in source.name or source.name.startswith("."):
         raise TemplateSetProblem(f"there is nothing at {given}")
     return _from_index(source, temporary)
 
 
-def _in_folder(folder: Path, source: Source, temporary: Path) -> list[SetFolder]:
+def _in_folder(folder: Path, name: str, source: Source, temporary: Path) -> list[SetFolder]:
     """A folder is a set, holds sets, or is a Python project that declares them."""
     if (folder / PTREE).is_file():
-        return [SetFolder(source.name if source.bundle is None and not folder.name else folder.name, folder)]
+        if not is_set_name(name):
+            raise TemplateSetProblem(f"a set cannot be called {name!r}", where=str(folder))
+        return [SetFolder(name, folder)]
     if declared := sets_of_project(folder):
         return declared
     inner = [SetFolder(each.name, each) for each in sorted(folder.iterdir()) if (each / PTREE).is_file()]
@@ -200,6 +211,10 @@ def _put(each: SetFolder, about: Mapping[str, Any], home: Path, temporary: Path,
 def _install(arguments: list[str]) -> None:
     """Run uv, or pip where there is no uv."""
     uv = shutil.which("uv")
+    if uv is None and importlib.util.find_spec("pip") is None:
+        raise TemplateSetProblem(
+            "neither uv nor pip is there to get it", hint="install uv, or name a folder or a wheel"
+        )
     for_this = ["--python", sys.executable] if "--target" not in arguments else []
     command = [uv, "pip", arguments[0], *for_this, *arguments[1:]] if uv else [sys.executable, "-m", "pip", *arguments]
     try:
