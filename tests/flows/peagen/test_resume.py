@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from peagen.core.lock import LOCK_NAME
 from peagen.run import ProcessOptions, process
+from tests.model_server import ModelServer, Said
 
 PROGRAM = Path(__file__).with_name("killed_runs.py")
 DONE_S = 120.0
@@ -67,6 +70,47 @@ async def test_killed_at_any_point(seed: int, worktree_root: Path, make_set: Any
     left = [path for path in (worktree_root / "out").iterdir() if path.suffix not in {".py", ".txt"}]
     assert left == []
     assert len((worktree_root / LOCK_NAME).read_text().splitlines()) == 2 + 7
+
+
+async def test_the_command_is_killed_while_a_model_answers(
+    worktree_root: Path, make_set: Any, openai_server: ModelServer
+) -> None:
+    make_set("small", {**SET, "note.j2": "{{ PROJ.NAME }}\n"})
+    modules = [{"NAME": name, "EXTRAS": {"NEEDS": []}} for name in "abcdef"]
+    project = {"NAME": "Demo", "TEMPLATE_SET": "small", "PACKAGES": [{"NAME": "demo", "MODULES": modules}]}
+    (worktree_root / "p.yaml").write_text(json.dumps({"PROJECTS": [project]}))
+    command = [str(Path(sys.executable).with_name("peagen")), "local", "process", "p.yaml", "--repo", "."]
+    command += ["--provider", "openai", "--model-name", "local-1"]
+    environ = {**os.environ, "OPENAI_BASE_URL": openai_server.url, "OPENAI_API_KEY": "k"}
+    openai_server.say("# one", "# two", "# three", Said(text="# never", hold=asyncio.Event()))
+    openai_server.otherwise = "# later"
+
+    async def started() -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*command, cwd=worktree_root, env=environ, stdout=pipe, stderr=pipe)
+
+    child = await started()
+    try:
+        async with asyncio.timeout(DONE_S):
+            await openai_server.waiting.wait()
+    finally:
+        child.kill()
+        await child.communicate()
+    # One after the other: what came before the one that was asked last was answered, and is there.
+    child = await started()
+    try:
+        async with asyncio.timeout(DONE_S):
+            _, said = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+    assert child.returncode == 0, said.decode()
+    asked = Counter(each.body["messages"][-1]["content"].split()[1] for each in openai_server.asked)
+    assert asked == {"a": 1, "b": 1, "c": 1, "d": 2, "e": 1, "f": 1}
+    made = [(worktree_root / f"out/{name}.py").read_text() for name in "abcdef"]
+    assert made == ["# one", "# two", "# three", "# later", "# later", "# later"]
 
 
 async def test_who_runs_next_finds_nothing_to_do(worktree_root: Path, make_set: Any) -> None:
