@@ -280,6 +280,23 @@ async def test_what_a_model_writes_is_text_wherever_it_goes(
     assert surroundings() == before
 
 
+async def test_what_another_project_or_run_made_is_no_template(
+    worktree_root: Path,
+    make_set: MakeSet,
+    make_project: MakeProject,
+    answers: Callable[[Callable[[str], str]], list[str]],
+) -> None:
+    asks: dict[str, Any] = {"PROCESS_TYPE": "GENERATE", "FILE_NAME": "good.j2", "AGENT_PROMPT_TEMPLATE": "good.j2"}
+    make_set("makes", {"ptree.yaml.j2": ptree({**asks, "RENDERED_FILE_NAME": "evil.j2"}), "good.j2": "good"})
+    make_set("uses", {"ptree.yaml.j2": ptree({"FILE_NAME": "evil.j2", "RENDERED_FILE_NAME": "out/x"})})
+    answers(lambda prompt: CODE)
+    makes, uses = make_project(template_set="makes", NAME="makes"), make_project(template_set="uses", NAME="uses")
+    options = ProcessOptions(worktree=worktree_root, provider="scripted", model_backoff_s=0.0)
+    for projects in ([makes, uses], [uses]):
+        report = await process(projects, options)
+        assert "it cannot be a template" in errors_of(report)["out/x"]
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [

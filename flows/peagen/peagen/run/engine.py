@@ -89,6 +89,7 @@ class Run:
             root=root,
             overlay=self._overlay,
             keep_in=None if options.dry_run else root / STATE_DIR,
+            made=set(self._lock.files),
         )
         self.projects = await planner.plan(projects)
         self.report.warnings += planner.warnings

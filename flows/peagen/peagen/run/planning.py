@@ -77,6 +77,8 @@ class Planner:
     used: dict[Path, str] = field(default_factory=dict)
     """The folders of the sets that are used, and the digest of each."""
     warnings: list[str] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
+    """Files that were generated, by whichever project and run: they are data, and never templates."""
 
     async def plan(self, projects: Sequence[Mapping[str, Any]]) -> list[ProjectRun]:
         """The projects that the options name. Raises `PeagenError`."""
@@ -107,7 +109,8 @@ class Planner:
         )
         if options.start_file and options.start_file not in graph.records:
             self.warnings.append(f"{options.start_file} is no file of {name}, which is processed from its beginning")
-        about = _About(name, ProjectContext(project), sha_of(project), frozenset(graph.records))
+        self.made |= graph.records.keys()
+        about = _About(name, ProjectContext(project), sha_of(project), frozenset(self.made))
         files = {each: self._file(record, about) for each, record in graph.records.items()}
         order = [node_id(record) for record in ordered]
         return ProjectRun(name=name, graph=graph, files=files, order=order, next_idx=next_idx)
