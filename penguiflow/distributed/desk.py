@@ -122,7 +122,7 @@ class Desk:
             except LeaseLost:
                 pass  # it is somebody else's
             else:
-                await bus.ack(delivery)
+                await self.share.ack(delivery)
                 self.done += 1
         except BusClosed:
             pass  # the lease ends by itself

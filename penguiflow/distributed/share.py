@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic_core import to_json
 
+from penguiflow.bus.errors import BusClosed
+from penguiflow.bus.naming import CLOSED
 from penguiflow.bus.waiting import Backoff
 from penguiflow.distributed.header import Fault, Header, end_message
 from penguiflow.distributed.journal import SilentLog
@@ -17,71 +19,28 @@ from penguiflow.distributed.memory import NodeMemory
 from penguiflow.distributed.names import CALLER, COUNT, FAULT, IDS, dead_scope, number_of, state_scope
 from penguiflow.distributed.posting import Post
 from penguiflow.distributed.suspects import Suspects
+from penguiflow.distributed.together import Together
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.state.errors import StoreError
 from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome, SupportsSharedState
 
 if TYPE_CHECKING:
     from penguiflow.bus.codec import Codec
-    from penguiflow.bus.protocol import EdgeBus
+    from penguiflow.bus.protocol import Delivery, EdgeBus
     from penguiflow.distributed.cell import Cell
     from penguiflow.distributed.writing import Writing
     from penguiflow.observer import TraceLog
 
-__all__ = ["Commits", "Share", "trace_cancelled"]
+__all__ = ["Share", "patiently", "trace_cancelled"]
 
 logger = logging.getLogger("penguiflow.distributed")
 T = TypeVar("T")
-MOST_AT_ONCE = 200
-"""Changes in one commit."""
 
 
 def trace_cancelled(trace_id: str, reason: str) -> FlowError:
     """What a caller gets who waits for a trace that was cancelled."""
     code = FlowErrorCode.TRACE_CANCELLED
     return FlowError(trace_id=trace_id, node_name=None, code=code, message=f"trace cancelled: {reason}")
-
-
-class Commits:
-    """Changes of what traces remember: those that come while one commit is under way are one commit together."""
-
-    def __init__(self, store: SupportsSharedState) -> None:
-        self._store = store
-        self._waiting: list[tuple[SharedChange, asyncio.Future[SharedOutcome]]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def make(self, change: SharedChange) -> SharedOutcome:
-        """Commit a change, with others. A store that does not answer is waited for."""
-        done: asyncio.Future[SharedOutcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, done))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._go(), name="penguiflow:commits")
-        return await done
-
-    async def _go(self) -> None:
-        batch: Sequence[tuple[SharedChange, asyncio.Future[SharedOutcome]]] = ()
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                changes = [change for change, _ in batch]
-                outcomes = await patiently(lambda changes=changes: self._store.commit_shared(*changes))  # type: ignore[misc]
-                for (_, done), outcome in zip(batch, outcomes, strict=True):
-                    if not done.done():
-                        done.set_result(outcome)
-        except BaseException as failure:  # whatever a store raises, and the end: whoever waits for it is told
-            told = StoreError("the flow was stopped") if isinstance(failure, asyncio.CancelledError) else failure
-            for _, done in (*batch, *self._waiting):
-                if not done.done():
-                    done.set_exception(told)
-            self._waiting.clear()
-        finally:
-            self._task = None
-
-    async def close(self) -> None:
-        """Commit nothing more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -109,7 +68,9 @@ class Share:
         self.post = Post(bus)
         self.suspects = Suspects(self)
         self._store = store
-        self._commits = Commits(store)
+        self.commit = Together(self._commit_all, closed=lambda: StoreError("the flow was stopped"))
+        """Make a `SharedChange`, together with others; a store that does not answer is waited for."""
+        self._acks: dict[str, Together[Delivery, bool]] = {}
         self._writing = writing
         self.flush = writing.flush
         self.take_over = writing.take_over
@@ -122,9 +83,16 @@ class Share:
         """What is remembered of a trace."""
         return await patiently(lambda: self._store.load_shared(run, scopes, handled))
 
-    async def commit(self, change: SharedChange) -> SharedOutcome:
-        """Make a change, together with others."""
-        return await self._commits.make(change)
+    async def _commit_all(self, changes: Sequence[SharedChange]) -> Sequence[SharedOutcome]:
+        return await patiently(lambda: self._store.commit_shared(*changes))
+
+    async def ack(self, delivery: Delivery) -> bool:
+        """Acknowledge a delivery, with others of its edge. Raises `BusError`."""
+        together = self._acks.get(delivery.edge)
+        if together is None:
+            together = Together(lambda said: self.bus.ack(*said), closed=lambda: BusClosed(CLOSED))
+            self._acks[delivery.edge] = together
+        return await together(delivery)
 
     async def cancelled_of(self, runs: Sequence[str]) -> dict[str, str]:
         """Those of the traces that were cancelled, with the reason."""
@@ -202,4 +170,6 @@ class Share:
     async def close(self) -> None:
         """Send and commit nothing more."""
         await self.post.close()
-        await self._commits.close()
+        await self.commit.close()
+        for acks in self._acks.values():
+            await acks.close()

@@ -1,0 +1,236 @@
+"""A worker and a caller in one process, where everything can be seen."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, create
+from penguiflow.bus import BusMessage, Codec, Delivery, Limits, MemoryBus
+from penguiflow.distributed import Worker, client, edges_of
+from penguiflow.distributed.header import Header
+from penguiflow.distributed.names import COUNT, IDS, bus_id, number_of
+from penguiflow.ids import send_id
+from penguiflow.state import InMemoryStateStore
+from penguiflow.state.shared import SharedChange
+from penguiflow.types import StreamChunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+WAIT_S = 60.0
+PLAIN = NodePolicy(validate="none")
+
+
+def message(payload: Any, **fields: Any) -> Message:
+    return Message(payload=payload, headers=Headers(tenant="acme"), **fields)
+
+
+async def same(msg: Message, ctx: Any) -> Message:
+    return msg
+
+
+class Shop:
+    """One bus, one store, and who works there; a caller has no worker of his own."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.bus = MemoryBus(Limits(**limits))
+        self.store = InMemoryStateStore()
+        self.running: list[asyncio.Task[None]] = []
+        self.workers: list[Worker] = []
+        self.flows: list[PenguiFlow] = []
+
+    async def hire(self, flow: PenguiFlow, **about: Any) -> Worker:
+        worker = Worker(flow, bus=self.bus, store=self.store, owns_bus=False, **about)
+        self.workers.append(worker)
+        self.running.append(asyncio.create_task(worker.run()))
+        await worker.ready()
+        return worker
+
+    async def caller(self, make: Callable[..., PenguiFlow]) -> PenguiFlow:
+        flow = make(message_bus=self.bus, state_store=self.store)
+        flow.run()
+        assert flow._distribution is not None
+        assert flow._distribution._worker is not None
+        assert flow._distribution._working is not None
+        await flow._distribution._worker.ready()
+        await flow._distribution._worker.drain(0.0)
+        await flow._distribution._working
+        self.flows.append(flow)
+        return flow
+
+    async def put(self, flow: PenguiFlow, edge: str, payload: Any, header: Header, message_id: str) -> None:
+        """Put a message on an edge, as a worker does that is none of these."""
+        add = {COUNT: 1, IDS: number_of(message_id)}
+        await self.store.commit_shared(SharedChange(trace_id=header.run, add=add))
+        await self.bus.open(flow.name, edges_of(flow))
+        body = Codec().encode(payload, "somebody", about=header.about())
+        await self.bus.put(edge, BusMessage(bus_id(header.run, message_id), body))
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Callable[..., Shop]]:
+    shops: list[Shop] = []
+
+    def open_shop(**limits: Any) -> Shop:
+        shops.append(Shop(**limits))
+        return shops[-1]
+
+    yield open_shop
+    async with asyncio.timeout(WAIT_S):
+        for each in shops:
+            for flow in each.flows:
+                await flow.stop()
+            for worker in each.workers:
+                await worker.drain(0.0)
+            await asyncio.gather(*each.running)
+
+
+async def test_a_worker_says_what_it_does(shop: Callable[..., Shop]) -> None:
+    at = shop()
+    flow = create(Node(same, name="a", policy=PLAIN).to(Node(same, name="b", policy=PLAIN)), name="f")
+    worker = await at.hire(flow, nodes=["b"], concurrency=3, worker_id="w")
+    row = worker.status()
+    assert (row.worker_id, row.flow, list(row.nodes), row.state, row.alive) == ("w", "f", ["b"], "running", True)
+    assert row.about["slots"] == {"b": 3}
+    assert [each.worker_id for each in await at.store.list_workers("f")] == ["w"]
+    await worker.drain()
+    async with asyncio.timeout(WAIT_S):
+        await at.running[0]
+    assert [each.state for each in await at.store.list_workers()] == ["ended"]
+
+
+def test_a_worker_refuses_what_it_cannot_do() -> None:
+    flow = create(Node(same, name="a", policy=PLAIN).to())
+    bus, store = MemoryBus(), InMemoryStateStore()
+    with pytest.raises(ValueError, match="no node named b: it has a"):
+        Worker(flow, bus=bus, store=store, nodes=["b"])
+    with pytest.raises(ValueError, match="at least 1"):
+        Worker(flow, bus=bus, store=store, concurrency=0)
+    with pytest.raises(TypeError, match="dict keeps nothing that workers could share"):
+        Worker(flow, bus=bus, store={})  # type: ignore[arg-type]
+
+
+async def test_a_worker_that_leaves_gives_back_what_it_does_not_finish(shop: Callable[..., Shop]) -> None:
+    at = shop()
+    begun: list[str] = []
+    others = asyncio.Event()
+
+    def make(name: str) -> Callable[..., PenguiFlow]:
+        async def slow(msg: Message, ctx: Any) -> Message:
+            begun.append(name)
+            if name == "first":
+                await asyncio.Event().wait()
+            others.set()
+            return msg
+
+        return lambda **kwargs: create(Node(slow, name="slow", policy=PLAIN).to(), **kwargs)
+
+    flow = await at.caller(make("caller"))
+    first = await at.hire(make("first")())
+    calling = asyncio.ensure_future(flow.call(message(1), timeout=WAIT_S))
+    async with asyncio.timeout(WAIT_S):
+        while not begun:  # noqa: ASYNC110 - of a worker
+            await asyncio.sleep(0)
+        await first.drain(0.05)
+        await at.running[0]
+        await at.hire(make("second")())
+        await others.wait()
+        assert (await calling).payload == 1
+    assert begun == ["first", "second"]
+
+
+async def test_a_caller_finds_a_result_whose_way_to_him_was_lost(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "POLL_S", 0.02)
+    at = shop()
+
+    async def fails(msg: Message, ctx: Any) -> Message:
+        if msg.payload == "bad":
+            raise ValueError("no")
+        return msg
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        return create(Node(fails, name="a", policy=PLAIN).to(), **kwargs)
+
+    flow = await at.caller(make)
+    await at.hire(make())
+
+    async def lose(edge: str, *messages: BusMessage) -> None:
+        """What is told does not come."""
+
+    monkeypatch.setattr(at.bus, "tell", lose)
+    assert (await flow.call(message("good"), timeout=WAIT_S)).payload == "good"
+    with pytest.raises(FlowError, match="no"):
+        await flow.call(message("bad"), timeout=WAIT_S)
+
+
+async def test_a_piece_that_never_comes_fails_the_trace(shop: Callable[..., Shop]) -> None:
+    at = shop(lease_s=0.2)
+    flow = create(Node(same, name="a", policy=PLAIN).to(Node(same, name="b", policy=PLAIN)))
+    header = Header("t", "t", "Rookery@nobody", asked=True, piece="m/s", place=1)
+    chunk = message(StreamChunk(stream_id="s", seq=1, text="second"), trace_id="t")
+    await at.put(flow, "a->b", chunk, header, send_id("a", "m", "a->b", 1))
+    await at.hire(flow)
+    async with asyncio.timeout(WAIT_S):
+        while (memory := await at.store.load_shared("t", ("fault",))).ended is None:  # noqa: ASYNC110 - of a store
+            await asyncio.sleep(0.01)
+    assert memory.ended == "error"
+    assert b"piece 0 of a stream did not come to node 'b'" in memory.rows["fault"].value
+
+
+async def test_who_reads_slowly_stops_who_sends_to_him_and_nobody_else(shop: Callable[..., Shop]) -> None:
+    at = shop(capacity=4)
+    sent: list[int] = []
+
+    async def speak(msg: Message, ctx: Any) -> None:
+        for number in range(msg.payload):
+            await ctx.emit_chunk(parent=msg, text=f"{number}")
+            sent.append(number)
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        speaker = Node(speak, name="speak", policy=NodePolicy(validate="none", max_concurrency=4))
+        return create(speaker.to(), queue_maxsize=4, **kwargs)
+
+    flow = await at.caller(make)
+    await at.hire(make())
+    many = 5000
+    async with asyncio.timeout(WAIT_S):
+        results = flow.stream(message(many))
+        await anext(results)
+        before = -1
+        while before != len(sent):
+            before = len(sent)
+            await flow.call(message(0))
+            await asyncio.sleep(0.05)
+        assert len(sent) < many / 2
+        texts = [each.payload.text async for each in results]
+    assert texts == [f"{number}" for number in range(1, many)]
+
+
+async def test_what_was_done_twice_counts_once(shop: Callable[..., Shop]) -> None:
+    at = shop()
+    flow = create(Node(same, name="a", policy=PLAIN).to(Node(same, name="b", policy=PLAIN)))
+    header = Header("t", "t", "Rookery@me", asked=True)
+    await at.bus.open(flow.name, edges_of(flow))
+    await at.bus.listen("Rookery@me")
+    message_id = send_id("a", "m", "a->b", 0)
+    await at.put(flow, "a->b", message("once", trace_id="t"), header, message_id)
+    await at.hire(flow)
+    got: list[Delivery] = []
+    async with asyncio.timeout(WAIT_S):
+        while len(got) < 2:
+            some = await at.bus.get("Rookery@me", limit=10)
+            await at.bus.ack(*some)
+            got += some
+        body = Codec().encode(message("once", trace_id="t"), "somebody", about=header.about())
+        # As if the bus had forgotten it.
+        at.bus._edges["a->b"].seen.clear()
+        await at.bus.put("a->b", BusMessage(bus_id("t", message_id), body))
+        while (depth := await at.bus.depth("a->b")).waiting or depth.leased:  # noqa: ASYNC110 - of a bus
+            await asyncio.sleep(0.01)
+    assert b"once" in got[0].body
+    assert await at.bus.get("Rookery@me", wait_s=0) == []
