@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -118,3 +122,41 @@ def test_the_configuration_decides(peagen: Any, tree: Path, where: str) -> None:
     named = {"work-tree": (), "option": ("-c", folder / ".peagen.toml"), "folder": ("--config", folder)}[where]
     assert peagen("local", "process", "p.yaml", *named, at=tree).code == 0
     assert peagen("check", "p.yaml", *named, at=tree).code == 0
+
+
+@pytest.fixture
+def told() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Where a webhook listens, and what it was told."""
+    events: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            events.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/hook#channel", events
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_who_listens_is_told(peagen: Any, tree: Path, told: tuple[str, list[dict[str, Any]]]) -> None:
+    url, events = told
+    payload(tree, a={})
+    assert peagen("local", "process", "p.yaml", "--notify", url, at=tree).code == 0
+    assert {each["channel"] for each in events} == {"channel"}
+    kinds = [each["payload"]["type"] for each in events]
+    assert (kinds[0], kinds[-1]) == ("process.started", "process.done")
+    events.clear()
+    (tree / "spec.yml").write_text("FACTORS: {size: {levels: [1, 2]}}\n")
+    assert peagen("local", "doe", "gen", "spec.yml", "p.yaml", "--notify", url, at=tree).code == 0
+    done = {"type": "peagen.experiment.done", "output": "project_payloads.yaml", "count": 2}
+    assert [each["payload"] for each in events] == [done]

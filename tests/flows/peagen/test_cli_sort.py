@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from peagen.handlers.sort_handler import sort_handler
+
 PTREE = """
 FILES:
 {%- for PKG in PROJ.PKGS %}
@@ -111,6 +113,13 @@ def test_options_in_any_place(peagen: Any, tree: Path, arguments: list[str]) -> 
     (tree / ".peagen.toml").write_text("")
     done = peagen(*arguments, at=tree)
     assert (done.code, done.out.splitlines()[0]) == (0, "Project Good:")
+
+
+async def test_a_task(tree: Path, own_home: Path) -> None:
+    path = write(tree, GOOD)
+    args = {"projects_payload": path, "worktree": str(tree), "start_idx": 2, "project_name": "Good"}
+    (good,) = (await sort_handler({"args": args}))["projects"]
+    assert [(each["index"], each["file"]) for each in good["files"]] == [(2, "p/c"), (3, "p/a")]
 
 
 def test_a_payload_of_the_repository_and_one_as_text(peagen: Any, tree: Path, tmp_path: Path) -> None:

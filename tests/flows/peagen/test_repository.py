@@ -65,6 +65,8 @@ def test_another_branch_gets_the_result_and_the_checkout_stays(peagen: Any, repo
     assert done.json["commit"] == git(repository, "rev-parse", "other")
     assert git(repository, "show", "other:out/made.txt") == "two"
     assert git(repository, "log", "--format=%s", "other").splitlines()[1:] == ["second", "first"]
+    changed = git(repository, "diff", "--name-only", "other~1", "other").splitlines()
+    assert changed == ["out/made.txt", "peagen.lock"]
     assert git(repository, "symbolic-ref", "--short", "HEAD") == "main"
     assert git(repository, "status", "--short") == ""
     again = process(peagen, repository, "--ref", "other")
