@@ -79,8 +79,9 @@ class Broker:
                 elif isinstance(frame, body.ContentBody):
                     self.got.append((published.exchange, published.routing_key, frame.value))
                     tag += 1
+                    cut = self.cut  # looked at before the other side goes on
                     self._send(client, channel, commands.Basic.Ack(delivery_tag=tag))
-                    if self.cut:
+                    if cut:
                         client.close()
                         return
                 elif (answer := _ANSWERS.get(type(frame))) is not None:
@@ -167,6 +168,14 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture
+def refusing() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else can take."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
 def heard(valkey_server: Any) -> Iterator[Callable[[str], Callable[[], Any]]]:
     """Subscribes to a channel; what it returns waits for the next event there."""
     client: Any = redis.Redis.from_url(valkey_server.url, socket_timeout=WAIT_S)
@@ -202,14 +211,12 @@ def test_redis_takes_an_address_or_its_parts() -> None:
         RedisPublisher()
 
 
-def test_redis_that_is_away_is_told_without_its_password() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    publisher = RedisPublisher(f"redis://ada:hunter2@127.0.0.1:{port}/0")
+def test_redis_that_is_away_is_told_without_its_password(refusing: int) -> None:
+    publisher = RedisPublisher(f"redis://ada:hunter2@127.0.0.1:{refusing}/0")
     with pytest.raises(PublishFailed) as caught:
         publisher.publish("events", EVENT)
     assert "hunter2" not in caught.value.report()
-    assert f"127.0.0.1:{port}" in caught.value.report()
+    assert f"127.0.0.1:{refusing}" in caught.value.report()
     assert "hunter2" not in repr(publisher)
 
 
@@ -298,10 +305,8 @@ def test_rabbitmq_connects_again_after_its_connection_broke(broker: Broker) -> N
     assert len(broker.logins) == 2
 
 
-def test_rabbitmq_that_is_away_is_told_without_its_password() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    publisher = RabbitMQPublisher(host="127.0.0.1", port=port, user="ada", password="hunter2")
+def test_rabbitmq_that_is_away_is_told_without_its_password(refusing: int) -> None:
+    publisher = RabbitMQPublisher(host="127.0.0.1", port=refusing, user="ada", password="hunter2")
     with pytest.raises(PublishFailed) as caught:
         publisher.publish("events", EVENT)
     publisher.close()
