@@ -12,7 +12,7 @@ from penguiflow.channels import ROOKERY
 from playground.project import BUS_VARIABLE, STORE_VARIABLE, Project
 from playground.storing import open_store
 
-__all__ = ["bus_name", "bus_of", "edges_on_bus", "store_of"]
+__all__ = ["bus_name", "bus_of", "edges_on_bus", "own_store", "store_of"]
 
 
 def bus_of(flow: PenguiFlow, project: Project) -> EdgeBus | None:
@@ -35,10 +35,13 @@ def store_of(flow: PenguiFlow, project: Project) -> tuple[Any, bool]:
     What `--store` or `PENGUIFLOW_STORE` say comes first, then what the flow was given by `create`, then the project's
     own store. Raises `StoreError` and `ProjectError`.
     """
-    own = flow._state_store
-    if own is not None and not os.environ.get(STORE_VARIABLE):
-        return own, False
-    return open_store(project), True
+    own = own_store(flow)
+    return (open_store(project), True) if own is None else (own, False)
+
+
+def own_store(flow: PenguiFlow) -> Any:
+    """What the flow was given by `create` to keep its memory in; None where that of the project is meant."""
+    return None if os.environ.get(STORE_VARIABLE) else flow._state_store
 
 
 def bus_name(flow: PenguiFlow) -> str:

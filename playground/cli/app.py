@@ -12,7 +12,7 @@ import typer
 from playground.cli.break_app import break_app
 from playground.cli.console import Console
 from playground.cli.distributed_app import add_distributed_commands
-from playground.cli.help import PlainCommand, stored
+from playground.cli.help import PlainCommand, bused, stored
 from playground.cli.start_app import add_start_commands
 from playground.cli.store_app import add_store_commands
 
@@ -62,6 +62,7 @@ def root(
 
 
 @command(short_help="Run a flow once, print its result.")
+@bused
 def run(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, a module, or either with :name.")],
     input: Annotated[
@@ -316,6 +317,7 @@ def prune(
 
 
 @command(short_help="Open the dashboard.")
+@bused
 def tui(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")
@@ -365,6 +367,7 @@ def tui(
 
 
 @command(short_help="Serve flows to dashboards elsewhere.")
+@bused
 def serve(
     targets: Annotated[
         list[str] | None, typer.Argument(metavar="[TARGETS]...", help="Files, folders or modules; flows/ by default.")
@@ -402,6 +405,7 @@ def serve(
 
 
 @command(short_help="Open the dashboard in a browser.")
+@bused
 def web(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATHS]...", help="Files, folders or modules; flows/ by default.")

@@ -26,6 +26,7 @@ from penguiflow.logging import ExtraFormatter, StructuredFormatter
 from penguiflow.recording.masking import KEY_FILE, Masker
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.shared import SupportsSharedState
+from penguiflow.state.traces import TraceStore
 from playground.cli.console import Console
 from playground.cli.failures import ExitCode, Failure
 from playground.cli.targets import check_target
@@ -118,6 +119,8 @@ def _bus_of(runnable: Runnable, project: Project, target: str) -> EdgeBus:
 
 
 def _made(runnable: Runnable, bus: EdgeBus, store: Any, masker: Masker, options: WorkerOptions) -> Worker:
+    name = runnable.info.name
+    recorder = Recorder(store=store, name=name, masker=masker) if isinstance(store, TraceStore) else None
     if not isinstance(store, SupportsSharedState):
         raise Failure(f"workers cannot share a {type(store).__name__}", hint="--store postgresql://…")
     nodes = None if options.nodes is None else [name.strip() for name in options.nodes.split(",") if name.strip()]
@@ -131,7 +134,7 @@ def _made(runnable: Runnable, bus: EdgeBus, store: Any, masker: Masker, options:
             registry=runnable.registry,
             nodes=nodes,
             concurrency=options.concurrency,
-            recorder=Recorder(store=store, name=runnable.info.name, masker=masker),
+            recorder=recorder,
         )
     except ValueError as error:
         names = ", ".join(node.name for node in runnable.info.nodes)

@@ -6,9 +6,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from penguiflow.bus.errors import BusError
+from penguiflow.bus.opening import another_bus
 from penguiflow.endings import Endings
 from penguiflow.ids import new_id
 from penguiflow.observer import BACKGROUND_TASK
@@ -17,6 +20,7 @@ from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
 from penguiflow.steering.inboxes import inboxes
 from playground.debug_frames import DebugRequest
+from playground.distribution import bus_of, own_store
 from playground.host.clients import Client, Hub
 from playground.host.control import Held, Imported, Load, Loaded
 from playground.host.debugging import Debugging
@@ -25,14 +29,15 @@ from playground.host.queues import tell_buses
 from playground.host.records import Records
 from playground.host.replays import perform_replay
 from playground.host.restores import perform_restore
-from playground.host.runs import RunRecorder, Versions, cancelled, make_message, perform
+from playground.host.runs import BUS, RunRecorder, Versions, cancelled, make_message, perform
+from playground.host.spread import Mute, SpreadRun
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire
 from playground.loader.inputs import InputRefused
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
-from playground.project import Project
-from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
+from playground.project import Project, ProjectError
+from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, QueuesGet, Result, Run
 
 MAX_RUNS = 1000
 """Runs at once; more are refused."""
@@ -57,6 +62,9 @@ class Engine:
         self._watched = watched
         self._runnables: dict[str, Runnable] = {}
         self._recorders: dict[int, RunRecorder] = {}
+        self._spread: set[int] = set()
+        """Flows that run in workers."""
+        self._project = Project(Path(order.root), Path(order.home))
         self._traces: dict[str, Runnable] = {}
         self._performing: dict[str, asyncio.Task[None]] = {}
         """Runs whose result is not known yet."""
@@ -98,7 +106,7 @@ class Engine:
             for flow in module.flows:
                 flow.generation = self._order.generation
         self._runnables = self._loader.runnables
-        tell_buses(self._runnables.values(), Project(Path(self._order.root), Path(self._order.home)))
+        tell_buses(self._runnables.values(), self._project)
         problem = self._records.complete() if self._runnables else None
         if self._records.store is not None:
             self._wire.hub.read = self._records.read
@@ -122,10 +130,15 @@ class Engine:
             runnable = self._find(request.target)
             assert runnable is not None
             trace_id = request.trace_id or new_id()
+            recorded = request.replay is not None or request.restore is not None
+            if self._runs_otherwise(runnable, recorded):
+                self._begin(self._run_anew(runnable, request, client))
+                return
             try:
-                recorded = request.replay is not None or request.restore is not None
                 message = None if recorded else make_message(runnable, request, trace_id)
-                self._start_flow(runnable)
+                self._start_flow(runnable, recorded)
+            except (BusError, ProjectError) as error:
+                refusal = Error(code="bus", message=str(error))
             except InputRefused as error:
                 refusal = Error(code="invalid_input", message=str(error), details=error.details)
             except Exception as error:  # validators and the flow's own set-up are user code
@@ -213,19 +226,77 @@ class Engine:
                 return runnable
         return None
 
-    def _start_flow(self, runnable: Runnable) -> None:
+    def _start_flow(self, runnable: Runnable, recorded: bool) -> None:
+        """Run a flow; what goes on from a recording runs in this process, also of a flow whose nodes are in workers."""
         if id(runnable) in self._recorders:
             return
-        data = {"flow": runnable.info.name, "target": runnable.info.target}
+        flow, name = runnable.flow, runnable.info.name
+        data = {"flow": name, "target": runnable.info.target}
         masker = self._wire.hub.masker
-        inner = Recorder(self._wire, store=self._records.store, name=runnable.info.name, data=data, masker=masker)
-        recorder = RunRecorder(inner, Versions(runnable, self._loader.version), self._wire)
-        if runnable.flow._answerer is None:
-            runnable.flow.answer_with(self._debugging.desk)
-        runnable.flow.run(registry=runnable.registry, recorder=recorder)
+        bus = None if recorded or runnable.info.kind != "flow" else bus_of(flow, self._project)
+        versions = Versions(runnable, self._loader.version)
+        if flow._answerer is None:
+            flow.answer_with(self._debugging.desk)
+        if bus is None:
+            inner = Recorder(self._wire, store=self._records.store, name=name, data=data, masker=masker)
+            recorder = RunRecorder(inner, versions, self._wire)
+            mute = Mute() if runnable.info.bus is not None else None
+            flow.run(registry=runnable.registry, recorder=recorder, message_bus=mute)
+        else:
+            store = own_store(flow) or self._records.store
+            inner = Recorder(store=store, name=name, data=data, masker=masker)
+            recorder = RunRecorder(inner, versions, self._wire)
+            bus = another_bus(bus) or bus
+            flow.run(registry=runnable.registry, recorder=inner, message_bus=bus, state_store=store)
+            self._spread.add(id(runnable))
         self._recorders[id(runnable)] = recorder
         if self._debugged:
-            runnable.flow.intercept(self._debugger)
+            flow.intercept(self._debugger)
+
+    def _runs_otherwise(self, runnable: Runnable, recorded: bool) -> bool:
+        """Whether a flow runs in workers that is to go on here, or the other way round."""
+        if id(runnable) not in self._recorders or runnable.info.bus is None:
+            return False
+        return (id(runnable) in self._spread) == recorded
+
+    async def _run_anew(self, runnable: Runnable, request: Run, client: Client) -> None:
+        """Stop a flow, and run it where it is to run now."""
+        if runnable in self._traces.values():
+            text = f"{runnable.info.target} has runs under way in workers, and others here: wait for their end"
+            self._reply(client, request, Error(code="busy", message=text))
+            return
+        await self._stop_flow(runnable)
+        self.start_run(request, client)
+
+    async def _stop_flow(self, runnable: Runnable) -> None:
+        self._recorders.pop(id(runnable), None)
+        self._spread.discard(id(runnable))
+        await runnable.flow.stop()
+
+    async def _call_workers(
+        self, runnable: Runnable, message: Any, trace_id: str, recorder: RunRecorder, deadline_s: float | None
+    ) -> Result:
+        """Run a distributed flow, and tell what its workers write."""
+        target = runnable.info.target
+        recorder.annotate(trace_id, {"version": self._loader.version(runnable)})
+
+        async def ask() -> BaseFrame:
+            return await self._debugging.queues.do(QueuesGet(target=target), None)
+
+        store = recorder.shared.store
+        assert store is not None  # a flow without one does not run in workers
+        run = SpreadRun(trace_id, store, self._wire, target, ask)
+        await run.begin()
+        gone = True
+        try:
+            result = await perform(runnable, message, trace_id, deadline_s)
+            gone = (result.error or {}).get("code") == BUS
+        finally:
+            await run.finish(gone=gone)
+            recorder.note(trace_id, run.status)
+        if gone and list(self._traces.values()).count(runnable) == 1:
+            await self._stop_flow(runnable)  # the next run tries again
+        return result
 
     def _ask_debugger(self) -> None:
         """Have the flows ask the debugger, or not any more: without one they are as quick as they are."""
@@ -296,6 +367,8 @@ class Engine:
                 )
             elif request.restore is not None:
                 result = await perform_restore(runnable, request.restore, trace_id, store, recorder.annotate)
+            elif id(runnable) in self._spread:
+                result = await self._call_workers(runnable, message, trace_id, recorder, request.deadline_s)
             else:
                 result = await perform(runnable, message, trace_id, request.deadline_s)
         except asyncio.CancelledError:
@@ -324,7 +397,10 @@ class Engine:
         if task is None:
             self._reply(client, request, Error(code="not_found", message=f"trace {trace_id} is not running"))
             return
-        if not await self._traces[trace_id].flow.cancel(trace_id):
+        told = False
+        with suppress(BusError, StoreError):
+            told = await self._traces[trace_id].flow.cancel(trace_id)
+        if not told:
             # The flow has no message of it yet, or was told before and a node does not listen: nobody waits for it.
             task.cancel()
         self._reply(client, request, Accepted(trace_id=trace_id))

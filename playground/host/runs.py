@@ -14,6 +14,7 @@ import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
 from penguiflow import FlowError, FlowErrorCode, Headers, Message, StreamChunk
+from penguiflow.bus.errors import BusError
 from penguiflow.observer import TraceHop, TraceLog
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError
@@ -23,6 +24,8 @@ from playground.loader.runnable import Runnable
 from playground.protocol import Result, Run
 
 DEFAULT_TENANT = "playground"
+BUS = "BUS"
+"""The code of an error that a bus has raised."""
 
 Status = Literal["ok", "paused", "error", "timeout", "cancelled", "interrupted"]
 STATUSES: dict[str, Status] = {
@@ -87,6 +90,8 @@ class RunRecorder:
     def __init__(self, inner: Recorder, versions: Versions, wire: Outlet) -> None:
         self._inner = inner
         self._wire = wire
+        self.shared = inner
+        """For traces that others write, too."""
         self.begun = 0
         """How many traces have got their input."""
         self._told = 0
@@ -154,6 +159,11 @@ class RunRecorder:
         """A caller chose the id: there may be a trace of that name already."""
         with contextlib.suppress(StoreError):
             await self._inner.prepare(trace_id)
+
+    def note(self, trace_id: str, status: str | None) -> None:
+        """How a trace has ended that others write."""
+        if status is not None:
+            self._statuses[trace_id] = status
 
     def settle(self, result: Result) -> None:
         """The log knows best how a run ended: a deadline, for one, delivers an answer and is no success."""
@@ -223,6 +233,9 @@ async def listen(
     except FlowError as failure:
         status = STATUSES.get(failure.code, "error")
         error = jsonable(failure.to_payload())
+    except BusError as failure:
+        status = "error"
+        error = {"code": BUS, "message": str(failure)}
     except TimeoutError:
         status = "timeout"
         error = {"code": str(FlowErrorCode.DEADLINE_EXCEEDED), "message": "Deadline exceeded"}

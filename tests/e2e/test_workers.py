@@ -334,3 +334,43 @@ def _old(listening: socket.socket, greeting: bytes) -> None:
                 client.sendall(greeting)
                 for line in lines:
                     client.sendall(answers.get(line.upper().strip(), b""))
+
+
+def test_a_run_is_told_what_its_workers_do(server: BusServer, caller: Any, project: Path, pf: RunCommand) -> None:
+    there = {"PENGUIFLOW_BUS": server.url}
+    target, given = "flows/orders.py", ["--input", '{"n": 3}']
+    with workers(project, there, ["--nodes", "price"], ["--nodes", "ship"]) as (one, two):
+        ran = pf("run", target, *given, "--trace-id", "spread", env=there)
+        assert ran.returncode == 0, ran.stderr
+        pids = [f"price {one.process.pid}", f"ship {two.process.pid}"]
+        assert json.loads(ran.stdout) == {"n": 3, "seen": pids}
+        tree = pf("inspect", "spread").stdout
+        assert one.about["worker_id"] in tree
+        assert two.about["worker_id"] in tree
+        kinds = [event["kind"] for event in json.loads(pf("inspect", "spread", "--json").stdout)["events"]]
+        assert kinds[0] == "trace.start"
+        assert kinds.count("trace.end") == 1
+        assert (one.end(), two.end()) == (0, 0)
+    # What goes on from a recording does that in a process of its own, where no worker is.
+    replayed = pf("replay", "spread", "--json", env=there)
+    assert json.loads(replayed.stdout)["status"] == "ok", replayed.stdout
+    forked = pf("fork", "spread", "--at", "1", "--json", env=there)
+    assert json.loads(forked.stdout)["status"] == "ok", forked.stdout
+    late = pf("run", target, *given, "--timeout", "4", env=there)
+    assert late.returncode == 1
+    assert "messages wait on OpenSea->price, and no worker consumes them: `pf worker flows/orders.py`" in late.stderr
+
+
+def test_a_run_whose_bus_is_away(server: BusServer, caller: Any, pf: RunCommand) -> None:
+    there = {"PENGUIFLOW_BUS": server.url}
+    server.kill()
+    away = pf("run", "flows/orders.py", "--input", '{"n": 3}', "--json", env=there)
+    assert away.returncode == 1
+    assert json.loads(away.stdout)["error"]["code"] == "BUS"
+    assert "answers at" in away.stderr
+    alone = pf("run", "flows/orders.py", "--input", '{"n": 3}', "--no-store", env=there)
+    assert alone.returncode != 0
+    assert "state store" in alone.stderr
+    wrong = pf("run", "flows/orders.py", "--input", '{"n": 3}', "--bus", "kafka://ada:hunter22@host")
+    assert wrong.returncode == 2
+    assert "'kafka://host' is no address of a bus" in wrong.stderr
