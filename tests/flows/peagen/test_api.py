@@ -13,6 +13,7 @@ import yaml
 from peagen.core import Peagen, process_all_projects, process_single_project
 from peagen.errors import ConfigError, GitError
 from peagen.handlers.process_handler import process_handler
+from peagen.plugins.errors import StorageFailed
 from peagen.plugins.manager import PluginManager
 from peagen.run import ProcessOptions, process
 
@@ -123,3 +124,15 @@ async def test_a_commit_that_fails_is_a_warning(payload: Path, make_project: Any
     report = await process([make_project("a")], options)
     assert report.counts == {"created": 1}
     assert "a hook refused it" in report.warnings[0]
+    assert report.exit_code == 1
+
+
+async def test_copies_that_fail_are_told(payload: Path, make_project: Any) -> None:
+    def upload(key: str, data: Any) -> str:
+        raise StorageFailed("the bucket is full")
+
+    options = ProcessOptions(worktree=payload.parent, storage=SimpleNamespace(upload=upload))
+    report = await process([make_project("a"), make_project("b", NAME="Second")], options)
+    assert report.counts == {"created": 2}
+    assert len(report.warnings) == 2
+    assert report.exit_code == 1

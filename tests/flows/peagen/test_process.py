@@ -483,3 +483,49 @@ async def test_publishers_and_storages_get_what_is_theirs(asked: Asked, options:
     assert published[1][1]["extra"] == {"project": "Demo", "file": "out/a.py", "status": "created"}
     assert sorted(key.split("/", 4)[-1] for key in stored) == ["out/a.py", "out/note.txt"]
     assert all(key.startswith("projects/demo/runs/") for key in stored)
+
+
+async def test_a_publisher_that_is_not_there_is_told_before_anything_is_done(
+    asked: Asked, options: ProcessOptions
+) -> None:
+    class Publisher:
+        calls = 0
+
+        def publish(self, channel: str, payload: Mapping[str, Any]) -> None:
+            self.calls += 1
+            if self.calls in self.fails:
+                raise ConnectionError("nobody is there")
+
+        fails = frozenset({1})
+
+    with pytest.raises(PeagenError, match="nobody is there"):
+        await process([project_of({"a": []})], replace(options, publisher=Publisher()))
+    assert asked.prompts == []
+
+    class Later(Publisher):
+        fails = frozenset({2})
+
+    # What fails later does not end the run.
+    report = await process([project_of({"a": []})], replace(options, publisher=Later()))
+    assert report.exit_code == 0
+
+
+async def test_payloads_with_odd_keys_and_records_with_odd_values(
+    asked: Asked, options: ProcessOptions, make_set: Any
+) -> None:
+    record = "{FILE_NAME: note.txt.j2, RENDERED_FILE_NAME: a, PROJECT_NAME: Demo, EXTRAS: {EXAMPLES: 7}}"
+    make_set("small", {"ptree.yaml.j2": f"- {record}\n"})
+    project = {**project_of({}), "EXTRAS": {1: "one", "two": 2, None: 3, 2.5: 4}}
+    for expected in ({"created": 1}, {"unchanged": 1}):
+        assert (await process([project], options)).counts == expected
+
+
+async def test_a_file_that_two_projects_make_is_told(asked: Asked, options: ProcessOptions) -> None:
+    report = await process([project_of({}), {**project_of({}), "NAME": "Second"}], options)
+    assert report.warnings == ["out/note.txt is made by Demo and by Second: the last one counts"]
+
+
+async def test_a_work_tree_that_cannot_be_written_is_one_message(options: ProcessOptions, tmp_path: Path) -> None:
+    (tmp_path / "worktree" / ".peagen").write_text("in the way")
+    with pytest.raises(PeagenError, match="cannot be written"):
+        await process([project_of({})], options)

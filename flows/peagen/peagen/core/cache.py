@@ -25,7 +25,14 @@ def sha(content: bytes | str) -> str:
 
 def sha_of(value: Any) -> str:
     """The hash of a value of plain data: the same for the same, whatever the order of its keys."""
-    return sha(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str))
+    return sha(json.dumps(_named(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str))
+
+
+def _named(value: Any) -> Any:
+    """The value with texts for keys: YAML has others, which cannot be put in order with these."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else f"{type(key).__name__} {key}": _named(of) for key, of in value.items()}
+    return [_named(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,4 +104,5 @@ class Objects:
         with contextlib.suppress(FileNotFoundError):
             for path in list(self._folder.iterdir()):
                 if path.name not in keep:
-                    path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # it is only in the way
+                        path.unlink()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from peagen.errors import LockFailed
+from peagen.errors import LockFailed, WriteFailed
 
 LOCK_NAME = "peagen.lock"
 FORMAT = 1
@@ -181,7 +181,7 @@ class LockStore:
         """Write into the journal that `name` is about to be what `entry` says."""
         prepare_state(self.state)
         line = json.dumps({**entry.to_line(name), "key": entry.key}, ensure_ascii=False) + "\n"
-        with self._journal.open("ab") as journal:
+        with _told(self._journal), self._journal.open("ab") as journal:
             journal.write(line.encode())
 
     def save(self, lock: LockFile) -> bool:
@@ -211,7 +211,9 @@ class LockStore:
     def held(self) -> Iterator[None]:
         """Be the only run that writes here. Raises `LockFailed` where there is another."""
         prepare_state(self.state)
-        with (self.state / _RUNNING).open("ab") as file:
+        with contextlib.ExitStack() as stack:
+            with _told(self.state):
+                file = stack.enter_context((self.state / _RUNNING).open("ab"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -231,10 +233,19 @@ def prepare_state(folder: Path) -> None:
     """Make the folder for what is kept between runs; git is told to leave it alone."""
     if folder.is_dir() and (folder / ".gitignore").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    with contextlib.suppress(FileExistsError), ignore.open("x") as file:
-        file.write("*\n")
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+            file.write("*\n")
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk refuses is an error of one message."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteFailed(f"it cannot be written: {error.strerror or error}", where=str(path)) from error
 
 
 def replace_file(path: Path, content: bytes, *, by: Path | None = None, sync: bool = False) -> None:
@@ -245,14 +256,16 @@ def replace_file(path: Path, content: bytes, *, by: Path | None = None, sync: bo
     """
     beside = (by or path.parent) / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
+        with _told(path):
+            with beside.open("wb") as file:
+                file.write(content)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            beside.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise
 
 

@@ -90,7 +90,8 @@ class Builder:
         except BudgetExceeded as error:
             result = self._result(file, "skipped", error=error.message, hint=error.hint)
         except PeagenError as error:
-            told = f"{error.where}: {error.message}" if error.where and error.where != file.name else error.message
+            where = error.where.removeprefix(file.name).removeprefix(", ")
+            told = f"{where}: {error.message}" if where else error.message
             result = self._result(file, "failed", error=told, hint=error.hint)
         except (OSError, ValueError) as error:  # what a set or a disk can be wrong with is this file's failure alone
             result = self._result(file, "failed", error=f"{type(error).__name__}: {error}"[:500])

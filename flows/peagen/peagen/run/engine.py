@@ -257,7 +257,7 @@ class Run:
             await asyncio.to_thread(commit, vcs, self._worktree, project.name, written, self.report, push=push)
         if storage is not None:
             there = [each.name for each in results if each.status not in {"failed", "skipped"}]
-            await asyncio.to_thread(upload, storage, self._worktree, project.name, there)
+            await asyncio.to_thread(upload, storage, self._worktree, project.name, there, self.report)
 
     def _note_orphans(self, project: ProjectRun) -> None:
         """What was generated for the project once, and is not any longer."""

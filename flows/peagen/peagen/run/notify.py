@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from peagen.errors import PeagenError
 from peagen.run.options import OnEvent
 
 log = logging.getLogger("peagen")
@@ -32,8 +33,12 @@ async def told_to(publisher: Any | None, channel: str, on_event: OnEvent | None)
         yield on_event or _nobody
         return
     queue: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue()
-    first = {"type": "process.started"}
-    await _publish(publisher, channel, first)
+    try:
+        await _publish(publisher, channel, {"type": "process.started"})
+    except PeagenError:
+        raise
+    except Exception as error:  # a publisher is anybody's code
+        raise PeagenError(f"the publisher failed: {error}", where=type(publisher).__name__) from error
 
     def tell(event: Mapping[str, Any]) -> None:
         if on_event is not None:

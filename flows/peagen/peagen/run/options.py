@@ -141,6 +141,8 @@ class Report:
     next_idx: dict[str, int] = field(default_factory=dict)
     trace_id: str | None = None
     warnings: list[str] = field(default_factory=list)
+    incomplete: bool = False
+    """Whether what was to be done with the files afterwards, a commit or copies, failed; `warnings` tell."""
 
     @property
     def results(self) -> list[FileResult]:
@@ -201,8 +203,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 where every file is as it is to be, else 1."""
-        return int(any(result.status in BAD for result in self.results))
+        """0 where every file is as it is to be, and where it is to be, else 1."""
+        return int(self.incomplete or any(result.status in BAD for result in self.results))
 
     def to_json(self) -> dict[str, Any]:
         """As the command line prints it."""

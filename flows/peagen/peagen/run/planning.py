@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -20,6 +21,8 @@ from peagen.errors import PeagenError, UnknownProject
 from peagen.run.files import PlannedFile
 from peagen.run.options import FileResult, ProcessOptions
 from peagen.run.scheduler import Scheduler
+
+log = logging.getLogger("peagen")
 
 
 @dataclass(kw_only=True)
@@ -113,6 +116,10 @@ class Planner:
         about = _About(name, ProjectContext(project), sha_of(project), frozenset(self.made))
         files = {each: self._file(record, about) for each, record in graph.records.items()}
         order = [node_id(record) for record in ordered]
+        if log.isEnabledFor(logging.DEBUG):
+            for at, each in enumerate(order, max(options.start_idx, 0)):
+                needs = ", ".join(sorted(graph.parents[each])) or "None"
+                log.debug("%s: %d) %s   (deps: %s)", name, at, each, needs)
         return ProjectRun(name=name, graph=graph, files=files, order=order, next_idx=next_idx)
 
     def _file(self, record: FileRecord, about: _About) -> PlannedFile | PeagenError:
