@@ -168,6 +168,8 @@ async def test_sets_are_chosen_per_package(
         ("- {FILE_NAME: a}", "no RENDERED_FILE_NAME"),
         ("- {FILE_NAME: a, RENDERED_FILE_NAME: ''}", "no RENDERED_FILE_NAME"),
         ("- {FILE_NAME: a, RENDERED_FILE_NAME: b, EXTRAS: {DEPENDENCIES: c}}", "must be a list"),
+        ('- {FILE_NAME: a, RENDERED_FILE_NAME: "b\\nc"}', "control character"),
+        ('- {FILE_NAME: a, RENDERED_FILE_NAME: "\\e[2Jb"}', "control character"),
         ("a: [", "no YAML"),
         ("{{ PROJ.X.Y }}", "has no attribute 'X'"),
         ("{{ ''.__class__ }}", "not for templates"),

@@ -133,6 +133,11 @@ def test_endless_recursion_is_told() -> None:
     assert "too deeply" in error_of("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}")["message"]
 
 
+def test_messages_are_no_commands_for_terminals() -> None:
+    for template in ("a: ]\x1b[2J", "{{ {}['\x1b[2J'].x }}", "{% include '\x1b[2J' %}", "{{ 1 | x\x1b[2J }}"):
+        assert "\x1b" not in error_of(template, parse_yaml=True)["message"]
+
+
 def test_messages_are_short() -> None:
     assert len(error_of("{% include 'x' * 50000 %}")["message"]) <= 2000
 

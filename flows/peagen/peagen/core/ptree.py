@@ -109,7 +109,9 @@ def _checked(record: FileRecord, i: int, where: str) -> FileRecord:
         if isinstance(record.get(key), int | float):
             record[key] = str(record[key])  # YAML takes `404` for a number
     try:
-        node_id(record)
+        if any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in node_id(record)):
+            # In a list of files it could pass for another line, or for a terminal's command.
+            raise PtreeError(f"RENDERED_FILE_NAME has a control character: {node_id(record)!r}")
         dependencies(record)
     except PeagenError as error:
         error.where = f"{where}, entry {i + 1}"

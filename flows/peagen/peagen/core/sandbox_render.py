@@ -30,8 +30,8 @@ _MAX_MESSAGE = 2_000  # characters; what went wrong may quote what was rendered
 _KEPT_CODES = 500
 _codes: dict[tuple[str, str, str], CodeType] = {}
 """What templates compiled to, by content, name and path: a process renders the same ones many times."""
-_SECRET_FILES = {".env", ".netrc", ".peagen.toml", ".pypirc"}
-_SECRET_FOLDERS = {".git", ".peagen", ".ssh"}
+_SECRET_FILES = {".env", ".netrc", ".npmrc", ".peagen.toml", ".pypirc"}
+_SECRET_FOLDERS = {".aws", ".git", ".peagen", ".ssh"}
 _HARMLESS_ENV = {".env.example", ".env.sample", ".env.template"}
 
 
@@ -273,7 +273,11 @@ def _place(error: BaseException, job: Job, loader: _Loader) -> str:
 
 
 def _failure(kind: str, message: str, where: str, hint: str = "") -> dict[str, Any]:
-    return {"error": kind, "message": message[:_MAX_MESSAGE], "where": where, "hint": hint}
+    # What a template says may be meant for the terminal.
+    shown = "".join(
+        char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in message[:_MAX_MESSAGE]
+    )
+    return {"error": kind, "message": shown, "where": where, "hint": hint}
 
 
 def encoded(reply: Mapping[str, Any]) -> bytes:
