@@ -132,6 +132,9 @@ def test_every_point_of_a_design_is_processed_in_a_folder_of_its_own(peagen: Any
     assert [author[0] for author in authors if author] == ["Ada Lovelace", "Grace Hopper"] * 2
     done = peagen(*arguments, at=folder)
     assert {tuple(each["counts"]) for each in done.json["experiments"].values()} == {("unchanged",)}
+    (folder / "project_payloads_002.yaml").write_text("mine")
+    done = peagen(*arguments, at=folder)
+    assert (done.code, done.err.splitlines()[0]) == (1, "[ERROR] project_payloads_002.yaml is there already")
 
 
 def test_workflows(peagen: Any, tmp_path: Path) -> None:

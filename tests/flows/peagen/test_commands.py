@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -172,6 +173,45 @@ def test_names_that_no_terminal_knows(folder: Path) -> None:
     (folder / "tiny" / "ptree.yaml.j2").write_text(ptree, encoding="utf-8")
     done = run(folder, "local", "sort", "projects.yaml", "--project-name", "Good", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "0) na\\xefve-\\U0001f427.txt\n")
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, False), ("n\n", 1, True), ("\x04", 130, True)])
+def test_who_sits_at_a_terminal_is_asked(folder: Path, own_home: Path, answer: str, code: int, left: bool) -> None:
+    assert run(folder, "local", "template-set", "add", "tiny").returncode == 0
+    master, end = os.openpty()
+    with subprocess.Popen(
+        command("local", "template-set", "remove", "tiny"),
+        cwd=own_home,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+    ) as process:
+        os.close(end)
+        said = b""
+        while b"Go on?" not in said:
+            said += read(master)
+        os.write(master, answer.encode())
+        while more := read(master):
+            said += more
+        assert process.wait(HANG_S) == code, said
+    os.close(master)
+    assert (own_home / ".peagen" / "template_sets" / "tiny").is_dir() == left
+    assert b"Traceback" not in said
+
+
+def read(master: int) -> bytes:
+    """What the terminal shows next; nothing once nobody is there to write."""
+    ready, _, _ = select.select([master], [], [], HANG_S)
+    assert ready, "nothing is shown"
+    try:
+        return os.read(master, 4096)
+    except OSError:
+        return b""
+
+
+def test_version(folder: Path) -> None:
+    done = run(folder, "--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "peagen")
 
 
 def test_help_loads_little() -> None:

@@ -7,11 +7,11 @@ from peagen.cli.fetch import add_fetch
 from peagen.cli.init import init
 from peagen.cli.later import add_later
 from peagen.cli.local import add_check, add_local
-from peagen.cli.options import group
+from peagen.cli.options import Root, group
 from peagen.cli.sets import sets
 from peagen.cli.validate import validate
 
-app = group(help="Generate projects from templates and a graph of dependencies.")
+app = group(takes=Root, help="Generate projects from templates and a graph of dependencies.")
 
 
 local = group(help="Work here: process, sort, template-set, doe.")

@@ -42,7 +42,7 @@ def guard(arguments: list[str]) -> int:
         # Who read it has gone. What is left in the buffer must not be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # the second one: in the middle of a question
         console.error("interrupted", "")
         code = INTERRUPTED
     except OSError as error:

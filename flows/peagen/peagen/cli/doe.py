@@ -88,7 +88,8 @@ def process(options: Experimenting) -> int:
             raise PeagenError("doe process works in a local work-tree", where="--repo", hint="leave --ref out")
         config = config_of(options, checkout.root)
         if not options.dry_run:
-            asyncio.run(generate_payload(spec_path, options.template, DoeOptions(output=options.output, force=True)))
+            how = DoeOptions(output=options.output, force=options.force, again=True)
+            asyncio.run(generate_payload(spec_path, options.template, how))
         for bundle in asyncio.run(expand(load_spec(spec_path), options.template, options.output)):
             projects = load_projects_payload(bundle.document)
             base = (options.output_base or Path("experiments")) / bundle.design_id

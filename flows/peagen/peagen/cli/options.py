@@ -74,7 +74,14 @@ class Invocation:
     options: Common
 
 
-def group(name: str | None = None, **about: Any) -> typer.Typer:
+@dataclass(kw_only=True)
+class Root(Common):
+    """What `peagen` itself takes."""
+
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+
+
+def group(name: str | None = None, *, takes: type[Common] = Common, **about: Any) -> typer.Typer:
     """A group of commands. Without a command it prints its help."""
     app = typer.Typer(
         name=name,
@@ -86,7 +93,12 @@ def group(name: str | None = None, **about: Any) -> typer.Typer:
     )
 
     def callback(context: typer.Context, **given: Any) -> None:
-        shared = Common(**given)
+        shared = takes(**given)
+        if isinstance(shared, Root) and shared.version:
+            from importlib.metadata import version
+
+            typer.echo(f"peagen {version('penguiflow-peagen')}")
+            raise typer.Exit(0)
         if context.obj is not None:
             shared.under(context.obj)
         context.obj = shared
@@ -94,7 +106,7 @@ def group(name: str | None = None, **about: Any) -> typer.Typer:
             typer.echo(context.get_help())
             raise typer.Exit(0)
 
-    _sign(callback, Common)
+    _sign(callback, takes)
     app.callback(invoke_without_command=True)(callback)
     return app
 

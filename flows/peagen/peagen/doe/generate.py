@@ -32,6 +32,8 @@ class DoeOptions:
     dry_run: bool = False
     force: bool = False
     skip_validate: bool = False
+    again: bool = False
+    """Bundles that are there already as they would be written are no obstacle."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ async def generate_payload(spec_path: Path, template_path: Path, options: DoeOpt
     files = {bundle.path: dump_yaml(bundle.document) for bundle in bundles}
     artifacts = dict(bundle.artifact for bundle in bundles if bundle.artifact is not None)
     if not options.dry_run:
-        write_together({**artifacts, **files}, force=options.force)
+        wanted = {**artifacts, **files}
+        if options.again:
+            wanted = {path: text for path, text in wanted.items() if not _holds(path, text)}
+        write_together(wanted, force=options.force)
     return {
         "outputs": [str(path) for path in files],
         "artifact_outputs": [str(path) for path in artifacts],
@@ -151,6 +156,10 @@ def write_together(files: Mapping[Path, str], *, force: bool) -> None:
     finally:
         for temporary, _ in written:
             temporary.unlink(missing_ok=True)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _template(document: Any, path: Path) -> dict[str, Any]:
