@@ -103,8 +103,9 @@ def inputs_of(
 def declared(file: PlannedFile) -> list[str]:
     """The files that a record says it needs, which are looked at even where a template does not include them."""
     said = extras(file.record)
-    named = [*(said.get("DEPENDENCIES") or ()), *(said.get("EXAMPLES") or ())]
-    return sorted({f"work:{name}" for name in named if isinstance(name, str) and _is_within(name)})
+    named = [said.get(key) for key in ("DEPENDENCIES", "EXAMPLES")]
+    names = [name for each in named if isinstance(each, list) for name in each]
+    return sorted({f"work:{name}" for name in names if isinstance(name, str) and _is_within(name)})
 
 
 def _is_within(name: str) -> bool:
