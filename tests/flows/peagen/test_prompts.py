@@ -15,7 +15,7 @@ from peagen.core.prompts import render_copy, render_prompt
 from peagen.core.ptree import project_records, slug
 from peagen.core.records import process_type
 from peagen.core.sandbox import Renderer
-from peagen.errors import PtreeError, TemplateFailed, TemplateSetNotFound
+from peagen.errors import PtreeError, TemplateFailed, TemplateSetNotFound, TemplateUnsafe
 
 if TYPE_CHECKING:
     from tests.flows.peagen.conftest import MakeProject, MakeSet, WriteFiles
@@ -128,6 +128,27 @@ async def test_who_names_no_prompt_is_asked_with_the_default(
         assert part in text
     (folder / "agent_default.j2").write_text("of the set")
     assert (await render_prompt(project, record, lookup, renderer)).text == "of the set"
+
+
+async def test_dependencies_may_be_named_as_the_file_would(
+    worktree_root: Path, make_set: MakeSet, write_files: WriteFiles, renderer: Renderer
+) -> None:
+    folder = make_set("small", {"x.j2": "shape"})
+    write_files(worktree_root, {"src/parts/near.js": "near", "src/up.js": "up", "src/parts/.env": "the secret"})
+    record: dict[str, Any] = {
+        "FILE_NAME": "x.j2",
+        "RENDERED_FILE_NAME": "src/parts/x.js",
+        "TEMPLATE_SET": str(folder),
+        "EXTRAS": {"DEPENDENCIES": ["./near.js", "../up.js", "./gone.js", "elsewhere.js"]},
+    }
+    lookup = Lookup.of(record, worktree_root)
+    text = (await render_prompt({}, record, lookup, renderer)).text
+    assert "# Dependency: ./near.js\n```\nnear\n```\n\n# Dependency: ../up.js\n```\nup\n```\n" in text
+    assert "# Dependency: ./gone.js\n\n# Dependency: elsewhere.js\n\nAnswer" in text
+    for name in ("../../../outside", "./.env"):
+        record["EXTRAS"] = {"DEPENDENCIES": [name]}
+        with pytest.raises(TemplateUnsafe):
+            await render_prompt({}, record, lookup, renderer)
 
 
 async def test_sets_are_chosen_per_package(

@@ -156,9 +156,14 @@ def _is_secret(parts: tuple[str, ...]) -> bool:
 
 
 def _segments(name: str) -> list[str]:
-    segments = [segment for segment in str(name).split("/") if segment not in {"", "."}]
-    if ".." in segments:
-        raise SecurityError(f"{name!r} leads out of the folders that templates may read")
+    segments: list[str] = []
+    for segment in str(name).split("/"):
+        if segment == "..":
+            if not segments:
+                raise SecurityError(f"{name!r} leads out of the folders that templates may read")
+            segments.pop()
+        elif segment not in {"", "."}:
+            segments.append(segment)
     if not segments or "\0" in name:
         raise TemplateNotFound(name)
     return segments
