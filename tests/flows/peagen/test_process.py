@@ -529,3 +529,20 @@ async def test_a_work_tree_that_cannot_be_written_is_one_message(options: Proces
     (tmp_path / "worktree" / ".peagen").write_text("in the way")
     with pytest.raises(PeagenError, match="cannot be written"):
         await process([project_of({})], options)
+
+
+async def test_a_run_that_is_given_up_keeps_what_it_has(asked: Asked, options: ProcessOptions) -> None:
+    asked.gate, asked.wanted = asyncio.Event(), 2
+    run = asyncio.create_task(process([project_of({"a": [], "b": []})], replace(options, workers=3)))
+    async with asyncio.timeout(60):
+        await asked.there.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+    assert not LockStore(options.worktree).was_interrupted()
+
+    asked.gate = None
+    report = await process([project_of({"a": [], "b": []})], options)
+    assert report.exit_code == 0
+    assert {result.status for result in report.results} <= {"created", "unchanged"}
+    assert len(asked.prompts) == 4  # the first two were never answered
