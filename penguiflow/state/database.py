@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,7 @@ from penguiflow.state.models import GLOBAL_TRACE, StoredEvent
 from penguiflow.state.pieces import Pieces, find_pieces
 from penguiflow.state.shared_store import SharesInDatabase
 from penguiflow.state.traces import TraceQuery, TraceSummary
+from penguiflow.state.writes import WritesEvents
 
 if TYPE_CHECKING:
     from penguiflow.artifacts import ArtifactRetentionConfig, ArtifactStore
@@ -46,7 +47,7 @@ _SAVE_EVENT = (
 )
 
 
-class DatabaseStore(KeepsState, SharesInDatabase):
+class DatabaseStore(WritesEvents, KeepsState, SharesInDatabase):
     """A `TraceStore` and a `StateStore` with all its capabilities, given a way to ask a database and to change it.
 
     Also what workers share.
@@ -62,39 +63,6 @@ class DatabaseStore(KeepsState, SharesInDatabase):
         """Where it is, to be shown: a path, or an address without its password."""
         self._artifact_retention = artifact_retention
         self._artifacts: DatabaseArtifactStore | None = None
-
-    @property
-    @abstractmethod
-    def sink(self) -> EventSink:
-        """Where a recorder sends this store's events. Raises `StoreNotWritable` when opened read-only."""
-
-    @property
-    @abstractmethod
-    def congested(self) -> bool:
-        """True while the writer holds as much as it may."""
-
-    @property
-    @abstractmethod
-    def dropped(self) -> int:
-        """Events that were lost because nothing could be written."""
-
-    @abstractmethod
-    async def wait_ready(self) -> None:
-        """Return once the writer has room again."""
-
-    @abstractmethod
-    def durable(self) -> Awaitable[None] | None:
-        """What to await before a result is given out; None when there is nothing to wait for.
-
-        Never raises: while nothing can be written, which is logged and told by `flush`, nobody is held up.
-        """
-
-    @abstractmethod
-    async def flush(self) -> None:
-        """Return once all that was written so far is committed.
-
-        Raises `StoreError` when it cannot be; it is kept and tried again, as far as there is room.
-        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ from penguiflow.recording.spans import Span
 from penguiflow.recording.text import clean_text
 from penguiflow.state.chunks import Chunk, damaged, unpack
 from penguiflow.state.connection import Connection, any_of
-from penguiflow.state.errors import AmbiguousTrace, StoreError, TraceNotFound
+from penguiflow.state.errors import AmbiguousTrace, TraceNotFound
 from penguiflow.state.files import BUSY_TIMEOUT_S, ReadConnection, explain, open_to_read
+from penguiflow.state.idle import Idle
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.overview import span_tree
@@ -53,9 +53,7 @@ class Reader:
         """`patience_s` is how long another program may keep the file locked."""
         self._path = path
         self._patience_s = patience_s
-        self._idle: list[ReadConnection] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._idle: Idle[ReadConnection] = Idle(str(path), _MAX_IDLE)
 
     async def ask(self, question: Callable[[Connection], T], otherwise: T) -> T:
         """The answer of a function that gets a connection; `otherwise` when there is no database yet.
@@ -66,10 +64,7 @@ class Reader:
 
     def close(self) -> None:
         """Let go of the file. Can be repeated."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for opened in idle:
+        for opened in self._idle.take_all(last=True):
             opened.close()
 
     def ask_here(self, question: Callable[[Connection], T], otherwise: T) -> T:
@@ -90,10 +85,7 @@ class Reader:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection | None]:
-        with self._lock:
-            if self._closed:
-                raise StoreError(f"{self._path}: the store is closed", path=str(self._path))
-            opened = self._idle.pop() if self._idle else None
+        opened = self._idle.take()
         if opened is not None and not opened.is_current:
             opened.close()
             opened = None
@@ -102,17 +94,8 @@ class Reader:
         if opened is None:
             yield None
             return
-        try:
+        with self._idle.used(opened):
             yield opened.connection
-        except BaseException:
-            opened.close()
-            raise
-        with self._lock:
-            keep = not self._closed and len(self._idle) < _MAX_IDLE
-            if keep:
-                self._idle.append(opened)
-        if not keep:
-            opened.close()
 
 
 def find_traces(connection: Connection, query: TraceQuery) -> list[TraceSummary]:

@@ -10,17 +10,16 @@ import asyncio
 import os
 import sqlite3
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from penguiflow.recording.events import EventSink
 from penguiflow.state import schema
 from penguiflow.state.connection import Connection
 from penguiflow.state.database import DatabaseStore
 from penguiflow.state.derived import open_derived
-from penguiflow.state.errors import StoreError, StoreNotWritable
+from penguiflow.state.errors import StoreError
 from penguiflow.state.files import BUSY_TIMEOUT_S, explain, open_to_write
 from penguiflow.state.liveness import register
 from penguiflow.state.reader import Reader
@@ -63,6 +62,7 @@ class SQLiteStateStore(DatabaseStore):
     """
 
     _next_id = NEXT_ID
+    _writer: Writer | None
 
     def __init__(
         self,
@@ -94,48 +94,6 @@ class SQLiteStateStore(DatabaseStore):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r}{', read_only=True' if self._writer is None else ''})"
 
-    # -- writing -------------------------------------------------------------------------------------------------------
-
-    @property
-    def sink(self) -> EventSink:
-        """Where a recorder sends this store's events. Raises `StoreNotWritable` when opened read-only."""
-        return self._writing()
-
-    @property
-    def congested(self) -> bool:
-        """True while the writer holds as much as it may."""
-        return self._writer is not None and self._writer.congested
-
-    @property
-    def dropped(self) -> int:
-        """Events that were lost because the file could not be written."""
-        return 0 if self._writer is None else self._writer.dropped
-
-    def durable(self) -> Awaitable[None] | None:
-        """What to await before a result is given out; None when there is nothing to wait for.
-
-        Never raises: while nothing can be written, which is logged and told by `flush`, nobody is held up.
-        """
-        return self._writer.durable() if self._every_event and self._writer is not None else None
-
-    @property
-    def hold(self) -> Callable[[asyncio.Future[None]], bool] | None:
-        """As `durable`, with a future of the caller's own: False when there is nothing to wait for. None: never."""
-        return self._writer.hold if self._every_event and self._writer is not None else None
-
-    async def wait_ready(self) -> None:
-        """Return once the writer has room again."""
-        if self._writer is not None:
-            await self._writer.wait_ready()
-
-    async def flush(self) -> None:
-        """Return once all that was written so far is committed.
-
-        Raises `StoreNotWritable` when it cannot be; it is kept and tried again, as far as there is room.
-        """
-        if self._writer is not None:
-            await asyncio.wrap_future(self._writer.submit(None))
-
     async def close(self) -> None:
         """Commit what is left and let go of the file. Can be repeated.
 
@@ -166,11 +124,6 @@ class SQLiteStateStore(DatabaseStore):
 
     # -- within --------------------------------------------------------------------------------------------------------
 
-    def _writing(self) -> Writer:
-        if self._writer is None:
-            raise StoreNotWritable(f"{self.path} was opened to be read only", path=str(self.path))
-        return self._writer
-
     async def size(self) -> int:
         """Bytes of the file and of the log beside it."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
@@ -180,7 +133,9 @@ class SQLiteStateStore(DatabaseStore):
         return open_derived(self.path)
 
     async def _writer_id(self) -> int:
-        return self._writing().writer_id
+        self._writing()
+        assert self._writer is not None
+        return self._writer.writer_id
 
     def _last(self, table: str, column: str) -> str:
         return " ".join(("(SELECT max(", column, ") + 1 FROM", table, ")"))

@@ -18,6 +18,7 @@ from penguiflow.state.liveness import SIGN_OF_LIFE_S, sign_off
 from penguiflow.state.recovery import close_trace
 from penguiflow.state.rows import load_rows
 from penguiflow.state.spill import INLINE_BYTES
+from penguiflow.state.upkeep import Upkeep
 
 __all__ = ["Writer"]
 
@@ -28,12 +29,10 @@ LINGER_S = 0.02
 RETRY_S = 0.5
 """Pause between attempts to write to a file that cannot be written."""
 CLOSE_TIMEOUT_S = 15.0
-UPKEEP_EVERY_S = 60.0
-"""How often old traces are looked for, where the store is to forget them."""
 _UPKEEP_AT_LAST_S = 600.0
 """When upkeep is done although there is always something to write."""
 
-Upkeep = Callable[[sqlite3.Connection], bool]
+Chore = Callable[[sqlite3.Connection], bool]
 """A bounded piece of work on the file when there is nothing to write; True when more of it is left."""
 
 
@@ -46,7 +45,7 @@ class Writer(Intake):
         path: Path,
         writer: int,
         *,
-        upkeep: Upkeep | None = None,
+        upkeep: Chore | None = None,
         inline: int = INLINE_BYTES,
     ) -> None:
         super().__init__(str(path), threading.Event())
@@ -57,8 +56,7 @@ class Writer(Intake):
         self._wake: threading.Event
         self._hurry = threading.Event()
         self._last_sign = time.monotonic()
-        self._upkeep = upkeep
-        self._upkeep_at = time.monotonic()
+        self._upkeep = Upkeep(upkeep)
         self._thread = threading.Thread(target=self._run, name="penguiflow-store-writer", daemon=True)
         self._thread.start()
 
@@ -106,10 +104,10 @@ class Writer(Intake):
             self._look_after()
             self._idle = True
             if not self._queue and not self._closing:
-                self._wake.wait(self._pause())
+                self._wake.wait(self._upkeep.pause(SIGN_OF_LIFE_S if self._known else None))
             self._idle = False
             self._wake.clear()
-        elif time.monotonic() > self._upkeep_at + _UPKEEP_AT_LAST_S:
+        elif self._upkeep.is_due(late_s=_UPKEEP_AT_LAST_S):
             self._look_after()
         if not self._closing and (self._queue or self._failure is not None):
             if self._failure is not None:
@@ -119,23 +117,16 @@ class Writer(Intake):
         self._hurry.clear()
         return not self._closing
 
-    def _pause(self) -> float | None:
-        """How long it may rest."""
-        pauses = [SIGN_OF_LIFE_S] if self._known else []
-        if self._upkeep is not None:
-            pauses.append(max(0.0, self._upkeep_at - time.monotonic()))
-        return min(pauses, default=None)
-
     def _look_after(self) -> None:
         """Do a piece of upkeep when it is due; what it cannot do now waits for the next time."""
-        if self._upkeep is None or time.monotonic() < self._upkeep_at:
+        if self._upkeep.work is None or not self._upkeep.is_due():
             return
         more = False
         try:
-            more = self._upkeep(self._connection)
+            more = self._upkeep.work(self._connection)
         except sqlite3.Error as error:
             logger.warning("old traces were not removed: %s", explain(error, self._path, writing=True))
-        self._upkeep_at = time.monotonic() + (0.0 if more else UPKEEP_EVERY_S)
+        self._upkeep.done(more=more)
         self._compare_again()
 
     def _step(self) -> None:

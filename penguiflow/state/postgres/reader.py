@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from penguiflow.state.connection import Connection
 from penguiflow.state.errors import StoreError
+from penguiflow.state.idle import Idle
 from penguiflow.state.postgres import migrations
 from penguiflow.state.postgres.address import Address
 from penguiflow.state.postgres.blocking import BlockingConnection, off_loop
@@ -33,10 +34,8 @@ class Reader:
         """`timeout_s` is how long the server may take to let somebody in."""
         self._address = address
         self._timeout_s = timeout_s
-        self._idle: list[BlockingConnection] = []
-        self._lock = threading.Lock()
+        self._idle: Idle[BlockingConnection] = Idle(address.place, _MAX_IDLE)
         self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        self._closed = False
 
     async def ask(self, question: Callable[[Connection], T], otherwise: T) -> T:
         """The answer of a function that gets a connection, in a thread; `otherwise` when there are no tables yet.
@@ -55,10 +54,7 @@ class Reader:
 
     def close(self) -> None:
         """Let go of the server. Can be repeated."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        if idle:
+        if idle := self._idle.take_all(last=True):
             off_loop(lambda: _close_all(idle))
 
     def _ask(self, question: Callable[[Connection], T], otherwise: T) -> T:
@@ -69,7 +65,7 @@ class Reader:
                 if not is_lost(error):
                     raise
                 # The server may have been away since this connection, and others, were used last.
-                self._forget_idle()
+                _close_all(self._idle.take_all())
                 return self._answer(question, otherwise)
         except DRIVER_ERRORS as error:
             if is_missing_table(error):
@@ -110,27 +106,13 @@ class Reader:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         with self._places:
-            with self._lock:
-                if self._closed:
-                    raise StoreError(f"{self._address.place}: the store is closed", path=self._address.place)
-                opened = self._idle.pop() if self._idle else None
-            if opened is None:
-                opened = self._open()
+            opened = self._idle.take() or self._open()
             if opened is None:
                 yield None
                 return
-            try:
+            with self._idle.used(opened):
                 yield opened
                 opened.reset()
-            except BaseException:
-                opened.close()
-                raise
-            with self._lock:
-                keep = not self._closed and len(self._idle) < _MAX_IDLE
-                if keep:
-                    self._idle.append(opened)
-            if not keep:
-                opened.close()
 
     def _open(self) -> BlockingConnection | None:
         opened = BlockingConnection(self._address, timeout_s=self._timeout_s)
@@ -142,11 +124,6 @@ class Reader:
             raise
         opened.close()
         return None
-
-    def _forget_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        _close_all(idle)
 
 
 def _close_all(connections: list[BlockingConnection]) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from penguiflow.recording.events import EventSink, TraceEvent
+from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.payloads import encode_data
 from penguiflow.recording.text import clean_text
 from penguiflow.state.connection import Connection
 from penguiflow.state.database import DatabaseStore
 from penguiflow.state.derived import in_memory, open_file
-from penguiflow.state.errors import StoreNotWritable
 from penguiflow.state.follow import follow
 from penguiflow.state.postgres.address import parse_address
 from penguiflow.state.postgres.driver import CONNECT_S, numbered
@@ -82,6 +81,7 @@ class PostgresStateStore(DatabaseStore):
 
     _next_id = "SELECT nextval('trace_ids')"
     _now = NOW
+    _writer: Writer | None
 
     def __init__(
         self,
@@ -137,48 +137,6 @@ class PostgresStateStore(DatabaseStore):
         old). Read-only it changes nothing.
         """
         await self._statements.rows("SELECT 1", ())
-
-    # -- writing -------------------------------------------------------------------------------------------------------
-
-    @property
-    def sink(self) -> EventSink:
-        """Where a recorder sends this store's events. Raises `StoreNotWritable` when opened read-only."""
-        return self._writing()
-
-    @property
-    def congested(self) -> bool:
-        """True while the writer holds as much as it may."""
-        return self._writer is not None and self._writer.congested
-
-    @property
-    def dropped(self) -> int:
-        """Events that were lost because nothing could be written."""
-        return 0 if self._writer is None else self._writer.dropped
-
-    def durable(self) -> Awaitable[None] | None:
-        """What to await before a result is given out; None when there is nothing to wait for.
-
-        Never raises: while nothing can be written, which is logged and told by `flush`, nobody is held up.
-        """
-        return self._writer.durable() if self._every_event and self._writer is not None else None
-
-    @property
-    def hold(self) -> Callable[[asyncio.Future[None]], bool] | None:
-        """As `durable`, with a future of the caller's own: False when there is nothing to wait for. None: never."""
-        return self._writer.hold if self._every_event and self._writer is not None else None
-
-    async def wait_ready(self) -> None:
-        """Return once the writer has room again."""
-        if self._writer is not None:
-            await self._writer.wait_ready()
-
-    async def flush(self) -> None:
-        """Return once all that was written so far is committed.
-
-        Raises `StoreError` when it cannot be; it is kept and tried again, as far as there is room.
-        """
-        if self._writer is not None:
-            await asyncio.wrap_future(self._writer.submit(None))
 
     async def close(self) -> None:
         """Commit what is left and let go of the server. Can be repeated.
@@ -251,18 +209,18 @@ class PostgresStateStore(DatabaseStore):
 
     # -- within --------------------------------------------------------------------------------------------------------
 
-    def _writing(self) -> Writer:
-        if self._writer is None:
-            raise StoreNotWritable(f"{self.place} was opened to be read only", path=self.place)
-        return self._writer
-
     def _open_derived(self) -> sqlite3.Connection:
         if self._home is None or not self._home.is_dir():
             return in_memory()
         return open_file(self._home / f"{self._address.schema}.postgres.derived.db")
 
     async def _writer_id(self) -> int:
-        return await self._writing().enter()
+        return await self._entered()
+
+    async def _entered(self) -> int:
+        self._writing()
+        assert self._writer is not None
+        return await self._writer.enter()
 
     def _last(self, table: str, column: str) -> str:
         return "DEFAULT"
@@ -282,8 +240,7 @@ class PostgresStateStore(DatabaseStore):
         return len(await self._commits.run(f"{numbered(sql)} RETURNING 1", parameters))
 
     async def _job(self, work: Callable[[Connection], T]) -> T:
-        writer = self._writing()
-        await writer.enter()
+        await self._entered()
         await self.flush()
         return await self._reader.change(work)
 

@@ -17,7 +17,9 @@ from penguiflow.state.postgres.address import Address
 from penguiflow.state.postgres.commit import Attempt, CannotSave, commit
 from penguiflow.state.postgres.link import Link, nothing
 from penguiflow.state.postgres.problems import DRIVER_ERRORS, explain, is_lost
+from penguiflow.state.postgres.task import LoopTask
 from penguiflow.state.tickets import settle
+from penguiflow.state.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -32,12 +34,10 @@ LINGER_S = 0.02
 """How long events gather before they are committed."""
 RETRY_S = 0.5
 """Pause between attempts while nothing can be written."""
-UPKEEP_EVERY_S = 60.0
-"""How often old traces are looked for, where the store is to forget them."""
 LAST_WORDS_S = 5.0
 """How long a loop that ends with a store that nobody closed waits for the last commit."""
 
-Upkeep = Callable[[], Awaitable[bool]]
+Chore = Callable[[], Awaitable[bool]]
 """A bounded piece of work on the database when there is nothing to write; True when more of it is left."""
 BreakOff = Callable[[str, int], Awaitable[None]]
 """Closes a trace that lost events, of this writer."""
@@ -57,19 +57,15 @@ class Writer(Intake):
     """
 
     def __init__(
-        self, address: Address, *, inline: int, patience_s: float, break_off: BreakOff, upkeep: Upkeep | None = None
+        self, address: Address, *, inline: int, patience_s: float, break_off: BreakOff, upkeep: Chore | None = None
     ) -> None:
         super().__init__(address.place, _Awake(self._rouse))
         self.link = Link(address, patience_s)
         self._inline = inline
         self._break_off_trace = break_off
-        self._upkeep = upkeep
-        self._upkeep_at = time.monotonic()
+        self._upkeep = Upkeep(upkeep)
         self._idle = True
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._something = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._task = LoopTask(self._run)
         self._number = 0
         """Of the last commit."""
         self._doubt: tuple[int, Batch] | None = None
@@ -86,60 +82,26 @@ class Writer(Intake):
     async def close(self) -> StoreError | None:
         """Commit what is left and end the task; returns what went wrong, if something did. Can be repeated."""
         self._closing = self.guarded = True
-        if self._queue or self._pending or self._jobs or self._is_running:
-            self._rouse()
-            self._hasten()
-        if self._task is not None and self._is_running:
-            # It may belong to another loop than the caller's.
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ended(), self._task.get_loop()))
+        if self._queue or self._pending or self._jobs or self._task.is_running:
+            self._commit_now()
+        await self._task.ended()
         return self._failure
-
-    async def _ended(self) -> None:
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     def _commit_now(self) -> None:
         self._rouse()
-        self._hasten()
+        self._task.hasten()
 
     def _hasten(self) -> None:
-        self._call(self._hurry.set)
+        self._task.hasten()
 
     @property
     def _can_write(self) -> bool:
         return True
 
-    @property
-    def _is_running(self) -> bool:
-        return self._task is not None and not self._task.done() and not self._task.get_loop().is_closed()
-
     def _rouse(self) -> None:
-        """Wake the task; begin it when there is none, or its loop is gone."""
-        if self._is_running:
-            self._call(self._something.set)
-            return
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            # Without a loop it has to wait for somebody who has one.
+        """Wake the task, or begin it. Without a loop it has to wait for somebody who has one."""
+        if not self._task.rouse():
             self._idle = True
-            return
-        self._something, self._hurry = asyncio.Event(), asyncio.Event()
-        self._something.set()
-        self._task = self._loop.create_task(self._run(), name="store writer")
-
-    def _call(self, function: Callable[[], None]) -> None:
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            return
-        try:
-            here = asyncio.get_running_loop() is loop
-        except RuntimeError:
-            here = False
-        if here:
-            function()
-        else:
-            loop.call_soon_threadsafe(function)
 
     # -- the task ------------------------------------------------------------------------------------------------------
 
@@ -170,34 +132,27 @@ class Writer(Intake):
             await self._look_after()
             self._idle = True
             if not self._queue and not self._closing:
-                await _within(self._something, self._pause())
+                await self._task.rest(self._upkeep.pause(SIGN_OF_LIFE_S if self._known else None))
             self._idle = False
-        self._something.clear()
+        self._task.awake()
         if not self._closing and (self._queue or self._failure is not None):
             if self._failure is not None:
-                await _within(self._hurry, RETRY_S)
+                await self._task.linger(RETRY_S)
             elif not self._is_batch():
-                await _within(self._hurry, LINGER_S)
-        self._hurry.clear()
+                await self._task.linger(LINGER_S)
+        self._task.calm()
         return not self._closing
-
-    def _pause(self) -> float | None:
-        """How long it may rest."""
-        pauses = [SIGN_OF_LIFE_S] if self._known else []
-        if self._upkeep is not None:
-            pauses.append(max(0.0, self._upkeep_at - time.monotonic()))
-        return min(pauses, default=None)
 
     async def _look_after(self) -> None:
         """Do a piece of upkeep when it is due; what it cannot do now waits for the next time."""
-        if self._upkeep is None or time.monotonic() < self._upkeep_at:
+        if self._upkeep.work is None or not self._upkeep.is_due():
             return
         more = False
         try:
-            more = await self._upkeep()
+            more = await self._upkeep.work()
         except StoreError as error:
             logger.warning("old traces were not removed: %s", error)
-        self._upkeep_at = time.monotonic() + (0.0 if more else UPKEEP_EVERY_S)
+        self._upkeep.done(more=more)
 
     async def _step(self) -> None:
         """Commit what has gathered, up to the next job; then do the job."""
@@ -218,7 +173,7 @@ class Writer(Intake):
         self._jobs.extend(postponed)
         if self._queue and self._failure is None:
             # More is there than fits: no need to wait for it.
-            self._hurry.set()
+            self._task.hasten()
         self._wake_up()
 
     async def _commit(self) -> None:
@@ -318,12 +273,3 @@ class Writer(Intake):
                 await self._patiently(self.link.sign_off)
             except StoreError as error:
                 self._failure = error
-
-
-async def _within(event: asyncio.Event, seconds: float | None) -> None:
-    """Return when it is set, or after so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

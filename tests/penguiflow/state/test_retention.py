@@ -27,7 +27,7 @@ from penguiflow.state import (
     TaskType,
     UpdateType,
     retention,
-    writer,
+    upkeep,
 )
 
 
@@ -61,7 +61,7 @@ def size_of(path: Path) -> int:
 
 
 async def test_a_store_forgets_by_itself(tmp_path: Path, open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "UPKEEP_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "UPKEEP_EVERY_S", 0.01)
     store = open_store(retention=Retention(max_traces=3))
     fill(store, "running", status=None)
     for number in range(10):
@@ -87,7 +87,7 @@ async def test_a_store_forgets_by_itself(tmp_path: Path, open_store: Any, monkey
 async def test_space_that_a_reader_kept_comes_back_later(
     tmp_path: Path, open_store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "UPKEEP_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "UPKEEP_EVERY_S", 0.01)
     shrunk: list[bool] = []
     shrink = retention.shrink
 
@@ -114,7 +114,7 @@ async def test_space_that_a_reader_kept_comes_back_later(
 
 
 async def test_a_store_without_limits_forgets_nothing(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "UPKEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(upkeep, "UPKEEP_EVERY_S", 0.0)
     store = open_store()
     for number in range(5):
         fill(store, f"t{number}")
@@ -129,15 +129,15 @@ async def test_upkeep_is_not_put_off_for_ever(open_store: Any, monkeypatch: pyte
     thread = store._writer
     seen: list[int] = []
 
-    def upkeep(connection: sqlite3.Connection) -> bool:
+    def count(connection: sqlite3.Connection) -> bool:
         seen.append(connection.execute("SELECT count(*) FROM traces").fetchone()[0])
         return False
 
-    monkeypatch.setattr(thread, "_upkeep", upkeep)
+    monkeypatch.setattr(thread._upkeep, "work", count)
     hold = threading.Event()
     held = thread.submit(lambda connection: hold.wait(60))
     fill(store, "t")
-    thread._upkeep_at = -1e9
+    thread._upkeep._at = -1e9
     hold.set()
     assert await asyncio.wrap_future(held)
     await store.flush()
@@ -149,7 +149,7 @@ async def test_upkeep_is_not_put_off_for_ever(open_store: Any, monkeypatch: pyte
 async def test_upkeep_that_fails_is_told_and_tried_again(
     open_store: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "UPKEEP_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "UPKEEP_EVERY_S", 0.01)
     failures = []
 
     def fail(*arguments: Any, **options: Any) -> Any:
