@@ -41,6 +41,7 @@ from penguiflow.traces import trace_status
 from penguiflow.validation import is_message, is_stream_chunk
 
 if TYPE_CHECKING:
+    from penguiflow.calls import Tape
     from penguiflow.distributed.desk import Desk
 
 __all__ = ["Handling", "LeaseLost"]
@@ -83,12 +84,15 @@ class Handling:
         """What goes out after the commit: edge and message; an empty edge is the caller's."""
         self._last: bytes | None = None
         self._failed: BusError | None = None
+        self._tape: Tape | None = None
+        """Answers to what the node asked when it worked on this message before."""
 
     async def run(self) -> None:
         """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
         share = self.desk.share
         message = share.codec.decode(self.delivery.body, self.delivery.edge)
         known = self.delivery.attempt == 1
+        again = not known
         while True:
             await self._load()
             if self._memory.ended is not None and dead_scope(self.key) in self._memory.rows:
@@ -105,6 +109,9 @@ class Handling:
                 return
             if self.header.piece and not await self._turn():
                 return
+            if again:
+                # What was asked and answered before is not asked twice.
+                self._tape = await share.tape(self.header, self.message_id)
             async with share.suspects.alone(self.header.run, self.key, self.delivery.attempt):
                 trace = await self._invoke(message)
             try:
@@ -115,6 +122,7 @@ class Handling:
             if outcome is not None:
                 await self._after(outcome)
                 return
+            again = self._log.asked
 
     async def _load(self) -> None:
         share = self.desk.share
@@ -174,6 +182,7 @@ class Handling:
         self._held.clear()
         if self._before.hold is not None:
             trace.holds = {self.desk.owner.node_id: self._before.hold}
+        trace.tape = self._tape
         share.cell.begin(self.desk.node, self.delivery.edge, trace, message, self.message_id)
         try:
             await self._over

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeliveryLog", "SilentLog"]
 
+_OWN = frozenset({"node", "attempt", "join"})
+_CALLS = frozenset({"record", "checkpoint.resolved"})
 _JOIN = "join"
 """Spans that are of the trace, and not of one delivery."""
 
@@ -67,6 +69,8 @@ class DeliveryLog:
         self.root = log.root
         self.interrupted = False
         """Whether what it tells from now on was interrupted: another worker does it again."""
+        self.asked = False
+        """Whether the node asked somebody something, whose answer is in the log."""
         self.uncertain = False
         """Whether its commit may lose: the node keeps something, which others may have changed meanwhile."""
         self._end: tuple[str, str, str, Mapping[str, Any] | None] | None = None
@@ -77,6 +81,7 @@ class DeliveryLog:
 
     def start(self, kind: str, name: str, parent: str, data: Mapping[str, Any] | None = None) -> str:
         """Open a span; the node's own one tells of the delivery."""
+        self.asked = self.asked or kind not in _OWN
         if kind == "node" and parent == self.root:
             told = {"queue_wait_s": self._about["queue_wait_s"], "delivery": self._about["attempt"]}
             data = {**(data or {}), **told}
@@ -102,6 +107,7 @@ class DeliveryLog:
 
     def event(self, kind: str, name: str, span: str, data: Mapping[str, Any] | None = None) -> None:
         """Write an event; how long the message had waited, and how often it was delivered, is said with it."""
+        self.asked = self.asked or kind in _CALLS
         if kind == "message.dequeued" and name == self._edge:
             data = {**(data or {}), **self._about}
         self._log.event(kind, name, span, data)

@@ -74,6 +74,7 @@ class Share:
         self._writing = writing
         self.flush = writing.flush
         self.take_over = writing.take_over
+        self.tape = writing.tape
 
     def log_of(self, header: Header) -> TraceLog:
         """The log of the trace that a message belongs to."""

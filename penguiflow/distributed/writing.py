@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.recorder import Recorder
+from penguiflow.recording.tape import ResumeTape
 from penguiflow.state.traces import TraceStore
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from penguiflow.calls import Tape
     from penguiflow.channels import Floe
     from penguiflow.distributed.header import Fault, Header
     from penguiflow.recording.shared_log import SharedLog
@@ -60,6 +63,19 @@ class Writing:
         log = self.join(header)
         if log is not None and self._recorder is not None:
             await self._recorder.end_left_open(log, message_id, node, "ok" if done else "interrupted")
+
+    async def tape(self, header: Header, message_id: str) -> Tape | None:
+        """Answers to what a node asked before while it worked on this message; None where it had no answer."""
+        if self._recorder is None:
+            return None
+        await self.flush()
+        cassette = Cassette.of(await self._store.load_events(header.trace_id))
+        known = {
+            (call.place, call.kind, call.name, call.ordinal): call
+            for call in cassette.calls
+            if call.place.startswith(f"{message_id}/")
+        }
+        return ResumeTape(Cassette(trace_id=header.trace_id, calls=list(known.values()))) if known else None
 
     async def close(self, header: Header, status: str, fault: Fault) -> None:
         """Write the end of a trace, unless somebody has done so; committed on return, so far as that is possible."""

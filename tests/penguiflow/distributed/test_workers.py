@@ -234,3 +234,34 @@ async def test_what_was_done_twice_counts_once(shop: Callable[..., Shop]) -> Non
             await asyncio.sleep(0.01)
     assert b"once" in got[0].body
     assert await at.bus.get("Rookery@me", wait_s=0) == []
+
+
+async def test_what_was_asked_and_answered_is_not_asked_again(shop: Callable[..., Shop]) -> None:
+    at = shop()
+    asked: list[str] = []
+    begun = asyncio.Event()
+
+    def make(name: str) -> Callable[..., PenguiFlow]:
+        def ask() -> str:
+            asked.append(name)
+            return f"the answer that {name} got"
+
+        async def slow(msg: Message, ctx: Any) -> Message:
+            answer = await ctx.record("ask", ask)
+            begun.set()
+            if name == "first":
+                await asyncio.Event().wait()
+            return msg.model_copy(update={"payload": [answer, await ctx.record("ask again", ask)]})
+
+        return lambda **kwargs: create(Node(slow, name="slow", policy=PLAIN).to(), **kwargs)
+
+    flow = await at.caller(make("caller"))
+    first = await at.hire(make("first")())
+    calling = asyncio.ensure_future(flow.call(message(1), timeout=WAIT_S))
+    async with asyncio.timeout(WAIT_S):
+        await begun.wait()
+        await first.drain(0.0)
+        await at.running[0]
+        await at.hire(make("second")())
+        assert (await calling).payload == ["the answer that first got", "the answer that second got"]
+    assert asked == ["first", "second"]
