@@ -6,6 +6,7 @@ runtime itself sends) is made of it: a class is never looked up by a name that c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,10 @@ class Codec:
                 raise CannotSend(f"Node '{node}': two registered models are both named {name}; rename one of them")
             self._models[name] = model
             self._prefixes[model] = (name, getattr(model, "__bus_version__", 1))
+        # The same file is a module of another name where it is the program.
+        known = self._models.values()
+        classes = Counter(model.__qualname__ for model in known)
+        self._alone = {model.__qualname__: model for model in known if classes[model.__qualname__] == 1}
 
     @classmethod
     def for_flow(cls, flow: PenguiFlow, registry: ModelRegistry | None = None) -> Codec:
@@ -144,7 +149,7 @@ class Codec:
             raise CannotRead(f"A message on edge {edge} is no valid {kind}: {error}") from error
 
     def _decode_payload(self, kind: str, about: dict[str, Any], encoded: bytes, edge: str) -> Any:
-        model = self._models.get(kind)
+        model = self._models.get(kind) or self._alone.get(kind.partition(":")[2])
         if model is not None:
             version, known = about.get("version", 1), self._prefixes[model][1]
             if version > known:

@@ -252,3 +252,18 @@ def test_a_list_of_what_cannot_travel_is_refused() -> None:
     for items in ([ORDER, object()], [[ORDER]], [ORDER, [ORDER]]):
         with pytest.raises(CannotSend, match="Node 'join' sent a"):
             CODEC.encode(items, "join")
+
+
+def test_a_model_is_known_by_its_class_where_its_module_has_another_name() -> None:
+    body = CODEC.encode(ORDER, "price")
+    assert CODEC.decode(body.replace(f'"{Order.__module__}:Order"'.encode(), b'"__main__:Order"'), "a->b") == ORDER
+
+    class Other(BaseModel):
+        at: datetime | None = None
+
+    Other.__qualname__ = "Order"
+    Other.__module__ = "elsewhere"
+    two = Codec([("price", Order), ("ship", Other)])
+    assert type(two.decode(body, "a->b")) is Order
+    with pytest.raises(CannotRead, match="no node of this flow registers"):
+        two.decode(body.replace(f'"{Order.__module__}:Order"'.encode(), b'"__main__:Order"'), "a->b")
