@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,16 @@ def folder(own_home: Path, tmp_path: Path, write_files: Any) -> Path:
         {"projects.yaml": PAYLOAD, "tiny/ptree.yaml.j2": PTREE, "tiny/a.j2": "a", "my.j2": "Write b."},
     )
     return here
+
+
+@contextlib.contextmanager
+def started(arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone afterwards, whatever happens."""
+    with subprocess.Popen(arguments, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def command(*arguments: str) -> list[str]:
@@ -149,6 +161,30 @@ async def test_a_model_that_is_interrupted(folder: Path, openai_server: ModelSer
     assert openai_server.asked[-1].headers["authorization"] == "Bearer key"
 
 
+async def test_a_repository_from_elsewhere_does_not_get_the_key(
+    folder: Path, tmp_path: Path, git: Any, openai_server: ModelServer
+) -> None:
+    openai_server.otherwise = "```\nfine\n```"
+    config = '[llm]\ndefault_model_name = "${OPENAI_API_KEY}"\n[llm.openai]\nBase_URL = "http://127.0.0.1:9/v1"\n'
+    (folder / ".peagen.toml").write_text(config)
+    factors = "LLM_FACTORS: {Base_URL: 'http://127.0.0.1:9/v1', Temperature: 1}"
+    project = "{NAME: P, TEMPLATE_SET: tiny, PACKAGES: [{NAME: p}]}"
+    point = f"PROJECTS: [{{META: {{design_id: d, {factors}}}, PROJECTS: [{project}]}}]"
+    (folder / "point.yaml").write_text(point)
+    git(folder, "init")
+    git(folder, "add", ".")
+    git(folder, "commit", "-m", "first")
+    arguments = ("local", "process", "point.yaml", "--repo", f"file://{folder}", "--provider", "openai")
+    environ = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": openai_server.url}
+    async with asyncio.timeout(HANG_S * 4):
+        done = await asyncio.to_thread(run, tmp_path, *arguments, "--model-name", "m", **environ)
+    assert done.returncode == 0, done.stderr
+    assert "llm.openai.Base_URL of the repository's own .peagen.toml is not used" in done.stderr
+    (asked,) = openai_server.asked
+    assert asked.headers["authorization"] == "Bearer key"
+    assert asked.body["temperature"] == 1
+
+
 def test_a_reader_that_goes_away_is_no_failure(folder: Path) -> None:
     modules = ", ".join(f"{{NAME: m{number}}}" for number in range(3000))
     each = "  - {FILE_NAME: a.j2, RENDERED_FILE_NAME: {{ M.NAME }}}"
@@ -157,14 +193,14 @@ def test_a_reader_that_goes_away_is_no_failure(folder: Path) -> None:
     (folder / "many.yaml").write_text(
         f"PROJECTS: [{{NAME: P, TEMPLATE_SET: tiny, PACKAGES: [{{NAME: p, MODULES: [{modules}]}}]}}]"
     )
-    with subprocess.Popen(
-        command("local", "sort", "many.yaml"), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    with started(
+        command("local", "sort", "many.yaml"), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline() == "Project P:\n"
+        assert process.stdout.readline() == b"Project P:\n"
         process.stdout.close()
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == b""
         assert process.wait(HANG_S) == 0
 
 
@@ -179,7 +215,7 @@ def test_names_that_no_terminal_knows(folder: Path) -> None:
 def test_who_sits_at_a_terminal_is_asked(folder: Path, own_home: Path, answer: str, code: int, left: bool) -> None:
     assert run(folder, "local", "template-set", "add", "tiny").returncode == 0
     master, end = os.openpty()
-    with subprocess.Popen(
+    with started(
         command("local", "template-set", "remove", "tiny"),
         cwd=own_home,
         stdin=end,

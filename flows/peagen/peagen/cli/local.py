@@ -139,11 +139,21 @@ def agent_env_of_point(projects: list[dict[str, Any]]) -> dict[str, Any]:
     return agent_env_of(metas[0])
 
 
-def config_of(options: Reported, root: Path) -> Config:
-    """The configuration; what nobody reads in it is told."""
+def config_of(options: Reported, root: Path, *, foreign: bool = False) -> Config:
+    """The configuration; what nobody reads in it is told.
+
+    Args:
+        foreign: the work-tree came from a URL. Its own configuration does not see the environment, and does not
+            say where a model is: else whoever wrote it would get the key.
+    """
     from peagen.config import load_config
 
-    config = load_config(options.config, root)
+    if not foreign or options.config is not None:
+        config = load_config(options.config, root)
+    else:
+        config = load_config(None, root, environ={})
+        for server in config.llm.forget_servers():
+            options.console.warn(f"{server} of the repository's own .peagen.toml is not used; say it with --config")
     for warning in config.warnings:
         options.console.warn(warning)
     return config
@@ -156,7 +166,7 @@ def sort(options: Sorting) -> int:
 
     console = options.console
     with open_repository(options.repo, options.ref) as checkout:
-        config = config_of(options, checkout.root)
+        config = config_of(options, checkout.root, foreign=checkout.push)
         found = asyncio.run(
             sort_projects(
                 payload_source(options.projects, checkout.root),
@@ -197,7 +207,7 @@ def process(options: Processing) -> int:
 
     console = options.console
     with open_repository(options.repo, options.ref) as checkout:
-        config = config_of(options, checkout.root)
+        config = config_of(options, checkout.root, foreign=checkout.push)
         source = payload_source(options.projects, checkout.root)
         projects = load_projects_payload(source)
         settings = settings_of(
@@ -232,7 +242,7 @@ def check(options: Generating) -> int:
 
     console = options.console
     with open_repository(options.repo, options.ref) as checkout:
-        config = config_of(options, checkout.root)
+        config = config_of(options, checkout.root, foreign=checkout.push)
         projects = load_projects_payload(payload_source(options.projects, checkout.root))
         settings = settings_of(options, config, checkout.root, model=agent_env_of_point(projects))
         report = asyncio.run(run(projects, settings))

@@ -46,6 +46,15 @@ class LlmConfig(Section):
         found = (self.model_extra or {}).get(provider)
         return {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
 
+    def forget_servers(self) -> list[str]:
+        """Take out every `base_url`; returns what they were called."""
+        found = []
+        for name, table in (self.model_extra or {}).items():
+            for key in [key for key in table if key.lower() == "base_url"] if isinstance(table, dict) else []:
+                del table[key]
+                found.append(f"llm.{name}.{key}")
+        return found
+
     def resolve(
         self,
         agent_env: Mapping[str, Any] | None = None,

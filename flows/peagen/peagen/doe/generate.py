@@ -17,7 +17,7 @@ from peagen.core.documents import dump_yaml, parse_yaml, read_text
 from peagen.core.payload import load_projects_payload
 from peagen.doe.legacy import apply_first
 from peagen.doe.patches import PatchFailed, git_patch, json_patch, merge_patch, overlay
-from peagen.doe.spec import Level, Spec, load_spec
+from peagen.doe.spec import LLM_NAMES, Level, Spec, load_spec
 from peagen.errors import PeagenError
 
 _NEW_NAME = re.compile(r"^\+\+\+ (?:b/)?([^\t\n]+)", re.MULTILINE)
@@ -131,7 +131,9 @@ def agent_env_of(meta: Any) -> dict[str, Any]:
     factors = meta.get("LLM_FACTORS") if isinstance(meta, Mapping) else None
     if not isinstance(factors, Mapping):
         return {}
-    return {("model_name" if key == "model" else str(key)): value for key, value in factors.items()}
+    # Nothing else: a payload that came from elsewhere must not say where the key is sent to.
+    known = {str(key).lower(): value for key, value in factors.items() if str(key).lower() in LLM_NAMES}
+    return {("model_name" if key == "model" else key): value for key, value in known.items()}
 
 
 def write_together(files: Mapping[Path, str], *, force: bool) -> None:
