@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,10 +105,12 @@ def declared(file: PlannedFile) -> list[str]:
     """The files that a record says it needs, which are looked at even where a template does not include them."""
     said = extras(file.record)
     named = [said.get(key) for key in ("DEPENDENCIES", "EXAMPLES")]
-    names = [name for each in named if isinstance(each, list) for name in each]
-    return sorted({f"work:{name}" for name in names if isinstance(name, str) and _is_within(name)})
+    names = {name for each in named if isinstance(each, list) for name in each if isinstance(name, str)}
+    # As a template may look for them: from the root, and, as the file itself would name them, from its folder.
+    names |= {posixpath.join(posixpath.dirname(file.name), name) for name in names if name.startswith(".")}
+    return sorted({f"work:{posixpath.normpath(name)}" for name in names if _is_within(name)})
 
 
 def _is_within(name: str) -> bool:
     """Whether it can be a file of the work-tree; what lies elsewhere is not even looked at."""
-    return bool(name) and not name.startswith("/") and ".." not in name.split("/")
+    return bool(name) and not posixpath.normpath(name).startswith(("/", ".."))
