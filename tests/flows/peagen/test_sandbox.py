@@ -129,6 +129,17 @@ async def test_files_used_are_told(tmp_path: Path) -> None:
     assert list(got.used_data) == [str(tmp_path / "tree" / "b")]
 
 
+async def test_names_and_texts_of_every_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / "Vorlagen für 日本"
+    folder.mkdir()
+    (folder / "é.j2").write_text("{{ who }} ✓ {% include 'ß.j2' %}", encoding="utf-8")
+    (folder / "ß.j2").write_text("Straße", encoding="utf-8")
+    job = RenderJob("é.j2", {"who": "日本"}, template_path=folder / "é.j2", search_path=(folder,))
+    async with Renderer(size=1) as renderer:
+        assert (await renderer.render(job)).text == "日本 ✓ Straße"
+
+
 async def test_what_has_methods_comes_as_text(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("x")
     async with Renderer(size=1) as renderer:

@@ -31,6 +31,7 @@ sys.path = sys.argv[1:]
 from peagen.core.sandbox_child import main
 main()
 """
+_LOADER_NEEDS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # where Python's own library is, on some machines
 _STARTING_S = 60.0  # on top of what a job may take: a busy machine may be slow to start a process
 _ENDING_S = 30.0
 # A ptree makes a few records for each module: what that takes at most, read as YAML and all.
@@ -166,11 +167,11 @@ class Renderer:
         path = [entry for entry in sys.path if Path(entry).is_absolute()]
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-I", "-S", "-B", "-c", _CHILD, *path),
+            *("-I", "-S", "-B", "-X", "utf8", "-c", _CHILD, *path),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={},
+            env={name: os.environ[name] for name in _LOADER_NEEDS if name in os.environ},
             cwd="/",
             start_new_session=True,
         )
