@@ -79,14 +79,16 @@ class Office:
         return result.payload
 
     async def events(self, trace_id: str) -> list[TraceEvent]:
-        """Those of a trace, when it is over."""
+        """Those of a trace, when it is over and all workers have told how their part of it ended."""
         async with asyncio.timeout(CALL_S):
-            async for _ in self.stores[0].follow(trace_id):
-                pass
-            for store in self.stores:
-                await store.flush()
-        events: list[TraceEvent] = await self.stores[0].load_events(trace_id)
-        return events
+            while True:
+                async for _ in self.stores[0].follow(trace_id):
+                    pass
+                for store in self.stores:
+                    await store.flush()
+                events: list[TraceEvent] = await self.stores[0].load_events(trace_id)
+                if all(child.end_seq is not None for root in build_spans(events) for child in root.children):
+                    return events
 
     async def end(self) -> None:
         async with asyncio.timeout(CALL_S):
