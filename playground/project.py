@@ -20,6 +20,7 @@ BUS_VARIABLE = "PENGUIFLOW_BUS"
 """Address of the bus of distributed flows; `--bus` sets it, likewise."""
 DEFAULT_FOLDER = "flows"
 STORE_SCHEMES = ("postgresql://", "postgres://")
+FILE_SCHEME = "sqlite:///"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -37,20 +38,27 @@ class Project(NamedTuple):
 
     @property
     def database(self) -> Path:
-        """The SQLite file that keeps the project's traces."""
-        return self.home / "state.db"
+        """The SQLite file that keeps the project's traces: its own, or the one that is named as its store."""
+        given = self._address(STORE_VARIABLE, "store", "postgresql://host/database")[0]
+        if given is None or given.startswith(STORE_SCHEMES):
+            return self.home / "state.db"
+        return self.root / given.removeprefix(FILE_SCHEME)
 
     def store_address(self) -> str | None:
-        """Where the project's traces are kept if not in its own database: that of a PostgreSQL server.
+        """Where the project's traces are kept if not in a file: the address of a PostgreSQL server.
 
         It is what `PENGUIFLOW_STORE` says, else `[tool.penguiflow] store` of pyproject.toml, where `${NAME}` stands for
-        a variable of the environment: passwords belong there. Raises `ProjectError` when it is no such address.
+        a variable of the environment: passwords belong there. A file may be named as well, by its path or
+        `sqlite:///path`; from the project's root where it is relative. Raises `ProjectError` for other addresses.
         """
         given, origin = self._address(STORE_VARIABLE, "store", "postgresql://host/database")
         if given is None:
             return None
         if not given.startswith(STORE_SCHEMES):
-            raise ProjectError(f"{origin} is no address of a store: it begins with {STORE_SCHEMES[0]}")
+            if "://" not in given.removeprefix(FILE_SCHEME):
+                return None
+            known = f"{STORE_SCHEMES[0]}… or {FILE_SCHEME}FILE"
+            raise ProjectError(f"{origin} is no address of a store: give {known}")
         if find_spec("asyncpg") is None:
             raise ProjectError('a store in PostgreSQL needs asyncpg: pip install "penguiflow[postgres]"')
         return given

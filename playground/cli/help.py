@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -42,7 +43,7 @@ class PlainCommand(TyperCommand):
 
 def stored(function: Callable[..., T]) -> Callable[..., T]:
     """A command that reads or writes traces: `--store` says where, to the processes that it starts as well."""
-    return _with_address(function, "store", STORE_VARIABLE, _STORE)
+    return _with_address(function, "store", STORE_VARIABLE, _STORE, _from_here)
 
 
 def bused(function: Callable[..., T]) -> Callable[..., T]:
@@ -50,12 +51,23 @@ def bused(function: Callable[..., T]) -> Callable[..., T]:
     return _with_address(function, "bus", BUS_VARIABLE, _BUS)
 
 
-def _with_address(function: Callable[..., T], name: str, variable: str, annotation: Any) -> Callable[..., T]:
+def _from_here(store: str) -> str:
+    """A store that is a file, as an absolute path: the project may begin further up."""
+    return store if "://" in store else str(Path(store).absolute())
+
+
+def _with_address(
+    function: Callable[..., T],
+    name: str,
+    variable: str,
+    annotation: Any,
+    read: Callable[[str], str] = str,
+) -> Callable[..., T]:
     @functools.wraps(function)
     def command(*arguments: Any, **options: Any) -> T:
         address = options.pop(name)
         if address is not None:
-            os.environ[variable] = address
+            os.environ[variable] = read(address)
         return function(*arguments, **options)
 
     given = inspect.signature(function, eval_str=True)
@@ -67,7 +79,7 @@ def _with_address(function: Callable[..., T], name: str, variable: str, annotati
 
 _STORE = Annotated[
     str | None,
-    typer.Option(metavar="URL", help=f"Where the traces are: postgresql://…; also {STORE_VARIABLE}."),
+    typer.Option(metavar="URL", help=f"Where the traces are: postgresql://… or an SQLite file; also {STORE_VARIABLE}."),
 ]
 _BUS = Annotated[
     str | None,
