@@ -6,21 +6,18 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peagen.config.llm import ModelChoice
-from peagen.core.answers import extract_answer
-from peagen.core.cache import Answer, AnswerCache, Objects, sha, sha_of
-from peagen.core.cost import Budget
+from peagen.core.cache import Objects, sha, sha_of
 from peagen.core.lock import LockEntry, LockFile, LockStore, resolved
 from peagen.core.merge import NEW_SUFFIX, unified
-from peagen.core.models import Model, answer_key, name_of, tokens_in
 from peagen.core.plan import Decision, decide
 from peagen.core.prompts import prompt_of
 from peagen.core.worktree import Worktree
-from peagen.errors import BudgetExceeded, ModelFailed, PathEscape, PeagenError
+from peagen.errors import BudgetExceeded, PathEscape, PeagenError
+from peagen.run.answering import Answers, Generated, NeedsModel, Tell
 from peagen.run.files import Digests, Places, PlannedFile, declared, inputs_of
 from peagen.run.options import FileResult, ProcessOptions, Status
 
@@ -30,25 +27,6 @@ if TYPE_CHECKING:
 
 Render = Callable[[PlannedFile], Any]
 """Gives an awaitable of `Rendered`: the file's template for COPY, its prompt for GENERATE."""
-
-
-class NeedsModel(Exception):
-    """In a dry run: what the file will contain is not known before a model was asked."""
-
-
-@dataclass(kw_only=True)
-class Generated:
-    """What a file is to contain, and where that came from."""
-
-    content: bytes | None
-    """None where nothing new is generated and the earlier content is not at hand."""
-    templates: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
-    prompt: str | None = None
-    answer: str | None = None
-    asked: bool = False
-    cached: bool = False
-    usage: Answer | None = None
 
 
 @dataclass(kw_only=True)
@@ -61,18 +39,12 @@ class Builder:
     """Where files are written to: the work-tree, or a folder that is thrown away."""
     store: LockStore
     lock: LockFile
-    cache: AnswerCache
     objects: Objects
     places: Places
     digests: Digests
-    budget: Budget
     render: Render
-    choice: ModelChoice | None = None
-    """None where no model is named; a check can do without."""
-    model: Model | None = None
-    tell: Callable[[Mapping[str, Any]], None] = lambda event: None
-    to_ask: list[int | None] = field(default_factory=list)
-    """In a dry run: tokens of the prompts that a model would be asked; None where one cannot be rendered yet."""
+    answers: Answers
+    tell: Tell
 
     async def build(
         self, file: PlannedFile, context: Context | None = None, known: Callable[[], None] | None = None
@@ -107,7 +79,7 @@ class Builder:
         if entry is None or entry.type != file.process_type or entry.template_set != file.set_name:
             return None
         generated = file.process_type == "GENERATE"
-        if generated and not (self.options.use_cache and self._same_model(entry) and self._same_prompt(file, entry)):
+        if generated and not (self.options.use_cache and self.answers.are_of(entry) and self._same_prompt(file, entry)):
             return None
         if entry.key != self._key(file, self._inputs(file, entry.templates, entry.data)):
             return None
@@ -165,7 +137,7 @@ class Builder:
             pending=decision.pending,
             templates=generated.templates,
             data=generated.data,
-            **self._about_answer(generated, entry),
+            **self.answers.about(generated, entry),
         )
         await _to_its_end(self._write, file, decision, new, generated.content)
         result = self._result(file, decision.status, asked=generated.asked, cached=generated.cached)
@@ -183,7 +155,7 @@ class Builder:
         except PeagenError:
             if self.options.dry_run and file.process_type == "GENERATE":
                 # What it includes is perhaps not there yet: it is to be generated, too.
-                self.to_ask.append(None)
+                self.answers.to_ask.append(None)
                 raise NeedsModel from None
             raise
         used = {
@@ -192,72 +164,9 @@ class Builder:
         }
         if file.process_type != "GENERATE":
             return Generated(content=rendered.text.encode(), templates=used["templates"], data=used["data"])
-        generated = await self._answered(file, rendered.text, context)
+        generated = await self.answers.get(file, rendered.text, self.lock.files.get(file.name), context)
         generated.templates, generated.data = used["templates"], used["data"]
         return generated
-
-    async def _answered(self, file: PlannedFile, prompt: str, context: Context | None) -> Generated:
-        entry = self.lock.files.get(file.name)
-        choice = self._choice(entry)
-        if choice is None:
-            self.to_ask.append(tokens_in(prompt))
-            raise NeedsModel
-        key = answer_key(choice, prompt)
-        if self.options.use_cache:
-            if entry is not None and entry.prompt == key and not entry.pending:
-                earlier = self._earlier(file, entry)
-                if earlier is not None:
-                    return replace(earlier, prompt=key)
-            answer = self.cache.get(key)
-            if answer is not None:
-                content = self._content(file, answer)
-                return Generated(content=content, prompt=key, answer=sha(answer.text), cached=True)
-        if self.options.dry_run:
-            self.to_ask.append(tokens_in(prompt))
-            raise NeedsModel
-        answer = await self._ask(file, prompt, choice, context)
-        content = self._content(file, answer)
-        # From here on nobody asks for it again, whatever happens to this process.
-        await asyncio.to_thread(self.cache.put, key, answer)
-        return Generated(content=content, prompt=key, answer=sha(answer.text), asked=True, usage=answer)
-
-    def _earlier(self, file: PlannedFile, entry: LockEntry) -> Generated | None:
-        """What was made of the same prompt before, where the cache is gone."""
-        content, disk = self.objects.get(entry.output), self.worktree.read_bytes(file.name)
-        if content is None and disk is not None and sha(disk) == entry.output:
-            content = disk
-        if content is None and (disk is None or self.options.force):
-            return None
-        return Generated(content=content, answer=entry.answer, cached=True)
-
-    async def _ask(self, file: PlannedFile, prompt: str, choice: ModelChoice, context: Context | None) -> Answer:
-        assert self.model is not None
-        number = self.budget.reserve(choice, tokens_in(prompt))
-        self.tell({"type": "file.asked", "file": file.name, "model": name_of(choice), "prompt": prompt})
-        try:
-            answer = await self.model.ask(
-                prompt,
-                purpose=file.name,
-                context=context,
-                on_retry=lambda attempt, error, seconds: self.tell(
-                    {"type": "file.retry", "file": file.name, "attempt": attempt, "error": error, "seconds": seconds}
-                ),
-            )
-        except BaseException:
-            self.budget.release(number)
-            raise
-        self.budget.spend(number, answer)
-        self.model.check(answer)
-        return answer
-
-    def _content(self, file: PlannedFile, answer: Answer) -> bytes:
-        text = extract_answer(answer.text, file.name)
-        if not text.strip():
-            raise ModelFailed("the model's answer has no content for the file")
-        try:
-            return text.encode()
-        except UnicodeEncodeError as error:
-            raise ModelFailed("the model's answer is no text that can be written as UTF-8") from error
 
     def _write(self, file: PlannedFile, decision: Decision, entry: LockEntry, content: bytes | None) -> None:
         """Write what was decided. Killed at any point, the next run finds either the old state or the new one."""
@@ -289,34 +198,6 @@ class Builder:
     def _keep(self, file: PlannedFile, entry: LockEntry) -> LockEntry:
         self.lock.files[file.name] = entry
         return entry
-
-    def _about_answer(self, generated: Generated, entry: LockEntry | None) -> dict[str, Any]:
-        if generated.prompt is None:
-            return {}
-        tokens = entry.tokens if entry is not None and not generated.asked else None
-        if generated.usage is not None:
-            tokens = generated.usage.input_tokens, generated.usage.output_tokens
-        choice = self._choice(entry)
-        assert choice is not None
-        return {
-            "prompt": generated.prompt,
-            "answer": generated.answer,
-            "tokens": tokens,
-            "model": name_of(choice),
-            "settings": settings_of(choice),
-        }
-
-    def _choice(self, entry: LockEntry | None) -> ModelChoice | None:
-        """Whom to ask; where nobody is named, a check takes whom the file is from."""
-        if self.choice is not None or entry is None or entry.model is None:
-            return self.choice
-        provider, slash, model = entry.model.partition("/")
-        settings = dict(entry.settings or {})
-        return ModelChoice(provider=provider, model=model if slash else provider, **settings)
-
-    def _same_model(self, entry: LockEntry) -> bool:
-        choice = self.choice
-        return choice is None or (entry.model == name_of(choice) and entry.settings == settings_of(choice))
 
     def _same_prompt(self, file: PlannedFile, entry: LockEntry) -> bool:
         """Whether the prompt template is the one that the file is from; its content is another question."""
@@ -362,8 +243,3 @@ async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
 def _is_executable(file: PlannedFile) -> bool:
     """What is copied from something executable is executable."""
     return file.process_type == "COPY" and os.access(file.lookup.template(file.record), os.X_OK)
-
-
-def settings_of(choice: ModelChoice) -> dict[str, Any]:
-    """What else decides an answer."""
-    return {"temperature": choice.temperature, "max_tokens": choice.max_tokens}

@@ -20,6 +20,7 @@ from peagen.core.prompts import render_copy, render_prompt
 from peagen.core.sandbox import Rendered, Renderer
 from peagen.core.worktree import Worktree
 from peagen.errors import PeagenError
+from peagen.run.answering import Answers
 from peagen.run.build import Builder
 from peagen.run.files import Digests, Places, PlannedFile
 from peagen.run.keeping import commit, upload
@@ -97,20 +98,27 @@ class Run:
         files = [file for each in self.projects for file in each.files.values()]
         asks = any(isinstance(file, PlannedFile) and file.process_type == "GENERATE" for file in files)
         choice = self._choice() if asks else None
+        answers = Answers(
+            options=options,
+            worktree=self._worktree,
+            cache=AnswerCache(root),
+            objects=self._objects,
+            budget=self._budget,
+            choice=choice,
+            model=None if choice is None else self._model(choice),
+            tell=self.tell,
+        )
         self._builder = Builder(
             options=options,
             worktree=self._worktree,
             target=self._worktree if self._overlay is None else Worktree(self._overlay),
             store=self._store,
             lock=self._lock,
-            cache=AnswerCache(root),
             objects=self._objects,
             places=Places(root, self._overlay),
             digests=Digests(),
-            budget=self._budget,
             render=self._render,
-            choice=choice,
-            model=None if choice is None else self._model(choice),
+            answers=answers,
             tell=self.tell,
         )
         self._planner = planner
@@ -201,7 +209,7 @@ class Run:
         if isinstance(file, PeagenError):
             result = project.result(name, "failed", error=file.message, hint=file.hint)
         elif self._waits_for_a_model(project, file):
-            self._builder.to_ask.append(None)
+            self._builder.answers.to_ask.append(None)
             result = project.result(name, "pending")
         else:
             result = await self._builder.build(file, context, known)
@@ -285,8 +293,8 @@ class Run:
         )
         report.cost = budget.cost if budget.cost_known else None
         builder = self._builder
-        if self.options.dry_run and builder is not None and builder.choice is not None:
-            report.estimate = estimate(builder.choice, builder.to_ask, self._usual_answer())
+        if self.options.dry_run and builder is not None and builder.answers.choice is not None:
+            report.estimate = estimate(builder.answers.choice, builder.answers.to_ask, self._usual_answer())
         self.tell({"type": "process.done", "seconds": report.seconds, "counts": report.counts})
         return report
 
