@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pamqp.frame
@@ -37,6 +40,8 @@ class Broker:
         self.got: list[tuple[str, str, bytes]] = []
         """Exchange, routing key and body of each message."""
         self.logins: list[bytes] = []
+        self.goodbyes = 0
+        """Connections that were closed as they should be."""
         self.cut = False
         """Close each connection after one message."""
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -49,6 +54,11 @@ class Broker:
         for client in self._clients:
             client.close()
         for thread in self._threads:
+            thread.join(WAIT_S)
+
+    def wait_until_all_left(self) -> None:
+        """Return when nobody is connected."""
+        for thread in self._threads[1:]:
             thread.join(WAIT_S)
 
     def _accept(self) -> None:
@@ -84,6 +94,9 @@ class Broker:
                     if cut:
                         client.close()
                         return
+                elif isinstance(frame, commands.Connection.Close):
+                    self.goodbyes += 1
+                    self._send(client, channel, commands.Connection.CloseOk())
                 elif (answer := _ANSWERS.get(type(frame))) is not None:
                     self._send(client, channel, answer())
         except (OSError, EOFError):
@@ -110,7 +123,6 @@ class Broker:
 
 _ANSWERS: dict[type[Any], Callable[[], Any]] = {
     commands.Connection.Open: commands.Connection.OpenOk,
-    commands.Connection.Close: commands.Connection.CloseOk,
     commands.Channel.Open: commands.Channel.OpenOk,
     commands.Channel.Close: commands.Channel.CloseOk,
     commands.Confirm.Select: commands.Confirm.SelectOk,
@@ -354,3 +366,25 @@ def test_notify_refuses_what_is_no_publisher(uri: str) -> None:
 def test_secrets_are_masked() -> None:
     said = masked("see https://ada:pw@host/x?api_key=1&page=2&X-Amz-Signature=3#top and amqp://:pw@mq")
     assert said == "see https://***@host/x?api_key=***&page=2&X-Amz-Signature=***#top and amqp://***@mq"
+
+
+def test_a_run_tells_rabbitmq_and_leaves_nothing_behind(broker: Broker, tmp_path: Path) -> None:
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello" / "ptree.yaml.j2").write_text("- {FILE_NAME: a.j2, RENDERED_FILE_NAME: a.txt}\n")
+    (tmp_path / "hello" / "a.j2").write_text("a")
+    payload = "PROJECTS: [{NAME: P, ROOT: ., TEMPLATE_SET: hello, PACKAGES: [{NAME: p, MODULES: []}]}]\n"
+    (tmp_path / "projects.yaml").write_text(payload)
+    notify = f"--notify=rabbitmq://127.0.0.1:{broker.port}/builds"
+    done = subprocess.run(
+        [sys.executable, "-m", "peagen", "local", "process", "projects.yaml", "--provider", "scripted", notify],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(data)["type"] for _, key, data in broker.got if key == "builds"]
+    assert (events[0], events[-1]) == ("process.started", "process.done")
+    assert "Task was destroyed" not in done.stderr
+    broker.wait_until_all_left()
+    assert broker.goodbyes == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,7 +219,7 @@ def process(options: Processing) -> int:
             in_branch=checkout.branch is not None,
             model=agent_env_of_point(projects),
         )
-        with Progress(console) as progress:
+        with Progress(console) as progress, _closing(settings.publisher):
             report = asyncio.run(run(projects, settings, on_event=progress))
         commit = None
         if not options.dry_run:
@@ -231,6 +233,17 @@ def process(options: Processing) -> int:
                 console.warn(f"{masked(error.message)}; the branch is in {checkout.repository}")
     summarize(console, report, options)
     return report.exit_code
+
+
+@contextlib.contextmanager
+def _closing(publisher: Any | None) -> Iterator[None]:
+    """Give the connections of a publisher back; one of somebody else's may have none."""
+    try:
+        yield
+    finally:
+        close = getattr(publisher, "close", None)
+        if callable(close):
+            close()
 
 
 def check(options: Generating) -> int:
