@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_every_form_of_the_root(tmp_path: Path) -> None:
     assert load_projects_payload(projects) == projects
     assert load_projects_payload("- {NAME: a, PACKAGES: []}") == [{"NAME": "a", "PACKAGES": []}]
     assert load_projects_payload("PROJECTS: []") == []
+    (tmp_path / "p.json").write_text(json.dumps({"PROJECTS": projects}))
+    assert load_projects_payload(tmp_path / "p.json") == projects
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,8 @@ def test_every_form_of_the_root(tmp_path: Path) -> None:
         ("a: 1", MissingProjectsListError, "no list of PROJECTS"),
         ("PROJECTS: 1", MissingProjectsListError, "PROJECTS is no list"),
         ("just text", ProjectsPayloadFormatError, "not 'just text'"),
+        ("日" * 100, ProjectsPayloadFormatError, "not '日日"),
+        ("\ud800", ProjectsPayloadFormatError, "surrogates"),
         ("", ProjectsPayloadFormatError, "not empty"),
         ("\nx: [", ProjectsPayloadFormatError, "no YAML"),
         ("[" * 5000, ProjectsPayloadFormatError, "no"),
@@ -84,8 +89,9 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         load_projects_payload(tmp_path)
 
 
-def test_the_line_of_broken_yaml(tmp_path: Path) -> None:
-    path = tmp_path / "p.yaml"
+@pytest.mark.parametrize("json_name", [True, False])
+def test_the_line_of_broken_yaml(tmp_path: Path, json_name: bool) -> None:
+    path = tmp_path / ("p.json" if json_name else "p.yaml")
     path.write_text("PROJECTS:\n  - NAME: [\n  - x\n: ]")
     with pytest.raises(ProjectsPayloadFormatError) as raised:
         load_projects_payload(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -17,7 +18,7 @@ log = logging.getLogger("peagen")
 
 SCHEMA = SCHEMAS / "projects_payload.v1.0.0.json"
 _MAX_ERRORS = 20
-_MAX_PATH = 250  # longer than that is a text, not a path
+_MAX_PATH = 250  # bytes; longer than that is a text, not a path
 _MAX_VALUES = 5_000_000  # that a document may stand for: YAML's aliases make few lines many values
 
 PayloadSource = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -77,7 +78,8 @@ def _projects(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _document(source: PayloadSource) -> tuple[Any, str, str]:
     """The document, its text ("" if it was none), and what to call it."""
     if isinstance(source, str):
-        path = None if "\n" in source or "\0" in source or not 0 < len(source) <= _MAX_PATH else Path(source)
+        is_text = "\n" in source or "\0" in source or not 0 < len(source.encode(errors="replace")) <= _MAX_PATH
+        path = None if is_text else Path(source)
         if path is None or not (path.exists() or path.suffix.lower() in {".yml", ".yaml", ".json"}):
             return _parsed(source, "the payload's text"), source, "the payload's text"
         source = path
@@ -96,6 +98,9 @@ def _document(source: PayloadSource) -> tuple[Any, str, str]:
 
 
 def _parsed(text: str, where: str) -> Any:
+    if where.endswith(".json"):
+        with contextlib.suppress(ValueError, RecursionError):  # told as YAML, with the line
+            return json.loads(text)
     try:
         return parse_yaml(text, where)
     except DocumentError as error:
