@@ -18,6 +18,8 @@ CONNECT_S = 10.0
 OLDEST = 14
 """Version of the server."""
 _CLOSE_S = 2.0
+_HANGS_MS = 5_000
+"""A process that stands still in a transaction for so long loses it: others wait for what it has locked."""
 _ESCAPE, _NUL = "\x01", "\0"
 
 
@@ -32,7 +34,11 @@ async def connect(address: Address, *, timeout_s: float = CONNECT_S) -> Connecti
         connection = await asyncpg.connect(
             address.dsn,
             timeout=timeout_s,
-            server_settings={"search_path": f'"{address.schema}"', "application_name": "penguiflow"},
+            server_settings={
+                "search_path": f'"{address.schema}"',
+                "application_name": "penguiflow",
+                "idle_in_transaction_session_timeout": str(_HANGS_MS),
+            },
         )
     try:
         version = connection.get_server_version()
