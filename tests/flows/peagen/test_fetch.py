@@ -206,6 +206,28 @@ def test_what_the_configuration_names(peagen: Any, origin: Path, here: Path, wri
     assert peagen("fetch", "--force", at=here).code == 0
 
 
+def test_a_configuration_that_is_fetched_does_not_see_the_environment(
+    peagen: Any, origin: Path, here: Path, write_files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", str(origin / "sub"))
+    text = '[[source_packages]]\nuri = "${SECRET}"\ndest = "v"\n'
+    write_files(origin, {".peagen.toml": text})
+    done = peagen("fetch", origin, at=here)
+    assert done.code == 1
+    assert "there is no folder ${SECRET}" in done.err
+    assert peagen("fetch", at=here).code == 0  # it is here now, and looked at
+    assert (here / "v" / "b.txt").read_text() == "b"
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "3"])
+def test_a_lock_that_is_damaged(peagen: Any, origin: Path, here: Path, write_files: Any, text: str) -> None:
+    config = f'[[source_packages]]\nuri = "{origin}"\ndest = "v"\n'
+    write_files(here, {".peagen.toml": config, "source_packages.lock": text})
+    done = peagen("fetch", at=here)
+    assert done.code == 1
+    assert "it is no JSON object" in done.err
+
+
 @pytest.mark.parametrize("dest", ["../out", "/tmp/out", "."])
 def test_a_source_package_stays_within(peagen: Any, origin: Path, here: Path, write_files: Any, dest: str) -> None:
     write_files(here, {".peagen.toml": f'[[source_packages]]\nuri = "{origin}"\ndest = "{dest}"\n'})

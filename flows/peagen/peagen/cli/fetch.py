@@ -61,12 +61,21 @@ def fetch(options: Fetching) -> None:
         force=options.force,
         may_run_code=options.asks(),
     )
+    before = _own_config(options.output)
     first = run(uris, chosen)
-    # What was fetched may bring the configuration that names the rest.
-    config = config_of(options, options.output.resolve())
+    # What was fetched may bring the configuration that names the rest; it does not get to see the environment.
+    foreign = _own_config(options.output) != before
+    config = config_of(options, options.output.resolve(), foreign=foreign)
     if not uris and not config.source_packages and not config.template_sets:
         raise typer.BadParameter(
             "name what to fetch, or [[source_packages]] in .peagen.toml", param_hint="WORKSPACE_URI"
         )
     rest = run((), FetchOptions(**{**vars(chosen), "config": config}))
     options.console.json({**rest, **first})
+
+
+def _own_config(folder: Path) -> bytes | None:
+    from peagen.config.load import FILE_NAME
+
+    path = folder / FILE_NAME
+    return path.read_bytes() if path.is_file() else None

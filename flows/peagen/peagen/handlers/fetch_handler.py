@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import filecmp
-import hashlib
-import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peagen.errors import PathEscape, PeagenError, WorkspaceNotFoundError
+from peagen.errors import PeagenError, WorkspaceNotFoundError
 from peagen.handlers.git import git, git_says, masked
 from peagen.handlers.repository import clone, git_url, is_url, resolve
+from peagen.handlers.source_packages import fetch_packages
+from peagen.handlers.trees import merge_tree
 
 if TYPE_CHECKING:
     from peagen.config import Config
-    from peagen.config.models import SourcePackageEntry
 
-LOCK_NAME = "source_packages.lock"
-_LEFT_OUT = {".git", "__pycache__"}
 _GITHUB = re.compile(r"gh://[\w.-]+/[\w.-]+")
 _STORAGE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-class WouldReplace(PeagenError):
-    """Files that are here differ from those that would be fetched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +54,7 @@ def fetch(uris: Sequence[str], options: FetchOptions) -> dict[str, Any]:
     }
     config = options.config
     if config is not None and options.with_source and config.source_packages:
-        result["source_packages"] = _fetch_packages(config.source_packages, options)
+        result["source_packages"] = fetch_packages(config.source_packages, options.folder, force=options.force)
     if config is not None and options.install_template_sets and config.template_sets:
         result["template_sets"] = _add_sets(config, options)
     return result
@@ -113,36 +105,6 @@ def split_ref(uri: str) -> tuple[str, str | None]:
     if not ref or ref.startswith("-"):
         raise PeagenError(f"{ref!r} is no name of a branch, tag or commit", where=masked(uri))
     return uri[: len(uri) - len(rest)] + authority + slash + name, ref
-
-
-def merge_tree(source: Path, folder: Path, *, force: bool) -> bool:
-    """Copy a tree into another one; returns whether anything changed.
-
-    Raises:
-        WouldReplace: a file is there with other content, and `force` is not set. Then nothing is copied.
-    """
-    if folder == source:
-        return False
-    if folder.is_relative_to(source):
-        raise PeagenError(
-            f"{folder} is within {source}: it cannot be copied into itself", hint="fetch into another folder"
-        )
-    wanted = [path for path in _files(source) if not _same(path, folder / path.relative_to(source))]
-    taken = [str(path.relative_to(source)) for path in wanted if (folder / path.relative_to(source)).exists()]
-    if taken and not force:
-        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        raise WouldReplace(
-            f"{taken[0]}{more} is here with other content", where=str(folder), hint="--force replaces it"
-        )
-    for path in wanted:
-        target = folder / path.relative_to(source)
-        if not target.parent.resolve().is_relative_to(folder):
-            raise PathEscape("a symbolic link leads out of the folder", where=str(target))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_symlink():
-            target.unlink()
-        shutil.copy2(path, target)
-    return bool(wanted)
 
 
 def _fetch_git(url: str, ref: str | None, folder: Path, *, force: bool) -> tuple[str, bool]:
@@ -197,83 +159,6 @@ def _fetch_storage(uri: str, folder: Path, *, force: bool) -> bool:
         return merge_tree(Path(temporary), folder.resolve(), force=force)
 
 
-def _fetch_packages(packages: Sequence[SourcePackageEntry], options: FetchOptions) -> list[dict[str, Any]]:
-    """Source packages go to their `dest`; the lock file notes what each is, and a change of it is an error."""
-    lock = options.folder / LOCK_NAME
-    try:
-        known = json.loads(lock.read_text("utf-8"))
-    except FileNotFoundError:
-        known = {}
-    except ValueError:
-        raise PeagenError("it is not JSON", where=str(lock), hint="delete it to note the checksums anew") from None
-    told = []
-    for package in packages:
-        place = (options.folder / package.dest).resolve()
-        if not place.is_relative_to(options.folder.resolve()) or place == options.folder.resolve():
-            raise PathEscape("a source package's dest leads out of the workspace", where=package.dest)
-        with tempfile.TemporaryDirectory(prefix="peagen-source-") as temporary:
-            tree = _package_tree(package, Path(temporary))
-            checksum = _tree_checksum(tree)
-            wanted = package.checksum or (None if options.force else known.get(package.dest))
-            if wanted is not None and wanted.removeprefix("sha256:") != checksum:
-                raise PeagenError(
-                    f"its checksum is {checksum}, not {wanted}",
-                    where=package.dest,
-                    hint="--force takes what is there now",
-                )
-            known[package.dest] = checksum
-            told.append({"dest": package.dest, "checksum": checksum, "updated": _add_missing(tree, place)})
-    lock.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return told
-
-
-def _package_tree(package: SourcePackageEntry, temporary: Path) -> Path:
-    named = package.uri or package.path or ""
-    tree = temporary / "tree"
-    if package.type == "git":
-        url = git_url(named)
-        clone(url, tree)
-        git("checkout", "--quiet", "--detach", resolve(tree, url, package.ref), cwd=tree)
-    elif package.type == "bundle":
-        from peagen.handlers.archives import is_archive, unpack
-
-        bundle = Path(named).expanduser()
-        if not bundle.is_file() or not is_archive(bundle):
-            raise WorkspaceNotFoundError(f"there is no archive {named}", where=package.dest)
-        unpack(bundle, tree)
-    elif package.type == "uri" or _STORAGE.match(named):
-        tree.mkdir()
-        fetch_one(named, tree)
-    else:
-        tree = Path(named).expanduser().resolve()
-    within = package.path if package.type == "git" else None
-    found = (tree / within).resolve() if within else tree
-    if not found.is_dir() or not found.is_relative_to(tree.resolve()):
-        raise WorkspaceNotFoundError(f"there is no folder {within or named}", where=package.dest)
-    return found
-
-
-def _add_missing(source: Path, folder: Path) -> bool:
-    """Copies what is not there; what is there stays."""
-    added = False
-    for path in _files(source):
-        target = folder / path.relative_to(source)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
-            added = True
-    return added
-
-
-def _tree_checksum(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in _files(folder):
-        digest.update(
-            f"{path.relative_to(folder).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-        )
-    return digest.hexdigest()
-
-
 def _add_sets(config: Config, options: FetchOptions) -> list[dict[str, Any]]:
     from peagen.handlers.sets_handler import Source, add_set, read_record
 
@@ -296,16 +181,3 @@ def _add_sets(config: Config, options: FetchOptions) -> list[dict[str, Any]]:
             source = Source(name=named, bundle=bundle, force=options.force, may_run_code=options.may_run_code)
             added += add_set(source)
     return added
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not _LEFT_OUT.intersection(path.relative_to(folder).parts):
-            # A link may lead to what was never meant to be copied.
-            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                continue
-            yield path
-
-
-def _same(path: Path, other: Path) -> bool:
-    return other.is_file() and filecmp.cmp(path, other, shallow=False)
