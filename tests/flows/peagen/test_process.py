@@ -525,6 +525,17 @@ async def test_a_file_that_two_projects_make_is_told(asked: Asked, options: Proc
     assert report.warnings == ["out/note.txt is made by Demo and by Second: the last one counts"]
 
 
+async def test_projects_of_one_name_are_told_together(asked: Asked, options: ProcessOptions) -> None:
+    one, two = project_of({"a": []}), project_of({"b": []})
+    for expected in ("created", "unchanged"):
+        report = await process([one, two], options)
+        assert statuses(report) == {"a.py": expected, "b.py": expected, "note.txt": "unchanged"}
+        assert report.orphaned == []
+    moved = await process([{**two, "NAME": "Other"}], options)
+    assert moved.orphaned == []
+    assert (await check([two], options)).orphaned == ["out/a.py"]
+
+
 async def test_a_work_tree_that_cannot_be_written_is_one_message(options: ProcessOptions, tmp_path: Path) -> None:
     (tmp_path / "worktree" / ".peagen").write_text("in the way")
     with pytest.raises(PeagenError, match="cannot be written"):

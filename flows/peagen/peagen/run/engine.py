@@ -250,7 +250,7 @@ class Run:
     async def close(self, project: ProjectRun) -> None:
         """The project is worked through: keep what is known, commit it, copy it."""
         results = [project.results[name] for name in project.order]
-        self.report.files[project.name] = results
+        self.report.files.setdefault(project.name, []).extend(results)
         self.report.next_idx[project.name] = project.next_idx
         self._note_orphans(project)
         if self.options.dry_run:
@@ -269,8 +269,9 @@ class Run:
 
     def _note_orphans(self, project: ProjectRun) -> None:
         """What was generated for the project once, and is not any longer."""
+        made = {name for each in self.projects for name in each.graph.records}
         for name, entry in list(self._lock.files.items()):
-            if entry.project != project.name or name in project.graph.records:
+            if entry.project != project.name or name in made or name in self.report.orphaned:
                 continue
             with contextlib.suppress(PeagenError):
                 if self._worktree.read_bytes(name) is not None:
