@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,12 @@ from penguiflow.distributed.names import (
 )
 from penguiflow.distributed.share import Share, trace_cancelled
 from penguiflow.distributed.writing import Writing
-from penguiflow.errors import FlowError
+from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.ids import new_id, send_id
 from penguiflow.results import LastResult, ResultQueue
 from penguiflow.roundtrips import with_trace
-from penguiflow.state.shared import SharedChange, SupportsSharedState
-from penguiflow.traces import trace_id_of
+from penguiflow.state.shared import SharedChange, SharedMemory, SupportsSharedState
+from penguiflow.traces import trace_id_of, trace_status
 
 if TYPE_CHECKING:
     from penguiflow.channels import Floe
@@ -369,14 +369,19 @@ class Client:
         waiting.finish(error)
 
     async def _look_after(self, waiting: _Waiting) -> None:
-        """See whether the trace is over, in case the answer was lost on its way."""
+        """See whether the trace is over, in case the answer was lost on its way, or all that there was of it."""
         pause = POLL_S
+        before: Mapping[str, int] | None = None
         while not waiting.over:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_POLL_S)
             run = waiting.header.run
             memory = await self.share.load(run, (FAULT, LAST))
             if memory.ended is None:
+                quiet = await self._nothing_waits()
+                if quiet and before == memory.counters:
+                    await self._end_quiet(waiting.header, memory)
+                before = memory.counters if quiet else None
                 continue
             # What is on its way has time to come.
             await asyncio.sleep(POLL_S)
@@ -389,6 +394,33 @@ class Client:
             fault = memory.rows.get(FAULT)
             end = End(memory.ended, Fault() if fault is None else Fault.load(fault.value))
             self._finish(waiting, self._error(end))
+
+    async def _nothing_waits(self) -> bool:
+        """Whether all edges of the flow are empty, those who work counted in."""
+        with suppress(BusError):
+            for edge in edges_of(self._flow):
+                depth = await self._bus.depth(edge)
+                if depth.waiting or depth.leased:
+                    return False
+            return True
+        return False
+
+    async def _end_quiet(self, header: Header, memory: SharedMemory) -> None:
+        """A trace that is not over, and of which nothing is left: nobody else would end it.
+
+        Messages were lost with a bus that came back without its data; or a node that was interrupted sent something
+        else when it was done again than before, so that more was handled than was sent.
+        """
+        row = memory.rows.get(FAULT)
+        fault = Fault() if row is None else Fault.load(row.value)
+        left = memory.counters.get(COUNT, 0)
+        if left > 0:
+            said = f"{left} messages of it are on no edge any more: the bus has lost them"
+            code = FlowErrorCode.NODE_EXCEPTION
+            lost = FlowError(trace_id=header.trace_id, node_name=None, code=code, message=said)
+            fault = fault.with_(lost, stopped=False)
+        status = "ok" if fault.error is None else trace_status(fault.error)
+        await self.share.end(header, status, fault)
 
     def _end(self, waiting: _Waiting) -> None:
         """Whoever waited does so no more; a trace that goes on is cancelled."""

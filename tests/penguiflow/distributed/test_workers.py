@@ -265,3 +265,55 @@ async def test_what_was_asked_and_answered_is_not_asked_again(shop: Callable[...
         await at.hire(make("second")())
         assert (await calling).payload == ["the answer that first got", "the answer that second got"]
     assert asked == ["first", "second"]
+
+
+async def test_a_caller_hears_of_messages_that_the_bus_has_lost(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "POLL_S", 0.02)
+    at = shop()
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        return create(Node(same, name="a", policy=PLAIN).to(), **kwargs)
+
+    flow = await at.caller(make)
+    calling = asyncio.ensure_future(flow.call(message(1), timeout=WAIT_S))
+    async with asyncio.timeout(WAIT_S):
+        while not at.bus._edges["OpenSea->a"].waiting:  # noqa: ASYNC110 - of a bus
+            await asyncio.sleep(0)
+        at.bus._edges["OpenSea->a"].waiting.clear()
+        with pytest.raises(FlowError, match="1 messages of it are on no edge any more"):
+            await calling
+
+
+async def test_a_node_that_sends_something_else_the_second_time_keeps_nobody_waiting(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "POLL_S", 0.02)
+    at = shop()
+    begun = asyncio.Event()
+
+    def make(name: str) -> Callable[..., PenguiFlow]:
+        async def moody(msg: Message, ctx: Any) -> None:
+            await ctx.emit(msg.model_copy(update={"payload": name}), to=by_name[name])
+            if name == "first":
+                begun.set()
+                await asyncio.Event().wait()
+
+        by_name = {each: Node(same, name=each, policy=PLAIN) for each in ("first", "second")}
+        targets = by_name["first"], by_name["second"]
+        return lambda **kwargs: create(
+            Node(moody, name="moody", policy=PLAIN).to(*targets), *(each.to() for each in targets), **kwargs
+        )
+
+    flow = await at.caller(make("second"))
+    first = await at.hire(make("first")())
+    calling = asyncio.ensure_future(flow.call(message(1), timeout=WAIT_S))
+    async with asyncio.timeout(WAIT_S):
+        await begun.wait()
+        while (depth := await at.bus.depth("moody->first")).waiting or depth.leased:  # noqa: ASYNC110 - of a bus
+            await asyncio.sleep(0)
+        await first.drain(0.0)
+        await at.running[0]
+        await at.hire(make("second")())
+        assert (await calling).payload in ("first", "second")
