@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +104,31 @@ async def test_a_process_that_died_is_replaced_or_told() -> None:
         child.kill()
         await asyncio.wait_for(child.wait(), 60)
         assert await rendered(renderer, "y") == "y"
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes have no descriptors here")
+def test_it_does_not_outlive_who_asks() -> None:
+    script = """
+        import asyncio
+        from peagen.core.sandbox import Renderer, RenderJob
+
+        async def main():
+            renderer = Renderer(size=1)
+            await renderer.render(RenderJob("x", {}, template_text="x"))
+            print(renderer._idle[0].pid, flush=True)
+            await asyncio.Event().wait()
+
+        asyncio.run(main())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    try:
+        assert select.select([child], [], [], 60)[0]
+    finally:
+        os.close(child)
 
 
 async def test_it_has_no_environment_and_writes_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
