@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from peagen.cli.local import Processing, config_of, settings_of
+from peagen.cli.arguments import Processing
+from peagen.cli.local import config_of, settings_of
 from peagen.cli.options import Reported, command, group
 from peagen.errors import PeagenError
 
