@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peagen.core.sandbox import Limits, Renderer
-from peagen.errors import PtreeError, TemplateFailed, TemplateTooLarge, TemplateTooSlow
+from peagen.errors import LockFailed, PtreeError, TemplateFailed, TemplateTooLarge, TemplateTooSlow
 from peagen.run import FileResult, ProcessOptions, Report, process
 from peagen.run.build import Builder
 from peagen.run.files import PlannedFile
@@ -131,6 +131,11 @@ def ptree(*records: dict[str, Any]) -> str:
 def pwned(folder: Path) -> list[Path]:
     """What a template would have left, had it come through."""
     return list(folder.rglob("pwned"))
+
+
+def link_to(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
 
 
 def errors_of(report: Report) -> dict[str, str]:
@@ -319,6 +324,22 @@ async def test_answers_that_are_none(
     report = await run(worktree_root, make_project())
     assert told in errors_of(report)["out/one.py"]
     assert not (worktree_root / "out").exists()
+
+
+@pytest.mark.parametrize("link", [".peagen", ".peagen/demo_ptree.yaml", ".peagen/journal.jsonl", ".peagen/cache/ab"])
+async def test_links_that_a_repository_brings_are_not_followed(
+    worktree_root: Path,
+    make_set: MakeSet,
+    make_project: MakeProject,
+    surroundings: Callable[[], dict[str, str]],
+    link: str,
+) -> None:
+    make_set("small", {"ptree.yaml.j2": "- {FILE_NAME: good.j2, RENDERED_FILE_NAME: out}", "good.j2": "x"})
+    before = surroundings()
+    link_to(worktree_root / link, worktree_root.parent / "outside")
+    with pytest.raises(LockFailed, match="behind a link"):
+        await run(worktree_root, make_project())
+    assert surroundings() == before
 
 
 @pytest.mark.parametrize("workers", [0, 3])

@@ -210,6 +210,7 @@ class LockStore:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Be the only run that writes here. Raises `LockFailed` where there is another."""
+        _check_links(self.state)
         prepare_state(self.state)
         with contextlib.ExitStack() as stack:
             with _told(self.state):
@@ -227,6 +228,24 @@ class LockStore:
 
 def _about(name: str, entry: LockEntry) -> str:
     return hashlib.sha256(json.dumps(entry.to_line(name), sort_keys=True).encode()).hexdigest()
+
+
+def _check_links(state: Path) -> None:
+    """A repository may bring the folder with it, and links in it: nothing is written where those lead."""
+    for path in (state, *_entries(state), *_entries(state / "cache")):
+        if path.is_symlink():
+            raise LockFailed(
+                "Peagen keeps nothing behind a link",
+                where=str(path),
+                hint="Delete it, unless you know what it is for; what is kept there can be made again.",
+            )
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def prepare_state(folder: Path) -> None:
