@@ -264,3 +264,22 @@ def test_git_keeps_large_files_by_their_hash(tmp_path: Path, monkeypatch: pytest
     assert lost.returncode == 1
     assert b"Traceback" not in lost.stderr
     assert b"cannot be read" in lost.stderr
+
+
+def test_a_run_copies_what_it_makes(s3_server: str, bucket: str, tmp_path: Path, keys: None) -> None:
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello" / "ptree.yaml.j2").write_text("- {FILE_NAME: a.j2, RENDERED_FILE_NAME: deep/a.txt}\n")
+    (tmp_path / "hello" / "a.j2").write_text("made")
+    payload = "PROJECTS: [{NAME: My P, ROOT: ., TEMPLATE_SET: hello, PACKAGES: [{NAME: p, MODULES: []}]}]\n"
+    (tmp_path / "projects.yaml").write_text(payload)
+    address = f"s3://{s3_server.removeprefix('http://')}/{bucket}/kept"
+    command = [sys.executable, "-m", "peagen", "local", "process", "projects.yaml", "--provider", "scripted"]
+    done = subprocess.run(
+        [*command, f"--artifacts={address}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    store = open_artifacts(address)
+    (key,) = store.iter_prefix("projects/my-p/runs/")
+    assert key.endswith("/deep/a.txt")
+    with store.download(key) as data:
+        assert data.read() == b"made"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 PREFIX = "peagen.plugins."
 
@@ -27,8 +28,8 @@ class Group:
     """What its classes must have."""
 
 
-def _group(name: str, section: str, **about: object) -> Group:
-    return Group(name=name, entry_points=PREFIX + name, section=section, **about)  # type: ignore[arg-type]
+def _group(name: str, section: str, **about: Any) -> Group:
+    return Group(name=name, entry_points=PREFIX + name, section=section, **about)
 
 
 _FILTERS = {

@@ -34,8 +34,8 @@ class RedisPublisher:
         if (uri is None) == all(part is None for part in parts):
             raise ValueError("RedisPublisher takes either a uri, or host, port, db, user and password")
         self._uri = uri
-        self._parts = {"host": host or "localhost", "port": port or 6379, "db": db or 0}
-        self._login = {"username": user, "password": password}
+        self._parts: dict[str, Any] = {"host": host or "localhost", "port": port or 6379, "db": db or 0}
+        self._login: dict[str, Any] = {"username": user, "password": password}
         self._timeout_s = timeout_s
         self._client: Redis | None = None
 
@@ -73,7 +73,7 @@ class RedisPublisher:
             limits: dict[str, Any] = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
             try:
                 self._client = (
-                    redis.Redis(**self._parts, **self._login, **limits)  # type: ignore[arg-type]
+                    redis.Redis(**self._parts, **self._login, **limits)
                     if self._uri is None
                     else redis.Redis.from_url(self._uri, **limits)
                 )

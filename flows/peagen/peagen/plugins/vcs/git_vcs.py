@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from peagen.config.variables import is_unset
@@ -205,9 +204,9 @@ class GitVCS:
         """The hash of a file's content in a commit."""
         return self._git.text("rev-parse", "--verify", "--end-of-options", f"{self.resolve(ref)}:./{path}")
 
-    def object_type(self, oid: str) -> Literal["blob", "commit", "tag", "tree"]:
-        """What an object is."""
-        return self._git.text("cat-file", "-t", self._object(oid))  # type: ignore[return-value]
+    def object_type(self, oid: str) -> str:
+        """What an object is: `blob`, `commit`, `tag` or `tree`."""
+        return self._git.text("cat-file", "-t", self._object(oid))
 
     def object_size(self, oid: str) -> int:
         """Bytes of an object."""
