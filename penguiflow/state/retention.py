@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from penguiflow.state.connection import Connection, any_of, transaction
-from penguiflow.state.liveness import dead_writers
+from penguiflow.state.liveness import SEVERAL, dead_writers
 from penguiflow.state.spill import remove_orphans
 
 __all__ = ["Pruned", "Retention", "Storage", "prune", "shrink"]
@@ -72,6 +72,8 @@ class Retention:
         return self.max_age_s is None and self.max_traces is None and self.max_bytes is None
 
 
+_SILENCE_S = 24 * 3600.0
+"""A trace that several processes write, and nobody has written to for so long, may be too old."""
 _WITH_TRACES = (
     "flow_events", "planner_events", "trajectories", "remote_bindings",
     "shared_traces", "shared_rows", "shared_handled",
@@ -129,7 +131,7 @@ def prune(
         with transaction(connection):
             if storage.lock_payloads is not None:
                 connection.execute(storage.lock_payloads).fetchone()
-            removed = _remove(connection, some)
+            removed = _remove(connection, some, _removable(connection, retention, now))
             for where, values in () if more else others:
                 connection.execute(" ".join(("DELETE FROM", where)), values)
     return removed, more
@@ -174,7 +176,7 @@ def _victims(connection: Connection, retention: Retention, now: float, storage: 
     # Without too many, only old ones are looked at.
     started_before = math.inf if excess_traces > 0 or excess_bytes > 0 else too_old
     rows = connection.execute(
-        " ".join((_SELECT, "WHERE started < ? AND", _removable(connection), "ORDER BY started, id")),
+        " ".join((_SELECT, "WHERE started < ? AND", _removable(connection, retention, now), "ORDER BY started, id")),
         (started_before,),
     )
     for row in rows:
@@ -186,9 +188,14 @@ def _victims(connection: Connection, retention: Retention, now: float, storage: 
     return victims
 
 
-def _removable(connection: Connection) -> str:
+def _removable(connection: Connection, retention: Retention, now: float) -> str:
     """The condition under which nobody writes to a trace any more."""
-    return f"(status <> 'running' OR writer IN ({any_of(dead_writers(connection))}))"
+    over = f"status <> 'running' OR writer IN ({any_of(dead_writers(connection))})"
+    if retention.max_age_s is None:
+        return f"({over})"
+    # Of those that several processes write nobody knows that they will not go on; but somebody would have by then.
+    silent_since = now - max(retention.max_age_s, _SILENCE_S)
+    return f"({over} OR (writer = {SEVERAL} AND updated < {silent_since!r}))"
 
 
 def _used_bytes(connection: Connection) -> int:
@@ -207,10 +214,10 @@ def _first(victims: Sequence[_Victim]) -> Sequence[_Victim]:
     return victims[:_TRACES_AT_ONCE]
 
 
-def _remove(connection: Connection, victims: Sequence[_Victim]) -> Pruned:
+def _remove(connection: Connection, victims: Sequence[_Victim], removable: str) -> Pruned:
     """Remove those to which nobody has written since they were chosen."""
     removed = Pruned()
-    delete = " ".join((_DELETE, "AND", _removable(connection)))
+    delete = " ".join((_DELETE, "AND", removable))
     for victim in victims:
         if not connection.execute(delete, (victim.id, victim.updated, victim.events)).rowcount:
             continue

@@ -282,3 +282,16 @@ async def test_a_dry_run_changes_nothing(tmp_path: Path, open_store: Any) -> Non
         assert (await store.prune(Retention(max_traces=1), dry_run=True)).traces == 4
         assert other.execute("PRAGMA data_version").fetchone() == version
     assert len(await ids(store)) == 5
+
+
+async def test_a_trace_of_several_that_nobody_goes_on_with_is_removed_at_last(open_store: Any) -> None:
+    store = open_store()
+    Recorder(store=store).begin_shared("t", worker="w")
+    await store.flush()
+    limits = Retention(max_age_s=0, max_traces=0, max_bytes=0)
+
+    assert (await store.prune(limits)).traces == 0
+    tomorrow = time.time() + 25 * 3600
+    removed, _ = await store._job(lambda connection: retention.prune(connection, limits, now=tomorrow))
+    assert removed.traces == 1
+    assert await ids(store) == []
