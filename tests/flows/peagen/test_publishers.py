@@ -208,7 +208,7 @@ def heard(valkey_server: Any) -> Iterator[Callable[[str], Callable[[], Any]]]:
 
 def test_redis_gets_events_as_json(valkey_server: Any, heard: Any) -> None:
     next_event = heard("custom.events")
-    publisher = RedisPublisher(valkey_server.url)
+    publisher = RedisPublisher(valkey_server.url, timeout_s=WAIT_S)
     publisher.publish("custom.events", EVENT)
     assert next_event() == EVENT
     publisher.close()
@@ -233,7 +233,7 @@ def test_redis_that_is_away_is_told_without_its_password(refusing: int) -> None:
 
 
 def test_what_is_no_event_is_not_sent(hook: Hook) -> None:
-    publisher = WebhookPublisher(hook.url)
+    publisher = WebhookPublisher(hook.url, timeout_s=WAIT_S)
     for payload in ({}, {"type": 3}, {"type": "x", "extra": {1, 2}}, {"type": "x", "extra": float("nan")}):
         with pytest.raises(PublishFailed, match="event"):
             publisher.publish("events", payload)
@@ -241,7 +241,7 @@ def test_what_is_no_event_is_not_sent(hook: Hook) -> None:
 
 
 def test_a_webhook_gets_channel_and_payload(hook: Hook) -> None:
-    publisher = WebhookPublisher(hook.url, headers={"Authorization": "Bearer hunter2"})
+    publisher = WebhookPublisher(hook.url, headers={"Authorization": "Bearer hunter2"}, timeout_s=WAIT_S)
     publisher.publish("peagen.events", EVENT)
     publisher.close()
     path, headers, got = hook.got[0]
@@ -254,7 +254,7 @@ def test_a_webhook_gets_channel_and_payload(hook: Hook) -> None:
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_a_webhook_that_refuses_is_told(hook: Hook, status: int) -> None:
     hook.status = status
-    publisher = WebhookPublisher(hook.url)
+    publisher = WebhookPublisher(hook.url, timeout_s=WAIT_S)
     with pytest.raises(RuntimeError, match=str(status)):
         publisher.publish("events", EVENT)
     publisher.close()
@@ -262,7 +262,7 @@ def test_a_webhook_that_refuses_is_told(hook: Hook, status: int) -> None:
 
 def test_a_redirect_is_not_followed(hook: Hook) -> None:
     hook.status, hook.headers = 307, {"Location": f"{hook.url}/elsewhere"}
-    publisher = WebhookPublisher(f"{hook.url}?token=hunter2")
+    publisher = WebhookPublisher(f"{hook.url}?token=hunter2", timeout_s=WAIT_S)
     with pytest.raises(PublishFailed, match="another address") as caught:
         publisher.publish("events", EVENT)
     publisher.close()
@@ -285,7 +285,7 @@ def test_a_webhook_is_an_address_of_http(url: str) -> None:
 
 
 def test_rabbitmq_gets_events_and_confirms_them(broker: Broker) -> None:
-    publisher = RabbitMQPublisher(host="127.0.0.1", port=broker.port, routing_key="peagen.events")
+    publisher = RabbitMQPublisher(host="127.0.0.1", port=broker.port, routing_key="peagen.events", timeout_s=WAIT_S)
     publisher.publish("ignored", EVENT)
     publisher.publish("ignored", EVENT | {"type": "process.done"})
     publisher.close()
@@ -298,7 +298,7 @@ def test_rabbitmq_gets_events_and_confirms_them(broker: Broker) -> None:
 
 
 def test_rabbitmq_routes_by_channel_to_an_exchange(broker: Broker) -> None:
-    publisher = RabbitMQPublisher(f"amqp://ada:pw@127.0.0.1:{broker.port}/", exchange="builds")
+    publisher = RabbitMQPublisher(f"amqp://ada:pw@127.0.0.1:{broker.port}/", exchange="builds", timeout_s=WAIT_S)
     publisher.publish("custom.events", EVENT)
     publisher.close()
     assert [(exchange, key) for exchange, key, _ in broker.got] == [("builds", "custom.events")]
@@ -306,7 +306,7 @@ def test_rabbitmq_routes_by_channel_to_an_exchange(broker: Broker) -> None:
 
 
 def test_rabbitmq_connects_again_after_its_connection_broke(broker: Broker) -> None:
-    publisher = RabbitMQPublisher(host="127.0.0.1", port=broker.port)
+    publisher = RabbitMQPublisher(host="127.0.0.1", port=broker.port, timeout_s=WAIT_S)
     broker.cut = True
     publisher.publish("events", EVENT)
     broker.cut = False

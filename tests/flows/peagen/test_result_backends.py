@@ -43,7 +43,7 @@ async def open_backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
         name = "r" + str(abs(hash(request.node.nodeid)))
         server.execute(f"CREATE DATABASE {name}")
         dsn = server.url(database=name)
-        make: Callable[[], ResultBackend] = lambda: PostgresResultBackend(dsn)  # noqa: E731
+        make: Callable[[], ResultBackend] = lambda: PostgresResultBackend(dsn, timeout_s=120)  # noqa: E731
     elif request.param == "local_fs":
         make = lambda: LocalFsResultBackend(tmp_path / "task_runs")  # noqa: E731
     else:
@@ -116,7 +116,7 @@ async def test_a_database_that_refuses_is_told_without_its_password(
     postgres_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = postgres_server.url(user="guest").replace("guest@", "guest:hunter2@")
-    backend = PostgresResultBackend(wrong)
+    backend = PostgresResultBackend(wrong, timeout_s=120)
     with pytest.raises(BackendFailed) as caught:
         await backend.list_tasks()
     assert "hunter2" not in caught.value.report() + repr(backend)

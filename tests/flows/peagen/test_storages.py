@@ -23,6 +23,7 @@ from peagen.plugins.git_filters.s3fs_filter import S3FSFilter
 from peagen.plugins.manager import PluginManager
 from peagen.plugins.protocols import Storage
 
+WAIT_S = 120.0
 SERVER = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -60,7 +61,7 @@ def s3_server() -> Iterator[str]:
 def bucket(s3_server: str, request: pytest.FixtureRequest) -> str:
     """A bucket that nobody else has."""
     name = "b" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
-    assert httpx.put(f"{s3_server}/{name}").status_code == 200
+    assert httpx.put(f"{s3_server}/{name}", timeout=WAIT_S).status_code == 200
     return name
 
 

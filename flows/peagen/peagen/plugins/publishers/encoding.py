@@ -9,7 +9,7 @@ from typing import Any
 from peagen.plugins.errors import PublishFailed
 
 DEFAULT_CHANNEL = "peagen.events"
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 def encoded(payload: Mapping[str, Any]) -> bytes:
