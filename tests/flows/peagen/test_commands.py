@@ -112,7 +112,7 @@ def test_a_project_that_fails_does_not_keep_the_others_from_it(folder: Path) -> 
         ((*PROCESS, "--provider", "scripted", "--notify", "magic://x"), 1, "magic"),
         ((*PROCESS, "--provider", "scripted", "--artifacts", "magic://x"), 1, "magic"),
         ((*PROCESS, "--provider", "scripted", "--agent-prompt-template-file", "gone.j2"), 1, "gone.j2"),
-        (("local", "process", "gone.yaml"), 1, "there is no file gone.yaml"),
+        (("local", "process", "gone.yaml"), 1, "there is no file 'gone.yaml'"),
         (("local", "process", "projects.yaml", "--project-name", "Gone"), 1, "Gone"),
         (("remote", "sort", "projects.yaml", "--repo", "x", "--watch"), 2, "not in this version"),
         (("--nonsense",), 2, "No such option"),

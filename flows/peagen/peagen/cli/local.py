@@ -33,14 +33,14 @@ def add_check(app: typer.Typer) -> None:
 
 def payload_source(given: str, root: Path) -> str | Path:
     """A file here, a file of the work-tree, or the text itself."""
-    if "\n" in given or ": " in given:
+    if "\n" in given or ": " in given or given.lstrip().startswith(("{", "[")):
         return given
     here = Path(given).expanduser()
     if not here.exists() and not here.is_absolute() and (root / here).is_file():
         return root / here
     if not here.is_file():
         raise PeagenError(
-            f"there is no file {given}" if not here.is_dir() else f"{given} is a folder",
+            f"{given} is a folder" if given and here.is_dir() else f"there is no file {given!r}",
             hint="name the payload, such as projects_payload.yaml",
         )
     return here
