@@ -133,6 +133,8 @@ class Client:
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=_LEAVE_S)
         if self._opening.cancelled() or self._opening.exception() is not None:
+            if self._owns_bus:
+                await self._bus.close()
             return
         for waiting in list(self._waiting.values()):
             self._finish(waiting, trace_cancelled(waiting.header.trace_id, "the flow was stopped"))

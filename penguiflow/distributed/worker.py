@@ -152,7 +152,12 @@ class Worker:
         is waited for. Cancelled, it gives back what it has, and leaves.
         """
         self._started_at = time.time()
-        await self._bus.open(self.flow.name, edges_of(self.flow))
+        try:
+            await self._bus.open(self.flow.name, edges_of(self.flow))
+        except BaseException:
+            if self._owns_bus:
+                await self._bus.close()
+            raise
         self._share.cell.start(self._registry, self._store)
         self.state = "running"
         keeping = [self._keep_leases(), self._look(), self._beat()]

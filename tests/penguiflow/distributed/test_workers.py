@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, create
-from penguiflow.bus import BusMessage, Codec, Delivery, Limits, MemoryBus
+from penguiflow.bus import BusAway, BusMessage, Codec, Delivery, Limits, MemoryBus, RedisBus
 from penguiflow.distributed import Worker, client, edges_of
 from penguiflow.distributed.header import Header
 from penguiflow.distributed.names import COUNT, IDS, bus_id, number_of
@@ -317,3 +317,20 @@ async def test_a_node_that_sends_something_else_the_second_time_keeps_nobody_wai
         await at.running[0]
         await at.hire(make("second")())
         assert (await calling).payload in ("first", "second")
+
+
+async def test_a_bus_that_is_not_there_is_said_by_worker_and_caller() -> None:
+    def make(**kwargs: Any) -> PenguiFlow:
+        return create(Node(same, name="a", policy=PLAIN).to(), **kwargs)
+
+    def nowhere() -> RedisBus:
+        return RedisBus("redis://127.0.0.1:1", limits=Limits(start_s=0.01))
+
+    store = InMemoryStateStore()
+    with pytest.raises(BusAway, match="no Redis answers"):
+        await Worker(make(), bus=nowhere(), store=store).run()
+    flow = make(message_bus=nowhere(), state_store=store)
+    flow.run()
+    with pytest.raises(BusAway, match="no Redis answers"):
+        await flow.call(message(1), timeout=WAIT_S)
+    await flow.stop()
