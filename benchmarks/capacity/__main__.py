@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.capacity.arithmetic import tell_scale
 from benchmarks.capacity.costs import Costs, EngineCosts
+from benchmarks.capacity.delivering import measure_delivery
 from benchmarks.capacity.deployment import Deployment
 from benchmarks.capacity.measuring import measure_engine
 from benchmarks.capacity.real_run import Found, run_really
@@ -45,8 +46,18 @@ def measure_and_contest(plan: Deployment, engines: Sequence[str], given: Any) ->
     print("measuring postgres …", file=sys.stderr)
     with postgres_server() as server:
         store = asyncio.run(measure_store(server, messages=given.messages))
-    cores = os.cpu_count() or 1
-    costs = Costs(body_bytes=plan.body_bytes, cores=cores, redis=found["redis"], nats=found["nats"], postgres=store)
+    deliveries = {}
+    for engine in ENGINES:
+        print(f"measuring deliveries over {engine} …", file=sys.stderr)
+        deliveries[engine] = measure_delivery(engine, calls=given.messages // 5, at_once=16, body_bytes=plan.body_bytes)
+    costs = Costs(
+        body_bytes=plan.body_bytes,
+        cores=os.cpu_count() or 1,
+        redis=found["redis"],
+        nats=found["nats"],
+        postgres=store,
+        deliveries=deliveries,
+    )
     return costs, worst
 
 

@@ -9,7 +9,17 @@ from benchmarks.capacity.costs import Costs
 from benchmarks.capacity.deployment import Deployment
 from benchmarks.capacity.simulation import Forecast, Pools, simulate
 
-__all__ = ["BUS_SERVERS", "STORE_SERVER", "Machine", "Need", "bus_needs", "slice_of", "store_needs", "tell_scale"]
+__all__ = [
+    "BUS_SERVERS",
+    "STORE_SERVER",
+    "Machine",
+    "Need",
+    "bus_needs",
+    "delivery_needs",
+    "slice_of",
+    "store_needs",
+    "tell_scale",
+]
 
 BUSY = 0.7
 """Share of its time that a core may be at work: beyond it, whoever asks waits longer than is worked for him."""
@@ -116,6 +126,16 @@ def variants(plan: Deployment) -> dict[str, Deployment]:
     }
 
 
+def delivery_needs(costs: Costs, engine: str, plan: Deployment) -> list[Need]:
+    """What whole deliveries need: nodes that do nothing, in workers, recorded in PostgreSQL."""
+    each = costs.deliveries[engine]
+    return [
+        Need("workers", each.worker_s * plan.rate, BUSY, "cores"),
+        Need("CPU of PostgreSQL", each.store_s * plan.rate, BUSY * STORE_SERVER.cores, "cores"),
+        Need("CPU of the bus", each.bus_s * plan.rate, BUSY * BUS_SERVERS[engine].cores, "cores"),
+    ]
+
+
 def tell_scale(costs: Costs, plan: Deployment) -> None:
     """Print what a deployment needs on each engine, and what a simulation of so many servers says."""
     head = f"{'':<30}{'needed':>10}{'one has':>10} {'':<12}{'servers':>9}"
@@ -137,6 +157,9 @@ def tell_scale(costs: Costs, plan: Deployment) -> None:
         for name, variant in variants(plan).items():
             spent = _unhindered(costs, engine, variant)
             print(f"{name:<30}{spent.server_s * 1e6:>6.0f} and {spent.client_s * 1e6:.0f} µs of server and client")
+        print(f"deliveries to nodes that do nothing\n{head}")
+        for need in delivery_needs(costs, engine, plan):
+            print(need)
     print(f"\n{STORE_SERVER.name}, every trace recorded\n{head}")
     for need in store_needs(costs, plan):
         print(need)

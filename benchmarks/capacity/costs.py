@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Costs", "EngineCosts", "Spent", "StoreCosts", "Work"]
+__all__ = ["Costs", "DeliveryCosts", "EngineCosts", "Spent", "StoreCosts", "Work"]
 
 
 class _Frozen(BaseModel):
@@ -97,6 +97,18 @@ class StoreCosts(_Frozen):
     """The same for each of twenty in one commit."""
 
 
+class DeliveryCosts(_Frozen):
+    """CPU seconds of one delivery to a worker of a flow, recorded in PostgreSQL."""
+
+    worker_s: float
+    bus_s: float
+    """Of the bus server."""
+    store_s: float
+    """Of PostgreSQL."""
+    caller_s: float
+    """Of the process that calls; a fifth of a call, in a chain of five nodes."""
+
+
 class Costs(_Frozen):
     """All of it, with what was measured where."""
 
@@ -105,6 +117,8 @@ class Costs(_Frozen):
     redis: EngineCosts
     nats: EngineCosts
     postgres: StoreCosts
+    deliveries: dict[str, DeliveryCosts]
+    """In a worker of a flow, by engine."""
 
     @classmethod
     def load(cls, path: Path) -> Costs:

@@ -28,7 +28,7 @@ PACED = 4
 EDGES_EACH = 10
 PACE = 100.0
 """Messages a second for each worker."""
-_LIMITS: dict[str, Any] = {"capacity": 1_000_000, "dedupe_s": 300.0}
+_LIMITS: dict[str, Any] = {"capacity": 1_000_000, "dedupe_s": 300.0, "start_s": 60.0}
 _ids = itertools.count()
 
 

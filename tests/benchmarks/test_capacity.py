@@ -88,7 +88,7 @@ def test_needs_grow_with_the_deployment() -> None:
     store = StoreCosts(
         event=spent(1, 5), bytes_event=200, written_event=300, commit=spent(700, 0), commit_group=NOTHING
     )
-    known = Costs(body_bytes=1000, cores=2, redis=costs(), nats=costs(), postgres=store)
+    known = Costs(body_bytes=1000, cores=2, redis=costs(), nats=costs(), postgres=store, deliveries={})
     small = {need.what: need.needed for need in _needs(known, PLAN)}
     big = {need.what: need.needed for need in _needs(known, replace(PLAN, edges=200, workers=40, rate=2000.0))}
     assert big["CPU"] == pytest.approx(10 * small["CPU"], rel=0.05)

@@ -394,7 +394,7 @@ async def test_an_edge_of_another_flow_is_refused(open_bus: Any) -> None:
 async def test_a_flow_of_many_edges_is_opened_by_who_needs_a_few_of_them(open_bus: Any) -> None:
     edges = [f"n{number}->x" for number in range(1100)]
     bus = await open_bus(*edges, start_s=60.0)
-    few = await open_bus(edges[-1], edges[700])
+    few = await open_bus(edges[-1], edges[700], start_s=60.0)
     await bus.put(edges[700], *messages(1))
     (got,) = await few.get(edges[700])
     assert await few.ack(got) == [True]
