@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from peagen.core.worktree import file_sha
 from peagen.errors import LockFailed, WriteFailed
 
 LOCK_NAME = "peagen.lock"
@@ -155,7 +156,7 @@ class LockStore:
                     said = json.loads(line)
                     entry = LockEntry.from_line(said)
                     # It is noted before it is written; a run that was killed in between did not get to write it.
-                    if self._digest(said["file"]) in {entry.output, entry.kept}:
+                    if file_sha(self.path.parent / said["file"]) in {entry.output, entry.kept} - {None}:
                         lock.files[said["file"]] = entry
         return lock
 
@@ -169,9 +170,6 @@ class LockStore:
             about, key = known.get(name, ("", ""))
             if about == _about(name, entry):
                 lock.files[name] = replace(entry, key=key)
-
-    def _digest(self, name: str) -> str:
-        return hashlib.sha256((self.path.parent / name).read_bytes()).hexdigest()
 
     def was_interrupted(self) -> bool:
         """Whether a run did not come to its end."""

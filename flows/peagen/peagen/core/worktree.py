@@ -17,6 +17,7 @@ from peagen.errors import PathEscape, WriteFailed
 _TEMPORARY = ".peagen-tmp"
 _MAX_SEGMENT_BYTES = 255 - len(_TEMPORARY) - 16  # the name of a file while it is written is longer
 _MAX_PATH_BYTES = 3500
+_MAX_SOURCE = 1 << 30  # bytes
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.IGNORECASE)
 _GIT_SHORT_NAME = re.compile(r"git~\d+", re.IGNORECASE)
 
@@ -141,6 +142,20 @@ class Worktree:
 def digest_of(content: str | bytes) -> str:
     """The SHA-256 of a text (as UTF-8) or of bytes, in hexadecimal."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def file_sha(path: Path) -> str | None:
+    """The hash of a file; None where there is none that could be a source.
+
+    A repository's lock file says what is read: not devices, nor what a system shows as a file of no or endless size.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SOURCE:
+        return None
+    if status.st_size == 0:
+        return hashlib.sha256(b"").hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checked_segments(name: str) -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISREG
 
-from peagen.core.cache import sha, sha_of
+from peagen.core.cache import sha_of
 from peagen.core.contexts import ProjectContext
 from peagen.core.lookup import Lookup
 from peagen.core.records import FileRecord, extras
+from peagen.core.worktree import file_sha
 
 _PLACES = frozenset({"TEMPLATE_SET", "PTREE_SEARCH_PATHS"})
 """Fields of a record that tell where things are on this machine."""
@@ -45,13 +45,13 @@ class Digests:
         """The hash; None where there is no file."""
         try:
             stat = path.stat()
-            if not S_ISREG(stat.st_mode):
-                return None
             seen = self._known.get(path)
             if seen is not None and seen[:3] == (stat.st_mtime_ns, stat.st_size, stat.st_ino):
                 return seen[3]
-            digest = sha(path.read_bytes())
+            digest = file_sha(path)
         except (OSError, ValueError):  # a name that none can have: too long, or with a character that is no text
+            return None
+        if digest is None:
             return None
         self._known[path] = stat.st_mtime_ns, stat.st_size, stat.st_ino, digest
         return digest
@@ -92,13 +92,10 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def inputs_of(
-    file: PlannedFile, templates: Iterable[str], data: Iterable[str], *, places: Places, digests: Digests
-) -> str:
-    """The hash of what goes into a file: its record, and the files of these names that are used."""
+def inputs_of(file: PlannedFile, used: Mapping[str, str | None]) -> str:
+    """The hash of what goes into a file: its record, and the files that are used, their hashes by name."""
     record = {key: value for key, value in file.record.items() if key not in _PLACES}
-    used = [[name, digests.of(places.path(name, file.set_folder))] for name in (*templates, *data)]
-    return sha_of([record, used])
+    return sha_of([record, sorted(used.items())])
 
 
 def declared(file: PlannedFile) -> list[str]:
