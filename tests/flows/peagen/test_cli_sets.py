@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import stat
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -180,11 +182,11 @@ case "$*" in
 *) echo "no such distribution" >&2; exit 1 ;;
 esac
 while [ "$1" != "--target" ]; do shift; done
-mkdir -p "$2" && cd "$2" && python3 -m zipfile -e {packed} .
+mkdir -p "$2" && cd "$2" && {sys.executable} -m zipfile -e {packed} .
 """
     )
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tool.parent}:{Path('/usr/bin')}:/usr/local/bin:/bin")
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     return tmp_path / "calls"
 
 
