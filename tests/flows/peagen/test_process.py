@@ -525,6 +525,23 @@ async def test_a_file_that_two_projects_make_is_told(asked: Asked, options: Proc
     assert report.warnings == ["out/note.txt is made by Demo and by Second: the last one counts"]
 
 
+async def test_what_changes_while_a_model_answers_counts_the_next_time(asked: Asked, options: ProcessOptions) -> None:
+    document = options.worktree / "doc.md"
+    document.write_text("first\n")
+    project = project_of({"a": []})
+    project["PACKAGES"][0]["MODULES"][0]["EXTRAS"]["NEEDS"] = ["doc.md"]
+
+    def reply(prompt: str) -> str:
+        document.write_text("second\n")
+        return "# answer\n"
+
+    asked.reply = reply
+    await process([project], options)
+    await process([project], options)
+    await process([project], options)
+    assert [prompt.splitlines()[-1] for prompt in asked.prompts] == ["first", "second"]
+
+
 async def test_projects_of_one_name_are_told_together(asked: Asked, options: ProcessOptions) -> None:
     one, two = project_of({"a": []}), project_of({"b": []})
     for expected in ("created", "unchanged"):

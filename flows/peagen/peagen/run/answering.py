@@ -37,6 +37,8 @@ class Generated:
     """None where nothing new is generated and the earlier content is not at hand."""
     templates: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    inputs: str = ""
+    """The hash of what went in."""
     prompt: str | None = None
     """The hash of all that was asked."""
     answer: str | None = None

@@ -124,14 +124,12 @@ class Builder:
                 beside=self._beside(file, entry),
                 force=self.options.force,
             )
-        # Asked for after all that it uses was read: these are what went into it.
-        inputs = self._inputs(file, generated.templates, generated.data)
         new = LockEntry(
             project=file.project,
             template_set=file.set_name,
             type=file.process_type,
-            inputs=inputs,
-            key=self._key(file, inputs),
+            inputs=generated.inputs,
+            key=self._key(file, generated.inputs),
             output=decision.output,
             kept=decision.kept,
             pending=decision.pending,
@@ -158,14 +156,17 @@ class Builder:
                 self.answers.to_ask.append(None)
                 raise NeedsModel from None
             raise
-        used = {
-            "templates": self._names(file, rendered.used_templates),
-            "data": tuple(sorted({*self._names(file, rendered.used_data), *declared(file)})),
-        }
-        if file.process_type != "GENERATE":
-            return Generated(content=rendered.text.encode(), templates=used["templates"], data=used["data"])
-        generated = await self.answers.get(file, rendered.text, self.lock.files.get(file.name), context)
-        generated.templates, generated.data = used["templates"], used["data"]
+        read = {**rendered.used_templates, **rendered.used_data}
+        known = {self.places.name(Path(path), file.set_folder): digest for path, digest in read.items()}
+        templates = self._names(file, rendered.used_templates)
+        data = tuple(sorted({*self._names(file, rendered.used_data), *declared(file)}))
+        # Now, and as they were read: while a model answers they may be changed.
+        inputs = self._inputs(file, templates, data, known)
+        if file.process_type == "COPY":
+            generated = Generated(content=rendered.text.encode())
+        else:
+            generated = await self.answers.get(file, rendered.text, self.lock.files.get(file.name), context)
+        generated.templates, generated.data, generated.inputs = templates, data, inputs
         return generated
 
     def _write(self, file: PlannedFile, decision: Decision, entry: LockEntry, content: bytes | None) -> None:
@@ -204,8 +205,18 @@ class Builder:
         path = prompt_of(file.record, file.lookup, self.options.agent_prompt_template_file)
         return self.places.name(path, file.set_folder) in entry.templates
 
-    def _inputs(self, file: PlannedFile, templates: tuple[str, ...], data: tuple[str, ...]) -> str:
-        return inputs_of(file, templates, data, places=self.places, digests=self.digests)
+    def _inputs(
+        self,
+        file: PlannedFile,
+        templates: tuple[str, ...],
+        data: tuple[str, ...],
+        known: Mapping[str, str] | None = None,
+    ) -> str:
+        used: dict[str, str | None] = dict(known or {})
+        for name in (*templates, *data):
+            if name not in used:
+                used[name] = self.digests.of(self.places.path(name, file.set_folder))
+        return inputs_of(file, used)
 
     def _key(self, file: PlannedFile, inputs: str) -> str:
         prompt_file = self.options.agent_prompt_template_file if file.process_type == "GENERATE" else None

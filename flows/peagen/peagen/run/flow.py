@@ -61,10 +61,12 @@ class Turns:
             self._give()
 
     async def _work(self, name: str, context: Context | None) -> bool:
-        place = [1]
+        left = False
 
         def leave() -> None:
-            self._free += place.pop() if place else 0
+            nonlocal left
+            self._free += not left
+            left = True
 
         def known() -> None:
             if self._several:
