@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
@@ -68,7 +67,6 @@ class Handling:
         self._stream = stream_scope(desk.node, delivery.edge, header.piece)
         self.lost = False
         """Whether the lease is over."""
-        self.began = perf_counter()
         self._memory = SharedMemory({}, {}, False, None, None)
         self._trace: DeliveredTrace | None = None
         self._over: asyncio.Future[None] | None = None

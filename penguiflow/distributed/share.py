@@ -61,6 +61,8 @@ class Share:
     """The bus, the store and what is written, as deliveries see them."""
 
     cell: Cell
+    nodes: Sequence[str] = ()
+    """Names of all nodes of the flow."""
 
     def __init__(self, bus: EdgeBus, store: SupportsSharedState, codec: Codec, writing: Writing) -> None:
         self.bus = bus
@@ -156,9 +158,6 @@ class Share:
         why = "; ".join(hold for hold in holds if hold is not None)
         starved = FlowError(trace_id=header.trace_id, node_name=None, code=FlowErrorCode.NODE_EXCEPTION, message=why)
         await self.end(header, "error", fault.with_(starved, stopped=False))
-
-    nodes: Sequence[str] = ()
-    """Names of all nodes of the flow."""
 
     def cancelled_error(self, header: Header, memory: SharedMemory) -> FlowError:
         """What a caller gets whose trace was cancelled."""
