@@ -149,6 +149,8 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     wait = None if message is None else (holder.start_ns - message[0].offset_ns) / NS
     started = f"+{duration(span.start_ns / NS)}"
     nodes.append(field("began", f"{started}, {duration(wait)} in the queue" if wait is not None else started))
+    if holder.worker_id is not None:
+        nodes.append(field("worker", _worker(holder)))
     if span.span_id in trace.retry_after:
         nodes.append(field("again", f"after {duration(trace.retry_after[span.span_id])}", "warn"))
     nodes += edited_nodes(trace, span)
@@ -162,6 +164,16 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     if message is not None and sent and span.end_ns is not None:
         nodes += changes_nodes(message[1], sent[-1][1])
     return heading, nodes
+
+
+def _worker(span: Span) -> str:
+    """Who had the message, how long that had waited on its edge, and that others had it before."""
+    told = [one_line(str(span.worker_id))]
+    if span.queue_wait_s is not None:
+        told.append(f"the message waited {duration(span.queue_wait_s)}")
+    if span.delivery is not None and span.delivery > 1:
+        told.append(f"delivery {span.delivery}")
+    return " · ".join(told)
 
 
 def _state(trace: TraceModel, span: Span) -> Node:

@@ -32,6 +32,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "BreakForm": ("The form of a breakpoint",),
     "_Tick": ("The form of a breakpoint",),
     "StatisticsScreen": ("Statistics",),
+    "QueuesScreen": ("Queues",),
     "DiffScreen": ("The comparison",),
     "DocumentScreen": ("of a report",),
     "AskScreen": ("of a question before a fork",),

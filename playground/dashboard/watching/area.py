@@ -29,7 +29,7 @@ OFFER_S = 15.0
 
 
 class WatchingArea(Area):
-    """Waterfall, graph, model calls, statistics, notices and the tour."""
+    """Waterfall, graph, model calls, statistics, queues, notices and the tour."""
 
     name = "watching"
     BINDINGS: ClassVar[list[Binding]] = [
@@ -43,11 +43,13 @@ class WatchingArea(Area):
         key("ctrl+o", "watching", "jump", "Jump to a tab"),
         key("ctrl+t", "watching", "toggle_tour", "The tour"),
         key("percent_sign", "watching", "statistics", "Statistics of the flow"),
+        key("Q", "watching", "queues", "Edges of a distributed flow"),
         key("equals_sign", "watching", "zoom_span", "The waterfall shows this span"),
     ]
     GENERAL: ClassVar[list[tuple[str, str]]] = [
         ("i  U  =", "waterfall: closer, farther, this span"),
         ("%", "statistics of the flow: percentiles, errors, tokens, cost"),
+        ("Q", "queues of a distributed flow: edges, workers, dead letters"),
         ("ctrl+o", "a letter on every tab: press it to go there"),
         ("ctrl+t", "the tour of one minute, on and off"),
         ("J", "what the inspector shows as raw JSON, and back"),
@@ -160,6 +162,21 @@ class WatchingArea(Area):
         flow = app.flows.flow
         named = flow.name if flow is not None and (app.pane.id == FLOWS or trace is None) else None
         app.push_screen(StatisticsScreen(named or (trace.flow if trace is not None else None)))
+
+    def queues(self) -> None:
+        """The edges of the distributed flow that is picked, or of another one."""
+        from playground.dashboard.watching.queues import QueuesScreen
+
+        app = self.app
+        flows = [flow for module in app.workspace.modules for flow in module.flows if flow.bus is not None]
+        if not flows:
+            app.say("no flow here is distributed: create(message_bus=…) or --bus gives it a bus", "warning")
+            return
+        picked = app.flows.flow
+        shown = app.workspace.current
+        names = [each.target for each in (picked,) if each is not None] + ([shown.target] if shown is not None else [])
+        targets = [flow.target for flow in flows]
+        app.push_screen(QueuesScreen(targets, next((str(name) for name in names if name in targets), targets[0])))
 
     # -- calls of models ------------------------------------------------------------------------------------------
 

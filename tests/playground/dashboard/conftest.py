@@ -33,12 +33,15 @@ from playground.protocol import (
     Kv,
     KvEdit,
     KvGet,
+    LettersEdit,
     Memory,
     MemoryEdit,
     MemoryGet,
     ModuleInfo,
     NodeInfo,
     Questions,
+    Queues,
+    QueuesGet,
     Result,
     Resumed,
     Run,
@@ -270,6 +273,8 @@ class ScriptedSource:
         self.context_answer: Callable[[ContextGet | ContextEdit], Context] | None = None
         self.memory_answer: Callable[[MemoryGet | MemoryEdit], Memory] | None = None
         self.kv_answer: Callable[[KvGet | KvEdit], Kv] | None = None
+        self.queue_requests: list[QueuesGet | LettersEdit] = []
+        self.queues_answer: Callable[[QueuesGet | LettersEdit], Queues] | None = None
         self.stored: dict[str, list[bytes]] = {}
         self.summaries: list[TraceSummary] = []
         self.requests: list[Run] = []
@@ -338,6 +343,12 @@ class ScriptedSource:
         if self.kv_answer is None:
             raise RunRefused("there is no store", code="not_found")
         return self.kv_answer(request)
+
+    async def queues(self, request: QueuesGet | LettersEdit) -> Queues:
+        self.queue_requests.append(request)
+        if self.queues_answer is None:
+            raise RunRefused("there is no bus", code="bus")
+        return self.queues_answer(request)
 
     def stops_at(self, trace_id: str, stop: str, kind: str, name: str, **more: Any) -> Stopped:
         """A run stops, as the host tells it."""
