@@ -93,6 +93,8 @@ class Log:
         "trace_id",
     )
 
+    _held_back: HeldBack | None
+
     def __init__(
         self, recorder: Recorder, trace_id: str, track: Track, data: Mapping[str, Any], encoded: bytes | None
     ) -> None:
@@ -115,7 +117,7 @@ class Log:
         self._encode = recorder.masker.encode
         self.closed = False
         self._cuts: list[dict[str, str]] | None = None
-        self._held_back: HeldBack | None = None
+        self._held_back = None
         self._sink: HopSink | None = recorder.hops
         """The store, where it takes whole hops."""
         self._begun: Entry = ()
