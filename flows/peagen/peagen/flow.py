@@ -27,6 +27,8 @@ from peagen.run.processing import first_open
 from penguiflow import Context, ModelRegistry, Node, NodePolicy, PenguiFlow, create
 
 EXAMPLE = "example.payload.yaml"
+AHEAD = 4
+"""Files whose prompts are rendered while as many as there are workers are asked for."""
 
 
 class Request(BaseModel):
@@ -182,6 +184,7 @@ async def _make(run: Run, project: ProjectRun, ctx: Context) -> None:
         run.options.workers,
         lambda name, context, known: run.make(project, name, context, known),
         lambda name, because: run.lose(project, name, because),
+        ahead=AHEAD,
     )
     if len(project.open) > DRAWN:
         await turns.work_all(ctx)

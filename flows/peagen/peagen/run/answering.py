@@ -59,6 +59,8 @@ class Answers:
     choice: ModelChoice | None
     """None where no model is named; a check can do without."""
     model: Model | None
+    places: asyncio.Semaphore
+    """As many calls as there are workers are made at once."""
     tell: Tell
     to_ask: list[int | None] = field(default_factory=list)
     """In a dry run: tokens of the prompts that a model would be asked; None where one cannot be rendered yet."""
@@ -82,7 +84,8 @@ class Answers:
         if self.options.dry_run:
             self.to_ask.append(tokens_in(prompt))
             raise NeedsModel
-        answer = await self._ask(file, prompt, choice, context)
+        async with self.places:
+            answer = await self._ask(file, prompt, choice, context)
         content = _content(file, answer)
         # From here on nobody asks for it again, whatever happens to this process.
         await asyncio.to_thread(self.cache.put, key, answer)

@@ -106,6 +106,7 @@ class Run:
             budget=self._budget,
             choice=choice,
             model=None if choice is None else self._model(choice),
+            places=asyncio.Semaphore(max(options.workers, 1)),
             tell=self.tell,
         )
         self._builder = Builder(

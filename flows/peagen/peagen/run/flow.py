@@ -34,11 +34,14 @@ class Settled(BaseModel):
 class Turns:
     """Gives files their turn: `workers` at once, in the order of the scheduler."""
 
-    def __init__(self, scheduler: Scheduler, workers: int, make: Make, lose: Lose) -> None:
-        """0 workers are one: then a file is begun when the one before it is written."""
+    def __init__(self, scheduler: Scheduler, workers: int, make: Make, lose: Lose, *, ahead: int = 0) -> None:
+        """0 workers are one: then a file is begun when the one before it is written.
+
+        With several, `ahead` more files are begun, so that their prompts are there when a model has time.
+        """
         self.scheduler = scheduler
         self._several = workers > 1
-        self._free = max(workers, 1)
+        self._free = workers + ahead if self._several else 1
         self._make = make
         self._lose = lose
         self._turns: dict[str, asyncio.Future[bool]] = {}
