@@ -46,12 +46,14 @@ __all__ = ["Chaos", "Promises", "main"]
 ROOT = Path(__file__).parents[2]
 MESSAGES_A_MINUTE = 100_000 / 30
 KILL_S = (3.0, 7.0)
+PROGRESS = 4
+"""Calls that are answered between two kills, at least."""
 SERVER_S = (30.0, 50.0)
 AWAY_S = (0.2, 2.0)
 CALL_S = 240.0
 """How long a caller waits before he gives up: much longer than anything here is away."""
 AT_ONCE = 24
-LIMITS: dict[str, Any] = {"capacity": 200, "max_deliveries": 8, "dedupe_s": 600.0, "start_s": 60.0}
+LIMITS: dict[str, Any] = {"capacity": 200, "max_deliveries": 12, "dedupe_s": 600.0, "start_s": 60.0}
 SETTLE_S = 120.0
 
 
@@ -125,6 +127,7 @@ class Chaos:
         self._workers: list[subprocess.Popen[bytes] | None] = [None] * workers
         self.promises = Promises()
         self._traces: dict[str, chaos_flow.Order] = {}
+        self._answered = 0
 
     def _bus(self) -> Any:
         kind: Any = NatsBus if self._bus_server.url.startswith("nats") else RedisBus
@@ -174,6 +177,7 @@ class Chaos:
             try:
                 await self._call(flow, order)
             finally:
+                self._answered += 1
                 slots.release()
 
         async with asyncio.TaskGroup() as group:
@@ -224,12 +228,26 @@ class Chaos:
                 stderr=log,
             )
 
-    async def _kill_workers(self) -> None:
+    async def _progress(self, seconds: float) -> None:
+        """Wait so long, and until some calls were answered meanwhile."""
+        answered = self._answered
+        await asyncio.sleep(seconds)
         while True:
-            await asyncio.sleep(self._random.uniform(*KILL_S))
+            if self._answered >= answered + PROGRESS:
+                return
+            await asyncio.sleep(0.2)
+
+    async def _kill_workers(self) -> None:
+        """On a machine so busy that they do not begin within that time, they are let do something first."""
+        while True:
+            await self._progress(self._random.uniform(*KILL_S))
             number = self._random.randrange(len(self._workers))
-            victim, self._workers[number] = self._workers[number], None
-            if victim is not None:
+            victim = self._workers[number]
+            while victim is None or f"here\t{victim.pid}\t" not in self._notes.read_text(encoding="utf-8"):
+                await asyncio.sleep(0.2)
+                victim = self._workers[number]
+            if self._workers[number] is victim:
+                self._workers[number] = None
                 self.promises.worker_kills += 1
                 victim.kill()
                 await asyncio.to_thread(victim.wait)
@@ -238,7 +256,7 @@ class Chaos:
         """The bus and PostgreSQL in turn; each at least once, however little time there is."""
         while True:
             for kill in (self._kill_bus, self._kill_store):
-                await asyncio.sleep(min(self._random.uniform(*SERVER_S) / 2, seconds / 3))
+                await self._progress(min(self._random.uniform(*SERVER_S) / 2, seconds / 3))
                 # Once begun it is brought to an end: a server has to come back.
                 await asyncio.shield(asyncio.ensure_future(kill(self._random.uniform(*AWAY_S))))
 
@@ -304,6 +322,8 @@ class Chaos:
         more: dict[str, Counter[str]] = {"ran": Counter(), "got": Counter()}
         for line in self._notes.read_text(encoding="utf-8").splitlines():
             kind, trace_id, _ = line.split("\t", 2)
+            if kind == "here":
+                continue
             more[kind][trace_id] += line in seen
             seen.add(line)
         ran, got = more["ran"], more["got"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -44,7 +45,11 @@ async def main(bus_url: str, store_url: str, limits: dict[str, Any]) -> None:
     store = PostgresStateStore(store_url, patience_s=60.0)
     bus: Any = kind(bus_url, limits=Limits(**limits))
     worker = Worker(chaos_flow.build(), bus=bus, store=store, registry=chaos_flow.registry, concurrency=CONCURRENCY)
-    await worker.run()
+    running = asyncio.create_task(worker.run())
+    ready = asyncio.create_task(worker.ready())
+    await asyncio.wait((running, ready), return_when=asyncio.FIRST_COMPLETED)
+    chaos_flow.note("here", os.getpid(), "")
+    await running
 
 
 if __name__ == "__main__":
