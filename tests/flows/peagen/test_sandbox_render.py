@@ -245,6 +245,7 @@ def test_yaml_is_read_within_the_limits() -> None:
     )
     assert error_of(bomb, parse_yaml=True)["error"] == "large"
     assert error_of("&a [*a]", parse_yaml=True)["error"] == "failed"
+    assert "nested too deeply" in error_of("[" * 90_000, parse_yaml=True)["message"]
     assert (
         "could not determine a constructor"
         in error_of("!!python/object/apply:os.system [x]", parse_yaml=True)["message"]

@@ -11,6 +11,7 @@ from peagen.errors import PeagenError
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 _MAX_BYTES = 20_000_000
+_MAX_DEPTH = 500
 _MAX_PROBLEMS = 20
 _MAX_MESSAGE = 200
 _KINDS = {
@@ -50,6 +51,7 @@ def parse_yaml(text: str, where: str) -> Any:
     import yaml
 
     try:
+        check_depth(text)
         return yaml.load(text, Loader=_loader())  # noqa: S506 - it is a safe one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -59,6 +61,22 @@ def parse_yaml(text: str, where: str) -> Any:
         raise DocumentError("the document is nested too deeply", where=where) from None
     except ValueError as error:  # a date that there is not, as 2024-13-01
         raise DocumentError(f"a value cannot be read: {error}", where=where) from None
+
+
+def check_depth(text: str) -> None:
+    """Raises `RecursionError` for YAML that is nested so deeply that the loader, which is C, would end the process."""
+    import yaml
+
+    if len(text) <= _MAX_DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_loader()):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise RecursionError
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def dump_yaml(value: Any) -> str:

@@ -23,6 +23,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
+from peagen.core.documents import check_depth
 from peagen.filters import FILTERS
 
 _MAX_EXPONENT = 10_000
@@ -244,6 +245,7 @@ def _parsed(text: str, job: Job) -> Any:
     import yaml
 
     try:
+        check_depth(text)
         value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 -- both are safe
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -251,6 +253,8 @@ def _parsed(text: str, job: Job) -> Any:
         quoted = f": {lines[mark.line].strip()}" if mark is not None and mark.line < len(lines) else ""
         at = f" (line {mark.line + 1} of what was rendered{quoted})" if mark is not None else ""
         raise ValueError(f"this is no YAML: {getattr(error, 'problem', None) or error}{at}") from None
+    except RecursionError:
+        raise ValueError("what was rendered is nested too deeply") from None
     # Aliases make a small text a huge value: counted as it is sent.
     size = 0
     for part in json.JSONEncoder(default=str, skipkeys=False).iterencode(value):
