@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.bus import MemoryBus
+from penguiflow.distributed.names import COUNT
 from penguiflow.errors import FlowErrorCode
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ async def soon(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(CALL_S):
         while not condition():  # noqa: ASYNC110 - any condition, of files that others write
             await asyncio.sleep(0.01)
+
+
+async def alone(place: Place, trace_id: str) -> None:
+    """Wait until one message is left of a trace: whoever stands still then holds nothing that others wait for."""
+    async with asyncio.timeout(CALL_S):
+        while not await _alone(place.stores[0], trace_id):  # noqa: ASYNC110 - of a store
+            await asyncio.sleep(0.01)
+
+
+async def _alone(store: Any, trace_id: str) -> bool:
+    memory = await store.load_shared(trace_id, ("node:third",))
+    row = memory.rows.get("node:third")
+    return row is not None and len(from_json(row.value)["state"]["seen"]) == 9 and memory.counters[COUNT] == 1
 
 
 def module(place: Place, source: str) -> Path:
@@ -82,6 +96,7 @@ async def test_a_worker_that_is_killed_or_hangs_loses_nothing(place: Place, how:
     flow = place.flow(path)
     calling = asyncio.ensure_future(flow.call(message(None, trace_id="t"), timeout=CALL_S))
     await soon(lambda: begun(place))
+    await alone(place, "t")
     os.kill(begun(place)[0], how)
     await soon(lambda: len(set(begun(place))) == 2)
     (place.folder / "go").touch()
@@ -103,6 +118,43 @@ async def test_a_worker_that_is_told_to_leave_finishes_first(place: Place) -> No
     (place.folder / "go").touch()
     assert (await calling).payload == list(range(0, 20, 2))
     assert await asyncio.to_thread(worker.wait, CALL_S) == 0
+
+
+STREAM = """
+async def speak(msg, ctx):
+    for number in range(10):
+        if number == 5:
+            with (NOTES / "begun").open("a") as notes:
+                notes.write(f"{os.getpid()}\\n")
+            while not (NOTES / "go").exists():
+                await asyncio.sleep(0.01)
+        await ctx.emit_chunk(parent=msg, text=str(number), done=number == 9)
+
+async def shout(msg, ctx):
+    return msg.model_copy(update={"payload": msg.payload.model_copy(update={"text": msg.payload.text + "!"})})
+
+def make(**kwargs):
+    a, b = (Node(each, name=each.__name__, policy=PLAIN) for each in (speak, shout))
+    return create(a.to(b), b.to(), name=NAME, **kwargs)
+"""
+
+
+async def test_a_stream_goes_on_where_its_worker_was_killed(place: Place) -> None:
+    path = module(place, STREAM)
+    place.hire(path)
+    place.hire(path)
+    flow = place.flow(path)
+
+    async def texts() -> list[str]:
+        return [piece.payload.text async for piece in flow.stream(message(None))]
+
+    async with asyncio.timeout(CALL_S):
+        reading = asyncio.ensure_future(texts())
+        await soon(lambda: begun(place))
+        os.kill(begun(place)[0], signal.SIGKILL)
+        await soon(lambda: len(set(begun(place))) == 2)
+        (place.folder / "go").touch()
+        assert await reading == [f"{number}!" for number in range(10)]
 
 
 POISON = """
