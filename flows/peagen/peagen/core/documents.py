@@ -11,7 +11,7 @@ from peagen.errors import PeagenError
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 _MAX_BYTES = 20_000_000
-_MAX_DEPTH = 500
+_MAX_DEPTH = 100
 _MAX_PROBLEMS = 20
 _MAX_MESSAGE = 200
 _KINDS = {
