@@ -18,17 +18,33 @@ class CycleError(RuntimeError):
     """The adjacencies form a cycle that nobody allowed."""
 
 
+def _parts(adjacency: object) -> tuple[Node, Sequence[Node]]:
+    """A node and its successors. Raises `TypeError`, which says what was meant."""
+    from penguiflow.node import Node
+
+    if isinstance(adjacency, Node):
+        name = adjacency.name
+        raise TypeError(f"create() takes what node.to(...) gives, and got the node '{name}' itself: write {name}.to()")
+    if isinstance(adjacency, tuple) and len(adjacency) == 2:
+        node, targets = adjacency
+        if isinstance(node, Node) and isinstance(targets, Sequence) and all(isinstance(each, Node) for each in targets):
+            return node, targets
+    told = "an adjacency is a node with its successors"
+    raise TypeError(f"create() takes what node.to(...) gives, and got {adjacency!r:.200}: {told}")
+
+
 class Graph:
     """The nodes in the order they were named, and one edge for each pair.
 
-    Raises `ValueError` for two nodes of one name, and `CycleError`.
+    Raises `ValueError` for two nodes of one name, `TypeError` for what is no adjacency, and `CycleError`.
     """
 
     def __init__(
         self, adjacencies: Sequence[tuple[Node, Sequence[Node]]], *, maxsize: int, allow_cycles: bool = False
     ) -> None:
         self.successors: dict[Node, dict[Node, None]] = {}
-        for node, targets in adjacencies:
+        for adjacency in adjacencies:
+            node, targets = _parts(adjacency)
             self.successors.setdefault(node, {})
             for target in targets:
                 self.successors.setdefault(target, {})

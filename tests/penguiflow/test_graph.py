@@ -35,6 +35,16 @@ def test_one_function_for_two_nodes_needs_a_second_name() -> None:
     assert [node.name for node in flow.nodes] == ["first_func", "again"]
 
 
+def test_what_is_no_adjacency_says_what_was_meant() -> None:
+    lone: Any = Node(first_func, name="lone")
+    with pytest.raises(TypeError, match=r"got the node 'lone' itself: write lone\.to\(\)"):
+        create(lone)
+    wrong: Any
+    for wrong in ([lone.to()], (lone, lone), (lone, ["other"]), (lone, 5), None, "lone"):
+        with pytest.raises(TypeError, match="an adjacency is a node with its successors"):
+            create(wrong)
+
+
 def test_one_node_may_be_named_many_times() -> None:
     top, left, right, end = (Node(first_func, name=name) for name in ("top", "left", "right", "end"))
     flow = create(top.to(left, right), top.to(left), left.to(end), right.to(end))
