@@ -124,7 +124,16 @@ class Share:
         outcome = await self.commit(change)
         if outcome.done:
             await self.tell_end(header, status, fault)
+        elif dead is not None:
+            await self._tell_again(header)
         return outcome.done
+
+    async def _tell_again(self, header: Header) -> None:
+        """Whoever ended a trace may have died before it was told; then its last message became a dead letter."""
+        memory = await self.load(header.run, (FAULT,))
+        row = memory.rows.get(FAULT)
+        if memory.ended is not None:
+            await self.tell_end(header, memory.ended, Fault() if row is None else Fault.load(row.value))
 
     async def tell_end(self, header: Header, status: str, fault: Fault) -> None:
         """Write the end of a trace, and tell its caller."""
