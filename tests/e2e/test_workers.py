@@ -203,8 +203,13 @@ def test_workers_share_the_nodes_of_a_flow(server: BusServer, caller: Any, proje
         got = answers(caller(server.url, 1, 2))
         pids = [f"price {one.process.pid}", f"ship {two.process.pid}"]
         assert got == [{"n": n, "seen": pids} for n in (1, 2)]
-        edges = json.loads(pf("queues", "--json", env=there).stdout)["edges"]
-        assert [edge["workers"] for edge in edges] == [[one.about["worker_id"]], [two.about["worker_id"]]]
+        consumers = [[one.about["worker_id"]], [two.about["worker_id"]]]
+
+        def seen() -> list[list[str]]:
+            edges = json.loads(pf("queues", "--json", env=there).stdout)["edges"]
+            return [edge["workers"] for edge in edges]
+
+        until(lambda: seen() == consumers, lambda: f"{seen()}, and not {consumers}")
         assert (one.end(), two.end(signal.SIGINT)) == (0, 0)
         assert "has ended: 2 done, 0 redelivered" in one.told()
         assert two.process.stdout is not None
@@ -258,7 +263,8 @@ def test_a_server_that_goes_away_is_waited_for(server: BusServer, caller: Any, p
         assert answers(caller(server.url, 2))[0]["n"] == 2
         assert worker.end() == 0
         said = worker.told()
-        assert (said.count("is away"), said.count("answers again")) == (1, 1)
+        # A machine that is slow for long is another absence.
+        assert said.count("is away") == said.count("answers again") >= 1
 
 
 def test_what_can_be_wrong_with_a_worker(server: BusServer, caller: Any, pf: RunCommand, add_flow: AddFlow) -> None:
@@ -356,9 +362,17 @@ def test_a_run_is_told_what_its_workers_do(server: BusServer, caller: Any, proje
     assert json.loads(replayed.stdout)["status"] == "ok", replayed.stdout
     forked = pf("fork", "spread", "--at", "1", "--json", env=there)
     assert json.loads(forked.stdout)["status"] == "ok", forked.stdout
-    late = pf("run", target, *given, "--timeout", "4", env=there)
-    assert late.returncode == 1
-    assert "messages wait on OpenSea->price, and no worker consumes them: `pf worker flows/orders.py`" in late.stderr
+    command = [sys.executable, "-m", "playground", "run", target, *given]
+    late = subprocess.Popen(command, cwd=project, env={**os.environ, **there}, stderr=subprocess.PIPE, text=True)
+    try:
+        assert late.stderr is not None
+        said = "messages wait on OpenSea->price, and no worker consumes them: `pf worker flows/orders.py`"
+        assert any(said in line for line in late.stderr)
+        late.send_signal(signal.SIGINT)
+        assert late.wait(LIMIT_S) == 130
+    finally:
+        late.kill()
+        late.communicate()
 
 
 def test_a_run_whose_bus_is_away(server: BusServer, caller: Any, pf: RunCommand) -> None:
