@@ -401,12 +401,12 @@ async def test_d31_a_round_copies_no_more_than_it_has_to(
 def named_tests(page: str) -> list[tuple[Path, str]]:
     """The tests that a page names in backticks; one without a file is in that of the one before."""
     found: list[tuple[Path, str]] = []
-    text, _, of_peeragent = (HERE.parents[1] / page).read_text(encoding="utf-8").partition("\n## PeerAgent\n")
-    for folder, part in ((HERE, text), (HERE.parent / "flows" / "peeragent", of_peeragent)):
-        file = folder
-        for path, name in re.findall(r"`(?:([\w./]+\.py)::)?(test_\w+)`", part):
-            file = (folder / path).resolve() if path else file
-            found.append((file, name))
+    # Those of the applications are looked at by tests/house/test_readme.py.
+    text = (HERE.parents[1] / page).read_text(encoding="utf-8").partition("\n## PeerAgent\n")[0]
+    file = HERE
+    for path, name in re.findall(r"`(?:([\w./]+\.py)::)?(test_\w+)`", text):
+        file = (HERE / path).resolve() if path else file
+        found.append((file, name))
     return found
 
 
