@@ -126,7 +126,7 @@ def make_flow(planned: tuple[Run, ProjectRun] | None = None) -> PenguiFlow:
                 await _make(run, project, ctx)
                 await run.close(project)
                 project = await first_open(run, after=project)
-            report = run.finish() if planned is None else run.report
+            report = run.finish() if planned is None else run.count()
         results = [
             Made(project=each.project, file=each.name, status=each.status, error=each.error) for each in report.results
         ]

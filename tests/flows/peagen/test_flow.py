@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from peagen.core.payload import load_projects_payload
@@ -38,8 +39,16 @@ async def test_a_run_is_recorded_with_a_node_for_each_file(tmp_path: Path) -> No
     store = SQLiteStateStore(database)
     try:
         events = await store.load_events(report.trace_id)
+        trace = await store.get_trace(report.trace_id)
     finally:
         await store.close()
+    assert trace is not None
+    assert trace.flow == "peagen"
+    said = json.loads(trace.output or "")
+    assert report.calls > 0
+    assert [said[name] for name in ("calls", "input_tokens", "output_tokens", "cost")] == [
+        report.calls, report.input_tokens, report.output_tokens, report.cost
+    ]  # fmt: skip
     started = {event.name for event in events if event.kind == "node.start"}
     assert {result.name for result in report.results} <= started
     parents = {event.span_id: event.parent_id for event in events if event.kind.endswith(".start")}

@@ -237,6 +237,31 @@ def test_contexts(make_project: MakeProject) -> None:
     assert set(file_context(project, {"PACKAGE_NAME": "2"})) == {"FILE"}
 
 
+async def test_a_prompt_goes_over_dependencies_that_are_null(
+    make_set: MakeSet, make_project: MakeProject, worktree_root: Path, renderer: Renderer
+) -> None:
+    ptree = """\
+        {% for MOD in PROJ.PKGS[0].MODULES %}
+        - FILE_NAME: a.j2
+          RENDERED_FILE_NAME: {{ MOD.NAME }}.py
+          PROCESS_TYPE: GENERATE
+          EXTRAS:
+            DEPENDENCIES:
+              {% for each in MOD.EXTRAS.DEPENDENCIES %}
+              - {{ each }}
+              {% endfor %}
+        {% endfor %}
+        """
+    prompt = "{% for each in FILE.EXTRAS.DEPENDENCIES %}{{ each }}{% endfor %} is all"
+    make_set("small", {"ptree.yaml.j2": ptree, "a.j2": "", "agent_default.j2": prompt})
+    project, sets = make_project("A"), TemplateSets([worktree_root])
+    [record] = await project_records(project, sets, renderer)
+    assert record["EXTRAS"] == {"DEPENDENCIES": None}
+    lookup = Lookup((worktree_root / "small",), worktree_root)
+    rendered = await render_prompt(project, record, lookup, renderer)
+    assert rendered.text == " is all"
+
+
 def test_process_types() -> None:
     assert process_type({}) == process_type({"PROCESS_TYPE": " copy "}) == "COPY"
     assert process_type({"PROCESS_TYPE": "Generate"}) == "GENERATE"

@@ -14,6 +14,15 @@ def with_extras(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**value, "EXTRAS": value.get("EXTRAS") or {}}
 
 
+def as_file(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What FILE is: a record whose DEPENDENCIES are null, as a loop without a round leaves them, has none."""
+    shown = with_extras(record)
+    extras = shown["EXTRAS"]
+    if isinstance(extras, Mapping) and "DEPENDENCIES" in extras and extras["DEPENDENCIES"] is None:
+        shown["EXTRAS"] = {**extras, "DEPENDENCIES": []}
+    return shown
+
+
 def package_context(project: Mapping[str, Any], package: Mapping[str, Any]) -> dict[str, Any]:
     """What the ptree of one package sees: PROJ, whose PKGS is this package alone."""
     modules = package.get("MODULES")
@@ -49,7 +58,7 @@ class ProjectContext:
 
 def file_context(project: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """What the template and the prompt of one file see: FILE, and PROJ, PKG and MOD where the record names them."""
-    context: dict[str, Any] = {"FILE": with_extras(record)}
+    context: dict[str, Any] = {"FILE": as_file(record)}
     if not record.get("PROJECT_NAME"):
         return context
     found = ProjectContext(project)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peagen.core.contexts import ProjectContext, with_extras
+from peagen.core.contexts import ProjectContext, as_file
 from peagen.core.lookup import Lookup
 from peagen.core.records import dependencies, node_id
 from peagen.core.sandbox import Rendered, Renderer, RenderJob
@@ -74,7 +74,7 @@ async def _rendered(
     name: str,
     more: Mapping[str, Any] | None = None,
 ) -> Rendered:
-    context = {**(more or {}), "FILE": with_extras(record)}
+    context = {**(more or {}), "FILE": as_file(record)}
     shared, parts = b"", {}
     if record.get("PROJECT_NAME"):
         known = project if isinstance(project, ProjectContext) else ProjectContext(project)

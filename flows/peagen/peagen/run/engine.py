@@ -284,16 +284,19 @@ class Run:
         if not self.options.dry_run and self._store.save(self._lock):
             self._objects.prune({entry.output for entry in self._lock.files.values()})
 
+    def count(self) -> Report:
+        """The report so far, with what was asked of models."""
+        report, budget = self.report, self._budget
+        report.calls = budget.calls
+        report.input_tokens, report.output_tokens = budget.input_tokens, budget.output_tokens
+        report.cost = budget.cost if budget.cost_known else None
+        return report
+
     def finish(self) -> Report:
         """What the run did."""
-        report, budget = self.report, self._budget
+        report = self.report
         report.seconds = time.monotonic() - self._began
-        report.calls, report.input_tokens, report.output_tokens = (
-            budget.calls,
-            budget.input_tokens,
-            budget.output_tokens,
-        )
-        report.cost = budget.cost if budget.cost_known else None
+        self.count()
         builder = self._builder
         if self.options.dry_run and builder is not None and builder.answers.choice is not None:
             report.estimate = estimate(builder.answers.choice, builder.answers.to_ask, self._usual_answer())

@@ -58,7 +58,15 @@ async def _in_a_flow(run: Run, first: ProjectRun) -> None:
 
     flow = make_flow(planned=(run, first))
     options = run.options
-    request = Request(worktree=str(options.worktree), workers=options.workers, dry_run=options.dry_run)
+    request = Request(
+        worktree=str(options.worktree),
+        project_name=options.project_name,
+        workers=options.workers,
+        provider=options.provider,
+        model_name=options.model_name,
+        dry_run=options.dry_run,
+        force=options.force,
+    )
     async with _recorded(options.record) as recording:
         flow.run(registry=registry, **recording)
         try:
@@ -81,6 +89,6 @@ async def _recorded(path: Path | None) -> AsyncIterator[dict[str, Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     store = SQLiteStateStore(path)
     try:
-        yield {"state_store": store}
+        yield {"state_store": store, "recorder": store.recorder(name="peagen")}
     finally:
         await store.close()
