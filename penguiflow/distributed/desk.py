@@ -7,11 +7,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from penguiflow.bus.errors import BusAway, BusClosed, BusError, CannotRead, NewerVersion
 from penguiflow.distributed.graves import failed_by
 from penguiflow.distributed.handling import Handling, LeaseLost
 from penguiflow.distributed.header import Fault, Header
+from penguiflow.worker import GATHERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,10 @@ class Desk:
         self._free = asyncio.Semaphore(slots)
         self._changed = asyncio.Event()
         self._parked = 0
+        self.keeps = bool(getattr(owner.func, GATHERS, 0))
+        """Whether the node is known to keep something for its traces: messages of one trace go one by one then."""
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By trace; whoever has one, or waits for it, holds it."""
         self.piece_done = asyncio.Event()
         """Set when a piece of a stream was done here; another one each time."""
 
@@ -87,6 +93,15 @@ class Desk:
         """Have those look whose turn it may be now."""
         self.piece_done.set()
         self.piece_done = asyncio.Event()
+
+    @asynccontextmanager
+    async def in_turn(self, run: str) -> AsyncIterator[None]:
+        """While within, no other message of the trace is; they come in the order in which they asked."""
+        turn = self._turns.get(run)
+        if turn is None:
+            turn = self._turns[run] = asyncio.Lock()
+        async with turn:
+            yield
 
     @asynccontextmanager
     async def parked(self) -> AsyncIterator[None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import random
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,9 @@ __all__ = ["Handling", "LeaseLost"]
 
 GAP_LEASES = 2.0
 """For how many leases a piece of a stream waits for those before it."""
+_ASIDE_S = 0.1
+_MOST_ASIDE_S = 1.0
+"""How long who lost a commit lets others go on, in seconds: at first, and at most."""
 
 
 class LeaseLost(Exception):
@@ -84,11 +88,27 @@ class Handling:
         self._failed: BusError | None = None
         self._tape: Tape | None = None
         """Answers to what the node asked when it worked on this message before."""
+        self._in_turn = False
+        """Whether no other message of the trace is with this node in this worker."""
 
     async def run(self) -> None:
         """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
+        message = self.desk.share.codec.decode(self.delivery.body, self.delivery.edge)
+        async with AsyncExitStack() as turn:
+            if self.desk.keeps and not self.header.piece:
+                await self._take_turn(turn)
+            await self._handle(message, turn)
+
+    async def _take_turn(self, turn: AsyncExitStack) -> None:
+        """Of two messages of a trace that are with the same node at once, one would lose its commit."""
+        await turn.enter_async_context(self.desk.in_turn(self.header.run))
+        self._in_turn = True
+        if self.lost:
+            raise LeaseLost
+
+    async def _handle(self, message: Any, turn: AsyncExitStack) -> None:
         share = self.desk.share
-        message = share.codec.decode(self.delivery.body, self.delivery.edge)
+        aside = _ASIDE_S
         known = self.delivery.attempt == 1
         again = not known
         while True:
@@ -105,8 +125,11 @@ class Handling:
             if self._memory.cancelled is not None:
                 await share.end(self.header, "cancelled", Fault(share.cancelled_error(self.header, self._memory)))
                 return
-            if self.header.piece and not await self._turn():
+            if self.header.piece and not await self._piece_turn():
                 return
+            if self.desk.keeps and not self._in_turn:
+                await self._take_turn(turn)
+                continue
             if again:
                 # What was asked and answered before is not asked twice.
                 self._tape = await share.tape(self.header, self.message_id)
@@ -121,6 +144,9 @@ class Handling:
                 await self._after(outcome)
                 return
             again = self._log.asked
+            # Another worker has the trace: it may go on for a while, or each would spoil what the others do.
+            await asyncio.sleep(random.uniform(0.0, aside))
+            aside = min(2 * aside, _MOST_ASIDE_S)
 
     async def _load(self) -> None:
         share = self.desk.share
@@ -131,7 +157,7 @@ class Handling:
         row = self._memory.rows.get(self.scope)
         self._before = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
 
-    async def _turn(self) -> bool:
+    async def _piece_turn(self) -> bool:
         """Wait until the pieces before this one are done; False when the trace is over meanwhile."""
         share, desk = self.desk.share, self.desk
         backoff = Backoff(0.005, 0.2)
@@ -256,7 +282,7 @@ class Handling:
 
     def touched(self, node: str) -> dict[str, Any]:
         """The node looks at what it keeps: what it sends from now on depends on that."""
-        self._touched = True
+        self._touched = self.desk.keeps = True
         return self._memory_of_node().state
 
     def next_chunk(self, stream_id: str, seq: int | None, done: bool) -> int:
@@ -328,6 +354,7 @@ class Handling:
             if value != (None if row is None else row.value):
                 put[self.scope] = value
             if put or self._touched:
+                self.desk.keeps = True
                 expect[self.scope] = 0 if row is None else row.version
             changed = (kept.hold is not None) - (self._before.hold is not None)
             if changed:

@@ -334,3 +334,34 @@ async def test_a_bus_that_is_not_there_is_said_by_worker_and_caller() -> None:
     with pytest.raises(BusAway, match="no Redis answers"):
         await flow.call(message(1), timeout=WAIT_S)
     await flow.stop()
+
+
+async def test_messages_of_a_trace_go_one_by_one_where_a_node_keeps_something(shop: Callable[..., Shop]) -> None:
+    """Else each of them would spoil the work of the others in the same worker."""
+    at = shop()
+    worked: list[int] = []
+
+    async def fan(msg: Message, ctx: Any) -> None:
+        for number in range(msg.payload):
+            await ctx.emit(msg.model_copy(update={"payload": number}))
+
+    async def gather(msg: Message, ctx: Any) -> Message:
+        state = ctx.trace_state
+        state["got"] = [*state.get("got", []), msg.payload]
+        worked.append(msg.payload)
+        await asyncio.sleep(0)
+        return msg.model_copy(update={"payload": state["got"]})
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        first, last = Node(fan, name="fan", policy=PLAIN), Node(gather, name="gather", policy=PLAIN)
+        return create(first.to(last), last.to(), name="f", **kwargs)
+
+    flow = await at.caller(make)
+    worker = await at.hire(make(), concurrency=4)
+    assert worker.status().about["slots"] == {"fan": 4, "gather": 4}
+    async with asyncio.timeout(WAIT_S):
+        await flow.call(message(1))  # now the worker knows what the node does
+        worked.clear()
+        results = [result.payload async for result in flow.stream(message(20))]
+    assert worked == list(range(20))
+    assert results == [list(range(number + 1)) for number in range(20)]
