@@ -31,6 +31,8 @@ class DifferencesView(View):
         self.aspect: str | None = None
         self._shown = -1.0
         self._first: Difference | None = None
+        self._listed = 0
+        """How many there are of all kinds; an edit and its checkpoint are one."""
         self._failed = False
 
     def sync(self) -> None:
@@ -45,6 +47,7 @@ class DifferencesView(View):
     def fill(self) -> None:
         """The comparison is done, or another aspect is wanted."""
         self.rows = self.comparison.in_order(self.aspect)
+        self._listed = len(self.rows) if self.aspect is None else self._listed
         self._first = self.comparison.first
         self.cursor = self.top = 0
         self.empty = "No differences." if self.aspect is None else f"No differences among {ASPECTS[self.aspect]}."
@@ -78,11 +81,13 @@ class DifferencesView(View):
         diff = self.comparison.diff
         if diff is None:
             return []
-        row: Row = [(f"{diff.total:,}", "strong")]
-        if self.aspect is not None:
-            row.append((f" {ASPECTS[self.aspect]}", "accent"))
-        if diff.total > len(diff.differences):
-            row.append((f" · the first {len(diff.differences)} are shown", "dim"))
+        listed, cut = self._listed, diff.total > len(diff.differences)
+        if self.aspect is None:
+            count = listed + diff.total - len(diff.differences)
+            row: Row = [(f"{count:,}", "strong"), (f" · the first {listed} are shown" if cut else "", "dim")]
+        else:
+            row = [(f"{len(self.rows):,}", "strong"), (f" {ASPECTS[self.aspect]}", "accent")]
+            row.append((f" · of the first {listed}" if cut else "", "dim"))
         return row
 
     def note(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from playground.dashboard.travel.comparing import Comparison, plain, summed_up
 from playground.dashboard.travel.diff_screen import DiffScreen
+from playground.dashboard.travel.diff_views import DifferencesView
 
 OpenDesk = Callable[..., Any]
 
@@ -22,6 +23,11 @@ def two_runs(source: Any, research: Callable[..., Any]) -> tuple[str, str]:
     for run in (first, second):
         source.add_past(run, events=len(run.events))
     return first.trace_id, second.trace_id
+
+
+def title(view: DifferencesView) -> str:
+    """What the frame says of the list."""
+    return "".join(text for text, _ in view.title())
 
 
 async def compared(desk: Any) -> Any:
@@ -130,6 +136,37 @@ async def test_an_edit_stands_for_its_checkpoint(source: Any, research: Callable
     shown = comparison.in_order()
     assert [(each.b.kind if each.b else "") for each in shown] == ["edit"]
     assert summed_up(shown[0]) == ("next_node search", "skim")
+    diff = comparison.diff
+    assert diff is not None
+    assert diff.first is not None
+    assert diff.first.b is not None
+    asked = diff.first.b.model_copy(update={"kind": "checkpoint.resolved"})
+    diff.differences.append(diff.first.model_copy(update={"b": asked}))
+    diff.total += 1
+    view = DifferencesView(comparison)
+    view.fill()
+    assert title(view) == "1"
+    assert view.note() == "1 of 1"
+
+
+async def test_the_title_counts_what_is_listed(source: Any, two_runs: tuple[str, str]) -> None:
+    comparison = Comparison(*two_runs)
+    await comparison.run(source)
+    view = DifferencesView(comparison)
+    view.fill()
+    every = len(view.rows)
+    assert title(view) == f"{every}"
+    view.next_aspect()
+    assert view.aspect is not None
+    assert 0 < len(view.rows) < every
+    assert title(view).startswith(f"{len(view.rows)} ")
+    diff = comparison.diff
+    assert diff is not None
+    diff.total += 1000
+    assert title(view).endswith(f" · of the first {every}")
+    view.aspect = None
+    view.fill()
+    assert title(view) == f"{every + 1000:,} · the first {every} are shown"
 
 
 def _json(data: Any) -> bytes:
