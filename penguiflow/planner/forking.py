@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from penguiflow.planner.react import ReactPlanner
     from penguiflow.recording.events import TraceEvent
 
-__all__ = ["fork_at", "plan_edits"]
+__all__ = ["decision_places", "fork_at", "plan_edits"]
 
 _CALLS = ("llm", "tool", "remote")
 _EDITED = ("before_llm", "after_decision", "before_tool", "after_tool", "before_join", "before_finish")
 """Kinds of checkpoints at which a fork can change something."""
 _OF_DECISIONS = ("next_node", "args", "thought")
 """Where pointers into a decision begin; those into a message begin otherwise."""
+_MAX_SHOWN = 5
 
 
 async def fork_at(
@@ -128,6 +129,17 @@ async def plan_edits(store: Any, trace_id: str, seq: int, edits: Mapping[str, An
     return Planned(begin, PlannedEdits(step.place, wanted), rest)
 
 
+async def decision_places(store: Any, trace_id: str, seq: int) -> list[str]:
+    """What can be changed of the decision of the planner's step that event `seq` is in, as JSON Pointers.
+
+    Empty where it is in none, or in one that decided nothing.
+    """
+    found = _Steps("", at=seq)
+    async for event in stored(store, trace_id):
+        found.take(event)
+    return [] if found.at_step is None else found.at_step.places()
+
+
 def _of_step(path: str) -> bool:
     if path.startswith("/"):
         return path[1:].split("/", 1)[0] in _OF_DECISIONS
@@ -193,6 +205,16 @@ class _Noted(NamedTuple):
     data: Mapping[str, Any]
 
 
+def _shown(decision: _Noted) -> dict[str, Any]:
+    """What pointers into a decision lead through."""
+    args = decision.data.get("args")
+    return {
+        "next_node": decision.data.get("next_node"),
+        "args": args.get("value") if isinstance(args, dict) else args,
+        "thought": decision.data.get("thought"),
+    }
+
+
 @dataclass(slots=True)
 class _Step:
     """A step as the log has it."""
@@ -233,6 +255,16 @@ class _Step:
             return asked[0] - 1
         return max([before, *(event.seq for event in self.events if event.kind == "llm.end")])
 
+    def places(self) -> list[str]:
+        """Pointers to what was decided last; of many arguments the first."""
+        decisions = [event for event in self.events if event.kind == "planner.decision"]
+        if not decisions:
+            return []
+        args = _shown(decisions[-1])["args"]
+        keys = list(args)[:_MAX_SHOWN] if isinstance(args, dict) else []
+        within = [f"/args/{str(key).replace('~', '~0').replace('/', '~1')}" for key in keys]
+        return ["/next_node", *(within or ["/args"]), "/thought"]
+
     def _of(self, event_kind: str, kind: str) -> list[_Noted]:
         found = [event for event in self.events if event.kind == event_kind]
         if not found:
@@ -241,15 +273,11 @@ class _Step:
 
     def _check(self, decision: _Noted, edits: Sequence[tuple[list[str], Any]]) -> None:
         """Refuse what cannot be set before anything is done."""
-        args = decision.data.get("args")
-        shown = {
-            "next_node": decision.data.get("next_node"),
-            "args": args.get("value") if isinstance(args, dict) else args,
-            "thought": decision.data.get("thought"),
-        }
+        shown = _shown(decision)
         for parts, _ in edits:
             if parts[0] not in shown or find(shown, parts[:-1]) is NOTHING:
-                raise CannotRestore([f"the decision of step {self.number} has no /{'/'.join(parts)}"])
+                known = ", ".join(self.places())
+                raise CannotRestore([f"the decision of step {self.number} has no /{'/'.join(parts)}, but {known}"])
 
 
 @dataclass(slots=True)

@@ -40,7 +40,11 @@ async def perform_restore(
 
             at, decided, edits = await plan_edits(store, order.trace_id, at, edits)
         frontier = await read_frontier(store, order.trace_id, at, results=not resumes)
-        planned = prepare(runnable.flow, frontier, trace_id=trace_id, edits=edits)
+        try:
+            planned = prepare(runnable.flow, frontier, trace_id=trace_id, edits=edits)
+        except CannotRestore as refusal:
+            meant = await _fitting(store, order, edits) if refusal.problems else []
+            raise CannotRestore([*refusal.problems, *meant], refusal.missing) from None
         if resumes and not await store.claim(trace_id, frontier.seq + 1):
             raise CannotRestore(["somebody else goes on with this trace"])
     except CannotRestore as refusal:
@@ -62,6 +66,16 @@ async def perform_restore(
         report.missed = decided.missed
     result.restore = report
     return result
+
+
+async def _fitting(store: DatabaseStore, order: RestoreOrder, edits: Mapping[str, Any]) -> list[str]:
+    """What could have been meant by edits of a message, where the fork begins in a step of a planner."""
+    from penguiflow.planner.forking import decision_places
+
+    if order.at is None or not edits:
+        return []
+    places = await decision_places(store, order.trace_id, order.at)
+    return [f"what the planner decided in this step is at {', '.join(places)}"] if places else []
 
 
 @contextmanager

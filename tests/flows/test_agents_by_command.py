@@ -104,6 +104,9 @@ async def test_run_inspect_replay_fork_and_compare(pf: Command, home: Path) -> N
 
     seq = await _step(home, "first", 1)
     assert answer(await pf("fork", "first", "--at", str(seq), "--json")) == first
+    refused = await pf("fork", "first", "--at", str(seq), "--set", "/payload/next_node=skim")
+    assert refused.code == 2
+    assert "what the planner decided in this step is at /next_node, /args/" in refused.err
     other = await pf(*("fork", "first", "--at", "1", "--set", '/payload/query="Briefly: what are skuas?"'), "--json")
     assert answer(other).startswith("South polar skua: ")
     compared = await pf("diff", "first", other.data["trace_id"])

@@ -14,7 +14,7 @@ from penguiflow.checkpoints import Checkpoint, Decision
 from penguiflow.llm.scripted import ScriptedModel
 from penguiflow.llm.types import LLMRequest
 from penguiflow.planner import PlannerFinish, PlannerPause, ReactPlanner
-from penguiflow.planner.forking import fork_at, plan_edits
+from penguiflow.planner.forking import decision_places, fork_at, plan_edits
 from penguiflow.recording import CannotRestore, Recorder, TraceEvent, read_frontier
 from penguiflow.recording.cassette import Cassette
 from penguiflow.recording.replay import replay
@@ -254,7 +254,7 @@ async def test_the_run_of_another_planner(kit: Any, world: World, store: SQLiteS
         (0, "after_tool:/args/n", "/observation"),
         (0, "after_decision:args", "no JSON Pointer"),
         (0, "/args/m/deep", "no /args/m/deep"),
-        (0, "/answer", "no /answer"),
+        (0, "/answer", "no /answer, but /next_node, /args/n, /thought"),
         (3, "after_tool:/observation/n", "has no tool.start"),
         (0, "before_join:/args", "has no join.start"),
         (1, "before_llm:/messages/0/nowhere/text", "nothing at"),
@@ -374,6 +374,8 @@ async def test_edits_at_an_event_are_those_of_the_step_that_it_is_in(world: Worl
         assert planned.edits is not None
         assert planned.edits.missed == ["after_decision"]
         assert planned.rest == {"/payload/x": 1}
+        assert await decision_places(store, trace_of(outcome), seq) == ["/next_node", "/args/n", "/thought"]
+    assert await decision_places(store, trace_of(outcome), 2) == []
     untouched = await plan_edits(store, trace_of(outcome), 3, {"/payload/x": 1})
     assert untouched == (3, None, {"/payload/x": 1})
     with pytest.raises(CannotRestore, match="event 2 is in no step of a planner"):
