@@ -116,8 +116,8 @@ def peagen(
 ) -> Iterator[PeagenCommand]:
     from peagen.cli import run
 
-    logger = logging.getLogger("peagen")
-    before = logger.level, list(logger.handlers)
+    logger, flows = logging.getLogger("peagen"), logging.getLogger("penguiflow")
+    before = logger.level, list(logger.handlers), list(flows.handlers)
 
     def call(*arguments: str | Path, at: Path | None = None) -> Done:
         capsys.readouterr()
@@ -129,7 +129,7 @@ def peagen(
 
     yield call
     logger.setLevel(before[0])
-    logger.handlers = before[1]
+    logger.handlers, flows.handlers = before[1:]
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,10 +88,46 @@ def test_what_a_person_changed_is_kept(peagen: Any, tree: Path) -> None:
     (tree / "tiny" / "ok.j2").write_text("new\n")
     done = peagen("local", "process", "p.yaml", at=tree)
     assert (done.code, done.json["counts"]) == (1, {"conflict": 1})
-    assert "[ERROR] a: " in done.err
+    assert "[ERROR] a: changed by hand" in done.err
+    assert "that is beside it, as a.peagen-new. " in done.err
+    assert "or run again with --force\n" in done.err
+    assert (tree / "a.peagen-new").read_text() == "new"
     assert (tree / "a").read_text() == "mine"
     assert peagen("local", "process", "p.yaml", "--force", at=tree).code == 0
     assert (tree / "a").read_text() == "new"
+
+
+def test_a_cap_says_how_to_go_on(peagen: Any, tree: Path) -> None:
+    payload(tree, b={"KIND": "GENERATE"}, c={"NEEDS": ["b"]})
+    done = peagen("local", "process", "p.yaml", "--provider", "scripted", "--max-tokens", "1", at=tree)
+    assert (done.code, done.json["counts"], done.json["calls"]) == (1, {"skipped": 2}, 0)
+    assert "[ERROR] b: the cap of 1 tokens is reached" in done.err
+    assert "a higher --max-tokens" in done.err
+    assert "[ERROR] c: not made, because b was not\n" in done.err
+
+
+def test_a_run_that_cannot_keep_its_lock_file_says_so_once(
+    tree: Path, own_home: Path, write_files: Any, tmp_path: Path
+) -> None:
+    payload(tree, a={})
+    # The disk is full when everything is made: said by the command itself, for its logs are a process's.
+    full = """\
+        import sys
+        import peagen.core.lock as lock
+        from peagen.cli import run
+        from peagen.errors import WriteFailed
+
+        def save(self, entries):
+            raise WriteFailed("it cannot be written: No space left on device", where="peagen.lock")
+
+        lock.LockStore.save = save
+        sys.exit(run(sys.argv[1:]))
+        """
+    write_files(tmp_path, {"full.py": full})
+    command = [sys.executable, str(tmp_path / "full.py"), "local", "process", "p.yaml"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "[ERROR] peagen.lock: it cannot be written: No space left on device\n"
 
 
 def test_verbosity(peagen: Any, tree: Path) -> None:

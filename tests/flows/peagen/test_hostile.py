@@ -308,16 +308,20 @@ async def test_what_another_project_or_run_made_is_no_template(
         ("", "empty"),
         ("```python\n```", "no content"),
         ("<think>all of it", "no content"),
+        ("```python\nx = '\0'\n```", "a NUL in it"),
+        ("0123456789" * 11, "has 110 bytes; a file may have 100"),
     ],
 )
-async def test_answers_that_are_none(
+async def test_answers_that_are_no_file(
     worktree_root: Path,
     make_set: MakeSet,
     make_project: MakeProject,
     answers: Callable[[Callable[[str], str]], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
     answer: str,
     told: str,
 ) -> None:
+    monkeypatch.setattr("peagen.run.answering.Limits", functools.partial(Limits, output_bytes=100))
     asks: dict[str, Any] = {"PROCESS_TYPE": "GENERATE", "FILE_NAME": "good.j2", "AGENT_PROMPT_TEMPLATE": "good.j2"}
     make_set("small", {"ptree.yaml.j2": ptree({**asks, "RENDERED_FILE_NAME": "out/one.py"}), "good.j2": "good"})
     answers(lambda prompt: answer)

@@ -77,3 +77,5 @@ def configure_logging(level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("[%(name)s][%(levelname)s] %(message)s"))
     logger.handlers = [handler]
+    # The flow that a run is logs each failure with its traceback, too; the command tells what failed.
+    logging.getLogger("penguiflow").handlers = [handler if chosen == logging.DEBUG else logging.NullHandler()]

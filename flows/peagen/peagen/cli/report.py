@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from peagen.core.merge import NEW_SUFFIX
+
 if TYPE_CHECKING:
     from peagen.cli.console import Console
     from peagen.run import Report
@@ -28,12 +30,11 @@ def summarize(console: Console, report: Report, options: Shown) -> None:
         console.json(report.to_json())
     for each in report.results:
         name = each.name
-        if each.status == "failed":
-            console.error(f"{name}: {each.error}" + (f"; {each.hint}" if each.hint else ""))
-        elif each.status == "skipped":
-            console.error(f"{name}: not made, because {each.because} was not")
+        if each.status in {"failed", "skipped"}:
+            said = f"not made, because {each.because} was not" if each.because else each.error
+            console.error(f"{name}: {said}" + (f"; {each.hint}" if each.hint else ""))
         elif each.status == "conflict":
-            console.error(f"{name}: {each.error or 'it was changed by hand'}" + (f"; {each.hint}" if each.hint else ""))
+            console.error(f"{name}: {_conflict(name, dry_run=options.dry_run)}")
         elif options.dry_run and each.status != "unchanged":
             console.note(f"would be {each.status}: {name}")
     for name in report.orphaned:
@@ -41,6 +42,14 @@ def summarize(console: Console, report: Report, options: Shown) -> None:
     for warning in report.warnings:
         console.warn(warning)
     console.note(_last_line(report))
+
+
+def _conflict(name: str, *, dry_run: bool) -> str:
+    beside = f"{'would be' if dry_run else 'is'} beside it, as {name}{NEW_SUFFIX}"
+    return (
+        f"changed by hand, and what is generated changed too; that {beside}. "
+        "Take what you want of it and delete it, or run again with --force"
+    )
 
 
 def _last_line(report: Report) -> str:

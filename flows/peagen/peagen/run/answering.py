@@ -13,6 +13,7 @@ from peagen.core.cache import Answer, AnswerCache, Objects, sha
 from peagen.core.cost import Budget
 from peagen.core.lock import LockEntry
 from peagen.core.models import Model, answer_key, name_of, tokens_in
+from peagen.core.sandbox import Limits
 from peagen.core.worktree import Worktree
 from peagen.errors import ModelFailed
 from peagen.run.files import PlannedFile
@@ -153,10 +154,16 @@ def _content(file: PlannedFile, answer: Answer) -> bytes:
     text = extract_answer(answer.text, file.name)
     if not text.strip():
         raise ModelFailed("the model's answer has no content for the file")
+    if "\0" in text:
+        raise ModelFailed("the model's answer has a NUL in it, which no text has")
     try:
-        return text.encode()
+        content = text.encode()
     except UnicodeEncodeError as error:
         raise ModelFailed("the model's answer is no text that can be written as UTF-8") from error
+    most = Limits().output_bytes
+    if len(content) > most:
+        raise ModelFailed(f"the model's answer has {len(content):,} bytes; a file may have {most:,}")
+    return content
 
 
 def _settings_of(choice: ModelChoice) -> dict[str, Any]:
