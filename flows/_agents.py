@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from penguiflow.llm.providers.base import Provider
+from penguiflow.state.database import DatabaseStore
 from penguiflow.state.sqlite import SQLiteStateStore
 
 MODEL_VARIABLE = "PENGUIFLOW_FLOWS_MODEL"
 """Names a real model, as `openai/gpt-5-mini`; without it a scripted one answers."""
 URL_VARIABLE = "PENGUIFLOW_FLOWS_MODEL_URL"
 """Where the model is, if that is not where its name says: the address of a server that speaks OpenAI's protocol."""
+STORE_VARIABLE = "PENGUIFLOW_STORE"
+"""Where the traces are kept, if not in the project's own file; `pf --store` sets it."""
+ROOT = Path(__file__).parent.parent
 
 _KEPT = frozenset(
     {
@@ -33,13 +37,13 @@ def model_of_environment(scripted: Provider) -> Any:
 
 
 class ProjectMemory:
-    """Paused runs and memories, in the project's own `.penguiflow/state.db`.
+    """Paused runs and memories, in the store that has the traces: by default the project's `.penguiflow/state.db`.
 
-    The file is opened when something is to be kept or looked up: to load a flow, or to draw it, leaves nothing behind.
+    It is opened when something is to be kept or looked up: to load a flow, or to draw it, leaves nothing behind.
     """
 
     def __init__(self) -> None:
-        self._store: SQLiteStateStore | None = None
+        self._store: DatabaseStore | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name not in _KEPT:
@@ -50,8 +54,26 @@ class ProjectMemory:
 
         return call
 
-    def _opened(self) -> SQLiteStateStore:
+    def _opened(self) -> DatabaseStore:
         if self._store is None:
-            home = os.environ.get("PENGUIFLOW_HOME") or Path(__file__).parent.parent / ".penguiflow"
-            self._store = SQLiteStateStore(Path(home) / "state.db")
+            self._store = store_of_environment()
         return self._store
+
+
+def store_of_environment() -> DatabaseStore:
+    """The store that `PENGUIFLOW_STORE` names: a PostgreSQL server, or an SQLite file by its path or `sqlite:///path`.
+
+    Raises `ValueError` when it is neither.
+    """
+    home = Path(os.environ.get("PENGUIFLOW_HOME") or ROOT / ".penguiflow").expanduser().absolute()
+    address = os.environ.get(STORE_VARIABLE)
+    if not address:
+        return SQLiteStateStore(home / "state.db")
+    if address.startswith(("postgresql://", "postgres://")):
+        from penguiflow.state.postgres import PostgresStateStore
+
+        return PostgresStateStore(address, home=home)
+    path = address.removeprefix("sqlite:///")
+    if "://" in path:
+        raise ValueError(f"{STORE_VARIABLE} is no address of a store: give postgresql://… or sqlite:///FILE")
+    return SQLiteStateStore(ROOT / path)

@@ -134,6 +134,21 @@ async def test_a_pause_is_gone_on_with_by_another_command(pf: Command) -> None:
     assert "was used already" in again.err
 
 
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+async def test_what_is_paused_is_kept_where_the_traces_are(
+    pf: Command, home: Path, tmp_path: Path, scheme: str
+) -> None:
+    store = f"{scheme}{tmp_path / 'other.db'}"
+    paused = await pf("run", RESEARCH, "--store", store, "--input", asked("Publish a report on krill"))
+    assert paused.code == 0, paused.err
+    assert not (home / "state.db").exists()
+    resume = json.dumps({"resume": {"pause": paused.data["resume_token"], "user_input": "yes"}})
+    elsewhere = await pf("run", RESEARCH, "--input", resume)
+    assert elsewhere.code != 0
+    done = await pf("run", RESEARCH, "--input", resume, PENGUIFLOW_STORE=store)
+    assert "Published as REPORT-" in answer(done)
+
+
 async def test_a_large_refund_is_approved_by_another_command(pf: Command) -> None:
     query = "My tent A-101 is lost. Give me my money back! ada@example.org"
     paused = await pf("run", SUPPORT, "--input", asked(query))
