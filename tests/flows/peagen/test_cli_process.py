@@ -88,7 +88,7 @@ def test_what_a_person_changed_is_kept(peagen: Any, tree: Path) -> None:
     (tree / "tiny" / "ok.j2").write_text("new\n")
     done = peagen("local", "process", "p.yaml", at=tree)
     assert (done.code, done.json["counts"]) == (1, {"conflict": 1})
-    assert "[ERROR] a: changed by hand" in done.err
+    assert "[ERROR] a: written or changed by hand" in done.err
     assert "that is beside it, as a.peagen-new. " in done.err
     assert "or run again with --force\n" in done.err
     assert (tree / "a.peagen-new").read_text() == "new"

@@ -61,7 +61,13 @@ def test_what_differs_is_not_overwritten(peagen: Any, origin: Path, here: Path) 
 
 @pytest.mark.parametrize(
     ("ref", "text", "branch"),
-    [("", "one", "main"), ("@main", "one", "main"), ("@feature/x", "two", "feature/x"), ("@v1", "one", "")],
+    [
+        ("", "one", "main"),
+        ("@HEAD", "one", "main"),
+        ("@main", "one", "main"),
+        ("@feature/x", "two", "feature/x"),
+        ("@v1", "one", ""),
+    ],
 )
 def test_a_repository_into_an_empty_folder_is_a_clone(
     peagen: Any, origin: Path, here: Path, git: Any, ref: str, text: str, branch: str

@@ -47,7 +47,7 @@ def summarize(console: Console, report: Report, options: Shown) -> None:
 def _conflict(name: str, *, dry_run: bool) -> str:
     beside = f"{'would be' if dry_run else 'is'} beside it, as {name}{NEW_SUFFIX}"
     return (
-        f"changed by hand, and what is generated changed too; that {beside}. "
+        f"written or changed by hand, and not what is generated; that {beside}. "
         "Take what you want of it and delete it, or run again with --force"
     )
 

@@ -134,9 +134,9 @@ def _fetch_git(url: str, ref: str | None, folder: Path, *, force: bool) -> tuple
 
 def _check_out(folder: Path, url: str, ref: str | None) -> None:
     commit = resolve(folder, url, ref)
-    branch = (
-        ref or (git_says("symbolic-ref", "--short", "refs/remotes/origin/HEAD", cwd=folder) or "").partition("/")[2]
-    )
+    branch = ref
+    if ref in {None, "HEAD"}:
+        branch = (git_says("symbolic-ref", "--short", "refs/remotes/origin/HEAD", cwd=folder) or "").partition("/")[2]
     if branch and git_says("rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{branch}", cwd=folder):
         if git_says("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", cwd=folder) is None:
             git("checkout", "--quiet", "-b", branch, "--track", f"origin/{branch}", cwd=folder)
