@@ -228,6 +228,7 @@ class Run(BaseFrame):
     meta: dict[str, Any] = Field(default_factory=dict)
     trace_id: str | None = None
     session: str | None = None
+    """Which session the run belongs to; by default the one that the input names in `tool_context.session_id`."""
     deadline_s: float | None = None
     """Seconds from now."""
     replay: ReplayOrder | None = None

@@ -23,7 +23,7 @@ from playground.host.outlet import Outlet
 from playground.host.records import Records
 from playground.host.runs import cancelled, make_message, perform
 from playground.host.watchdog import Stall
-from playground.loader.inputs import InputRefused
+from playground.loader.inputs import InputRefused, session_of
 from playground.loader.runnable import Runnable, runnable_of
 from playground.protocol import Accepted, BaseFrame, Cancel, Error, LogLine, ModuleInfo, Result, Run
 
@@ -212,7 +212,8 @@ class EmbeddedEngine:
             client.follow([trace_id])
 
         self._outlet.post(accept)
-        noted = {"target": runnable.info.target, **({"session": request.session} if request.session else {})}
+        session = request.session or session_of(request.input)
+        noted = {"target": runnable.info.target, **({"session": session} if session else {})}
         recorder.annotate(trace_id, noted)
         if request.stop_first:
             self._debugger.halt(trace_id)

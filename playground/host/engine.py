@@ -33,7 +33,7 @@ from playground.host.runs import BUS, RunRecorder, Versions, cancelled, make_mes
 from playground.host.spread import Mute, SpreadRun
 from playground.host.watchdog import Stall
 from playground.host.wire import Wire
-from playground.loader.inputs import InputRefused
+from playground.loader.inputs import InputRefused, session_of
 from playground.loader.project_loader import ProjectLoader
 from playground.loader.runnable import Runnable
 from playground.project import Project, ProjectError
@@ -355,8 +355,9 @@ class Engine:
             self._debugger.halt(trace_id)
         if request.replay is None:
             inboxes.offer(trace_id)
-        if request.session is not None:
-            recorder.annotate(trace_id, {"session": request.session})
+        session = session_of(request.input) if request.session is None else request.session
+        if session is not None:
+            recorder.annotate(trace_id, {"session": session})
         try:
             if request.trace_id is not None:
                 await recorder.prepare(trace_id)

@@ -29,6 +29,13 @@ def summarize(details: list[dict[str, Any]]) -> str:
     return f"{shown}; and {len(details) - 3} more" if len(details) > 3 else shown
 
 
+def session_of(value: Any) -> str | None:
+    """The session that an input, as JSON, names where planners look for it: `tool_context.session_id`."""
+    context = value.get("tool_context") if isinstance(value, dict) else None
+    session = context.get("session_id") if isinstance(context, dict) else None
+    return session if isinstance(session, str) and session.strip() else None
+
+
 class Input:
     """What something takes, and how it wants to get it."""
 

@@ -168,6 +168,11 @@ async def test_a_conversation_goes_on_from_command_to_command(pf: Command) -> No
     await pf("run", RESEARCH, "--input", asked("Briefly: what are krill?", tool_context=READER))
     done = await pf("run", RESEARCH, "--input", asked("What did I ask so far?", tool_context=READER))
     assert answer(done) == "You asked:\n- Briefly: what are krill?"
+    [session] = (await pf("sessions", "--json")).data["sessions"]
+    assert (session["session"], session["runs"], session["memory"]) == ("s", 2, "t:u:s")
+    await pf("run", RESEARCH, "--session", "named", "--input", asked("Briefly: what are skuas?", tool_context=READER))
+    listed = (await pf("sessions", "--json")).data["sessions"]
+    assert {each["session"]: each["runs"] for each in listed} == {"named": 1, "s": 2}
 
 
 async def test_a_model_that_the_environment_names(openai_server: ModelServer, pf: Command) -> None:
