@@ -186,10 +186,13 @@ async def test_a_client_with_full_control_runs_and_cancels(flow: PenguiFlow) -> 
         assert not any(b"hunter2" in encode(frame) for frame in owner.frames)
         (summary,) = (await owner.ask(Traces())).traces
         assert (summary.session, summary.target) == ("s1", "flow")
-        accepted = await owner.ask(Run(target="flow", input={"text": "wait"}))
+        waiting = {"text": "wait", "tool_context": {"session_id": "s2"}}
+        accepted = await owner.ask(Run(target="flow", input=waiting))
         await owner.event("node.start", accepted.trace_id)
         assert isinstance(await owner.ask(Cancel(trace_id=accepted.trace_id)), Accepted)
         assert (await owner.until(lambda frame: isinstance(frame, Result))).status == "cancelled"
+        sessions = {each.trace_id: each.session for each in (await owner.ask(Traces())).traces}
+        assert sessions == {summary.trace_id: "s1", accepted.trace_id: "s2"}
         for request, code in (
             (Run(target="other"), "not_found"),
             (Run(target="flow", input={"text": 5}), "invalid_input"),
