@@ -21,10 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from penguiflow.bus.memory import MemoryBus
 from penguiflow.bus.opening import address_of
 from penguiflow.bus.protocol import EdgeBus
+from penguiflow.bus.waiting import Backoff
 from penguiflow.distributed import Worker
 from penguiflow.logging import ExtraFormatter, StructuredFormatter
 from penguiflow.recording.masking import KEY_FILE, Masker
 from penguiflow.recording.recorder import Recorder
+from penguiflow.state.errors import StoreError, StoreTooNew
 from penguiflow.state.shared import SupportsSharedState
 from penguiflow.state.traces import TraceStore
 from playground.cli.console import Console
@@ -41,6 +43,8 @@ from playground.session import find_flow
 
 __all__ = ["WorkerOptions", "WorkerOutput", "run_worker"]
 
+START_S = 5.0
+"""For how long a store that does not answer is waited for at the start, in seconds."""
 LOGGERS = ("penguiflow.bus", "penguiflow.distributed")
 
 
@@ -99,10 +103,27 @@ async def _work(options: WorkerOptions, project: Project, loader: ProjectLoader,
     try:
         masker = Masker(project.home / KEY_FILE, project.masking_rules())
         worker = _made(runnable, bus, store, masker, options)
+        await _reach(store)
         return await _serve(worker, bus, runnable, options, console)
     finally:
         if own:
             await store.close()
+
+
+async def _reach(store: SupportsSharedState) -> None:
+    """Return when the store answers. Raises `StoreError` when it does not, for as long as a bus is waited for."""
+    backoff = Backoff(0.05, 1.0)
+    end = asyncio.get_running_loop().time() + START_S
+    while True:
+        try:
+            await store.list_workers()
+            return
+        except StoreTooNew:
+            raise
+        except StoreError:
+            if asyncio.get_running_loop().time() > end:
+                raise
+        await asyncio.sleep(backoff())
 
 
 def _bus_of(runnable: Runnable, project: Project, target: str) -> EdgeBus:

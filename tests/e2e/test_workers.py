@@ -299,6 +299,11 @@ def test_what_can_be_wrong_with_a_worker(server: BusServer, caller: Any, pf: Run
             assert told.stdout == ""
             assert "Traceback" not in told.stderr
             assert "hunter22" not in told.stderr
+        store = f"postgresql://ada:hunter22@{away.rpartition('@')[2]}/flows"
+        told = pf("worker", target, "--bus", url, "--store", store)
+        assert (told.returncode, told.stdout) == (5, "")
+        assert told.stderr.startswith(f"pf: {store.replace(':hunter22', '')} cannot be reached: ")
+        assert "Traceback" not in told.stderr
 
 
 def test_a_wrong_password(guarded_server: BusServer, caller: Any, pf: RunCommand) -> None:
