@@ -193,6 +193,27 @@ async def test_a_result_is_given_a_run_aborted_and_an_error_mended(client: Peer)
     assert (await client.until(Result)).output["text"] == "AGAIN!"
 
 
+async def test_an_error_on_the_way_to_a_place_stops_nothing(client: Peer) -> None:
+    await client.send(Run(id=2, target=TEXTS, input={"text": "fail"}, stop_first=True))
+    there = Breakpoint(id="here", on="node", name="mark")
+    await decide(client, await client.until(Stopped), to=there.model_dump())
+    ended = await client.until(Stopped, Result)
+    assert isinstance(ended, Result)
+    assert ended.status == "error"
+
+
+async def test_a_retry_goes_on_without_another_step(client: Peer) -> None:
+    await client.send(Run(id=2, target=TEXTS, input={"text": "fail"}, stop_first=True))
+    stopped = await client.until(Stopped)
+    await decide(client, stopped, then="into")
+    stopped = await client.until(Stopped)
+    assert (stopped.kind, stopped.name) == ("on_error", "shout")
+    await decide(client, stopped, "retry")
+    ended = await client.until(Stopped, Result)
+    assert isinstance(ended, Result)
+    assert ended.status == "error"
+
+
 async def test_a_message_is_edited_with_its_headers(client: Peer) -> None:
     await client.send(put("1", on="node", name="bare"))
     await client.send(Run(id=2, target=MESSAGES, input={"a": 1}))
