@@ -107,15 +107,24 @@ async def test_a_process_that_died_is_replaced_or_told() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes have no descriptors here")
-def test_it_does_not_outlive_who_asks() -> None:
-    script = """
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("at_work", [False, True])
+def test_it_does_not_outlive_who_asks(at_work: bool, how: signal.Signals) -> None:
+    """Neither one that waits for its next job nor one whose template does not end."""
+    script = f"""
         import asyncio
-        from peagen.core.sandbox import Renderer, RenderJob
+        from peagen.core.sandbox import Limits, Renderer, RenderJob
+
+        LOOP = "{{% for a in range(99999) %}}{{% for b in range(99999) %}}{{% endfor %}}{{% endfor %}}"
 
         async def main():
-            renderer = Renderer(size=1)
-            await renderer.render(RenderJob("x", {}, template_text="x"))
-            print(renderer._idle[0].pid, flush=True)
+            renderer = Renderer(size=1, limits=Limits(cpu_seconds=600.0, wall_seconds=600.0))
+            await renderer.render(RenderJob("x", {{}}, template_text="x"))
+            pid = renderer._idle[0].pid
+            if {at_work}:
+                asyncio.get_running_loop().call_later(0.2, lambda: print(pid, flush=True))
+                await renderer.render(RenderJob("x", {{}}, template_text=LOOP))
+            print(pid, flush=True)
             await asyncio.Event().wait()
 
         asyncio.run(main())
@@ -124,7 +133,7 @@ def test_it_does_not_outlive_who_asks() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = os.pidfd_open(int(parent.stdout.readline()))
-        parent.kill()
+        parent.send_signal(how)
     try:
         assert select.select([child], [], [], 60)[0]
     finally:
