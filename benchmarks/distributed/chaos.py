@@ -53,7 +53,7 @@ AWAY_S = (0.2, 2.0)
 CALL_S = 240.0
 """How long a caller waits before he gives up: much longer than anything here is away."""
 AT_ONCE = 24
-LIMITS: dict[str, Any] = {"capacity": 200, "max_deliveries": 12, "dedupe_s": 600.0, "start_s": 60.0}
+LIMITS: dict[str, Any] = {"capacity": 200, "dedupe_s": 600.0, "start_s": 60.0}
 SETTLE_S = 120.0
 
 
@@ -117,8 +117,9 @@ class Chaos:
         seed: int,
         workers: int,
         lease_s: float,
+        deliveries: int,
     ) -> None:
-        self._limits = {**LIMITS, "lease_s": lease_s}
+        self._limits = {**LIMITS, "lease_s": lease_s, "max_deliveries": deliveries}
         self._bus_server, self._store_server = bus_server, store_server
         self._store_url = store_server.url("chaos")
         self._notes, self._folder = folder / "notes", folder
@@ -356,9 +357,10 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--poison", type=int, help="messages that kill whoever handles them; one in two minutes")
     parser.add_argument("--lease", type=float, default=4.0, help="of a message, in seconds")
+    parser.add_argument("--deliveries", type=int, default=12, help="of a message, before it is a dead letter")
     given = parser.parse_args()
     poison = max(1, round(given.minutes / 2)) if given.poison is None else given.poison
-    options = {"seed": given.seed, "workers": given.workers, "lease_s": given.lease}
+    options = {"seed": given.seed, "workers": given.workers, "lease_s": given.lease, "deliveries": given.deliveries}
     promises = unleash(given.bus, given.minutes * 60, poison, **options)
     promises.tell()
     return int(not promises.held)

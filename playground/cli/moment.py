@@ -90,7 +90,9 @@ async def inspect_moment(store: DatabaseStore, trace: TraceSummary, seq: int, co
         after += len(page)
     output = _moment(model, list(stops.values()))
     if json:
-        console.json(output.model_dump(mode="json", by_alias=True))
+        # As the event stands in the trace: those that one process wrote do not name it.
+        alone = {"event": {"worker_id", "worker_seq"}} if output.event.worker_id is None else None
+        console.json(output.model_dump(mode="json", by_alias=True, exclude=alone))
         return
     _tell(model, output, trace, console)
 
