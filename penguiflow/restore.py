@@ -49,9 +49,7 @@ async def go_on(flow: PenguiFlow, planned: Plan) -> AsyncGenerator[Any, None]:
     Results that had been delivered are not given again; a fork's log begins with them.
     """
     if flow._client is not None:
-        raise RuntimeError(
-            "a flow that runs in workers cannot go on with a trace: use one process, run(alone=True)"
-        )
+        raise RuntimeError("a flow that runs in workers cannot go on with a trace: use one process, run(alone=True)")
     recorder = flow._table.recorder
     if not flow.running or recorder is None:
         raise RuntimeError("only a flow that runs and is recorded can go on with a trace: run(recorder=…)")

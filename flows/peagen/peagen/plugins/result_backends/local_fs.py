@@ -21,13 +21,16 @@ class LocalFsResultBackend:
 
     def __init__(self, root_dir: str | Path = "./task_runs") -> None:
         self.root = Path(root_dir)
+        self._turn = asyncio.Lock()
+        """One thread writes: the disk takes one after the other."""
 
     async def store(self, task_run: TaskRun | Mapping[str, Any]) -> None:
         """Keep a row; one with the same id is replaced. Raises `BackendFailed`."""
         row = task_run_of(task_run)
         if _PLAIN.fullmatch(row.id) is None:
             raise BackendFailed(f"a task's id is a name of a file here, and {row.id!r} is none")
-        await asyncio.to_thread(self._write, row)
+        async with self._turn:
+            await asyncio.to_thread(self._write, row)
 
     async def list_tasks(self) -> list[TaskRun]:
         """All rows. Raises `BackendFailed` for a file that is none."""
