@@ -9,37 +9,7 @@ import pytest
 
 from peagen.config import Config, ModelChoice, find_config, load_config
 from peagen.errors import ConfigError, PeagenError
-
-README = """\
-# .peagen.toml
-[llm]
-default_provider = "openai"
-default_model_name = "gpt-4"
-
-[llm.api_keys]
-openai = "sk-..."
-
-[storage]
-default_filter = "file"
-
-[storage.filters.file]
-output_dir = "./peagen_artifacts"
-
-[vcs]
-
-default_vcs = "git"
-
-
-[vcs.adapters.git]
-mirror_git_url = "${MIRROR_GIT_URL}"
-mirror_git_token = "${MIRROR_GIT_TOKEN}"
-owner = "${OWNER}"
-
-
-[vcs.adapters.git.remotes]
-origin = "${GITEA_REMOTE}"
-upstream = "${GITHUB_REMOTE}"
-"""
+from tests.flows.peagen.founding import CONFIG
 
 SECTIONS = """\
 schemaVersion = "1.0.3"
@@ -117,7 +87,7 @@ def read(folder: Path, text: str, **environ: str) -> Config:
 
 
 def test_the_sample_of_the_readme_is_valid(tmp_path: Path) -> None:
-    config = read(tmp_path, README, OWNER="ada")
+    config = read(tmp_path, CONFIG, OWNER="ada")
     assert config.warnings == []
     assert config.storage.default == "file"
     assert config.storage.items["file"] == {"output_dir": "./peagen_artifacts"}
