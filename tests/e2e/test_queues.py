@@ -149,6 +149,14 @@ def test_a_flow_that_runs_in_one_process(flow: str, pf: RunCommand) -> None:
     assert pf("queues", "flows/nothing.py").returncode == 3
 
 
+def test_a_project_without_flows_says_how_to_name_one(pf: RunCommand) -> None:
+    for command in (("queues",), ("dead-letters", "retry", "4f2a")):
+        done = pf(*command, env={"PENGUIFLOW_BUS": "redis://127.0.0.1:1"})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "no flow is loaded here" in done.stderr
+        assert "--target" in done.stderr
+
+
 def test_another_flow_of_that_name(server: BusServer, add_flow: AddFlow, pf: RunCommand) -> None:
     source = ORDERS.replace('"price"', '"rank"')
     add_flow("other", source)
