@@ -104,7 +104,7 @@ class QueueDesk:
                 raise _NotDistributed(f"{target} runs in one process: {NO_BUS}")
             return runnable
         if not found:
-            raise _NotDistributed("no flow is loaded here: name the file of one (behind `retry` and `drop` by --target)")
+            raise _NotDistributed("no flow is loaded here: name the file of one (`retry` and `drop` by --target)")
         spread = [runnable for runnable in found.values() if distributed(runnable, self._project)]
         if not spread:
             raise _NotDistributed(f"no flow here is distributed: {NO_BUS}")
