@@ -22,7 +22,7 @@ from benchmarks.capacity.arithmetic import tell_scale
 from benchmarks.capacity.costs import Costs, EngineCosts
 from benchmarks.capacity.delivering import measure_delivery
 from benchmarks.capacity.deployment import Deployment
-from benchmarks.capacity.measuring import measure_engine
+from benchmarks.capacity.measuring import EngineMeasurement
 from benchmarks.capacity.real_run import Found, run_really
 from benchmarks.capacity.simulation import Forecast, Pools, simulate
 from benchmarks.capacity.storing import measure_store, postgres_server
@@ -33,16 +33,22 @@ KEPT = Path(__file__).with_name("costs.json")
 
 
 def measure_and_contest(plan: Deployment, engines: Sequence[str], given: Any) -> tuple[Costs, float]:
-    """Measure all, and run each engine right after it was measured; the worst factor of all."""
+    """Measure all, and run each engine between the rounds of its measurement; the worst factor of all."""
     found: dict[str, EngineCosts] = {}
     worst = 1.0
     for engine in ENGINES:
         print(f"measuring {engine} …", file=sys.stderr)
-        found[engine] = measure_engine(
+        measurement = EngineMeasurement(
             engine, messages=given.messages, rounds=given.rounds, seconds=given.seconds, body=b"x" * plan.body_bytes
         )
-        if engine in engines:
-            worst = max(worst, contest(engine, found[engine], plan, given.seconds))
+        runs: list[Found] = []
+        for _ in range(given.rounds):
+            measurement.round()
+            if engine in engines:
+                runs.append(run_really(engine, plan, warm_s=2.0, seconds=given.seconds))
+        found[engine] = measurement.costs()
+        if runs:
+            worst = max(worst, contest(engine, found[engine], plan, runs, given.seconds))
     print("measuring postgres …", file=sys.stderr)
     with postgres_server() as server:
         store = asyncio.run(measure_store(server, messages=given.messages))
@@ -61,9 +67,9 @@ def measure_and_contest(plan: Deployment, engines: Sequence[str], given: Any) ->
     return costs, worst
 
 
-def contest(engine: str, costs: EngineCosts, plan: Deployment, seconds: float) -> float:
-    """Run a deployment and foretell it; by how much the worst figure is off, as a factor."""
-    found = run_really(engine, plan, warm_s=2.0, seconds=seconds)
+def contest(engine: str, costs: EngineCosts, plan: Deployment, runs: Sequence[Found], seconds: float) -> float:
+    """Foretell a deployment and compare it with the median of its runs; by how much the worst is off, as a factor."""
+    found = Found.median(runs)
     foretold = simulate(costs, engine, plan, Pools.on_one_machine(plan, found.cores), seconds=seconds)
     return compare(engine, foretold, found)
 
@@ -94,7 +100,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1000.0, help="messages a second, over all edges")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the run, and of those that are measured")
     parser.add_argument("--messages", type=int, default=1500, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="of each measurement")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of each measurement, and of the run: medians of them are compared"
+    )
     parser.add_argument("--bytes", type=int, default=1000, help="of each message")
     parser.add_argument("--costs", type=Path, default=KEPT, help="where costs are kept")
     parser.add_argument("--measured", action="store_true", help="take those that are there")
@@ -104,7 +112,10 @@ def main() -> int:
     engines = (given.engine,) if given.engine else ENGINES
     if given.measured:
         costs = Costs.load(given.costs)
-        worst = max(1.0, *(contest(engine, costs.engine(engine), plan, given.seconds) for engine in engines))
+        worst = 1.0
+        for engine in engines:
+            runs = [run_really(engine, plan, warm_s=2.0, seconds=given.seconds) for _ in range(given.rounds)]
+            worst = max(worst, contest(engine, costs.engine(engine), plan, runs, given.seconds))
     else:
         costs, worst = measure_and_contest(plan, engines, given)
         costs.save(given.costs)

@@ -80,7 +80,7 @@ def bus_needs(costs: Costs, engine: str, plan: Deployment, forecast: Forecast) -
     needs = [
         Need("CPU", forecast.server_s * plan.rate, BUSY * machine.cores, "cores"),
         Need("memory", memory, machine.memory, "bytes"),
-        Need("disk", each.bytes_written * plan.rate, machine.disk, "bytes/s"),
+        Need("disk", each.bytes_written(plan.chain) * plan.rate, machine.disk, "bytes/s"),
         Need("network", 1.3 * plan.body_bytes * plan.rate, machine.network, "bytes/s"),
         Need("connections", plan.workers + each.connections * waiting, machine.connections, "connections"),
         Need("CPU of those who only wait", waiting * each.idle.server_s, BUSY * machine.cores, "cores"),

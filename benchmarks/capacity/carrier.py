@@ -36,6 +36,14 @@ async def carry(bus: Any, plan: Deployment, edge: int, tell: Any) -> None:
         tell(sum(await bus.ack(*got)))
 
 
+async def turn(bus: Any, plan: Deployment, edge: int, tell: Any) -> None:
+    """Put a message on an edge and take it, again and again, without a pause."""
+    name, body = plan.name(edge), b"x" * plan.body_bytes
+    while True:
+        await bus.put(name, BusMessage(new_id(), body))
+        tell(sum(await bus.ack(*await bus.get(name))))
+
+
 async def send(bus: Any, plan: Deployment, chain: int, tell: Any) -> None:
     """Put messages on the first edge of a chain at random moments."""
     clock = asyncio.get_running_loop()
@@ -61,7 +69,12 @@ async def main(url: str, plan: Deployment, counts: Path, number: int) -> None:
             done += more
             _COUNT.pack_into(shared, number * _COUNT.size, done)
 
-        if number == plan.workers:
+        if plan.closed and number == plan.workers:
+            tell(1)
+            await asyncio.Event().wait()
+        elif plan.closed:
+            await turn(bus, plan, number, tell)
+        elif number == plan.workers:
             await asyncio.gather(*(send(bus, plan, chain, tell) for chain in range(plan.chains)))
         else:
             await asyncio.gather(*(carry(bus, plan, edge, tell) for edge in plan.edges_of(number)))

@@ -78,8 +78,14 @@ class EngineCosts(_Frozen):
     """Memory, for each id that is remembered after its message is gone."""
     bytes_message: float
     """Memory, for each message that waits."""
-    bytes_written: float
-    """To the disk, for each message that was put, got and acknowledged."""
+    bytes_entered: float
+    """To the disk, for each message that was put, got and acknowledged, of those that enter."""
+    bytes_passed_on: float
+    """The same, of those that are put by somebody who has just received something: it is written with that."""
+
+    def bytes_written(self, chain: int) -> float:
+        """To the disk, for each message, where they go over so many edges one after the other."""
+        return (self.bytes_entered + (chain - 1) * self.bytes_passed_on) / chain
 
 
 class StoreCosts(_Frozen):

@@ -23,6 +23,8 @@ class Deployment:
     """Messages that a worker takes at once from an edge, if there are so many."""
     servers: int = 1
     """Servers that edges are spread over."""
+    closed: bool = False
+    """Nobody sends: each worker puts a message on an edge of its own, takes it, acknowledges it, and begins anew."""
     body_bytes: int = 1000
     flow: str = "capacity"
     """Its name on the bus."""

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import statistics
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
 from benchmarks.capacity.children import Used, use_of
@@ -16,12 +16,11 @@ from benchmarks.capacity.meter import Meter, resident_bytes, sockets
 from penguiflow.bus import BusMessage
 from tests.bus_servers import BusServer, NatsServer, ValkeyServer, bus_at
 
-__all__ = ["measure_engine", "new_server"]
+__all__ = ["EngineMeasurement", "new_server"]
 
 MANY = 32
 EDGE = "a->b"
 RECEIVERS = 40
-CLIENTS = 8
 CROWD = 2
 """Receivers at each edge."""
 PACED = 4
@@ -93,41 +92,28 @@ def _median(values: list[Spent]) -> Spent:
     )
 
 
-def _paced(server: BusServer, readers: int, seconds: float, body: bytes) -> Used:
-    """Messages that come one by one, so that everybody has waited before; with so many workers at each edge.
+def _fresh(engine: str, plan: Deployment, seconds: float) -> Used:
+    """What a deployment uses on a server of its own: one that has been at work rewrites its log at some moment."""
+    server = new_server(engine)
+    try:
+        server.start()
+        return use_of(server, plan, warm_s=1.0, seconds=seconds)
+    finally:
+        server.remove()
+
+
+def _plan(body: bytes, **more: Any) -> Deployment:
+    """Messages that come one by one, so that everybody has waited before.
 
     A server that has something to do takes less for each of them: it has to be a few.
     """
-    workers = PACED if readers else 0
-    edges, rate, flow = PACED * EDGES_EACH, PACED * PACE, f"paced{readers}"
-    plan = Deployment(
-        edges=edges, chain=1, workers=workers, readers=readers, rate=rate, body_bytes=len(body), flow=flow
-    )
-    return use_of(server, plan, warm_s=1.0, seconds=seconds)
+    given: dict[str, Any] = {"edges": PACED * EDGES_EACH, "chain": 1, "workers": PACED, "rate": PACED * PACE, **more}
+    return Deployment(body_bytes=len(body), flow="measured", **given)
 
 
-async def _relief(server: BusServer, messages: int, body: bytes) -> float:
-    """The part of its work that is left to a server when requests wait for it: it need not be woken for each."""
-    edges = [f"{number}->relief" for number in range(RECEIVERS)]
-    meter = Meter(_pid(server))
-    async with AsyncExitStack() as stack:
-        # A client of its own for some of them: what one client asks for at once costs a server less.
-        clients = [await stack.enter_async_context(_opened(server, "relief", *edges)) for _ in range(CLIENTS)]
-
-        async def carry(number: int, count: int) -> None:
-            bus, edge = clients[number % CLIENTS], edges[number]
-            for _ in range(count):
-                await bus.put(edge, *_new_messages(1, body))
-                assert all(await bus.ack(*await bus.get(edge)))
-
-        await asyncio.gather(*(carry(number, 2) for number in range(RECEIVERS)))
-        with meter.on():
-            for number in range(RECEIVERS):
-                await carry(number, messages // RECEIVERS)
-        alone = meter.spent.server_s
-        with meter.on():
-            await asyncio.gather(*(carry(number, messages // RECEIVERS) for number in range(RECEIVERS)))
-    return min(1.0, meter.spent.server_s / alone)
+def _closed(clients: int, body: bytes) -> Deployment:
+    """Clients that ask without a pause, from processes of their own: what one asks for at once costs a server less."""
+    return _plan(body, edges=clients, workers=clients, readers=1, rate=0.0, closed=True)
 
 
 async def _idle(server: BusServer, seconds: float) -> Spent:
@@ -209,54 +195,89 @@ async def _opening(server: BusServer) -> Spent:
     return (spent[1] - spent[0]).times(1 / (len(edges) - 40))
 
 
-async def _all_operations(server: BusServer, rounds: int, messages: int, body: bytes) -> dict[str, Work]:
+async def _all_operations(server: BusServer, messages: int, body: bytes) -> tuple[dict[str, Spent], dict[str, Spent]]:
     """Each operation without pauses, on one message and on many."""
     meter = Meter(_pid(server))
-    few: list[dict[str, Spent]] = []
-    many: list[dict[str, Spent]] = []
     async with _opened(server, "operations", EDGE) as bus:
         await _operations(bus, meter, MANY, 10 * MANY, body)
-        for _ in range(rounds):
-            few.append(await _operations(bus, meter, 1, messages, body))
-            many.append(await _operations(bus, meter, MANY, 4 * messages, body))
-    return {
-        name: Work.through(1, _median([each[name] for each in few]), MANY, _median([each[name] for each in many]))
-        for name in ("put", "take", "ack")
-    }
+        return await _operations(bus, meter, 1, messages, body), await _operations(bus, meter, MANY, 4 * messages, body)
 
 
-def measure_engine(engine: str, *, messages: int, rounds: int, seconds: float, body: bytes) -> EngineCosts:
-    """Start a server of the engine and measure it: so many messages in each of some rounds, runs of some seconds."""
-    server = new_server(engine)
-    try:
-        server.start()
-        works = asyncio.run(_all_operations(server, rounds, messages, body))
-        sending, alone, crowded = (_paced(server, readers, seconds, body) for readers in (0, 1, CROWD))
-        idle = asyncio.run(_idle(server, seconds))
-        opening = asyncio.run(_opening(server))
-        relief = asyncio.run(_relief(server, messages, body))
-    finally:
-        server.remove()
-    sized = new_server(engine)
-    try:
-        sized.start()
-        sizes = asyncio.run(_sizes(sized, 10 * messages, body))
-    finally:
-        sized.remove()
-    send = Spent(server_s=sending.server_s / sending.sent, client_s=sending.sender_s / sending.sent)
-    one, two = (
-        Spent(server_s=each.server_s / each.done, client_s=each.workers_s / each.done) for each in (alone, crowded)
-    )
-    return EngineCosts(
-        put=works["put"],
-        take=works["take"],
-        ack=works["ack"],
-        send=send,
-        wait=one - Spent(server_s=send.server_s, client_s=0) - works["ack"].of(1),
-        crowd=(two - one).times(1 / (CROWD - 1)),
-        idle=idle,
-        open_edge=opening,
-        relief=relief,
-        bytes_written=alone.written / alone.done,
-        **sizes,
-    )
+class EngineMeasurement:
+    """Measures an engine in rounds, so that what is compared with it may be measured between them.
+
+    A machine that other people share is slower for minutes and faster for minutes: medians of rounds that are spread
+    out see the same of it.
+    """
+
+    def __init__(self, engine: str, *, messages: int, rounds: int, seconds: float, body: bytes) -> None:
+        self._engine, self._messages, self._body = engine, messages, body
+        self._whole_s, self._seconds = seconds, seconds / rounds
+        self._operations: list[tuple[dict[str, Spent], dict[str, Spent]]] = []
+        self._used: dict[str, list[Used]] = {}
+        self._plans = {
+            "sending": _plan(body, workers=0, readers=0),
+            "alone": _plan(body, readers=1),
+            "crowded": _plan(body, readers=CROWD),
+            "passed on": _plan(body, readers=1, chain=2),
+            "one client": _closed(1, body),
+            "many clients": _closed(PACED, body),
+        }
+
+    def round(self) -> None:
+        """Measure for one of the rounds."""
+        server = new_server(self._engine)
+        try:
+            server.start()
+            self._operations.append(asyncio.run(_all_operations(server, self._messages, self._body)))
+        finally:
+            server.remove()
+        for name, plan in self._plans.items():
+            self._used.setdefault(name, []).append(_fresh(self._engine, plan, self._seconds))
+
+    def costs(self) -> EngineCosts:
+        """What was found in all rounds, with what is measured only once."""
+        server = new_server(self._engine)
+        try:
+            server.start()
+            idle = asyncio.run(_idle(server, self._whole_s))
+            opening = asyncio.run(_opening(server))
+        finally:
+            server.remove()
+        sized = new_server(self._engine)
+        try:
+            sized.start()
+            sizes = asyncio.run(_sizes(sized, 10 * self._messages, self._body))
+        finally:
+            sized.remove()
+        works = {name: self._work(name) for name in ("put", "take", "ack")}
+        sending = self._used["sending"]
+        send = _median([Spent(server_s=each.server_s, client_s=each.sender_s).times(1 / each.sent) for each in sending])
+        alone = self._done("alone")
+        entered = self._written("alone")
+        busy, idling = (self._done(name).server_s for name in ("many clients", "one client"))
+        return EngineCosts(
+            **works,
+            send=send,
+            wait=alone - Spent(server_s=send.server_s, client_s=0) - works["ack"].of(1),
+            crowd=(self._done("crowded") - alone).times(1 / (CROWD - 1)),
+            idle=idle,
+            open_edge=opening,
+            relief=min(1.0, busy / idling),
+            bytes_entered=entered,
+            # In a chain of two every other message was put by somebody who had just received one.
+            bytes_passed_on=max(0.0, 2 * self._written("passed on") - entered),
+            **sizes,
+        )
+
+    def _work(self, name: str) -> Work:
+        few, many = (_median([each[place][name] for each in self._operations]) for place in (0, 1))
+        return Work.through(1, few, MANY, many)
+
+    def _done(self, name: str) -> Spent:
+        """For each message that was acknowledged."""
+        used = self._used[name]
+        return _median([Spent(server_s=each.server_s, client_s=each.workers_s).times(1 / each.done) for each in used])
+
+    def _written(self, name: str) -> float:
+        return statistics.median(each.written / each.done for each in self._used[name])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from benchmarks.capacity.children import use_of
 from benchmarks.capacity.deployment import Deployment
@@ -26,6 +28,11 @@ class Found:
     """To the server's disk, for each of them."""
     cores: float
     """What busy processes got of the machine, right before and right after: others use it, too."""
+
+    @classmethod
+    def median(cls, runs: Sequence[Found]) -> Found:
+        """Of each figure for itself."""
+        return cls(*(statistics.median(getattr(run, each.name) for run in runs) for each in fields(cls)))
 
 
 def run_really(engine: str, plan: Deployment, *, warm_s: float, seconds: float) -> Found:

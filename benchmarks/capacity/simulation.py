@@ -56,10 +56,6 @@ class Pool:
         self.free = [0.0] * count
         self.used_s = 0.0
 
-    def busy(self, now: float) -> bool:
-        """Whether whoever asks for something has to wait."""
-        return self.free[0] > now
-
     def serve(self, now: float, seconds: float) -> float:
         """When so much work is done that is asked for now."""
         self.used_s += seconds
@@ -89,6 +85,15 @@ class Pools:
         return cls([machine] * plan.servers, [machine] * plan.workers, machine)
 
 
+@dataclass(eq=False, slots=True)
+class Server:
+    """One that keeps edges."""
+
+    pool: Pool
+    until: float = 0.0
+    """When it has done all that it was asked for so far: whoever asks before that need not wake it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """Wait for CPU time."""
@@ -108,7 +113,7 @@ class Sleep:
 class Edge:
     """Messages that wait, as the moments when they were put, and receivers that wait for them."""
 
-    server: Pool
+    server: Server
     messages: deque[float] = field(default_factory=deque)
     waiting: deque[list[Step]] = field(default_factory=deque)
     """Each a list, empty when its receiver goes on for another reason."""
@@ -127,7 +132,8 @@ class Simulation:
         self._events: list[tuple[float, int, list[Step]]] = []
         self._numbers = itertools.count()
         self._random = random.Random(1)
-        self.edges = [Edge(pools.servers[number % len(pools.servers)]) for number in range(plan.edges)]
+        servers = [Server(pool) for pool in pools.servers]
+        self.edges = [Edge(servers[number % len(servers)]) for number in range(plan.edges)]
 
     def run(self, warm_s: float, seconds: float) -> Forecast:
         """Let it go on for a while, and tell of what comes after that."""
@@ -146,7 +152,7 @@ class Simulation:
             rate=count / seconds,
             server_s=(self.server_s - before[1]) / count,
             client_s=(self.client_s - before[2]) / count,
-            written_bytes=self.costs.bytes_written,
+            written_bytes=self.costs.bytes_written(self.plan.chain),
             busiest_server=_busiest(self.pools.servers, servers, seconds),
             busiest_worker=_busiest(self.pools.workers, workers, seconds),
             wait_s=statistics.median(self.waits or [0.0]),
@@ -177,13 +183,15 @@ class Simulation:
 
     # Who does what
 
-    def _spend(self, client: Pool, server: Pool, what: Spent) -> Step:
+    def _spend(self, client: Pool, server: Server, what: Spent) -> Step:
         """One request: half of the client's work comes before the server's, half after."""
         self.client_s += what.client_s
         yield Use(client, what.client_s / 2)
-        server_s = what.server_s * (self.costs.relief if server.busy(self.now) else 1)
+        server_s = what.server_s * (self.costs.relief if server.until > self.now else 1)
         self.server_s += server_s
-        yield Use(server, server_s)
+        done = server.pool.serve(self.now, server_s)
+        server.until = max(server.until, done)
+        yield Sleep(done)
         yield Use(client, what.client_s / 2)
 
     def _put(self, edge: Edge) -> None:
