@@ -127,3 +127,33 @@ async def test_old_traces_are_forgotten_some_at_a_time(
 
     assert await store.forget_shared(older_than_s=-10) == 8
     assert dict((await store.load_shared("t7", ["a"])).rows) == {}
+
+
+async def test_a_commit_reads_no_table_as_a_whole(open_store: Open, postgres_server: Any) -> None:
+    store = open_store(postgres_server.fresh_url())
+    for number in range(20):  # the server keeps its plans, which are those of small tables
+        await store.commit_shared(SharedChange(trace_id=T, handled=f"old{number}", put={"s": b"1"}))
+    connection = await asyncpg.connect(store._address.dsn)
+    try:
+        schema = store._address.schema
+        # They grow, and the server knows nothing of it yet.
+        for table, columns, values in (
+            ("shared_traces", "trace_id", "'t' || n"),
+            ("shared_handled", "trace_id, message", "'t' || n, 'm' || n"),
+            ("shared_rows", "trace_id, scope, version, value", "'t' || n, 's', 1, ''"),
+        ):
+            insert = f"INSERT INTO {schema}.{table} ({columns}) SELECT {values} FROM generate_series(1, 20000) AS n"
+            await connection.execute(insert)
+        read = "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE schemaname = $1 AND relname LIKE 'shared%'"
+        before = await connection.fetchval(read, schema)
+        for number in range(1, 11):
+            change = SharedChange(trace_id=f"t{number}", handled=f"new{number}", expect={"s": 1}, put={"s": b"2"})
+            (outcome,) = await store.commit_shared(change)
+            assert outcome.done
+        await store.close()  # its connections tell what they have read as they go
+        used = "SELECT sum(idx_tup_fetch) FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = 'shared_rows'"
+        while not await connection.fetchval(used, schema):
+            await connection.execute("SELECT pg_sleep(0.05)")
+        assert await connection.fetchval(read, schema) - before < 20_000
+    finally:
+        await connection.close()
