@@ -9,7 +9,7 @@ import pytest
 
 from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.bus import BusAway, BusMessage, Codec, Delivery, Limits, MemoryBus, RedisBus
-from penguiflow.distributed import Worker, client, edges_of
+from penguiflow.distributed import Worker, edges_of, lookout
 from penguiflow.distributed.header import Header
 from penguiflow.distributed.names import COUNT, IDS, bus_id, number_of
 from penguiflow.ids import send_id
@@ -145,7 +145,7 @@ async def test_a_worker_that_leaves_gives_back_what_it_does_not_finish(shop: Cal
 async def test_a_caller_finds_a_result_whose_way_to_him_was_lost(
     shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "POLL_S", 0.02)
+    monkeypatch.setattr(lookout, "POLL_S", 0.02)
     at = shop()
 
     async def fails(msg: Message, ctx: Any) -> Message:
@@ -270,7 +270,7 @@ async def test_what_was_asked_and_answered_is_not_asked_again(shop: Callable[...
 async def test_a_caller_hears_of_messages_that_the_bus_has_lost(
     shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "POLL_S", 0.02)
+    monkeypatch.setattr(lookout, "POLL_S", 0.02)
     at = shop()
 
     def make(**kwargs: Any) -> PenguiFlow:
@@ -289,7 +289,7 @@ async def test_a_caller_hears_of_messages_that_the_bus_has_lost(
 async def test_a_node_that_sends_something_else_the_second_time_keeps_nobody_waiting(
     shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "POLL_S", 0.02)
+    monkeypatch.setattr(lookout, "POLL_S", 0.02)
     at = shop()
     begun = asyncio.Event()
 
