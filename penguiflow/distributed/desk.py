@@ -7,12 +7,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from penguiflow.bus.errors import BusAway, BusClosed, BusError, CannotRead, NewerVersion
 from penguiflow.distributed.graves import failed_by
 from penguiflow.distributed.handling import Handling, LeaseLost
 from penguiflow.distributed.header import Fault, Header
+from penguiflow.distributed.turns import Turns, names_state
 from penguiflow.worker import GATHERS
 
 if TYPE_CHECKING:
@@ -50,10 +50,11 @@ class Desk:
         self._free = asyncio.Semaphore(slots)
         self._changed = asyncio.Event()
         self._parked = 0
-        self.keeps = bool(getattr(owner.func, GATHERS, 0))
+        self.gathers = bool(getattr(owner.func, GATHERS, 0))
+        """Whether the node does nothing but keep: what it does twice nobody sees."""
+        self.keeps = self.gathers or names_state(owner.func)
         """Whether the node is known to keep something for its traces: messages of one trace go one by one then."""
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """By trace; whoever has one, or waits for it, holds it."""
+        self.turns = Turns(share, self.node)
         self.piece_done = asyncio.Event()
         """Set when a piece of a stream was done here; another one each time."""
 
@@ -62,11 +63,11 @@ class Desk:
         told = False
         while True:
             # A message that is not handled at once is better left to somebody else.
-            while (free := self.slots - len(self.under_way) + self._parked) <= 0:
+            while self.full:
                 self._changed.clear()
                 await self._changed.wait()
             try:
-                got = await self.share.bus.get(edge, limit=free)
+                got = await self.share.bus.get(edge, limit=self._room)
             except BusAway as error:
                 if not told:
                     logger.warning("bus_away", extra={"event": "bus_away", "edge": edge, "reason": str(error)})
@@ -89,33 +90,34 @@ class Desk:
         self.under_way[handling] = task
         task.add_done_callback(lambda _: self._over(handling))
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more messages now."""
+        return self._room <= 0
+
+    @property
+    def _room(self) -> int:
+        return self.slots - len(self.under_way) + self._parked
+
     def tell_piece_done(self) -> None:
         """Have those look whose turn it may be now."""
         self.piece_done.set()
         self.piece_done = asyncio.Event()
 
     @asynccontextmanager
-    async def in_turn(self, run: str) -> AsyncIterator[None]:
-        """While within, no other message of the trace is; they come in the order in which they asked."""
-        turn = self._turns.get(run)
-        if turn is None:
-            turn = self._turns[run] = asyncio.Lock()
-        async with turn:
-            yield
+    async def parked(self, *, replaced: bool = True) -> AsyncIterator[None]:
+        """A delivery has to wait for another one: it needs no slot meanwhile.
 
-    @asynccontextmanager
-    async def parked(self) -> AsyncIterator[None]:
-        """A delivery has to wait for another one: it needs no slot meanwhile, unless too many do that."""
-        if self._parked >= (self.share.bus.limits.capacity or MOST_PARKED):
-            yield
-            return
-        self._parked += 1
+        Where it is `replaced` the worker takes another message in its place, unless too many wait.
+        """
+        replaced = replaced and self._parked < (self.share.bus.limits.capacity or MOST_PARKED)
+        self._parked += replaced
         self._free.release()
         self._changed.set()
         try:
             yield
         finally:
-            self._parked -= 1
+            self._parked -= replaced
             await self._free.acquire()
 
     def _over(self, handling: Handling) -> None:
@@ -160,3 +162,4 @@ class Desk:
                     await self.share.bus.nack(handling.delivery)
                 except BusError as error:
                     logger.debug("a message was not given back, its lease runs out: %s", error)
+        await self.turns.close()

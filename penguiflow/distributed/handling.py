@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from penguiflow.distributed.names import (
     state_scope,
     stream_scope,
 )
+from penguiflow.distributed.taking import LOOK_S, MOST_LOOK_S, Taking
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.failures import flow_error, said
 from penguiflow.results import is_chunk
@@ -49,9 +49,6 @@ __all__ = ["Handling", "LeaseLost"]
 
 GAP_LEASES = 2.0
 """For how many leases a piece of a stream waits for those before it."""
-_ASIDE_S = 0.1
-_MOST_ASIDE_S = 1.0
-"""How long who lost a commit lets others go on, in seconds: at first, and at most."""
 
 
 class LeaseLost(Exception):
@@ -71,7 +68,7 @@ class Handling:
         self._stream = stream_scope(desk.node, delivery.edge, header.piece)
         self.lost = False
         """Whether the lease is over."""
-        self._memory = SharedMemory({}, {}, False, None, None)
+        self.memory = SharedMemory({}, {}, False, None, None)
         self._trace: DeliveredTrace | None = None
         self._over: asyncio.Future[None] | None = None
         self._kept: NodeMemory | None = None
@@ -88,47 +85,49 @@ class Handling:
         self._failed: BusError | None = None
         self._tape: Tape | None = None
         """Answers to what the node asked when it worked on this message before."""
-        self._in_turn = False
-        """Whether no other message of the trace is with this node in this worker."""
+        self.turn = Taking(self)
 
     async def run(self) -> None:
         """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
         message = self.desk.share.codec.decode(self.delivery.body, self.delivery.edge)
-        async with AsyncExitStack() as turn:
+        async with AsyncExitStack() as stack:
             if self.desk.keeps and not self.header.piece:
-                await self._take_turn(turn)
-            await self._handle(message, turn)
+                await self._take_turn(stack)
+            await self._handle(message, stack)
 
-    async def _take_turn(self, turn: AsyncExitStack) -> None:
+    async def _take_turn(self, stack: AsyncExitStack) -> None:
         """Of two messages of a trace that are with the same node at once, one would lose its commit."""
-        await turn.enter_async_context(self.desk.in_turn(self.header.run))
-        self._in_turn = True
+        await self.turn.enter(stack)
         if self.lost:
             raise LeaseLost
 
-    async def _handle(self, message: Any, turn: AsyncExitStack) -> None:
+    async def _handle(self, message: Any, stack: AsyncExitStack) -> None:
         share = self.desk.share
-        aside = _ASIDE_S
         known = self.delivery.attempt == 1
         again = not known
         while True:
-            await self._load()
-            if self._memory.ended is not None and dead_scope(self.key) in self._memory.rows:
+            await self.load()
+            if self.memory.ended is not None and dead_scope(self.key) in self.memory.rows:
                 self.header = await share.revive(self.header, self.message_id)
-                await self._load()
+                await self.turn.leave(stack)
+                await self.load()
             if not known:
                 known = True
-                await share.take_over(self.header, self.message_id, self.desk.node, done=self._memory.handled)
-            if self._memory.handled or self._memory.ended is not None:
+                await share.take_over(self.header, self.message_id, self.desk.node, done=self.memory.handled)
+            if self.memory.handled or self.memory.ended is not None:
                 await self._repeat()
                 return
-            if self._memory.cancelled is not None:
-                await share.end(self.header, "cancelled", Fault(share.cancelled_error(self.header, self._memory)))
+            if self.memory.cancelled is not None:
+                await share.end(self.header, "cancelled", Fault(share.cancelled_error(self.header, self.memory)))
                 return
             if self.header.piece and not await self._piece_turn():
                 return
-            if self.desk.keeps and not self._in_turn:
-                await self._take_turn(turn)
+            if self.desk.keeps and not self.turn.entered:
+                await self._take_turn(stack)
+                continue
+            if not await self.turn.may_begin():
+                if self.lost:
+                    raise LeaseLost
                 continue
             if again:
                 # What was asked and answered before is not asked twice.
@@ -144,23 +143,23 @@ class Handling:
                 await self._after(outcome)
                 return
             again = self._log.asked
-            # Another worker has the trace: it may go on for a while, or each would spoil what the others do.
-            await asyncio.sleep(random.uniform(0.0, aside))
-            aside = min(2 * aside, _MOST_ASIDE_S)
 
-    async def _load(self) -> None:
+    async def load(self) -> None:
+        """Read what is remembered of the trace, as far as this delivery needs it."""
         share = self.desk.share
-        scopes = [FAULT, self.scope, outbox(self.key), dead_scope(self.key)]
+        scopes = [FAULT, self.scope, self.desk.turns.scope, outbox(self.key), dead_scope(self.key)]
         if self.header.piece:
             scopes.append(self._stream)
-        self._memory = await share.load(self.header.run, scopes, self.key)
-        row = self._memory.rows.get(self.scope)
+        self.memory = await share.load(self.header.run, scopes, self.key)
+        if self.desk.turns.scope in self.memory.rows:
+            self.desk.keeps = True  # another worker has found that out
+        row = self.memory.rows.get(self.scope)
         self._before = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
 
     async def _piece_turn(self) -> bool:
         """Wait until the pieces before this one are done; False when the trace is over meanwhile."""
         share, desk = self.desk.share, self.desk
-        backoff = Backoff(0.005, 0.2)
+        backoff = Backoff(LOOK_S, MOST_LOOK_S)
         end = asyncio.get_running_loop().time() + GAP_LEASES * share.bus.limits.lease_s
         while self._next_piece < self.header.place:
             if asyncio.get_running_loop().time() > end:
@@ -170,10 +169,10 @@ class Handling:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(backoff()):
                         await desk.piece_done.wait()
-            await self._load()
+            await self.load()
             if self.lost:
                 raise LeaseLost
-            if self._memory.handled or self._memory.ended is not None or self._memory.cancelled is not None:
+            if self.memory.handled or self.memory.ended is not None or self.memory.cancelled is not None:
                 await self._repeat()
                 return False
         return True
@@ -181,7 +180,7 @@ class Handling:
     @property
     def _next_piece(self) -> int:
         """The next piece that is to be handled of this message's stream."""
-        row = self._memory.rows.get(self._stream)
+        row = self.memory.rows.get(self._stream)
         return 0 if row is None else int(from_json(row.value))
 
     def _gap(self) -> FlowError:
@@ -275,7 +274,7 @@ class Handling:
         if self._kept is None:
             self._log.uncertain = True
             # A copy: what is not committed is not remembered.
-            row = self._memory.rows.get(self.scope)
+            row = self.memory.rows.get(self.scope)
             share = self.desk.share
             self._kept = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
         return self._kept
@@ -314,7 +313,7 @@ class Handling:
             self._kept = None
             expect, put, add = self._changes(trace)
         while True:
-            row = self._memory.rows.get(FAULT)
+            row = self.memory.rows.get(FAULT)
             before = Fault() if row is None else Fault.load(row.value)
             fault = before.with_(trace.error, trace.stopped)
             expect[FAULT] = 0 if row is None else row.version
@@ -331,14 +330,16 @@ class Handling:
             outcome = await share.commit(change)
             if outcome.done:
                 self._log.settle(counts=True)
+                self.turn.committed(put, outcome)
             if outcome.done or not outcome.stale:
                 if outcome.ended and outcome.done:
                     await self._send_held()
                     await share.tell_end(self.header, status, fault)
                 return outcome
             if list(outcome.stale) != [FAULT]:
+                self.desk.turns.lost(self.header.run)
                 return None
-            await self._load()
+            await self.load()
 
     def _changes(self, trace: DeliveredTrace) -> tuple[dict[str, int], dict[str, bytes | None], dict[str, int]]:
         """Versions that rows must have, their new values, and what is added to counters."""
@@ -350,7 +351,7 @@ class Handling:
             why = trace.held.get(self.desk.owner.node_id)
             kept.hold = None if why is None else said(why)
             value = None if kept.empty else kept.dump(self.desk.share.codec, self.desk.node)
-            row = self._memory.rows.get(self.scope)
+            row = self.memory.rows.get(self.scope)
             if value != (None if row is None else row.value):
                 put[self.scope] = value
             if put or self._touched:
@@ -359,10 +360,11 @@ class Handling:
             changed = (kept.hold is not None) - (self._before.hold is not None)
             if changed:
                 add[HOLDS] = changed
+        self.turn.pass_on(expect, put)
         if self._held:
             put[outbox(self.key)] = _dump_held(self._held)
         if self.header.piece:
-            row = self._memory.rows.get(self._stream)
+            row = self.memory.rows.get(self._stream)
             expect[self._stream] = 0 if row is None else row.version
             put[self._stream] = to_json(self.header.place + 1)
         if self._last is not None:
@@ -373,7 +375,7 @@ class Handling:
         if self.header.piece:
             self.desk.tell_piece_done()
         if outcome.repeat or not outcome.done:
-            await self._load()
+            await self.load()
             await self._repeat()
             return
         if not outcome.ended:
@@ -388,7 +390,7 @@ class Handling:
 
     async def _repeat(self) -> None:
         """It was handled before, or its trace is over: see to it that what follows from that has happened."""
-        share, memory = self.desk.share, self._memory
+        share, memory = self.desk.share, self.memory
         if not memory.handled:
             return
         row = memory.rows.get(outbox(self.key))

@@ -27,6 +27,7 @@ __all__ = [
     "run_id",
     "state_scope",
     "stream_scope",
+    "turn_scope",
 ]
 
 FAULT = "fault"
@@ -63,6 +64,11 @@ def state_scope(node: str) -> str:
 def stream_scope(node: str, edge: str, piece: str) -> str:
     """Where it is kept which piece of a stream is next for a node."""
     return f"stream:{node}:{edge}:{piece}"
+
+
+def turn_scope(node: str) -> str:
+    """Where it is kept whose turn it is at a node that keeps something."""
+    return f"turn:{node}"
 
 
 def outbox(key: str) -> str:

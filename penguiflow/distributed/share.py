@@ -21,6 +21,7 @@ from penguiflow.distributed.posting import Post
 from penguiflow.distributed.suspects import Suspects
 from penguiflow.distributed.together import Together
 from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.ids import new_id
 from penguiflow.state.errors import StoreError
 from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome, SupportsSharedState
 
@@ -66,6 +67,8 @@ class Share:
 
     def __init__(self, bus: EdgeBus, store: SupportsSharedState, codec: Codec, writing: Writing) -> None:
         self.bus = bus
+        self.token = new_id()
+        """Of whoever holds a turn: no other worker has it, not even one that goes on under the same name."""
         self.codec = codec
         self.post = Post(bus)
         self.suspects = Suspects(self)

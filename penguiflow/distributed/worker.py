@@ -160,7 +160,7 @@ class Worker:
             raise
         self._share.cell.start(self._registry, self._store)
         self.state = "running"
-        keeping = [self._keep_leases(), self._look(), self._beat()]
+        keeping = [self._keep_leases(), self._keep_turns(), self._look(), self._beat()]
         serving = [desk.serve(edge) for desk in self._desks for edge in desk.edges]
         tasks = [asyncio.create_task(each, name="penguiflow:worker") for each in (*serving, *keeping)]
         servers, keepers = tasks[: len(serving)], tasks[len(serving) :]
@@ -231,6 +231,13 @@ class Worker:
             for handling, holds in zip(held, told, strict=True):
                 if not holds and any(handling in desk.under_way for desk in self._desks):
                     handling.abort("its lease was lost", lost=True)
+
+    async def _keep_turns(self) -> None:
+        """Say that whoever others wait for is at work, long before they think that he is not."""
+        while True:
+            await asyncio.sleep(self._bus.limits.lease_s / 3)
+            held = [(desk, each) for desk in self._desks for each in desk.under_way if each.turn.held]
+            await asyncio.gather(*(desk.turns.keep(each.header.run, each.key) for desk, each in held))
 
     async def _look(self) -> None:
         """Look for traces that were cancelled, and for dead letters."""
