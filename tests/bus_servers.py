@@ -12,7 +12,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,10 +116,11 @@ class ValkeyServer(BusServer):
 class NatsServer(BusServer):
     """NATS with JetStream, on a loopback address of its own: its port is free when it comes back."""
 
-    def __init__(self, password: str = "") -> None:
+    def __init__(self, password: str = "", *, host: str = "", flags: Sequence[str] = ()) -> None:
         super().__init__()
         self._password = password
-        self._host = f"127.{random.randint(1, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
+        self._flags = flags
+        self._host = host or f"127.{random.randint(1, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
         self._port = 0
 
     @property
@@ -130,7 +131,7 @@ class NatsServer(BusServer):
         program = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or "nats-server"
         where = ["-a", self._host, "-p", str(self._port or -1), "--ports_file_dir", str(self.folder)]
         login = ["--user", "penguin", "--pass", self._password] if self._password else []
-        return [program, *where, *login, "-js", "-sd", str(self.folder / "data")]
+        return [program, *where, *login, *self._flags, "-js", "-sd", str(self.folder / "data")]
 
     def answers(self) -> bool:
         if not self._port:

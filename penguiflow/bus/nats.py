@@ -29,7 +29,7 @@ from penguiflow.bus.nats_link import Lost, NatsLink, Unanswered
 from penguiflow.bus.nats_pull import Lease, Pull
 from penguiflow.bus.nats_stream import Place
 from penguiflow.bus.protocol import BusMessage, DeadLetter, Delivery, Depth, Limits
-from penguiflow.bus.waiting import Backoff
+from penguiflow.bus.waiting import Backoff, Patience
 
 __all__ = ["NatsBus"]
 
@@ -82,14 +82,17 @@ class NatsBus:
         self._place = Place(flow, edges, self.limits)
         self._link.on_connect = self._make
         if self._open:
-            await self._make(self._link.client)
+            await self._link.patiently(self._make_more)
         else:
             await self._link.ready(self.limits.start_s)
         self.flow = flow
         self._open = True
 
-    async def _make(self, client: Client) -> None:
-        await self._place.make(client, self._link.name)
+    async def _make(self, client: Client, patience: Patience) -> None:
+        await self._place.make(client, self._link.name, patience)
+
+    async def _make_more(self) -> None:
+        await self._make(await self._link.ready(), Patience(self.limits.away_s))
 
     async def close(self) -> None:
         """As `EdgeBus.close`."""

@@ -21,8 +21,9 @@ from nats.aio.subscription import Subscription
 
 from penguiflow.bus.errors import BusAway, BusClosed, BusError, BusRefused, BusTooOld
 from penguiflow.bus.naming import CLOSED, shown
+from penguiflow.bus.nats_client import NatsClient, NotSecure, explain
 from penguiflow.bus.protocol import Limits
-from penguiflow.bus.waiting import Backoff
+from penguiflow.bus.waiting import Backoff, Patience, heeding
 from penguiflow.ids import new_id
 
 __all__ = ["Channel", "Lost", "NatsLink", "Unanswered", "status_of"]
@@ -33,6 +34,7 @@ _OLDEST = (2, 10)
 """Streams and consumers that say whose they are came with it."""
 _ANSWER_S = 10.0
 """A server that does not answer for so long is away, in seconds."""
+_CLOSE_S = 1.0
 _PING_S = 5
 _SCHEMES = ("nats", "tls", "ws", "wss")
 _NOBODY = "503"
@@ -48,6 +50,10 @@ class Lost(Exception):
 
 class Unanswered(Lost):
     """Nobody answered, and the connection holds."""
+
+
+class _NoConnection(Exception):
+    """It was not made, or not all that is needed with it; says why."""
 
 
 class Channel:
@@ -76,6 +82,7 @@ class NatsLink:
             raise BusError(f"'{self.name}' is no address of a NATS server: nats://host:4222, tls://… or wss://…")
         self._url = url
         self._limits = limits
+        self._secure = parts.scheme == "tls"
         self._client: Client | None = None
         self._lock = asyncio.Lock()
         self._inbox = f"_INBOX.{new_id()}"
@@ -87,8 +94,8 @@ class NatsLink:
         self._missed = False
         """Whether the connection was lost, which was said."""
         self.closed = False
-        self.on_connect: Callable[[Client], Awaitable[None]] | None = None
-        """Is called with each new connection before it is used."""
+        self.on_connect: Callable[[Client, Patience], Awaitable[None]] | None = None
+        """Is called with each new connection before it is used, and tells of each answer."""
 
     @property
     def client(self) -> Client:
@@ -102,59 +109,75 @@ class NatsLink:
         if self._client is not None:
             return self._client
         async with self._lock:
-            patience_s = self._limits.away_s if patience_s is None else patience_s
-            loop = asyncio.get_running_loop()
-            end = loop.time() + patience_s
+            patience = Patience(self._limits.away_s if patience_s is None else patience_s)
             backoff = Backoff(0.05, 2.0)
+            before: _NoConnection | None = None
             while True:
                 self._check()
                 if self._client is not None:
                     return self._client
                 try:
-                    self._client = await self._connect(max(0.1, end - loop.time()))
-                except (OSError, EOFError, TimeoutError, nats.errors.Error) as error:
+                    self._client = await self._connect(patience)
+                except _NoConnection as error:
+                    # The last attempt is cut short: the one before it may know more.
+                    before = before if before and isinstance(error.__cause__, TimeoutError) else error
                     wait_s = backoff()
-                    if loop.time() + wait_s > end:
-                        why = str(error) or type(error).__name__
-                        raise BusAway(f"no NATS answers at {self.name}, for {patience_s:g} s: {why}") from error
+                    if wait_s > patience.left_s():
+                        raise BusAway(str(before)) from before.__cause__
                     await asyncio.sleep(wait_s)
                 else:
                     if self._missed:
                         self._missed = False
                         _log.warning("the NATS at %s answers again", self.name)
 
-    async def _connect(self, within_s: float) -> Client:
-        client = Client()
+    async def _connect(self, patience: Patience) -> Client:
+        client = NatsClient(secure=self._secure)
+        connected = False
 
         async def lost() -> None:
             self._lose(client)
 
         async def failed(error: Exception) -> None:
+            if not connected:
+                raise error  # else the client tries again by itself, and never says why
             if "permissions violation" in str(error).lower():
                 self._refused = error
                 self._lose(client)
 
         try:
-            async with asyncio.timeout(within_s):
-                await client.connect(
+            async with patience.bound():
+                connecting = client.connect(
                     self._url,
                     name="penguiflow",
                     allow_reconnect=False,
-                    connect_timeout=max(1, int(within_s)),
+                    connect_timeout=max(1, int(patience.left_s())),
                     ping_interval=_PING_S,
                     error_cb=failed,
                     closed_cb=lost,
                 )
+                await heeding(connecting)
+                connected = True
                 self._look_at(client)
                 await client.subscribe(f"{self._inbox}.*", cb=self._arrived)
                 if self.on_connect is not None:
-                    await self.on_connect(client)
+                    await heeding(self.on_connect(client, patience))
             if client.is_closed:
                 raise nats.errors.ConnectionClosedError
         except BaseException as error:
             await _closed(client)
+            if isinstance(error, NotSecure):
+                raise BusError(
+                    f"the NATS at {self.name} speaks no TLS: nothing was sent to it; "
+                    "nats:// does without, or give the server a certificate"
+                ) from error
             if isinstance(error, nats.errors.Error) and "authorization" in str(error).lower():
-                raise BusRefused(f"the server at {self.name} does not let us in: {error}") from error
+                said = str(error).removeprefix("nats: ").strip("'")
+                raise BusRefused(
+                    f"the server at {self.name} does not let us in: {said}; "
+                    "the address says who we are: nats://user:password@host:4222"
+                ) from error
+            if isinstance(error, (OSError, EOFError, TimeoutError, nats.errors.Error)):
+                raise _NoConnection(explain(client, error, self.name, patience)) from error
             raise
         return client
 
@@ -162,7 +185,9 @@ class NatsLink:
         version: Any = client.connected_server_version
         if (version.major, version.minor) < _OLDEST:
             wanted = ".".join(map(str, _OLDEST))
-            raise BusTooOld(f"the server at {self.name} is NATS {version.major}.{version.minor}; edges need {wanted}")
+            raise BusTooOld(
+                f"the server at {self.name} is NATS {version.major}.{version.minor}; edges need {wanted} or newer"
+            )
         if not client._server_info.get("jetstream"):
             raise BusError(f"the NATS server at {self.name} has no JetStream: start it with -js")
 
@@ -296,8 +321,10 @@ class NatsLink:
 
 
 async def _closed(client: Client) -> None:
-    with suppress(OSError, nats.errors.Error):  # it is gone already
-        await client.close()
+    # It is gone already; or its TLS was not agreed upon, then the client waits for an end that nobody tells.
+    with suppress(OSError, nats.errors.Error):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
 
 
 def status_of(msg: Msg) -> str:

@@ -15,6 +15,7 @@ from penguiflow.bus.codec import FORMAT
 from penguiflow.bus.errors import BusError, BusForeign
 from penguiflow.bus.naming import token
 from penguiflow.bus.protocol import PRIVATE_S, Limits
+from penguiflow.bus.waiting import Patience
 
 __all__ = ["Place"]
 
@@ -78,17 +79,18 @@ class Place:
             with suppress(NotFoundError):
                 await client.jetstream(timeout=_ASK_S).delete_consumer(self.answers, token(edge))
 
-    async def make(self, client: Client, server: str) -> None:
-        """See to it that everything is there. Raises `BusForeign`."""
+    async def make(self, client: Client, server: str, patience: Patience) -> None:
+        """See to it that everything is there, with patience for as long as it goes on. Raises `BusForeign`."""
         js = client.jetstream(timeout=_ASK_S)
         try:
             found = await self._find(js, server)
-            theirs = {} if found is None else await self._consumers(js, server)
+            theirs = {} if found is None else await self._consumers(js, server, patience)
             await self._make_streams(js, found)
-            for edge, name in self.tokens.items():
+            for done, (edge, name) in enumerate(self.tokens.items(), 1):
                 wanted = self._consumer(edge, name, self.subject(edge))
                 if not _same(wanted, theirs.get(name)):
                     await js.add_consumer(self.stream, wanted, timeout=_ASK_S)
+                    patience.answered(f"{done:,} of {len(self.tokens):,} edges are open")
             for edge in list(self.listening):
                 await self.listen(client, edge)
         except ServiceUnavailableError:
@@ -117,13 +119,14 @@ class Place:
             raise BusForeign(f"the stream '{self.stream}' at {server} was made by a newer penguiflow (format {form})")
         return config
 
-    async def _consumers(self, js: JetStreamContext, server: str) -> dict[str, api.ConsumerConfig]:
+    async def _consumers(self, js: JetStreamContext, server: str, patience: Patience) -> dict[str, api.ConsumerConfig]:
         """Those that the stream has."""
         theirs: dict[str, api.ConsumerConfig] = {}
         offset = 0
         while page := await js.consumers_info(self.stream, offset=offset):  # at most 256 at a time
             offset += len(page)
             theirs |= {str(each.name): each.config for each in page if each.config}
+            patience.answered(f"{offset:,} edges were looked at", further=False)
         if theirs and theirs.keys().isdisjoint(self.tokens.values()):
             raise BusForeign(
                 f"'{self.flow}' at {server} is another flow (its consumers: {', '.join(sorted(theirs))}): "

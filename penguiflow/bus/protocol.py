@@ -88,7 +88,7 @@ class Limits:
     away_s: float = 60.0
     """For how long operations wait for a server that went away, in seconds, before they raise `BusAway`."""
     start_s: float = 5.0
-    """The same for the first connection."""
+    """The same for opening: for how long a server may say nothing. One that goes on answering is waited for."""
 
     def __post_init__(self) -> None:
         if self.capacity < 0:

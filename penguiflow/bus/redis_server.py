@@ -16,7 +16,8 @@ from redis.backoff import NoBackoff
 from penguiflow.bus.errors import BusAway, BusClosed, BusError, BusRefused, BusTooOld
 from penguiflow.bus.naming import CLOSED, shown
 from penguiflow.bus.protocol import Limits
-from penguiflow.bus.waiting import Backoff
+from penguiflow.bus.waiting import Backoff, heeding
+from penguiflow.unreachable import AUTHORITIES, HANGS_UP, SILENT, distrusted, reason
 
 __all__ = ["RedisServer", "Script"]
 
@@ -103,7 +104,7 @@ class RedisServer:
     async def run(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         """Run a script. Raises `exceptions.ResponseError` for what it does not know how to help."""
         try:
-            return await _heeding(self.db.evalsha(script.sha, len(keys), *keys, *args))
+            return await heeding(self.db.evalsha(script.sha, len(keys), *keys, *args))
         except (*_AWAY, *_REFUSED, exceptions.NoScriptError):
             return await self.patiently(lambda: self.db.eval(script.text, len(keys), *keys, *args))
 
@@ -117,18 +118,18 @@ class RedisServer:
             if self.closed:
                 raise BusClosed(CLOSED)
             try:
-                answer = await _heeding(call())
+                answer = await heeding(call())
             except _REFUSED as error:
-                raise BusRefused(f"the server at {self.name} does not let us in: {error}") from error
+                raise self._refused(error) from error
             except _AWAY as error:
                 # A password that is wrong comes wrapped in what it kept from being made.
                 if isinstance(error.__cause__, _REFUSED):
-                    raise BusRefused(f"the server at {self.name} does not let us in: {error.__cause__}") from error
+                    raise self._refused(error.__cause__) from error
                 if self.closed:
                     raise BusClosed(CLOSED) from error
                 wait_s = backoff()
                 if loop.time() + wait_s > end:
-                    raise BusAway(f"no Redis answers at {self.name}, for {patience_s:g} s: {error}") from error
+                    raise BusAway(self._explain(error, patience_s)) from error
                 if self._met and not self._missed:
                     self._missed = True
                     _log.warning("the Redis at %s is away, and tried again and again: %s", self.name, error)
@@ -140,16 +141,23 @@ class RedisServer:
                     _log.warning("the Redis at %s answers again", self.name)
                 return answer
 
+    def _refused(self, error: Exception) -> BusRefused:
+        said = str(error).rstrip(".")
+        return BusRefused(
+            f"the server at {self.name} does not let us in: {said}; "
+            "the address says who we are: redis://user:password@host:6379/0"
+        )
 
-async def _heeding(call: Awaitable[T]) -> T:
-    """What a call answers, unless this task was cancelled meanwhile.
-
-    The client sends by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes with the answer.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    try:
-        return await call
-    finally:
-        if task is not None and task.cancelling() > before:
-            raise asyncio.CancelledError
+    def _explain(self, error: Exception, patience_s: float) -> str:
+        """Why nobody answers: what happened, where, and what to do."""
+        within = f"for {patience_s:g} s"
+        why = reason(error)
+        if distrusted(error):
+            return f"no safe connection to the Redis at {self.name}, {within}: {why}; {AUTHORITIES}"
+        if isinstance(error, exceptions.InvalidResponse):
+            why = "whoever takes the connection there does not speak as a Redis does; is it another service's port?"
+        elif why == SILENT and "reading" in str(error):
+            why = "whoever takes the connection there says nothing; is it another service's port?"
+        elif not self._met and "closed by server" in str(error):
+            why = HANGS_UP
+        return f"no Redis answers at {self.name}, {within}: {why or error}"

@@ -8,6 +8,7 @@ import sqlite3
 import asyncpg
 
 from penguiflow.state.errors import StoreError, StoreNotWritable, StoreUnreadable
+from penguiflow.unreachable import NO_TLS, distrusted, reason
 
 __all__ = ["DRIVER_ERRORS", "explain", "is_conflict", "is_lost", "is_missing_table"]
 
@@ -67,8 +68,22 @@ def explain(error: BaseException, place: str) -> StoreError:
     if isinstance(error, _FULL):
         return StoreNotWritable(f"cannot write to {place}: {_line(error)}; make room on the server", path=place)
     if is_lost(error):
-        return StoreError(f"{place} cannot be reached: {_line(error)}; is the server running?", path=place)
+        return StoreError(f"{place} cannot be reached: {_away(error)}", path=place)
     return StoreError(f"{place}: {_line(error)}", path=place)
+
+
+def _away(error: BaseException) -> str:
+    """Why the server is not there, and what to do about it."""
+    if distrusted(error):
+        return f"{reason(error)}; sslrootcert=FILE in the address names the authorities that are"
+    text = str(error)
+    if "rejected SSL upgrade" in text:
+        return f"{NO_TLS}, or is no PostgreSQL; sslmode=disable in the address does without"
+    if "connection_lost" in text or isinstance(error, ConnectionResetError):
+        return "it hangs up; is the server running, and is it a PostgreSQL?"
+    if isinstance(error, OSError) and not isinstance(error, asyncpg.PostgresError):
+        return reason(error)
+    return f"{_line(error)}; is the server running?"
 
 
 def _line(error: BaseException) -> str:
