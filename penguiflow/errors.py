@@ -49,15 +49,16 @@ class FlowError(Exception):
         self.message = message
         self.original_exc = original_exc
         self.metadata: Mapping[str, Any] = MappingProxyType(dict(metadata or {}))
+        self._told_type: str | None = None
         super().__init__(str(self))
 
     @property
     def exception_type(self) -> str | None:
         """The class name of the exception behind this error."""
-        return None if self.original_exc is None else type(self.original_exc).__name__
+        return self._told_type if self.original_exc is None else type(self.original_exc).__name__
 
     def unwrap(self) -> BaseException | None:
-        """The exception behind this error."""
+        """The exception behind this error; None where that stayed in another process."""
         return self.original_exc
 
     def to_payload(self) -> dict[str, Any]:
@@ -74,6 +75,20 @@ class FlowError(Exception):
             "message": self.message,
             **{key: value for key, value in known.items() if value is not None},
         }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> FlowError:
+        """The error of a `to_payload`, without its exception. Raises `KeyError` where code or message lack."""
+        error = cls(
+            trace_id=payload.get("trace_id"),
+            node_name=payload.get("node_name"),
+            node_id=payload.get("node_id"),
+            code=payload["code"],
+            message=payload["message"],
+            metadata=payload.get("metadata"),
+        )
+        error._told_type = payload.get("exception_type")
+        return error
 
     @classmethod
     def from_exception(
@@ -115,6 +130,7 @@ class FlowError(Exception):
             self.original_exc,
             self.node_id,
             dict(self.metadata),
+            self._told_type,
         )
 
 
@@ -126,9 +142,10 @@ def _rebuild(
     original_exc: BaseException | None,
     node_id: str | None,
     metadata: dict[str, Any],
+    told_type: str | None = None,
 ) -> FlowError:
     """Keyword-only constructors do not survive pickling by themselves."""
-    return FlowError(
+    error = FlowError(
         trace_id=trace_id,
         node_name=node_name,
         code=code,
@@ -137,3 +154,5 @@ def _rebuild(
         node_id=node_id,
         metadata=metadata,
     )
+    error._told_type = told_type
+    return error

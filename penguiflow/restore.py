@@ -272,11 +272,11 @@ class _Restorer:
 def _flow_error(data: Mapping[str, Any], trace_id: str) -> FlowError:
     """The failure that the trace had had."""
     metadata = data.get("metadata")
-    return FlowError(
-        trace_id=trace_id,
-        node_name=data.get("node_name"),
-        node_id=data.get("node_id"),
-        code=str(data.get("code") or FlowErrorCode.NODE_EXCEPTION),
-        message=str(data.get("message", "")),
-        metadata=metadata if isinstance(metadata, Mapping) else None,
-    )
+    known = {
+        **data,
+        "trace_id": trace_id,
+        "code": data.get("code") or FlowErrorCode.NODE_EXCEPTION,
+        "message": str(data.get("message", "")),
+        "metadata": metadata if isinstance(metadata, Mapping) else None,
+    }
+    return FlowError.from_payload(known)

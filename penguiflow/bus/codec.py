@@ -162,7 +162,7 @@ class Codec:
                 value = from_json(encoded)
             except ValueError as error:
                 raise CannotRead(f"A message on edge {edge} holds no JSON: {error}") from error
-            return value if kind == _PLAIN else _error_of(value)
+            return value if kind == _PLAIN else FlowError.from_payload(value)
         if kind == _LIST:
             lines = encoded[1:-1].split(_NEXT_ITEM)  # JSON has no such character within an item
             if len(lines) != len(about["items"]):
@@ -228,14 +228,3 @@ def _is_json(value: Any, depth: int = 0) -> bool:
     if kind is dict:
         return all(type(key) is str and _is_json(each, depth + 1) for key, each in value.items())
     return False
-
-
-def _error_of(value: dict[str, Any]) -> FlowError:
-    return FlowError(
-        trace_id=value.get("trace_id"),
-        node_name=value.get("node_name"),
-        node_id=value.get("node_id"),
-        code=value["code"],
-        message=value["message"],
-        metadata=value.get("metadata"),
-    )

@@ -114,13 +114,4 @@ def read_end(body: bytes) -> End | None:
 
 
 def _error_of(said: dict[str, Any] | None) -> FlowError | None:
-    if said is None:
-        return None
-    return FlowError(
-        trace_id=said.get("trace_id"),
-        node_name=said.get("node_name"),
-        node_id=said.get("node_id"),
-        code=said["code"],
-        message=said["message"],
-        metadata=said.get("metadata"),
-    )
+    return None if said is None else FlowError.from_payload(said)

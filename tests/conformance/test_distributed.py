@@ -160,6 +160,7 @@ async def test_a_node_is_tried_again_and_then_fails_its_trace(spread: Spread) ->
     with pytest.raises(FlowError, match="not yet: never") as raised:
         await flow.call(message("never"), timeout=CALL_S)
     assert (raised.value.code, raised.value.node_name) == (FlowErrorCode.NODE_EXCEPTION, "flaky")
+    assert raised.value.exception_type == "ValueError"
     assert attempts.count("never") == 3
 
 
@@ -170,7 +171,7 @@ async def test_a_node_that_takes_too_long_times_out(spread: Spread) -> None:
     flow = await spread(lambda **kwargs: create(node(slow, "slow", timeout_s=0.02).to(), **kwargs))
     with pytest.raises(FlowError) as raised:
         await flow.call(message(None), timeout=CALL_S)
-    assert raised.value.code == FlowErrorCode.NODE_TIMEOUT
+    assert (raised.value.code, raised.value.exception_type) == (FlowErrorCode.NODE_TIMEOUT, "TimeoutError")
 
 
 async def test_errors_may_be_results(spread: Spread) -> None:
@@ -180,6 +181,7 @@ async def test_errors_may_be_results(spread: Spread) -> None:
     flow = await spread(lambda **kwargs: create(node(bad, "bad").to(), emit_errors_to_rookery=True, **kwargs))
     result = await flow.call(message(None), timeout=CALL_S)
     assert isinstance(result, FlowError)
+    assert result.exception_type == "ValueError"
     assert "no" in result.message
 
 
@@ -225,6 +227,30 @@ async def test_what_a_node_keeps_is_the_traces(spread: Spread) -> None:
     flow = await spread(make, workers=3)
     results = await asyncio.gather(*(flow.call(message(None), timeout=CALL_S) for _ in range(2)))
     assert [result.payload for result in results] == [list(range(12))] * 2
+
+
+async def test_a_node_that_keeps_something_runs_once_for_each_message(spread: Spread) -> None:
+    begun: list[int] = []
+
+    async def fan(msg: Message, ctx: Any) -> None:
+        for number in range(40):
+            await ctx.emit(msg.model_copy(update={"payload": number}))
+
+    async def gather(msg: Message, ctx: Any) -> Message | None:
+        seen = ctx.trace_state.setdefault("seen", [])
+        begun.append(msg.payload)
+        for _ in range(20):
+            await asyncio.sleep(0)  # others may begin
+        seen.append(msg.payload)
+        return msg.model_copy(update={"payload": sorted(seen)}) if len(seen) == 40 else None
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        first, second = node(fan, "fan"), node(gather, "gather")
+        return create(first.to(second), second.to(), **kwargs)
+
+    flow = await spread(make, workers=4, lease_s=600.0)
+    assert (await flow.call(message(None), timeout=CALL_S)).payload == list(range(40))
+    assert sorted(begun) == list(range(40))
 
 
 async def test_a_router_sends_where_it_wants(spread: Spread) -> None:

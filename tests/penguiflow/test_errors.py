@@ -58,6 +58,13 @@ def test_it_survives_pickle_and_copy(error: FlowError) -> None:
         assert type(again.unwrap()) is type(error.unwrap())
 
 
+def test_it_comes_back_from_its_payload_without_the_exception() -> None:
+    again = FlowError.from_payload(full().to_payload())
+    assert again.to_payload() == full().to_payload()
+    assert (again.exception_type, again.unwrap()) == ("ValueError", None)
+    assert pickle.loads(pickle.dumps(again)).exception_type == "ValueError"
+
+
 def test_metadata_cannot_be_changed_from_outside() -> None:
     metadata = {"attempt": 1}
     error = FlowError(trace_id=None, node_name=None, code="C", message="m", metadata=metadata)
