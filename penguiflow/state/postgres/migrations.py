@@ -32,13 +32,24 @@ def version() -> int:
 
 
 async def check(connection: Connection[Any], address: Address) -> int:
-    """The version that the tables have; 0 when there are none yet. Raises `StoreTooNew`."""
+    """The version that the tables have; 0 when there are none yet. Raises `StoreTooNew` and `StoreUnreadable`."""
     import asyncpg
 
     try:
         found = await connection.fetchval("SELECT max(version) FROM schema_version")
     except asyncpg.UndefinedTableError:
+        await _look_in(connection, address)
         return 0
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StoreUnreadable(
+            f"{address.place} may not be read: {error}; "
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA {address.schema} allows it",
+            path=address.place,
+        ) from error
+    except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
+        raise _foreign(address) from error
+    if found is not None and not isinstance(found, int):
+        raise _foreign(address)
     if found is not None and found > version():
         raise StoreTooNew(
             f"{address.place} was written by a newer penguiflow (version {found} of the tables; this one knows "
@@ -67,10 +78,25 @@ async def migrate(connection: Connection[Any], address: Address) -> None:
             for script in _scripts()[found:]:
                 await connection.execute(script)
         except asyncpg.DuplicateTableError as error:
-            raise StoreUnreadable(
-                f"{address.place}: schema {address.schema} has tables of another program: name another with ?schema=",
-                path=address.place,
-            ) from error
+            raise _foreign(address) from error
         if found < version():
             await connection.execute("DELETE FROM schema_version")
             await connection.execute("INSERT INTO schema_version (version) VALUES ($1)", version())
+
+
+async def _look_in(connection: Connection[Any], address: Address) -> None:
+    """Raise `StoreUnreadable` where tables cannot be seen, which is not the same as that there are none."""
+    allowed = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1"
+    if await connection.fetchval(allowed, address.schema) is False:
+        raise StoreUnreadable(
+            f"{address.place} may not be read: nobody let this user into schema {address.schema}; "
+            f"GRANT USAGE ON SCHEMA {address.schema} does",
+            path=address.place,
+        )
+
+
+def _foreign(address: Address) -> StoreUnreadable:
+    return StoreUnreadable(
+        f"{address.place}: schema {address.schema} has tables of another program: name another with ?schema=",
+        path=address.place,
+    )

@@ -15,6 +15,7 @@ from penguiflow.recording.text import clean_text
 from penguiflow.state.connection import Connection
 from penguiflow.state.database import DatabaseStore
 from penguiflow.state.derived import in_memory, open_file
+from penguiflow.state.errors import StoreError
 from penguiflow.state.follow import follow
 from penguiflow.state.postgres.address import parse_address
 from penguiflow.state.postgres.driver import CONNECT_S, numbered
@@ -27,6 +28,7 @@ from penguiflow.state.spill import INLINE_BYTES
 try:
     from penguiflow.state.postgres.changes import Changes
     from penguiflow.state.postgres.commit import PAYLOAD_LOCK
+    from penguiflow.state.postgres.problems import is_lost
     from penguiflow.state.postgres.reader import Reader
     from penguiflow.state.postgres.shared import NOW, Commits
     from penguiflow.state.postgres.values import SAVE_MEMORY, Statements, Values, revision_in
@@ -47,6 +49,8 @@ T = TypeVar("T")
 
 PATIENCE_S = 10.0
 """How long a server may be away before that is an error."""
+AWAY_S = 0.2
+"""How often a follower asks a server that is away."""
 _LEAST_TIMEOUT_S = 1.0
 """How long a server may take at least to let somebody in."""
 _SIZE = (
@@ -104,6 +108,7 @@ class PostgresStateStore(DatabaseStore):
         super().__init__(reading, address.place, artifact_retention=artifact_retention)
         self._reader: Reader = reading
         self._address = address
+        self._patience_s = patience_s
         self._every_event = durability == "every_event"
         self._retention = retention or Retention()
         self._home = home
@@ -203,9 +208,26 @@ class PostgresStateStore(DatabaseStore):
 
     async def follow(self, trace_id: str, *, after: int = -1) -> AsyncGenerator[TraceEvent, None]:
         """Committed events with `seq > after`, and those to come, until the trace is over. An unknown one has none."""
+        away: float | None = None  # since when
+
+        async def pause() -> None:
+            nonlocal away
+            away = None
+            await changed.wait()
+
         async with self._changes.of(clean_text(trace_id)) as changed:
-            async for event in follow(self, trace_id, after, pause=changed.wait):
-                yield event
+            while True:
+                try:
+                    async for event in follow(self, trace_id, after, pause=pause):
+                        yield event
+                        after, away = event.seq, None
+                    return
+                except StoreError as error:
+                    away = away or time.monotonic()
+                    lost = error.__cause__ is not None and is_lost(error.__cause__)
+                    if not lost or time.monotonic() > away + self._patience_s:
+                        raise
+                await asyncio.sleep(AWAY_S)
 
     # -- within --------------------------------------------------------------------------------------------------------
 

@@ -151,12 +151,36 @@ async def test_tables_of_a_later_version_are_left_alone(postgres_server: Any, op
         await open_store(url, read_only=True).find_traces()
 
 
-async def test_tables_of_another_program_are_left_alone(postgres_server: Any, open_store: Open) -> None:
+@pytest.mark.parametrize(
+    "table",
+    [
+        "traces (mine int)",
+        "schema_version (version text); INSERT INTO {schema}.schema_version VALUES ('1.2')",
+        "schema_version (version boolean)",
+        "schema_version (installed int)",
+    ],
+)
+async def test_tables_of_another_program_are_left_alone(postgres_server: Any, open_store: Open, table: str) -> None:
     url = postgres_server.fresh_url()
     schema = parse_address(url).schema
-    postgres_server.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.traces (mine int)")
+    postgres_server.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.{table.format(schema=schema)}")
     with pytest.raises(StoreUnreadable, match="tables of another program"):
         await open_store(url).open()
+
+
+async def test_who_may_not_look_is_not_told_that_there_is_nothing(postgres_server: Any, open_store: Open) -> None:
+    schema = parse_address(postgres_server.fresh_url()).schema
+    await open_store(postgres_server.url(schema)).open()
+    guest = postgres_server.url(schema, user="guest:secret")
+    for needed in (f"GRANT USAGE ON SCHEMA {schema}", f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema}"):
+        for options in ({}, {"read_only": True}):
+            with pytest.raises(StoreUnreadable, match="may not be read") as refused:
+                await open_store(guest, **options).open()
+            assert needed in str(refused.value)
+        with pytest.raises(StoreUnreadable, match="may not be read"):
+            await open_store(guest, read_only=True).find_traces()
+        postgres_server.execute(f"{needed} TO guest")
+    assert await open_store(guest, read_only=True).find_traces() == []
 
 
 async def test_many_may_make_the_tables_at_once(open_store: Open) -> None:
@@ -292,29 +316,33 @@ async def _quietly(asked: Any) -> Any:
 
 async def test_a_follower_outlives_the_server(own_postgres: Any, open_store: Open) -> None:
     url = own_postgres.fresh_url()
-    store, reader = open_store(url, patience_s=HANG_S), open_store(url, read_only=True)
+    store, reader = open_store(url, patience_s=HANG_S), open_store(url, read_only=True, patience_s=HANG_S)
+    hasty = open_store(url, read_only=True, patience_s=0.0)
     log = record(store, "t", status=None)
     await store.flush()
     seen: list[int] = []
     found = asyncio.Event()
 
-    async def watch() -> None:
-        async for event in reader.follow("t"):
-            seen.append(event.seq)
-            found.set()
+    async def watch(begun: asyncio.Event, patient: bool) -> None:
+        async for event in (reader if patient else hasty).follow("t"):
+            begun.set()
+            if patient:
+                seen.append(event.seq)
 
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(watch(found, True))
+    begun = asyncio.Event()
+    giving_up = asyncio.create_task(watch(begun, False))
     await found.wait()
+    await begun.wait()
     await asyncio.to_thread(own_postgres.stop)
+    with pytest.raises(StoreError, match="cannot be reached"):
+        await giving_up  # it has asked while nobody answered
     await asyncio.to_thread(own_postgres.start)
     log.event("stall", "n", log.root, {"n": 3})
     log.close("ok")
-    try:
-        await watching
-    except StoreError:  # it asked while nobody answered: whoever follows begins again
-        seen = [event.seq async for event in reader.follow("t")]
+    await watching
     assert seen == list(range(6))
-    for each in (store, reader):
+    for each in (store, reader, hasty):
         await each.close()
 
 
