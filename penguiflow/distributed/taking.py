@@ -62,11 +62,10 @@ class Taking:
         turn, row, handling = self._turn, self._row, self._handling
         if turn is None:
             return True
-        turn.ours, held_for = (False, "") if row is None else self._turns.holder(row)
+        turn.ours = row is not None and self._turns.is_ours(row)
         if turn.ours or not self._has_company:
             return True
-        # Whoever had the turn for this very message has lost it.
-        if row is not None and held_for != handling.key and not turn.is_dead(row.version, self._lease_s):
+        if row is not None and not self._is_over(turn, row):
             await self._wait(turn)
             return False
         if turn.yields:
@@ -91,9 +90,11 @@ class Taking:
         if self._turn is not None:
             self._turn.ours = put.get(self._turns.scope) is not None and not outcome.ended
 
-    @property
-    def _lease_s(self) -> float:
-        return self._handling.desk.share.bus.limits.lease_s
+    def _is_over(self, turn: Turn, row: SharedRow) -> bool:
+        """Whether somebody else's turn is: a message of his came here, or nothing has moved for long."""
+        handling = self._handling
+        came_here = self._turns.message_of(row) in (handling.key, *turn.waiting)
+        return turn.is_dead(row.version, handling.desk.share.bus.limits.lease_s) or came_here
 
     def _aside(self) -> AbstractAsyncContextManager[None]:
         """Where to wait for other messages of the trace, without a slot.
@@ -123,7 +124,7 @@ class Taking:
                 memory, row = handling.memory, self._row
                 if row is None or memory.handled or memory.ended is not None or memory.cancelled is not None:
                     return
-                if turn.is_dead(row.version, self._lease_s):
+                if self._is_over(turn, row):
                     return
 
 

@@ -2,8 +2,8 @@
 
 In a worker that is a lock. Between workers it is a row of the trace's memory that says who has the turn, written with
 compare-and-set. Whoever has it hands it on to the next message in the same worker with the commit that it makes anyway,
-and removes the row with the last one. No clocks are compared: a turn is over when its row has not moved for a lease, by
-the clock of whoever waits; who works for long writes the row again.
+and removes the row with the last one. No clocks are compared: a turn is over when its row has not moved for somewhat
+more than a lease, by the clock of whoever waits; who works for long writes the row again.
 
 What a node keeps is guarded by its own version all the same: turns spare work that would be done twice, no more.
 """
@@ -35,6 +35,8 @@ _HOLD_LEASES = 0.5
 """For how many leases a worker hands the turn on to messages that it has itself."""
 _LINGER_S = 0.05
 """How long a worker that had no room for the next message keeps the turn until it comes, in seconds."""
+_STILL_LEASES = 1.4
+"""For how many leases the row of a turn that is over has not moved: whoever had it has lost his message before."""
 _LOOKS = 6
 """Looks within a lease that it takes, at least, to find that a turn does not move: a store may be away for a while."""
 _MOST_CONTENDED = 1000
@@ -65,14 +67,14 @@ class Turn:
         return self.ours and not self.waiting and not self.lock.locked()
 
     def is_dead(self, version: int, lease_s: float) -> bool:
-        """Whether somebody else's turn, which has this version now, has not moved for a lease."""
+        """Whether somebody else's turn, which has this version now, has not moved for long."""
         now = asyncio.get_running_loop().time()
         if version != self._version:
             self._version, self._still_s = version, 0.0
         else:
             self._still_s += min(now - self._seen_at, lease_s / _LOOKS)
         self._seen_at = now
-        return self._still_s >= lease_s
+        return self._still_s >= _STILL_LEASES * lease_s
 
 
 class Turns:
@@ -130,10 +132,13 @@ class Turns:
         turn.since = asyncio.get_running_loop().time()
         return turn.ours
 
-    def holder(self, row: SharedRow) -> tuple[bool, str]:
-        """Whether this worker has the turn, and for which message."""
-        said = from_json(row.value)
-        return said["worker"] == self._share.token, said["message"]
+    def is_ours(self, row: SharedRow) -> bool:
+        """Whether this worker has the turn."""
+        return bool(from_json(row.value)["worker"] == self._share.token)
+
+    def message_of(self, row: SharedRow) -> str:
+        """For which message its worker has the turn, by `handled_key`."""
+        return str(from_json(row.value)["message"])
 
     def handed_on(self, turn: Turn, *, may_come: bool) -> bytes | None:
         """The row as the commit leaves it: for the next message in this worker, for anybody if there is none.
@@ -150,7 +155,7 @@ class Turns:
     async def keep(self, run: str, key: str) -> None:
         """Say that whoever has the turn is at work."""
         row = (await self._share.load(run, (self.scope,))).rows.get(self.scope)
-        if row is not None and self.holder(row)[0]:
+        if row is not None and self.is_ours(row):
             change = SharedChange(trace_id=run, expect={self.scope: row.version}, put={self.scope: self._row(key)})
             await self._share.commit(change)
 

@@ -120,6 +120,54 @@ async def test_a_worker_that_is_told_to_leave_finishes_first(place: Place) -> No
     assert await asyncio.to_thread(worker.wait, CALL_S) == 0
 
 
+KEEPING = """
+def note(file, what):
+    with (NOTES / file).open("a") as notes:
+        notes.write(f"{what}\\n")
+
+async def fan(msg, ctx):
+    for number in range(10):
+        await ctx.emit(msg.model_copy(update={"payload": number}))
+
+async def keep(msg, ctx):
+    seen = ctx.trace_state.setdefault("seen", [])
+    note("ran", msg.payload)
+    if len(seen) == 4:
+        note("begun", os.getpid())
+        while not (NOTES / "go").exists():
+            await asyncio.sleep(0.01)
+    seen.append(msg.payload)
+    return msg.model_copy(update={"payload": sorted(seen)}) if len(seen) == 10 else None
+
+def make(**kwargs):
+    policy = NodePolicy(validate="none", max_concurrency=2)
+    a, b = (Node(each, name=each.__name__, policy=policy) for each in (fan, keep))
+    return create(a.to(b), b.to(), name=NAME, **kwargs)
+"""
+
+
+async def test_who_is_killed_while_others_wait_for_his_turn_costs_one_repeat(place: Place) -> None:
+    path = module(place, KEEPING)
+    for _ in range(3):
+        place.hire(path)
+    flow = place.flow(path)
+    calling = asyncio.ensure_future(flow.call(message(None, trace_id="t"), timeout=CALL_S))
+    await soon(lambda: begun(place))
+    os.kill(begun(place)[0], signal.SIGKILL)
+    await soon(lambda: len(set(begun(place))) == 2)
+    (place.folder / "go").touch()
+    assert (await calling).payload == list(range(10))
+    ran = (place.folder / "ran").read_text().split()
+    assert set(ran) == {str(number) for number in range(10)}
+    again = [
+        event
+        for event in await place.stores[0].load_events("t")
+        if event.kind == "message.dequeued" and event.name == "fan->keep" and event.data["attempt"] > 1
+    ]
+    # One was at work when its worker was killed; a slow machine may lose leases, too.
+    assert 1 <= len(ran) - 10 <= max(1, len(again))
+
+
 STREAM = """
 async def speak(msg, ctx):
     for number in range(10):
@@ -186,6 +234,33 @@ async def test_a_message_that_kills_its_workers_fails_its_caller(place: Place) -
     with pytest.raises(FlowError, match="became a dead letter") as raised:
         await calling
     assert raised.value.code == FlowErrorCode.NODE_EXCEPTION
+    assert (await flow.call(message("bread"), timeout=CALL_S)).payload == "bread"
+
+
+SERVED = (
+    POISON.replace(
+        "def make",
+        """async def serve(msg, ctx):
+    return msg
+
+def make""",
+    )
+    .replace("create(", "create(Node(serve, name='serve', policy=PLAIN).to(eater := ")
+    .replace(".to(),", "), eater.to(),")
+)
+
+
+async def test_who_sent_what_kills_is_not_buried_with_it(place: Place) -> None:
+    path = module(place, SERVED)
+    place.limits.update(lease_s=1.0, max_deliveries=3)
+    flow = place.flow(path)
+    calling = asyncio.ensure_future(flow.call(message("poison"), timeout=CALL_S))
+    for deaths in range(1, 4):
+        place.hire(path)
+        await soon(functools.partial(_died, place, deaths))
+    place.hire(path)
+    with pytest.raises(FlowError, match="a message for node 'eat' became a dead letter"):
+        await calling
     assert (await flow.call(message("bread"), timeout=CALL_S)).payload == "bread"
 
 
