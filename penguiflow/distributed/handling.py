@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from pydantic_core import from_json, to_json
 
 from penguiflow.bus.errors import BusError, CannotSend
 from penguiflow.bus.protocol import BusMessage, Delivery
-from penguiflow.bus.waiting import Backoff
 from penguiflow.channels import ROOKERY
 from penguiflow.distributed.cell import DeliveredTrace, Outlet
 from penguiflow.distributed.header import Fault, Header
@@ -30,10 +29,9 @@ from penguiflow.distributed.names import (
     number_of,
     outbox,
     state_scope,
-    stream_scope,
 )
-from penguiflow.distributed.taking import LOOK_S, MOST_LOOK_S, Taking
-from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.distributed.streams import Place
+from penguiflow.distributed.taking import Taking
 from penguiflow.failures import flow_error, said
 from penguiflow.results import is_chunk
 from penguiflow.state.shared import SharedChange, SharedMemory, SharedOutcome
@@ -45,10 +43,6 @@ if TYPE_CHECKING:
     from penguiflow.distributed.desk import Desk
 
 __all__ = ["Handling", "LeaseLost"]
-
-
-GAP_LEASES = 2.0
-"""For how many leases a piece of a stream waits for those before it."""
 
 
 class LeaseLost(Exception):
@@ -65,7 +59,6 @@ class Handling:
         self.message_id = id_on_bus(delivery.id)
         self.key = handled_key(desk.node, self.message_id)
         self.scope = state_scope(desk.node)
-        self._stream = stream_scope(desk.node, delivery.edge, header.piece)
         self.lost = False
         """Whether the lease is over."""
         self.memory = SharedMemory({}, {}, False, None, None)
@@ -86,6 +79,7 @@ class Handling:
         self._tape: Tape | None = None
         """Answers to what the node asked when it worked on this message before."""
         self.turn = Taking(self)
+        self.place = Place(self)
 
     async def run(self) -> None:
         """Handle it. Raises `LeaseLost`, `BusError`, `StoreError`; `CannotRead` for what nobody can read."""
@@ -120,8 +114,11 @@ class Handling:
             if self.memory.cancelled is not None:
                 await share.end(self.header, "cancelled", Fault(share.cancelled_error(self.header, self.memory)))
                 return
-            if self.header.piece and not await self._piece_turn():
-                return
+            if self.place.is_early:
+                await self.place.wait()
+                if self.lost:
+                    raise LeaseLost
+                continue
             if self.desk.keeps and not self.turn.entered:
                 await self._take_turn(stack)
                 continue
@@ -147,50 +144,19 @@ class Handling:
     async def load(self) -> None:
         """Read what is remembered of the trace, as far as this delivery needs it."""
         share = self.desk.share
-        scopes = [FAULT, self.scope, self.desk.turns.scope, outbox(self.key), dead_scope(self.key)]
-        if self.header.piece:
-            scopes.append(self._stream)
+        own = (self.scope, self.desk.turns.scope, outbox(self.key), dead_scope(self.key))
+        scopes = (FAULT, *own, *self.place.scopes)
         self.memory = await share.load(self.header.run, scopes, self.key)
         if self.desk.turns.scope in self.memory.rows:
             self.desk.keeps = True  # another worker has found that out
         row = self.memory.rows.get(self.scope)
         self._before = NodeMemory() if row is None else NodeMemory.load(row.value, share.codec, self.desk.node)
 
-    async def _piece_turn(self) -> bool:
-        """Wait until the pieces before this one are done; False when the trace is over meanwhile."""
-        share, desk = self.desk.share, self.desk
-        backoff = Backoff(LOOK_S, MOST_LOOK_S)
-        end = asyncio.get_running_loop().time() + GAP_LEASES * share.bus.limits.lease_s
-        while self._next_piece < self.header.place:
-            if asyncio.get_running_loop().time() > end:
-                await share.end(self.header, "error", Fault(self._gap()))
-                return False
-            async with desk.parked():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(backoff()):
-                        await desk.piece_done.wait()
-            await self.load()
-            if self.lost:
-                raise LeaseLost
-            if self.memory.handled or self.memory.ended is not None or self.memory.cancelled is not None:
-                await self._repeat()
-                return False
-        return True
-
     @property
-    def _next_piece(self) -> int:
-        """The next piece that is to be handled of this message's stream."""
-        row = self.memory.rows.get(self._stream)
-        return 0 if row is None else int(from_json(row.value))
-
-    def _gap(self) -> FlowError:
-        return FlowError(
-            trace_id=self.header.trace_id,
-            node_name=self.desk.node,
-            code=FlowErrorCode.NODE_EXCEPTION,
-            message=f"piece {self._next_piece} of a stream did not come to node '{self.desk.node}', "
-            f"within {GAP_LEASES * self.desk.share.bus.limits.lease_s:g} s after piece {self.header.place}",
-        )
+    def is_settled(self) -> bool:
+        """Whether there is nothing to do any more: the message was handled, or its trace is over or cancelled."""
+        memory = self.memory
+        return memory.handled or memory.ended is not None or memory.cancelled is not None
 
     # The invocation
 
@@ -363,10 +329,7 @@ class Handling:
         self.turn.pass_on(expect, put)
         if self._held:
             put[outbox(self.key)] = _dump_held(self._held)
-        if self.header.piece:
-            row = self.memory.rows.get(self._stream)
-            expect[self._stream] = 0 if row is None else row.version
-            put[self._stream] = to_json(self.header.place + 1)
+        self.place.pass_on(expect, put)
         if self._last is not None:
             put[LAST] = to_json(self._last.decode())
         return expect, put, add

@@ -144,8 +144,12 @@ class Share:
         await self.post.put(header.answer, end_message(header, status, fault), private=True)
 
     async def revive(self, header: Header, message_id: str) -> Header:
-        """A dead letter was sent again, of a trace that has ended with it: go on in a run of its own."""
-        again = replace(header, run=f"{header.run}+{message_id}", asked=False, epoch=header.epoch + 1)
+        """A dead letter was sent again, of a trace that has ended with it: go on in a run of its own.
+
+        Nothing else of a stream that it was a piece of comes there.
+        """
+        run = f"{header.run}+{message_id}"
+        again = replace(header, run=run, asked=False, epoch=header.epoch + 1, piece="", place=0)
         add = {COUNT: 1, IDS: number_of(message_id)}
         value = to_json(again.about())
         change = SharedChange(trace_id=again.run, expect={CALLER: 0}, put={CALLER: value}, add=add)

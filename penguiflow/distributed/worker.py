@@ -237,7 +237,9 @@ class Worker:
         while True:
             await asyncio.sleep(self._bus.limits.lease_s / 3)
             held = [(desk, each) for desk in self._desks for each in desk.under_way if each.turn.held]
-            await asyncio.gather(*(desk.turns.keep(each.header.run, each.key) for desk, each in held))
+            pieces = [each.place for desk in self._desks for each in desk.under_way if each.place.held]
+            turns = (desk.turns.keep(each.header.run, each.key) for desk, each in held)
+            await asyncio.gather(*turns, *(place.show_life() for place in pieces))
 
     async def _look(self) -> None:
         """Look for traces that were cancelled, and for dead letters."""

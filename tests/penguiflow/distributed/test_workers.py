@@ -9,7 +9,7 @@ import pytest
 
 from penguiflow import FlowError, Headers, Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.bus import BusAway, BusMessage, Codec, Delivery, Limits, MemoryBus, RedisBus
-from penguiflow.distributed import Worker, edges_of, lookout
+from penguiflow.distributed import Worker, edges_of, lookout, streams
 from penguiflow.distributed.header import Header
 from penguiflow.distributed.names import COUNT, IDS, bus_id, number_of
 from penguiflow.ids import send_id
@@ -168,18 +168,87 @@ async def test_a_caller_finds_a_result_whose_way_to_him_was_lost(
         await flow.call(message("bad"), timeout=WAIT_S)
 
 
-async def test_a_piece_that_never_comes_fails_the_trace(shop: Callable[..., Shop]) -> None:
-    at = shop(lease_s=0.2)
-    flow = create(Node(same, name="a", policy=PLAIN).to(Node(same, name="b", policy=PLAIN)))
+async def put_second_piece(at: Shop, flow: PenguiFlow) -> None:
+    """The second piece of a stream whose first one nobody has sent."""
     header = Header("t", "t", "Rookery@nobody", asked=True, piece="m/s", place=1)
     chunk = message(StreamChunk(stream_id="s", seq=1, text="second"), trace_id="t")
     await at.put(flow, "a->b", chunk, header, send_id("a", "m", "a->b", 1))
+
+
+async def test_a_piece_that_never_comes_fails_the_trace(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams.Gap, "lasts", lambda _, seen, waited_s: waited_s > 0.0)
+    at = shop()
+    flow = create(Node(same, name="a", policy=PLAIN).to(Node(same, name="b", policy=PLAIN)))
+    await put_second_piece(at, flow)
     await at.hire(flow)
     async with asyncio.timeout(WAIT_S):
         while (memory := await at.store.load_shared("t", ("fault",))).ended is None:  # noqa: ASYNC110 - of a store
             await asyncio.sleep(0.01)
     assert memory.ended == "error"
     assert b"piece 0 of a stream did not come to node 'b'" in memory.rows["fault"].value
+
+
+async def test_pieces_wait_for_one_that_takes_long(shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = shop(lease_s=0.2, max_deliveries=50)
+    signs, enough, go_on = 0, asyncio.Event(), asyncio.Event()
+    commit = at.store.commit_shared
+
+    async def watched(*changes: SharedChange) -> Any:
+        nonlocal signs
+        signs += sum(any("at work" in scope for scope in change.put) for change in changes)
+        if signs >= 8:
+            enough.set()
+        return await commit(*changes)
+
+    monkeypatch.setattr(at.store, "commit_shared", watched)
+
+    async def speak(msg: Message, ctx: Any) -> None:
+        for number in range(3):
+            await ctx.emit_chunk(parent=msg, text=f"{number}", done=number == 2)
+
+    async def hear(msg: Message, ctx: Any) -> Message:
+        if msg.payload.seq == 0:
+            await go_on.wait()
+        return msg
+
+    def make(**kwargs: Any) -> PenguiFlow:
+        hearing = Node(hear, name="hear", policy=NodePolicy(validate="none", max_concurrency=4))
+        return create(Node(speak, name="speak", policy=PLAIN).to(hearing), hearing.to(), **kwargs)
+
+    flow = await at.caller(make)
+    await at.hire(make())
+
+    async def read() -> list[str]:
+        return [each.payload.text async for each in flow.stream(message(None))]
+
+    reading = asyncio.ensure_future(read())
+    async with asyncio.timeout(WAIT_S):
+        await enough.wait()
+        go_on.set()
+        assert await reading == ["0", "1", "2"]
+
+
+async def test_a_dead_piece_that_is_sent_again_waits_for_no_other(shop: Callable[..., Shop]) -> None:
+    at = shop()
+    came = asyncio.Event()
+
+    async def take(msg: Message, ctx: Any) -> None:
+        came.set()
+
+    flow = create(Node(same, name="a", policy=PLAIN).to(Node(take, name="b", policy=PLAIN)))
+    await put_second_piece(at, flow)
+    (got,) = await at.bus.get("a->b")
+    assert await at.bus.dead_letter(got, "somebody did not like it")
+    await at.hire(flow)
+    async with asyncio.timeout(WAIT_S):
+        while (await at.store.load_shared("t")).ended is None:  # noqa: ASYNC110 - of a store
+            await asyncio.sleep(0.01)
+        assert not came.is_set()
+        (letter,) = await at.bus.dead_letters("a->b")
+        assert await at.bus.retry_dead(letter)
+        await came.wait()
 
 
 async def test_who_reads_slowly_stops_who_sends_to_him_and_nobody_else(shop: Callable[..., Shop]) -> None:
