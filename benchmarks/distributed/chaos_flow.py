@@ -1,8 +1,9 @@
-"""The flow of the chaos test: a fan-out, a join, a loop. Each node writes a line when it begins, whoever runs it.
+"""The flow of the chaos test: a fan-out, a join, a stream, a loop. Each node writes a line when it begins.
 
-    split --3--> weigh --> gather (join of 3) --> plan --> think (3 times)
+    split --3--> weigh --> gather (join of 3) --> tell --4 pieces--> think (in order; then round, 3 times)
 
-A message that is poison kills the process that handles it.
+The answer says what the pieces were, and in which order they came. A message that is poison kills the process that
+handles it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,29 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from penguiflow import WM, Context, FinalAnswer, Message, ModelRegistry, Node, NodePolicy, PenguiFlow, create, join_k
+from penguiflow import (
+    WM,
+    Context,
+    FinalAnswer,
+    Message,
+    ModelRegistry,
+    Node,
+    NodePolicy,
+    PenguiFlow,
+    StreamChunk,
+    create,
+    join_k,
+)
 
 __all__ = ["MESSAGES", "NAME", "Order", "build", "expected", "note", "registry"]
 
 NAME = "chaos"
 PARTS = 3
+PIECES = PARTS + 1
+"""Of the stream: what each part weighs, and all of them together."""
 HOPS = 3
-MESSAGES = 1 + PARTS + PARTS + 1 + HOPS
+MESSAGES = 1 + PARTS + PARTS + 1 + PIECES + HOPS
 """On edges, for each call."""
-LINES = 1 + PARTS + 1 + HOPS
-"""That the nodes of one call write when nothing is done twice; the join writes none."""
 
 
 class Order(BaseModel):
@@ -72,17 +85,19 @@ async def weigh(message: Message, ctx: Context) -> Message:
     return message.model_copy(update={"payload": part.model_copy(update={"weight": part.number % 7 + part.index})})
 
 
-async def plan(message: Message, ctx: Context) -> Message:
-    """Begin the loop with what the parts weigh together."""
-    parts: list[Part] = message.payload
-    total = sum(part.weight for part in parts)
-    note("ran", message.trace_id, "plan", len(parts))
-    memory = WM(query=str(total), budget_hops=HOPS + 1)
-    return message.model_copy(update={"payload": memory})
+async def tell(message: Message, ctx: Context) -> None:
+    """Say what the parts weigh, one after the other, and then what they weigh together."""
+    parts: list[Part] = sorted(message.payload, key=lambda part: part.index)
+    note("ran", message.trace_id, "tell", len(parts))
+    for part in parts:
+        await ctx.emit_chunk(parent=message, text=str(part.weight))
+    await ctx.emit_chunk(parent=message, text=str(sum(part.weight for part in parts)), done=True)
 
 
-async def think(message: Message, ctx: Context) -> Message:
-    """Go around, then answer."""
+async def think(message: Message, ctx: Context) -> Message | None:
+    """Hear what is told; go around, then answer."""
+    if isinstance(message.payload, StreamChunk):
+        return hear(message, message.payload, ctx)
     memory: WM = message.payload
     note("ran", message.trace_id, "think", len(memory.facts))
     facts = [*memory.facts, f"{memory.query}.{len(memory.facts)}"]
@@ -91,23 +106,34 @@ async def think(message: Message, ctx: Context) -> Message:
     return message.model_copy(update={"payload": FinalAnswer(text=" ".join(facts))})
 
 
+def hear(message: Message, piece: StreamChunk, ctx: Context) -> Message | None:
+    """Remember a piece as it came; with the last one the loop begins."""
+    note("ran", message.trace_id, "hear", piece.seq)
+    heard = [*ctx.trace_state.get("heard", ()), f"{piece.seq}:{piece.text}"]
+    ctx.trace_state["heard"] = heard
+    if not piece.done:
+        return None
+    return message.model_copy(update={"payload": WM(query=",".join(heard), budget_hops=HOPS + 1)})
+
+
 def expected(number: int) -> str:
     """The answer to an order that is no poison."""
-    total = sum(number % 7 + index for index in range(PARTS))
-    return " ".join(f"{total}.{hop}" for hop in range(HOPS))
+    weights = [number % 7 + index for index in range(PARTS)]
+    heard = ",".join(f"{seq}:{text}" for seq, text in enumerate([*weights, sum(weights)]))
+    return " ".join(f"{heard}.{hop}" for hop in range(HOPS))
 
 
 def build() -> PenguiFlow:
     """A new one."""
     as_it_is = NodePolicy(validate="none")
     split_node, weigh_node = Node(split, policy=as_it_is), Node(weigh, policy=as_it_is)
-    gather, plan_node = join_k("gather", PARTS), Node(plan, policy=as_it_is)
+    gather, tell_node = join_k("gather", PARTS), Node(tell, policy=as_it_is)
     think_node = Node(think, policy=as_it_is, allow_cycle=True)
     return create(
         split_node.to(weigh_node),
         weigh_node.to(gather),
-        gather.to(plan_node),
-        plan_node.to(think_node),
+        gather.to(tell_node),
+        tell_node.to(think_node),
         think_node.to(think_node),
         name=NAME,
     )
