@@ -58,7 +58,8 @@ class Project(NamedTuple):
             if "://" not in given.removeprefix(FILE_SCHEME):
                 return None
             known = f"{STORE_SCHEMES[0]}… or {FILE_SCHEME}FILE"
-            raise ProjectError(f"{origin} is no address of a store: give {known}")
+            said = f"--store or {origin}" if origin == STORE_VARIABLE else origin
+            raise ProjectError(f"{said} is no address of a store: give {known}")
         if find_spec("asyncpg") is None:
             raise ProjectError('a store in PostgreSQL needs asyncpg: pip install "penguiflow[postgres]"')
         return given

@@ -27,6 +27,7 @@ from penguiflow.logging import ExtraFormatter, StructuredFormatter
 from penguiflow.recording.masking import KEY_FILE, Masker
 from penguiflow.recording.recorder import Recorder
 from penguiflow.state.errors import StoreError, StoreTooNew
+from penguiflow.state.in_memory import InMemoryStateStore
 from penguiflow.state.shared import SupportsSharedState
 from penguiflow.state.traces import TraceStore
 from playground.cli.console import Console
@@ -144,6 +145,10 @@ def _made(runnable: Runnable, bus: EdgeBus, store: Any, masker: Masker, options:
     recorder = Recorder(store=store, name=name, masker=masker) if isinstance(store, TraceStore) else None
     if not isinstance(store, SupportsSharedState):
         raise Failure(f"workers cannot share a {type(store).__name__}", hint="--store postgresql://…")
+    if isinstance(store, InMemoryStateStore):
+        raise Failure(
+            f"the store of {options.target} is in memory: no other process sees it", hint="--store postgresql://…"
+        )
     nodes = None if options.nodes is None else [name.strip() for name in options.nodes.split(",") if name.strip()]
     if nodes == []:
         raise Failure("--nodes names none")

@@ -62,6 +62,17 @@ ORDERS = """
     registry.register("price", Order, Order)
     registry.register("ship", Order, Order)
 """
+KEPT = """
+    from penguiflow import Node, NodePolicy, create
+    from penguiflow.state import InMemoryStateStore
+
+
+    async def keep(message, ctx):
+        return message
+
+
+    flow = create(Node(keep, policy=NodePolicy(validate="none")).to(), state_store=InMemoryStateStore())
+"""
 CALLER = """
     import asyncio, json, os, sys
 
@@ -270,6 +281,7 @@ def test_a_server_that_goes_away_is_waited_for(server: BusServer, caller: Any, p
 def test_what_can_be_wrong_with_a_worker(server: BusServer, caller: Any, pf: RunCommand, add_flow: AddFlow) -> None:
     url, target = server.url, "flows/orders.py"
     add_flow("agent", "async def agent(text: str) -> str:\n    return text")
+    add_flow("kept", KEPT)
 
     async def occupy() -> None:
         bus = open_bus(url)
@@ -293,6 +305,7 @@ def test_what_can_be_wrong_with_a_worker(server: BusServer, caller: Any, pf: Run
             ([target, "--bus", away], 2, "answers at"),
             ([target, "--bus", url, "--store", "mysql://host"], 2, "is no address of a store"),
             (["flows/agent.py:agent", "--bus", url], 2, "is a function: workers run the nodes of flows"),
+            (["flows/kept.py", "--bus", url], 2, "the store of flows/kept.py is in memory"),
         ):
             told = pf("worker", *arguments)
             assert (told.returncode, said in told.stderr) == (code, True), (arguments, told.stderr)
