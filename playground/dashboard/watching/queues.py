@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 
-from playground.dashboard.bars import KeyBar
-from playground.dashboard.closing import ClosesOnce
-from playground.dashboard.pane import Pane
+from playground.dashboard.watching.pane_screen import PaneScreen
 from playground.dashboard.watching.queue_rows import Letters, QueueView
 
-if TYPE_CHECKING:
-    from playground.dashboard.app import DashboardApp
-
-NAME = "queues"
 EVERY_S = 2.0
 """How often the host is asked."""
 MOST_LETTERS = 100
 """Of an edge."""
 
 
-class QueuesScreen(ClosesOnce, Screen[None]):
+class QueuesScreen(PaneScreen):
     """Asks the host again and again, and has it put back and drop dead letters."""
 
-    DEFAULT_CSS = "QueuesScreen { layout: vertical; overflow: hidden; } QueuesScreen > Pane { height: 1fr; }"
+    NAME = "queues"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,Q", "back", "Back", show=False),
+        Binding("Q", "back", "Back", show=False),
         Binding("p", "change_letters('retry')", "Put back", show=False),
         Binding("d", "change_letters('drop')", "Drop", show=False),
-        Binding("r", "refresh", "Again", show=False),
-        Binding("y", "copy", "Copy", show=False),
-        Binding("question_mark,f1", "help", "Help", show=False),
     ]
+    view: QueueView
 
     def __init__(self, targets: Sequence[str], target: str) -> None:
         """`targets` are the distributed flows, `target` is the one to show."""
@@ -45,31 +35,9 @@ class QueuesScreen(ClosesOnce, Screen[None]):
         self.view = QueueView()
         self.view.turn = self._turn
 
-    @property
-    def _dashboard(self) -> DashboardApp:
-        return cast("DashboardApp", self.app)
-
-    def compose(self) -> ComposeResult:
-        """The pane and its keys."""
-        palette = self._dashboard.palette
-        yield Pane("QUEUES", [self.view], palette, id=NAME)
-        keys = KeyBar(palette, id="queues-keys")
-        keys.set_keys([key._replace(action=f"screen.{key.action}") for key in self.view.keys])
-        yield keys
-
     def on_mount(self) -> None:
-        """Ask, now and from time to time."""
-        self.set_focus(self._pane)
+        """Ask again from time to time; the base class, which is told of it too, asks now."""
         self.set_interval(EVERY_S, self.action_refresh)
-        self.action_refresh()
-
-    @property
-    def _pane(self) -> Pane:
-        return self.query_one(f"#{NAME}", Pane)
-
-    def action_refresh(self) -> None:
-        """Ask how the edges are."""
-        self.run_worker(self._ask(), exclusive=True, exit_on_error=False)
 
     async def _ask(self) -> None:
         from playground.protocol import QueuesGet
@@ -87,10 +55,6 @@ class QueuesScreen(ClosesOnce, Screen[None]):
             if target == self._target:
                 self.view.show(found)
         self._pane.redraw_if_changed()
-
-    def action_side(self, direction: int) -> None:
-        """What the arrows do, for the footer."""
-        self._pane.action_side(direction)
 
     def _turn(self, direction: int) -> None:
         """Another distributed flow."""
@@ -143,20 +107,3 @@ class QueuesScreen(ClosesOnce, Screen[None]):
         if done.full:
             self._dashboard.say(f"{', '.join(done.full)} has no room for the others, and nobody makes any", "warning")
         self.action_refresh()
-
-    def action_copy(self) -> None:
-        """The queues as JSON."""
-        text = self.view.copy_text()
-        if text:
-            self.app.copy_to_clipboard(text)
-            self._dashboard.say(f"copied {len(text):,} characters")
-
-    def action_help(self) -> None:
-        """What is shown."""
-        from playground.dashboard.help import HelpScreen
-
-        self.app.push_screen(HelpScreen("trace", self.view))
-
-    def action_back(self) -> None:
-        """To the panes."""
-        self.dismiss(None)
