@@ -74,6 +74,8 @@ def _take_columns(trace: TraceModel, first_seq: int, columns: Columns) -> int:
             landmarks.append(base + place)
             began.append(span)
             trace._nodes_open += 1
+            if span.worker_id is not None:
+                trace.workers[span.worker_id] = None
             work = works.get(name)
             if work is None:
                 traffic.began(span, {}, trace.parent)
@@ -87,6 +89,8 @@ def _take_columns(trace: TraceModel, first_seq: int, columns: Columns) -> int:
                 open_spans.pop(span_id, None)
                 if kind == "node.end":
                     trace._nodes_open -= 1
+                    if trace.joins:
+                        trace.gathered(ended)
                     work = works.get(ended.name)
                     if work is not None and span_id in work.open:
                         del work.open[span_id]

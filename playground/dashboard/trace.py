@@ -117,6 +117,12 @@ class TraceModel:
         self.spent: dict[str, tuple[int, float]] = {}
         """Tokens and cost of each call of a model, by its span."""
         """That have ended."""
+        self.workers: dict[str, None] = {}
+        """Those who have taken a message of it."""
+        self.joins: dict[str, tuple[int, int]] = {}
+        """Nodes that have kept messages, by name: how many they had last, and how many they wait for."""
+        self.holds: dict[str, tuple[int, int]] = {}
+        """The same by the span that took a message."""
         self.tokens = 0
         self.cost = 0.0
         """US dollars, of the calls whose price is known."""
@@ -191,7 +197,9 @@ class TraceModel:
                 self._rewind(head.seq)
             if head.seq <= self.last_seq:
                 return False
-            data = peek_data(raw) if head.kind in _DECODED or head.kind.endswith((".start", ".end")) else {}
+            wanted = head.kind in _DECODED or head.kind.endswith((".start", ".end"))
+            wanted = wanted or (head.kind == "context.changed" and b'"hold":"' in raw)
+            data = peek_data(raw) if wanted else {}
         except BadEvent:
             self.bad += 1
             self.revision += 1
@@ -250,6 +258,8 @@ class TraceModel:
             self._chunk(head.name, head.offset_ns, data)
         elif kind == "node.retry":
             self._retry(head, data)
+        elif kind == "context.changed":
+            self._held(head, data.get("hold"))
         elif kind in STOPS:
             self.landmarks.stops.append(self.taken - 1)
         elif kind.endswith((".start", ".end")):
@@ -260,8 +270,12 @@ class TraceModel:
             if kind.endswith(".start"):
                 self.traffic.began(span, data, self.parent)
                 self._began(span)
+                if span.kind == "node" and span.worker_id is not None:
+                    self.workers[span.worker_id] = None
             else:
                 self.traffic.ended(span, self.parent)
+                if span.kind == "node":
+                    self.gathered(span)
                 if span.kind == "llm":
                     self._called(span, data)
                 self._reshape(span)
@@ -278,6 +292,13 @@ class TraceModel:
         self.tokens += tokens
         self.cost += cost
         self.spent[span.span_id] = (tokens, cost)
+
+    def _held(self, head: Head, hold: object) -> None:
+        """A node keeps the message that a span took, and says what it waits for."""
+        from playground.dashboard.workers import counted
+
+        if isinstance(hold, str) and (count := counted(hold)) is not None:
+            self.holds[head.span_id] = self.joins[head.name] = count
 
     def _note(self, kind: str, span: Span) -> None:
         if kind.endswith(".start"):
@@ -307,6 +328,12 @@ class TraceModel:
         if self.over or self.loading or self._nodes_open > 0 or self._clock() - self._last_seen < SETTLED_S:
             return ""
         return next((node for node in self.queued if node != "Rookery"), "")
+
+    def gathered(self, span: Span) -> None:
+        """A node is done with a message: one that keeps it no more, and lacked just that, has all."""
+        had, wanted = self.joins.get(span.name, (0, 0))
+        if wanted and had == wanted - 1 and span.span_id not in self.holds and not failed(span):
+            self.holds[span.span_id] = self.joins[span.name] = wanted, wanted
 
     def _began(self, span: Span) -> None:
         parent = self.parent(span)

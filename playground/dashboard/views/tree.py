@@ -7,10 +7,11 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from playground.dashboard.text import GLYPHS, ROLES, UNKNOWN, Row, bar, cells, clip, duration, one_line, pad
+from playground.dashboard.text import GLYPHS, ROLES, UNKNOWN, Row, bar, cells, clip, duration, one_line, pad, row_cells
 from playground.dashboard.trace import TraceModel, error_line, failed, seconds
 from playground.dashboard.views.base import View
 from playground.dashboard.views.tree_rows import TreeRow, WholeRows, flatten, shown_children
+from playground.dashboard.workers import Crew
 
 if TYPE_CHECKING:
     from penguiflow.recording.spans import Span
@@ -22,7 +23,7 @@ SPEAKING = frozenset({"trace", "node", "attempt", "step"})
 SINGULAR = frozenset({"trace", "llm"})
 """Kinds whose rows say more than the span itself."""
 MAX_KNOWN = 4096
-_about = attrgetter("kind", "name", "status", "attempt", "step")
+_about = attrgetter("kind", "name", "status", "attempt", "step", "worker_id")
 """What the row of most spans is made of."""
 MAX_SPLICES = 8
 """More places than this changed at once: lay the whole tree out again."""
@@ -72,6 +73,7 @@ class TreeView(View):
         self._whole: WholeRows | None = None
         """Of the trace whose moments are shown."""
         self._toggled: dict[str, bool] = {}
+        self._crew = Crew()
         self._seen = -1
         self._reading = False
         """Whether the trace was still being read when this was laid out last."""
@@ -313,6 +315,8 @@ class TreeView(View):
         ]
         if trace.retries:
             row.append((f" ↻{trace.retries}", "warn"))
+        if self._crew.several(trace):
+            row.append((f"  {len((trace.whole or trace).workers)} workers", "dim"))
         if trace.llm_calls:
             row.append((f"  {trace.llm_calls} LLM · {trace.tokens:,} tok", "dim"))
             if trace.cost:
@@ -384,10 +388,10 @@ class TreeView(View):
         return find
 
     def holds(self, index: int, needle: str) -> bool:
-        """Whether a span's kind, name, status or error contain `needle`: no row is laid out for that."""
+        """Whether a span's kind, name, status, worker or error contain `needle`: no row is laid out for that."""
         span = self.rows[index][0]
         name, extra, _ = self._texts(span)
-        return needle in f"{span.kind} {span.name} {name} {span.status} {extra}".lower()
+        return needle in f"{span.kind} {span.name} {name} {span.status} {extra} {span.worker_id or ''}".lower()
 
     def label_row(self, span: Span, depth: int, width: int) -> Row:
         """Fold mark, status, name and what is special about a span, in exactly `width` cells."""
@@ -404,13 +408,20 @@ class TreeView(View):
         kind = "" if span.kind in SPEAKING else f"{span.kind} "
         name = clip(name, max(width - used - len(kind), 0))
         room = width - used - len(kind) - cells(name)
+        told: Row = []
+        if self.trace is not None and span.worker_id is not None:
+            parts = [] if extra else self._crew.part(self.trace, span)
+            told = self._crew.told(self.trace, span, extra or "".join(parts[-1:]), room)
+            room -= row_cells(told)
+            if parts:
+                extra, extra_role = next((part for part in parts if cells(part) + 3 <= room), parts[-1]), "dim"
         row: Row = [("  " * depth + mark + " ", "dim"), (glyph + " ", role), (kind, "dim")]
         row.append((name, "error" if failed(span) else ""))
-        if extra and room > 3:
-            row += [("  ", ""), (pad(extra, room - 2), extra_role)]
+        if extra and room > 3 + bool(told):
+            row += [("  ", ""), (pad(extra, room - 2 - bool(told)) + " " * bool(told), extra_role)]
         else:
             row.append((" " * max(room, 0), ""))
-        return row
+        return row + told
 
     def _stopped_at(self, span: Span) -> str:
         """Where a span has stopped, or the attempt that is folded into it."""

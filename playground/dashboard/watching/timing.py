@@ -37,6 +37,8 @@ class Queueing:
 
     def since(self, trace: TraceModel, span: Span) -> int | None:
         """Nanoseconds since the trace began, or None: no message, or it was sent long before."""
+        if span.kind == "node" and span.queue_wait_s is not None:
+            return max(span.start_ns - int(span.queue_wait_s * NS), 0)  # a worker says it itself
         if span.input_id is None or span.kind != "node":
             return None
         if trace.trace_id != self._trace_id:
