@@ -123,7 +123,7 @@ def test_an_error_keeps_its_room(script: Any) -> None:
     by.script.end(span, "error", error={"type": "ValueError", "message": "no penguin"})
     by.take("rest", "m2", 1)
     view = opened(by.script.events)
-    assert labels(view, 60)[1] == "    ✖ work  ValueError: no penguin            x2 ░5.00 s 92701"
+    assert labels(view, 60)[1] == "    ✖ work  ValueError: no penguin".ljust(44) + "x2 ░5.00 s 92701"
     assert labels(view, 36)[1] == "    ✖ work  ValueError: no… x2 92701"
 
 
