@@ -104,7 +104,9 @@ class RedisBus:
                 "give this one a name of its own"
             )
         said = {"format": FORMAT, **dict.fromkeys(edges, 1)}
-        await self._server.patiently(lambda: db.hset(about, mapping=said))
+        if form < FORMAT or not theirs.issuperset(edges):
+            # Only what is missing: a server whose memory is full still lets those in who make room.
+            await self._server.patiently(lambda: db.hset(about, mapping=said))
         self.flow = flow
         self._edges = {edge: self._edges.get(edge) or _Edge(flow, edge) for edge in edges}
         self._open = True
@@ -328,16 +330,28 @@ class RedisBus:
     async def _make(self, at: _Edge) -> None:
         stream = at.keys[0]
         db = self._server.db
-        try:
-            await self._server.patiently(lambda: db.xgroup_create(stream, lua.GROUP, id="0", mkstream=True))
-        except exceptions.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+        if await self._has_group(stream):
             await self._server.run(_PRUNE, at.keys, ("", _FORGET_MS))
+        else:
+            try:
+                await self._server.patiently(lambda: db.xgroup_create(stream, lua.GROUP, id="0", mkstream=True))
+            except exceptions.ResponseError as error:
+                if "BUSYGROUP" not in str(error):  # else somebody else was quicker
+                    raise
         at.ready = True
         if at.private:
             at.renew_at = 0.0
             await self._renew(at)
+
+    async def _has_group(self, stream: str) -> bool:
+        """Asked first: a server whose memory is full makes none, and says so of one that is there."""
+        try:
+            groups = await self._server.patiently(lambda: self._server.db.xinfo_groups(stream))
+        except exceptions.ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return False
+        return any(group["name"] == lua.GROUP.encode() for group in groups)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

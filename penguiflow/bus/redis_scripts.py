@@ -43,14 +43,15 @@ end
 """
 
 # KEYS: stream, seen. ARGV: capacity, window in ms, then id and body of each message. Returns how many were taken.
+# Its first write is what needs memory: after another one, a server whose memory is full would let that pass.
 PUT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[2])
 local capacity, size = tonumber(ARGV[1]), redis.call('XLEN', KEYS[1])
 local taken = 0
 for i = 3, #ARGV, 2 do
-  if not redis.call('ZSCORE', KEYS[2], ARGV[i]) then
+  local before = redis.call('ZSCORE', KEYS[2], ARGV[i])
+  if not before or tonumber(before) <= now - ARGV[2] then
     if capacity > 0 and size >= capacity then break end
     redis.call('XADD', KEYS[1], '*', 'i', ARGV[i], 'b', ARGV[i + 1])
     redis.call('ZADD', KEYS[2], now, ARGV[i])
@@ -58,6 +59,7 @@ for i = 3, #ARGV, 2 do
   end
   taken = taken + 1
 end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[2])
 return taken
 """
 

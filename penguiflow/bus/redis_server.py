@@ -32,6 +32,7 @@ _AWAY = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,  # what is acknowledged makes room
     exceptions.InvalidResponse,  # somebody else answers
     OSError,
 )
@@ -151,6 +152,10 @@ class RedisServer:
     def _explain(self, error: Exception, patience_s: float) -> str:
         """Why nobody answers: what happened, where, and what to do."""
         within = f"for {patience_s:g} s"
+        if isinstance(error, exceptions.OutOfMemoryError):
+            return f"the Redis at {self.name} has no memory left, {within}: make room there, or raise its maxmemory"
+        if isinstance(error, exceptions.ReadOnlyError):
+            return f"the Redis at {self.name} is a replica that takes no messages, {within}: name the server it follows"
         why = reason(error)
         if distrusted(error):
             return f"no safe connection to the Redis at {self.name}, {within}: {why}; {AUTHORITIES}"

@@ -41,6 +41,39 @@ async def test_a_server_that_throws_keys_away(own_server: Any, connect: Any) -> 
 
 
 @pytest.mark.parametrize("own_server", ["redis"], indirect=True)
+async def test_a_server_without_memory_takes_nothing_until_there_is_room(own_server: Any, connect: Any) -> None:
+    db: Any = redis.Redis.from_url(own_server.url)
+    hasty, patient = connect(own_server.url, away_s=0.3, start_s=0.3), connect(own_server.url, away_s=WAIT_S)
+    for bus in (hasty, patient):
+        await bus.open("f", [EDGE])
+    await patient.put(EDGE, BusMessage("m0", b"x"))
+    await db.config_set("maxmemory", 1)
+    with pytest.raises(BusAway, match=r"has no memory left, for 0\.3 s: make room there, or raise its maxmemory"):
+        await hasty.put(EDGE, BusMessage("m1", b"x"))
+    with pytest.raises(BusAway, match="has no memory left"):
+        await connect(own_server.url, away_s=0.3, start_s=0.3).open("another", [EDGE])
+    putting = asyncio.ensure_future(patient.put(EDGE, BusMessage("m2", b"x")))
+    async with asyncio.timeout(WAIT_S):
+        (got,) = await hasty.get(EDGE)
+        assert await hasty.ack(got) == [True]
+        assert await hasty.depth(EDGE) == Depth(waiting=0, leased=0, dead=0)
+        assert not putting.done()
+        await db.config_set("maxmemory", 0)
+        await putting
+        assert [each.id for each in await hasty.get(EDGE)] == ["m2"]
+    await db.aclose()
+
+
+@pytest.mark.parametrize("own_server", ["redis"], indirect=True)
+async def test_a_replica_takes_nothing(own_server: Any, connect: Any) -> None:
+    db: Any = redis.Redis.from_url(own_server.url)
+    await db.execute_command("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(BusAway, match="is a replica that takes no messages"):
+        await connect(own_server.url, away_s=0.3, start_s=0.3).open("f", [EDGE])
+    await db.aclose()
+
+
+@pytest.mark.parametrize("own_server", ["redis"], indirect=True)
 async def test_what_is_not_ours_or_newer_on_redis(own_server: Any, connect: Any) -> None:
     db: Any = redis.Redis.from_url(own_server.url)
     await db.set("pf:taken", "by somebody")
