@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["Derived", "derived_path", "in_memory", "open_derived", "transaction"]
+from penguiflow.state.connection import transaction
+
+__all__ = ["Derived", "derived_path", "in_memory", "open_derived"]
 
 T = TypeVar("T")
 
@@ -143,19 +145,6 @@ def open_file(path: Path) -> sqlite3.Connection:
 def in_memory() -> sqlite3.Connection:
     """As `open_derived`, where nothing can be kept."""
     return _prepared(_connect(":memory:"))
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is done within, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _remove(path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, Field
 
 from penguiflow.recording.text import clean_text
-from penguiflow.state.connection import Asks, Connection
-from penguiflow.state.derived import Derived, in_memory, transaction
+from penguiflow.state.connection import Asks, Connection, transaction
+from penguiflow.state.derived import Derived, in_memory
 from penguiflow.state.liveness import dead_writers
 from penguiflow.state.reader import stored_chunks
 from penguiflow.state.tallies import Tally, percentile_ns, tally_of

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Literal
 
-from penguiflow.recording.events import TraceEvent, lift_worker
+from penguiflow.recording.events import lift_worker
 from penguiflow.recording.spans import Span, SpanTree
 from penguiflow.state.database import DatabaseStore
 from penguiflow.state.traces import TraceSummary
 from playground.cli.console import Console, json_text, safe_json
 from playground.cli.failures import ExitCode, Failure, one_of
 from playground.cli.outputs import SCHEMA, SpanOutput
-from playground.cli.stores import open_trace
+from playground.cli.stores import PAGE, events_of, open_trace
 from playground.render.eventlist import event_line
+from playground.render.joins import join_parts
 from playground.render.sequence import MAX_ARROWS, SequenceDiagram
 from playground.render.tree import heading_lines, tree_lines
 
 __all__ = ["InspectView", "choose_view", "inspect_trace", "preorder", "span_output"]
 
 InspectView = Literal["tree", "events", "json", "mermaid"]
-
-PAGE = 2000
-"""Events that are in memory at a time."""
 
 
 def choose_view(
@@ -105,11 +102,11 @@ async def _inspect(prefix: str, view: InspectView, full: bool) -> None:
         if view == "json":
             await _write_json(console, store, trace)
         elif view == "events":
-            async for event in _events(store, trace_id):
+            async for event in events_of(store, trace_id):
                 console.line(event_line(event, paint=console.out_paint, width=console.width))
         elif view == "mermaid":
             diagram = SequenceDiagram(limit=None if full else MAX_ARROWS)
-            async for event in _events(store, trace_id):
+            async for event in events_of(store, trace_id):
                 diagram.add(event)
             for line in diagram.lines():
                 console.line(line)
@@ -128,15 +125,26 @@ async def _write_tree(console: Console, store: DatabaseStore, trace: TraceSummar
     for line in heading_lines(trace, paint=paint, width=width):
         console.line(line)
     console.line()
-    for line in tree_lines(roots, paint=paint, width=width, full=full):
+    parts = join_parts(roots, await _holds(store, trace.trace_id)) if roots and roots[0].worker_id is not None else {}
+    for line in tree_lines(roots, paint=paint, width=width, full=full, parts=parts):
         console.line(line)
+
+
+async def _holds(store: DatabaseStore, trace_id: str) -> dict[str, str]:
+    """What nodes said they still wait for, by span."""
+    holds: dict[str, str] = {}
+    after = -1
+    while page := await store.load_events(trace_id, after=after, limit=PAGE, kinds=["context.changed"]):
+        holds |= {event.span_id: event.data["hold"] for event in page if isinstance(event.data.get("hold"), str)}
+        after = page[-1].seq
+    return holds
 
 
 async def _write_json(console: Console, store: DatabaseStore, trace: TraceSummary) -> None:
     """Write the object piece by piece: a trace may be larger than the memory. Both passes end at the same event."""
     tree = SpanTree()
     last = -1
-    async for event in _events(store, trace.trace_id):
+    async for event in events_of(store, trace.trace_id):
         tree.add(event)
         last = event.seq
     trace.events = last + 1
@@ -154,14 +162,6 @@ async def _write_json(console: Console, store: DatabaseStore, trace: TraceSummar
         console.write((",\n" if after >= 0 else "\n") + safe_json(text))
         after += len(page)
     console.write("]}\n")
-
-
-async def _events(store: DatabaseStore, trace_id: str) -> AsyncIterator[TraceEvent]:
-    after = -1
-    while page := await store.load_events(trace_id, after=after, limit=PAGE):
-        for event in page:
-            yield event
-        after = page[-1].seq
 
 
 def preorder(roots: list[Span]) -> list[Span]:

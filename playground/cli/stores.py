@@ -21,7 +21,7 @@ from playground.dashboard.text import one_line
 from playground.project import Project, find_project
 from playground.storing import open_store
 
-__all__ = ["close_abandoned", "events_of", "open_trace", "reading", "refuse_file", "told"]
+__all__ = ["PAGE", "close_abandoned", "events_of", "open_trace", "reading", "refuse_file", "told"]
 
 PAGE = 2000
 """Events that are in memory at a time."""

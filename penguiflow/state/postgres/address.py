@@ -48,7 +48,7 @@ def parse_address(url: str) -> Address:
     """
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - it is looked at here, where a wrong one can be told of
+        _ = parts.port  # looked at here, where a wrong one can be told of
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise _unclear() from None

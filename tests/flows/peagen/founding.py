@@ -32,3 +32,22 @@ owner = "${OWNER}"
 origin = "${GITEA_REMOTE}"
 upstream = "${GITHUB_REMOTE}"
 """
+PAYLOAD = """\
+# projects_payload.yaml
+PROJECTS:
+  - NAME: "ExampleParserProject"
+    ROOT: "pkgs"
+    TEMPLATE_SET: "swarmauri_base"
+    PACKAGES:
+      - NAME: "base/swarmauri_base"
+        MODULES:
+          - NAME: "ParserBase"
+            EXTRAS:
+              PURPOSE: "Provide a base implementation of the interface class."
+              DESCRIPTION: "Base implementation of the interface class"
+              REQUIREMENTS:
+                - "Should inherit from the interface first and ComponentBase second."
+              RESOURCE_KIND: "parsers"
+              INTERFACE_NAME: "IParser"
+              INTERFACE_FILE: "pkgs/core/swarmauri_core/parsers/IParser.py"
+"""

@@ -17,23 +17,7 @@ from peagen.errors import (
     ProjectsPayloadFormatError,
     ProjectsPayloadValidationError,
 )
-
-SAMPLE = """\
-# projects_payload.yaml
-PROJECTS:
-  - NAME: "ExampleParserProject"
-    ROOT: "pkgs"
-    TEMPLATE_SET: "swarmauri_base"
-    PACKAGES:
-      - NAME: "base/swarmauri_base"
-        MODULES:
-          - NAME: "ParserBase"
-            EXTRAS:
-              PURPOSE: "Provide a base implementation of the interface class."
-              REQUIREMENTS:
-                - "Should inherit from the interface first and ComponentBase second."
-              INTERFACE_FILE: "pkgs/core/swarmauri_core/parsers/IParser.py"
-"""
+from tests.flows.peagen.founding import PAYLOAD
 
 
 def told(error: ProjectsPayloadValidationError) -> list[str]:
@@ -43,11 +27,11 @@ def told(error: ProjectsPayloadValidationError) -> list[str]:
 
 def test_every_form_of_the_root(tmp_path: Path) -> None:
     path = tmp_path / "payload.yaml"
-    path.write_text(SAMPLE)
+    path.write_text(PAYLOAD)
     projects = load_projects_payload(path)
     assert [project["NAME"] for project in projects] == ["ExampleParserProject"]
     assert load_projects_payload(str(path)) == projects
-    assert load_projects_payload(SAMPLE) == projects
+    assert load_projects_payload(PAYLOAD) == projects
     assert load_projects_payload({"PROJECTS": projects}) == projects
     assert load_projects_payload({"schemaVersion": "1.0.0", "PROJECTS": projects}) == projects
     assert load_projects_payload(projects) == projects

@@ -17,29 +17,10 @@ import pytest
 import redis
 
 from peagen.scripted import reply_to
-from tests.flows.peagen.founding import CONFIG
+from tests.flows.peagen.founding import CONFIG, PAYLOAD
 from tests.model_server import Asked, ModelServer, Said
 
 WAIT_S = 240.0
-PAYLOAD = """\
-# projects_payload.yaml
-PROJECTS:
-  - NAME: "ExampleParserProject"
-    ROOT: "pkgs"
-    TEMPLATE_SET: "swarmauri_base"
-    PACKAGES:
-      - NAME: "base/swarmauri_base"
-        MODULES:
-          - NAME: "ParserBase"
-            EXTRAS:
-              PURPOSE: "Provide a base implementation of the interface class."
-              DESCRIPTION: "Base implementation of the interface class"
-              REQUIREMENTS:
-                - "Should inherit from the interface first and ComponentBase second."
-              RESOURCE_KIND: "parsers"
-              INTERFACE_NAME: "IParser"
-              INTERFACE_FILE: "pkgs/core/swarmauri_core/parsers/IParser.py"
-"""
 PROJECTS = """\
 PROJECTS:
   - NAME: MyProject

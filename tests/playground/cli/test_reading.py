@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from playground.__main__ import main
-from playground.cli import inspect
+from playground.cli import inspect, stores
 from playground.cli.outputs import InspectOutput, TracesOutput
 from playground.project import Project, find_project
 
@@ -40,7 +40,8 @@ def traces(write_trace: WriteTrace) -> None:
 def test_json_is_whole_whatever_the_size_of_a_page(
     page: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(inspect, "PAGE", page)
+    for module in (inspect, stores):
+        monkeypatch.setattr(module, "PAGE", page)
 
     assert run("inspect", "last", "--json") == 0
 
