@@ -14,13 +14,16 @@ from playground.cli.failures import ExitCode, Failure, one_of
 from playground.cli.outputs import SCHEMA, SpanOutput
 from playground.cli.stores import PAGE, events_of, open_trace
 from playground.render.eventlist import event_line
-from playground.render.joins import join_parts
+from playground.render.joins import Joins
 from playground.render.sequence import MAX_ARROWS, SequenceDiagram
 from playground.render.tree import heading_lines, tree_lines
 
 __all__ = ["InspectView", "choose_view", "inspect_trace", "preorder", "span_output"]
 
 InspectView = Literal["tree", "events", "json", "mermaid"]
+
+SENDERS_UP_TO = 50_000
+"""Events of a trace whose messages are all read, to tell who sent the parts of joins."""
 
 
 def choose_view(
@@ -125,19 +128,23 @@ async def _write_tree(console: Console, store: DatabaseStore, trace: TraceSummar
     for line in heading_lines(trace, paint=paint, width=width):
         console.line(line)
     console.line()
-    parts = join_parts(roots, await _holds(store, trace.trace_id)) if roots and roots[0].worker_id is not None else {}
+    parts = await _parts(store, trace, roots) if roots and roots[0].worker_id is not None else {}
     for line in tree_lines(roots, paint=paint, width=width, full=full, parts=parts):
         console.line(line)
 
 
-async def _holds(store: DatabaseStore, trace_id: str) -> dict[str, str]:
-    """What nodes said they still wait for, by span."""
-    holds: dict[str, str] = {}
-    after = -1
-    while page := await store.load_events(trace_id, after=after, limit=PAGE, kinds=["context.changed"]):
-        holds |= {event.span_id: event.data["hold"] for event in page if isinstance(event.data.get("hold"), str)}
-        after = page[-1].seq
-    return holds
+async def _parts(store: DatabaseStore, trace: TraceSummary, roots: list[Span]) -> dict[str, str]:
+    """What joins have had, by span; in a long trace without who sent it."""
+    joins = Joins()
+    for kind in ("context.changed", "message.enqueued"):
+        after = -1
+        while page := await store.load_events(trace.trace_id, after=after, limit=PAGE, kinds=[kind]):
+            for event in page:
+                joins.add(event)
+            after = page[-1].seq
+        if not joins.names or trace.events > SENDERS_UP_TO:
+            break
+    return joins.parts(roots)
 
 
 async def _write_json(console: Console, store: DatabaseStore, trace: TraceSummary) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ CROWD = 12
 """More siblings of one name than this are summed up; those that failed are shown all the same."""
 _SHOWN = 3
 _FAILED_SHOWN = 20
-_WIDEST_NAME = 60
+_WIDEST_NAME = 72
 _BARS_FROM = 70
 """Columns that a terminal needs before bars are drawn."""
 _TIME_WIDTH = 8
@@ -65,10 +65,18 @@ def origin_text(trace: TraceSummary) -> str | None:
 
 
 def tree_lines(
-    roots: Sequence[Span], *, paint: Paint = plain, width: int | None = None, full: bool = False
+    roots: Sequence[Span],
+    *,
+    paint: Paint = plain,
+    width: int | None = None,
+    full: bool = False,
+    parts: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """One line for each span, and one below it for what went wrong. Bars where `width` leaves room for them."""
-    rows = list(_rows(roots, full=full))
+    """One line for each span, and one below it for what went wrong. Bars where `width` leaves room for them.
+
+    `parts` is what else there is to say of a node, by span.
+    """
+    rows = list(_rows(roots, parts or {}, full=full))
     total = max((root.end_ns or _latest(root) for root in roots), default=0)
     widest = max((cells(row.prefix + row.text) + 2 for row in rows if row.span is not None), default=0)
     name_width = min(widest, _WIDEST_NAME if width is None else max(min(_WIDEST_NAME, width // 2), 16))
@@ -100,7 +108,7 @@ def _line(row: _Row, name_width: int, bar_width: int, total: int, paint: Paint, 
     return line.rstrip()
 
 
-def _rows(roots: Sequence[Span], *, full: bool) -> Iterator[_Row]:
+def _rows(roots: Sequence[Span], parts: Mapping[str, str], *, full: bool) -> Iterator[_Row]:
     """Depth first, without recursion: the depth of a trace is the user's."""
     stack: list[tuple[Iterator[Span | str], str, bool]] = [(_members(roots, (), full=full), "", True)]
     pending: list[Span | str | None] = [next(stack[0][0], None)]
@@ -122,7 +130,7 @@ def _rows(roots: Sequence[Span], *, full: bool) -> Iterator[_Row]:
         children = _members(around.children, around.crowds, full=full)
         first = next(children, None)
         below = under + ("│ " if first is not None else "  ")
-        yield _Row(prefix, _title(current), current, below)
+        yield _Row(prefix, _title(current, parts), current, below)
         if first is not None:
             stack.append((children, under, False))
             pending.append(first)
@@ -176,14 +184,17 @@ def _around(span: Span) -> Span:
     return span
 
 
-def _title(span: Span) -> str:
+def _title(span: Span, parts: Mapping[str, str]) -> str:
     if span.kind == "attempt":
         return f"attempt {span.attempt + 1}" if span.attempt is not None else "attempt"
     if span.step is not None:
         return f"step {span.step}"
     name = one_line(span.name)
     title = name if span.kind in ("trace", "node", name) else f"{span.kind} {name}"
-    return " · ".join([title, *_delivery(span)]) if span.kind == "node" else title
+    if span.kind != "node":
+        return title
+    part = parts.get(span.span_id)
+    return " · ".join([title, *([] if part is None else [part]), *_delivery(span)])
 
 
 def _delivery(span: Span) -> list[str]:
