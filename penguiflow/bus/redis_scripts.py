@@ -122,38 +122,26 @@ return {{out, cursor, last, due}}
 """
 )
 
-# ARGV: consumer, lease in ms, then entry and number of each delivery. Returns 1 or 0 for each.
-ACK = (
+# For those that are still leased. ARGV: consumer, lease in ms, then entry and number of each delivery. Returns 1 or 0
+# for each: whether it was.
+_EACH_HELD = (
     _LEASES
-    + f"""
-local out = {{}}
+    + """
+local out = {}
 for i = 3, #ARGV, 2 do
-  if held(ARGV[1], tonumber(ARGV[2]), ARGV[i], ARGV[i + 1]) then
-    redis.call('XACK', q, '{GROUP}', ARGV[i])
-    redis.call('XDEL', q, ARGV[i])
-    out[#out + 1] = 1
-  else
-    out[#out + 1] = 0
+  local leased = held(ARGV[1], tonumber(ARGV[2]), ARGV[i], ARGV[i + 1])
+  if leased then
+    %s
   end
+  out[#out + 1] = leased and 1 or 0
 end
 return out
 """
 )
-EXTEND = (
-    _LEASES
-    + f"""
-local out = {{}}
-for i = 3, #ARGV, 2 do
-  if held(ARGV[1], tonumber(ARGV[2]), ARGV[i], ARGV[i + 1]) then
-    redis.call('XCLAIM', q, '{GROUP}', ARGV[1], 0, ARGV[i], 'JUSTID')
-    out[#out + 1] = 1
-  else
-    out[#out + 1] = 0
-  end
-end
-return out
-"""
-)
+ACK = _EACH_HELD % f"redis.call('XACK', q, '{GROUP}', ARGV[i]) redis.call('XDEL', q, ARGV[i])"
+EXTEND = _EACH_HELD % f"redis.call('XCLAIM', q, '{GROUP}', ARGV[1], 0, ARGV[i], 'JUSTID')"
+# As if it had never been delivered.
+GIVE_BACK = _EACH_HELD % "give_back(ARGV[i], now, 'RETRYCOUNT', ARGV[i + 1] - 1)"
 
 # ARGV: consumer, lease in ms, entry, number of the delivery, deliveries, delay in ms. Returns 1 or 0.
 NACK = (
@@ -164,19 +152,6 @@ if tonumber(ARGV[4]) >= tonumber(ARGV[5]) then
   bury(ARGV[3], ARGV[4], 'given back on its last delivery')
 else
   give_back(ARGV[3], now + ARGV[6], 'IDLE', 0)
-end
-return 1
-"""
-)
-
-# As if it had never been delivered. ARGV: consumer, lease in ms, then entry and number of each delivery.
-GIVE_BACK = (
-    _LEASES
-    + """
-for i = 3, #ARGV, 2 do
-  if held(ARGV[1], tonumber(ARGV[2]), ARGV[i], ARGV[i + 1]) then
-    give_back(ARGV[i], now, 'RETRYCOUNT', ARGV[i + 1] - 1)
-  end
 end
 return 1
 """
