@@ -131,11 +131,12 @@ class Handling:
                 self._tape = await share.tape(self.header, self.message_id)
             async with share.suspects.alone(self.header.run, self.key, self.delivery.attempt):
                 trace = await self._invoke(message)
-            try:
-                await share.flush()
-                outcome = await self._commit(trace)
-            finally:
-                self._log.settle(counts=False)
+                try:
+                    # Before the next suspect begins: it may be the one that kills this worker.
+                    await share.flush()
+                    outcome = await self._commit(trace)
+                finally:
+                    self._log.settle(counts=False)
             if outcome is not None:
                 await self._after(outcome)
                 return

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Suspects"]
 
 FROM_ATTEMPT = 3
-"""One worker that died says nothing about what it held."""
+"""One worker that died says nothing about what it held. Where messages may come less often, they are suspect earlier: each
+has to be tried alone twice, once to find out which it is."""
 _BEHIND_S = 0.5
 _MOST_BEHIND_S = 3.0
 """For how long a message lets others go ahead that came with it, for each time that it was tried, in seconds."""
@@ -32,6 +33,7 @@ class Suspects:
 
     def __init__(self, share: Share) -> None:
         self._share = share
+        self._from = max(2, min(FROM_ATTEMPT, share.bus.limits.max_deliveries - 1))
         self._busy = False
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -42,7 +44,7 @@ class Suspects:
 
         Nobody waits longer than a lease for it: the one that runs might wait for what comes after it.
         """
-        if attempt < FROM_ATTEMPT:
+        if attempt < self._from:
             yield
             return
         scope = f"tried:{key}"

@@ -18,9 +18,9 @@ WAIT_S = 60.0
 class Shared:
     """As much of a worker's share as is needed here."""
 
-    def __init__(self, lease_s: float = WAIT_S) -> None:
+    def __init__(self, lease_s: float = WAIT_S, max_deliveries: int = 5) -> None:
         self.store = InMemoryStateStore()
-        self.bus = SimpleNamespace(limits=SimpleNamespace(lease_s=lease_s))
+        self.bus = SimpleNamespace(limits=SimpleNamespace(lease_s=lease_s, max_deliveries=max_deliveries))
 
     async def load(self, run: str, scopes: tuple[str, ...]) -> Any:
         return await self.store.load_shared(run, scopes)
@@ -59,6 +59,17 @@ async def test_suspects_run_one_at_a_time(shared: Any) -> None:
     async with asyncio.timeout(WAIT_S):
         await asyncio.gather(*(run(str(number)) for number in range(5)))
     assert (inside, most) == (0, 1)
+
+
+@pytest.mark.parametrize(("most", "attempt"), [(1, 2), (3, 2), (4, 3), (5, 3), (20, 3)])
+async def test_each_is_tried_alone_before_its_last_delivery(most: int, attempt: int, until: Any) -> None:
+    suspects = Suspects(Shared(max_deliveries=most))  # type: ignore[arg-type]
+    async with suspects.alone("t", "one", attempt), suspects.alone("t", "unsuspected", attempt - 1):
+        other = asyncio.ensure_future(suspects.alone("t", "other", attempt).__aenter__())
+        await until(lambda: suspects._waiting)
+        assert not other.done()
+    async with asyncio.timeout(WAIT_S):
+        await other
 
 
 async def test_the_one_that_was_tried_least_goes_first(shared: Any) -> None:
