@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Suspects"]
 
 FROM_ATTEMPT = 3
-"""One worker that died says nothing about what it held. Where messages may come less often, they are suspect earlier: each
-has to be tried alone twice, once to find out which it is."""
+"""One worker that died says nothing about what it held. Where messages may not come that often, they are suspect
+earlier: each has to be tried alone twice, once to find out which it is."""
 _BEHIND_S = 0.5
 _MOST_BEHIND_S = 3.0
 """For how long a message lets others go ahead that came with it, for each time that it was tried, in seconds."""
