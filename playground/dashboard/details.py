@@ -146,7 +146,9 @@ def span_details(trace: TraceModel, span: Span) -> tuple[Row, list[Node]]:
     around = trace.parent(span)
     holder = around if span.kind == "attempt" and around is not None else span
     message = trace.find_message(holder.input_id, before=trace.position(holder.start_seq)) if holder.input_id else None
-    wait = None if message is None else (holder.start_ns - message[0].offset_ns) / NS
+    wait = None
+    if message is not None and holder.queue_wait_s is None:  # a worker says it itself
+        wait = (holder.start_ns - message[0].offset_ns) / NS
     started = f"+{duration(span.start_ns / NS)}"
     nodes.append(field("began", f"{started}, {duration(wait)} in the queue" if wait is not None else started))
     if holder.worker_id is not None:

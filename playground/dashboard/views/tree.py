@@ -315,8 +315,6 @@ class TreeView(View):
         ]
         if trace.retries:
             row.append((f" ↻{trace.retries}", "warn"))
-        if self._crew.several(trace):
-            row.append((f"  {len((trace.whole or trace).workers)} workers", "dim"))
         if trace.llm_calls:
             row.append((f"  {trace.llm_calls} LLM · {trace.tokens:,} tok", "dim"))
             if trace.cost:
@@ -329,7 +327,8 @@ class TreeView(View):
         if trace is None or not trace.events:
             return ""
         bad = f" · {trace.bad} unreadable" if trace.bad else ""
-        return f"{len(trace.spans):,} spans · {len(trace.events):,} events{bad}"
+        crew = f" · {len((trace.whole or trace).workers)} workers" if self._crew.several(trace) else ""
+        return f"{len(trace.spans):,} spans · {len(trace.events):,} events{crew}{bad}"
 
     def row(self, index: int, width: int) -> Row:
         """Fold mark, status, name, what is special about it; then its time and its bar."""

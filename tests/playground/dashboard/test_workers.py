@@ -93,7 +93,7 @@ def test_rows_tell_worker_wait_delivery_and_what_a_join_has(joined: Any, live: b
         "    ✔ work                  x2 ░30.0 s 92701",
         "    ✔ gather  3 of 3 ← work 92701      92701",
     ]
-    assert "".join(text for text, _ in view.title()).endswith("  2 workers")
+    assert view.note() == "7 spans · 22 events · 2 workers"
 
 
 def test_less_room_has_what_matters_most(joined: Any) -> None:
@@ -112,7 +112,7 @@ def test_less_room_has_what_matters_most(joined: Any) -> None:
 def test_one_worker_is_not_named_and_one_process_tells_nothing(joined: Any, triage: Any) -> None:
     view = opened(joined(workers=1))
     assert labels(view, 44)[5] == "    ✔ work                        x2 ░30.0 s"
-    assert "workers" not in "".join(text for text, _ in view.title())
+    assert "workers" not in view.note()
     triaged = opened(triage().events)
     assert labels(triaged, 30)[1] == "    ✔ route                   "
 
@@ -184,3 +184,15 @@ def test_names_that_are_alike_at_both_ends_stay_apart_from_nobody() -> None:
 def test_what_a_node_waits_for_is_a_count_or_nothing() -> None:
     assert counted("node 'gather' still waits: 12 of 50 messages came") == (12, 50)
     assert counted("node 'gather' waits for the weather") is None
+
+
+async def test_a_picture_of_workers(open_desk: Callable[..., Any], source: Any, joined: Any, album: Any) -> None:
+    source.answer = lambda run: joined()
+    async with open_desk(size=(80, 24)) as desk:
+        await desk.press("r")
+        await desk.until(lambda: desk.app.workspace.current and desk.app.workspace.current.over, "the run")
+        desk.app.clear_notifications()
+        await desk.press("3", "g", "j", "j", "j")
+        await album.take(desk, "tree")
+        await desk.press("right_square_bracket")
+        await album.take(desk, "waterfall")
