@@ -81,18 +81,19 @@ class Place:
         desk = handling.desk
         backoff, gap = Backoff(LOOK_S, MOST_LOOK_S), Gap(desk.share.bus.limits)
         waited_s = 0.0
-        while self.is_early and not handling.lost and not handling.is_settled:
-            if gap.lasts((self._next, self._sign_of_life), waited_s):
-                await desk.share.end(handling.header, "error", Fault(self._error(gap)))
-                return
-            pause_s, begun = backoff(), loop.time()
-            async with desk.parked():
+        # Once its turn has come it may have to wait for a slot: it is held by then, and shows life.
+        async with desk.parked():
+            while self.is_early and not handling.lost and not handling.is_settled:
+                if gap.lasts((self._next, self._sign_of_life), waited_s):
+                    await desk.share.end(handling.header, "error", Fault(self._error(gap)))
+                    return
+                pause_s, begun = backoff(), loop.time()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await desk.piece_done.wait()
-            # Neither a store that is away nor a process that stood still counts: others had to wait as well.
-            waited_s = min(loop.time() - begun, pause_s)
-            await handling.load()
+                # Neither a store that is away nor a process that stood still counts: others had to wait as well.
+                waited_s = min(loop.time() - begun, pause_s)
+                await handling.load()
 
     @property
     def _sign_of_life(self) -> int:
