@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 import nats.errors
 from nats.aio.client import Client
@@ -50,6 +51,9 @@ _DEDUPE = "Nats-Msg-Id"
 _ID = "Penguiflow-Id"
 """The message's id where it is not the key by which repeats are told."""
 _REASON, _ATTEMPTS = "Penguiflow-Reason", "Penguiflow-Attempts"
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_MOST_REASON = 400
+"""Bytes of a reason: it stands in a header, for which there is little room."""
 
 
 class NatsBus:
@@ -325,8 +329,8 @@ class NatsBus:
         lease: Lease = delivery.receipt
         headers = {
             _DEDUPE: f"{self._place.stream}:{lease.number}",
-            _ID: delivery.id,
-            _REASON: reason,
+            _ID: _as_header(delivery.id),
+            _REASON: _as_header(reason, most=_MOST_REASON),
             _ATTEMPTS: str(attempts),
         }
         await self._store(self._place.grave(delivery.edge), delivery.body, headers)
@@ -401,7 +405,9 @@ class NatsBus:
                 break
             number = msg.seq + 1
             headers = msg.headers or {}
-            said = (headers.get(_ID, ""), msg.data or b"", headers.get(_REASON, ""), int(headers.get(_ATTEMPTS, "0")))
+            # One with other signs, as was written before, comes as an object.
+            message_id, reason = (unquote(str(headers.get(name, ""))) for name in (_ID, _REASON))
+            said = (message_id, msg.data or b"", reason, int(headers.get(_ATTEMPTS, "0")))
             found.append(DeadLetter(edge, *said, key=str(msg.seq)))
         return found
 
@@ -462,6 +468,15 @@ class NatsBus:
     def _subject(self, edge: str) -> str:
         self._token(edge)
         return self._place.subject(edge)
+
+
+def _as_header(text: str, most: int = 0) -> str:
+    """Text as it may stand in a header of what is kept: that is read back as plain signs alone. `most` cuts it."""
+    told = quote(text, safe=_PLAIN, errors="replace")
+    while most and len(told) > most:
+        text = text[: 3 * len(text) // 4]
+        told = quote(text, safe=_PLAIN, errors="replace")
+    return told
 
 
 def _delivery(edge: str, msg: Msg, now: float, lease_s: float) -> Delivery:

@@ -11,8 +11,8 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -39,6 +39,9 @@ _PING_S = 5
 _SCHEMES = ("nats", "tls", "ws", "wss")
 _NOBODY = "503"
 """Nobody answers on a subject: JetStream is not there yet."""
+
+_HEADERS_BYTES = 1024
+"""Room for the headers of a message, also when it becomes a dead letter."""
 
 Handler = Callable[[Msg | None], None]
 """Is told of a message; of None when the connection was lost."""
@@ -77,10 +80,15 @@ class NatsLink:
 
     def __init__(self, url: str, limits: Limits) -> None:
         self.name = shown(url)
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            parts.port  # noqa: B018 - it is looked at here, where a wrong one can be told of
+        except ValueError:
+            raise _unclear(self.name) from None
         if parts.scheme not in _SCHEMES or not parts.hostname:
-            raise BusError(f"'{self.name}' is no address of a NATS server: nats://host:4222, tls://… or wss://…")
+            raise _unclear(self.name)
         self._url = url
+        self._login = _Login.of(parts)
         self._limits = limits
         self._secure = parts.scheme == "tls"
         self._client: Client | None = None
@@ -148,6 +156,9 @@ class NatsLink:
             async with patience.bound():
                 connecting = client.connect(
                     self._url,
+                    user=self._login.user,
+                    password=self._login.password,
+                    token=self._login.token,
                     name="penguiflow",
                     allow_reconnect=False,
                     connect_timeout=max(1, int(patience.left_s())),
@@ -243,10 +254,13 @@ class NatsLink:
     async def send(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, reply: str = "") -> None:
         """Send a message. Raises `Lost`."""
         client = await self.ready()
+        # The client does not count headers. A server that is sent too much hangs up, each time it is tried again.
+        most = max(0, client.max_payload - (_HEADERS_BYTES if headers else 0))
+        if len(body) > most:
+            told = f"a message of {len(body)} bytes is more than the server at {self.name} takes"
+            raise BusError(f"{told} ({most}): raise its max_payload")
         try:
             await client.publish(subject, body, reply, dict(headers) if headers else None)
-        except nats.errors.MaxPayloadError as error:
-            raise BusError(f"a message of {len(body)} bytes is more than the server at {self.name} takes") from error
         except (nats.errors.Error, OSError) as error:
             self._lose(client)
             raise Lost from error
@@ -330,3 +344,27 @@ async def _closed(client: Client) -> None:
 def status_of(msg: Msg) -> str:
     """What the server says in place of a message; empty for a message."""
     return "" if msg.data or not msg.headers else msg.headers.get("Status", "")
+
+
+def _unclear(name: str) -> BusError:
+    return BusError(
+        f"'{name}' is no address of a NATS server: nats://host:4222, tls://… or wss://…; "
+        "signs such as @ : / # ? % within a password are written as %40 %3A %2F %23 %3F %25"
+    )
+
+
+class _Login(NamedTuple):
+    """Who we are, for the client: it takes what stands in an address as it stands there."""
+
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+    @classmethod
+    def of(cls, parts: SplitResult) -> _Login:
+        """What an address says."""
+        if parts.username is None:
+            return cls()
+        if parts.password is None:
+            return cls(token=unquote(parts.username))
+        return cls(unquote(parts.username), unquote(parts.password))

@@ -320,6 +320,19 @@ async def test_poison_becomes_a_dead_letter_and_blocks_nobody(open_bus: Any) -> 
     await becomes(bus, EDGE, Depth(waiting=0, leased=0, dead=1))
 
 
+async def test_a_dead_letter_may_be_called_and_say_anything(open_bus: Any) -> None:
+    bus, message_id, reason = await open_bus(), "tr\u00e9 %41/\u2603", 'caf\u00e9 \u2603 100 %41 "of" it\nall'
+    await bus.put(EDGE, BusMessage(message_id, b"body"))
+    (delivery,) = await take(bus, 1)
+    assert delivery.id == message_id
+    assert await bus.dead_letter(delivery, reason) is True
+    (letter,) = await bus.dead_letters(EDGE)
+    assert (letter.id, letter.reason, letter.body) == (message_id, reason, b"body")
+    assert await bus.retry_dead(letter) is True
+    (again,) = await take(bus, 1)
+    assert again.id == message_id
+
+
 async def test_poison_that_hangs_its_receivers_becomes_a_dead_letter(open_bus: Any) -> None:
     bus = await open_bus(lease_s=0.2, max_deliveries=2)
     await bus.put(EDGE, *messages(0))

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import nats
 import pytest
@@ -17,11 +18,13 @@ from penguiflow.bus import (
     BusError,
     BusForeign,
     BusMessage,
+    BusRefused,
     Depth,
     Limits,
     NatsBus,
     RedisBus,
 )
+from tests.bus_servers import NatsServer
 
 WAIT_S = 60.0
 EDGE = "a->b"
@@ -229,3 +232,36 @@ async def test_a_receiver_that_waits_is_found_by_a_server_that_came_back(own_ser
         (delivery,) = await waiting
         assert delivery.id == "m1"
         assert await bus.ack(held, delivery) == [True, True], "leases outlive the server"
+
+
+@pytest.mark.parametrize("own_server", ["nats"], indirect=True)
+async def test_a_message_that_is_too_large_for_a_server_is_refused(own_server: Any, connect: Any) -> None:
+    bus = connect(own_server.url, away_s=WAIT_S)
+    await bus.open("f", [EDGE])
+    most = 1_048_576  # what a server takes, with the headers
+    for size in (most - 50, most, most + 1):
+        with pytest.raises(BusError, match=rf"a message of {size} bytes is more than the server at .* takes .1047552"):
+            await bus.put(EDGE, BusMessage("m0", b"x" * size))
+    await bus.put(EDGE, BusMessage("m1", b"x" * (most - 1024)))
+    (got,) = await bus.get(EDGE)
+    assert await bus.dead_letter(got, "because of " + "\u00e9" * 500)
+    (letter,) = await bus.dead_letters(EDGE)
+    assert len(letter.body) == most - 1024
+    assert letter.reason.rstrip("\u00e9") == "because of "
+    assert "\u00e9" in letter.reason
+
+
+@pytest.mark.parametrize("login", ["p@s/s:#?%21 ", "%2F"])
+async def test_a_password_with_special_signs(connect: Any, login: str) -> None:
+    server = NatsServer(login)
+    try:
+        await asyncio.to_thread(server.start)
+        address = server.url.rpartition("@")[2]
+        bus = connect(f"nats://penguin:{quote(login, safe='')}@{address}")
+        await bus.open("f", [EDGE])
+        with pytest.raises(BusRefused) as refused:
+            await connect(f"nats://penguin:{quote(login + 'x', safe='')}@{address}").open("f", [EDGE])
+        assert login not in str(refused.value)
+        assert quote(login, safe="") not in str(refused.value)
+    finally:
+        await asyncio.to_thread(server.remove)

@@ -56,6 +56,16 @@ def test_an_address_that_is_none(make: Any, url: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "place", ["localhost:port", "localhost:99999", "hunter2/x#y@localhost:1", "hunter2[@localhost:1"]
+)
+@pytest.mark.parametrize(("make", "scheme"), [(NatsBus, "nats"), (RedisBus, "redis")])
+def test_an_address_that_cannot_be_read(make: Any, scheme: str, place: str) -> None:
+    with pytest.raises(BusError, match="is no address of a") as caught:
+        make(f"{scheme}://user:{place}" if "@" in place else f"{scheme}://{place}")
+    assert "hunter2" not in str(caught.value)
+
+
 @asynccontextmanager
 async def answering(answer: Answer, inside: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server of our own, within TLS if there is a context; its host and port."""
