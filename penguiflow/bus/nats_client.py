@@ -43,6 +43,13 @@ class NatsClient(Client):
                 raise NotSecure
         await super()._process_info(info, initial_connection)
 
+    async def _process_op_err(self, e: Exception) -> None:
+        # The client would try to send what it still has on the connection that is lost, fail, and stop in the middle of
+        # closing: nobody would be told, and its subscriptions would wait for ever.
+        self._pending.clear()
+        self._pending_data_size = 0
+        await super()._process_op_err(e)
+
 
 def explain(client: NatsClient, error: BaseException, name: str, patience: Patience) -> str:
     """Why there is no connection: what happened, where, and what to do."""
