@@ -139,6 +139,14 @@ def test_what_can_be_wrong(guarded_server: BusServer, flow: str, pf: RunCommand,
     away = pf("queues", flow, "--bus", url)
     assert away.returncode == 2
     assert "answers at" in away.stderr
+    assert "is the server running?" in away.stderr
+    nowhere = pf(
+        "queues", flow, "--bus", f"{'nats' if url.startswith('nats') else 'redis'}://ada:mistaken@nowhere.invalid"
+    )
+    assert (nowhere.returncode, nowhere.stdout) == (2, "")
+    assert "nowhere.invalid, for 5 s: the host's name leads nowhere (" in nowhere.stderr
+    assert nowhere.stderr.count("pf: ") == 1
+    assert "mistaken" not in nowhere.stderr
 
 
 def test_a_flow_that_runs_in_one_process(flow: str, pf: RunCommand) -> None:
