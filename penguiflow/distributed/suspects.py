@@ -25,7 +25,8 @@ FROM_ATTEMPT = 3
 earlier: each has to be tried alone twice, once to find out which it is."""
 _BEHIND_S = 0.5
 _MOST_BEHIND_S = 3.0
-"""For how long a message lets others go ahead that came with it, for each time that it was tried, in seconds."""
+"""For how long a message lets others go ahead that came with it: those that were handled already have only to be
+acknowledged. Longer for each time that it was tried, in seconds."""
 
 
 class Suspects:
@@ -50,7 +51,7 @@ class Suspects:
         scope = f"tried:{key}"
         row = (await self._share.load(run, (scope,))).rows.get(scope)
         tried = 0 if row is None else int(row.value)
-        await asyncio.sleep(min(tried * _BEHIND_S, _MOST_BEHIND_S))
+        await asyncio.sleep(min((tried + 1) * _BEHIND_S, _MOST_BEHIND_S))
         mine = await self._turn(tried)
         try:
             await self._share.commit(SharedChange(trace_id=run, put={scope: str(tried + 1).encode()}))
