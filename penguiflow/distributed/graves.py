@@ -1,8 +1,14 @@
-"""Dead letters: a message that nobody can handle fails its trace, so that its caller does not wait for it."""
+"""Dead letters: a message that nobody can handle fails its trace, so that its caller does not wait for it.
+
+One that was handled has only lacked its acknowledgment: what comes after it in a trace may kill one worker after the
+other before that is said. It goes back on its edge, where the next worker sees that it is done.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -20,6 +26,8 @@ __all__ = ["Graves", "failed_by"]
 
 EDGES_AT_ONCE = 10
 """Edges that are looked at each time: a flow may have thousands, and many workers."""
+ROOM_S = 1.0
+"""For how long a full edge is waited for, in seconds; the next look tries again."""
 ANEW = 10
 """An edge with as many dead letters as before is read anew each so many looks: some may have gone, and others come."""
 
@@ -50,15 +58,21 @@ class Graves:
                 self._known[edge] = (told, times + 1)
                 continue
             letters = await self._share.bus.dead_letters(edge, limit=dead) if dead else []
-            for letter in letters:
-                if letter.key not in told:
-                    await self._tell(letter, node)
-            self._known[edge] = ({letter.key for letter in letters}, 1)
+            stay = {letter.key for letter in letters if letter.key in told or await self._tell(letter, node)}
+            self._known[edge] = (stay, 1)
 
-    async def _tell(self, letter: DeadLetter, node: str) -> None:
+    async def _tell(self, letter: DeadLetter, node: str) -> bool:
+        """Fail its trace; False for one that goes back on its edge."""
         try:
             header = Header.of(letter.body, letter.edge)
         except CannotRead:
-            return  # nobody waits for it
+            return True  # nobody waits for it
+        key = handled_key(node, id_on_bus(letter.id))
+        if (await self._share.load(header.run, (), key)).handled:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ROOM_S):
+                    await self._share.bus.retry_dead(letter)
+            return False
         fault = Fault(failed_by(header.trace_id, node, letter.reason))
-        await self._share.end(header, "error", fault, dead=handled_key(node, id_on_bus(letter.id)))
+        await self._share.end(header, "error", fault, dead=key)
+        return True
