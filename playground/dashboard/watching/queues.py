@@ -34,12 +34,26 @@ class QueuesScreen(PaneScreen):
         self._target = target
         self.view = QueueView()
         self.view.turn = self._turn
+        self._asked = 0
+        """Questions without an answer yet."""
 
     def on_mount(self) -> None:
         """Ask again from time to time; the base class, which is told of it too, asks now."""
-        self.set_interval(EVERY_S, self.action_refresh)
+        self.set_interval(EVERY_S, self._again)
+
+    def _again(self) -> None:
+        # A bus that is away is told of after some seconds: asked anew meanwhile, it never would be.
+        if not self._asked:
+            self.action_refresh()
 
     async def _ask(self) -> None:
+        self._asked += 1
+        try:
+            await self._show()
+        finally:
+            self._asked -= 1
+
+    async def _show(self) -> None:
         from playground.protocol import QueuesGet
 
         target = self._target

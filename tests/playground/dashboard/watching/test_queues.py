@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from playground.dashboard.details import span_details
-from playground.dashboard.watching import queue_rows
+from playground.dashboard.watching import queue_rows, queues
 from playground.dashboard.watching.queue_rows import Letters, QueueView
+from playground.dashboard.watching.queues import QueuesScreen
 from playground.protocol import LettersEdit, Queues, QueuesGet
 from playground.queue_frames import EdgeShown, LetterShown, WorkerShown
 from playground.sources import RunRefused
@@ -175,6 +177,38 @@ async def test_what_goes_wrong_is_told(open_desk: Any, distributed: Any) -> None
         await desk.until(lambda: "esc leaves" in desk.text(), "the question")
         await desk.press("enter")
         await desk.until(lambda: "this token is for looking on" in desk.text(), "the refusal")
+
+
+async def test_a_bus_that_says_nothing_for_long_is_told_of(
+    open_desk: Any, distributed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    looks: list[None] = []
+    away = asyncio.Event()
+    look_again = QueuesScreen._again
+
+    async def slowly(request: Any) -> Queues:
+        asked.append(request)
+        if len(asked) > 1:
+            await away.wait()
+            raise RunRefused("no Redis answers at box", code="bus")
+        return make_queues(str(request.target))
+
+    def looked(screen: QueuesScreen) -> None:
+        looks.append(None)
+        look_again(screen)
+
+    monkeypatch.setattr(queues, "EVERY_S", 0.01)
+    monkeypatch.setattr(QueuesScreen, "_again", looked)
+    distributed.queues = slowly
+    async with open_desk(size=(80, 24)) as desk:
+        await desk.press("j", "Q")
+        await desk.until(lambda: len(asked) == 2, "the question that is not answered")
+        before = len(looks)
+        await desk.until(lambda: len(looks) > before + 5, "the times at which it is asked else")
+        assert len(asked) == 2
+        away.set()
+        await desk.until(lambda: "flows/triage.py: no Redis answers at box" in desk.text(), "the reason")
 
 
 async def test_no_flow_is_distributed(open_desk: Any, source: Any) -> None:
