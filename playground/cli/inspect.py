@@ -142,7 +142,7 @@ async def _parts(store: DatabaseStore, trace: TraceSummary, roots: list[Span]) -
             for event in page:
                 joins.add(event)
             after = page[-1].seq
-        if not joins.names or trace.events > SENDERS_UP_TO:
+        if not joins.wanted or trace.events > SENDERS_UP_TO:
             break
     return joins.parts(roots)
 

@@ -89,8 +89,6 @@ def _take_columns(trace: TraceModel, first_seq: int, columns: Columns) -> int:
                 open_spans.pop(span_id, None)
                 if kind == "node.end":
                     trace._nodes_open -= 1
-                    if trace.joins:
-                        trace.gathered(ended)
                     work = works.get(ended.name)
                     if work is not None and span_id in work.open:
                         del work.open[span_id]

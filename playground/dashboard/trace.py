@@ -119,10 +119,10 @@ class TraceModel:
         """That have ended."""
         self.workers: dict[str, None] = {}
         """Those who have taken a message of it."""
-        self.joins: dict[str, tuple[int, int]] = {}
-        """Nodes that have kept messages, by name: how many they had last, and how many they wait for."""
-        self.holds: dict[str, tuple[int, int]] = {}
-        """The same by the span that took a message."""
+        self.joins: dict[str, int] = {}
+        """Nodes that have kept messages, by name: how many they wait for."""
+        self.holds: dict[str, int] = {}
+        """How many they had then, by the span that took a message and kept it."""
         self.tokens = 0
         self.cost = 0.0
         """US dollars, of the calls whose price is known."""
@@ -274,8 +274,6 @@ class TraceModel:
                     self.workers[span.worker_id] = None
             else:
                 self.traffic.ended(span, self.parent)
-                if span.kind == "node":
-                    self.gathered(span)
                 if span.kind == "llm":
                     self._called(span, data)
                 self._reshape(span)
@@ -298,7 +296,7 @@ class TraceModel:
         from playground.dashboard.workers import counted
 
         if isinstance(hold, str) and (count := counted(hold)) is not None:
-            self.holds[head.span_id] = self.joins[head.name] = count
+            self.holds[head.span_id], self.joins[head.name] = count
 
     def _note(self, kind: str, span: Span) -> None:
         if kind.endswith(".start"):
@@ -328,12 +326,6 @@ class TraceModel:
         if self.over or self.loading or self._nodes_open > 0 or self._clock() - self._last_seen < SETTLED_S:
             return ""
         return next((node for node in self.queued if node != "Rookery"), "")
-
-    def gathered(self, span: Span) -> None:
-        """A node is done with a message: one that keeps it no more, and lacked just that, has all."""
-        had, wanted = self.joins.get(span.name, (0, 0))
-        if wanted and had == wanted - 1 and span.span_id not in self.holds and not failed(span):
-            self.holds[span.span_id] = self.joins[span.name] = wanted, wanted
 
     def _began(self, span: Span) -> None:
         parent = self.parent(span)

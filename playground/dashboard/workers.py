@@ -98,8 +98,10 @@ class Crew:
         whole = trace.whole or trace
         if span.kind != "node" or span.worker_id is None or span.name not in whole.joins:
             return []
-        count = whole.holds.get(span.span_id)
-        number = "" if count is None else f"{count[0]} of {count[1]} "
+        wanted = whole.joins[span.name]
+        # Who keeps nothing had what the others had kept.
+        count = whole.holds.get(span.span_id, wanted if span.status == "ok" else None)
+        number = "" if count is None else f"{count} of {wanted} "
         sender = self._sender(whole, span)
         if sender is None:
             return [number.rstrip()] if number else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 from penguiflow.recording.events import TraceEvent
 from penguiflow.recording.spans import Span
@@ -12,17 +11,15 @@ from playground.dashboard.workers import counted, short_names
 
 __all__ = ["Joins"]
 
-_start_of = attrgetter("start_seq")
-
 
 class Joins:
     """Takes what nodes keep (`context.changed`), then what was sent to them (`message.enqueued`)."""
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
-        """Nodes that have kept messages."""
-        self._counts: dict[str, tuple[int, int]] = {}
-        """By span: how many it had then, and how many it waits for."""
+        self.wanted: dict[str, int] = {}
+        """Nodes that have kept messages: how many they wait for."""
+        self._counts: dict[str, int] = {}
+        """By the span that took a message and kept it: how many it had then."""
         self._senders: dict[str, tuple[str, str | None]] = {}
         """By message: the node and the worker that sent it."""
 
@@ -31,28 +28,24 @@ class Joins:
         if event.kind == "context.changed":
             hold = event.data.get("hold")
             if isinstance(hold, str) and (count := counted(hold)) is not None:
-                self.names.add(event.name)
-                self._counts[event.span_id] = count
+                self._counts[event.span_id], self.wanted[event.name] = count
         elif event.kind == "message.enqueued":
             source, _, target = event.name.rpartition("->")
-            if target in self.names:
+            if target in self.wanted:
                 self._senders[str(event.data.get("message_id"))] = source, event.worker_id
 
     def parts(self, roots: Sequence[Span]) -> dict[str, str]:
         """By the span that took it: the how many-th message of a join it was, and who had sent it."""
         nodes = [span for root in roots for span in root.children if span.kind == "node"]
         short = short_names(dict.fromkeys(span.worker_id for span in nodes if span.worker_id is not None))
-        last = dict.fromkeys(self.names, (0, 0))
         parts: dict[str, str] = {}
-        for span in sorted((span for span in nodes if span.name in last), key=_start_of):
-            count = self._counts.get(span.span_id)
-            had, wanted = last[span.name]
-            if count is None and span.status == "ok" and wanted and had == wanted - 1:
-                count = wanted, wanted  # it keeps nothing more
-            told = []
-            if count is not None:
-                last[span.name] = count
-                told.append(f"{count[0]} of {count[1]}")
+        for span in nodes:
+            wanted = self.wanted.get(span.name)
+            if wanted is None:
+                continue
+            # Who keeps nothing had what the others had kept.
+            count = self._counts.get(span.span_id, wanted if span.status == "ok" else None)
+            told = [] if count is None else [f"{count} of {wanted}"]
             if (sender := self._senders.get(span.input_id or "")) is not None:
                 node, worker = sender
                 told.append(f"← {one_line(node)} {'' if worker is None else short.get(worker, worker)}".rstrip())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from penguiflow import Context, Headers, Message, Node, create, join_k
+from penguiflow.bus import MemoryBus
+from penguiflow.state import SQLiteStateStore
 from playground.__main__ import main
 from playground.cli import inspect, stores
 from playground.cli.outputs import InspectOutput, TracesOutput
@@ -25,8 +30,6 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture
 def traces(write_trace: WriteTrace) -> None:
-    import asyncio
-
     async def write() -> None:
         await write_trace("first-1", nodes=3, session="a")
         await write_trace("first-2", nodes=2, error={"code": "NODE_EXCEPTION", "message": "no \x1b[31mfish"})
@@ -110,8 +113,6 @@ def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_was_done_in_the_background_is_no_run(write_trace: WriteTrace, capsys: pytest.CaptureFixture[str]) -> None:
-    import asyncio
-
     async def write() -> None:
         await write_trace("run")
         await write_trace("aside", flow="planner.memory", mode="background", origin={"trace_id": "run"})
@@ -197,3 +198,40 @@ def test_home_can_be_elsewhere(
 
     assert run("inspect", "last") == 0
     assert "second" in capsys.readouterr().out
+
+
+def test_what_a_join_of_workers_has_had(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def send(message: Message, ctx: Context) -> Message:
+        return message
+
+    async def work() -> str:
+        left, right = Node(send, name="left"), Node(send, name="right")
+        joint = join_k("gather", 2)
+        store = SQLiteStateStore(project / ".penguiflow" / "state.db")
+        bus = MemoryBus()
+        flow = create(
+            Node(send, name="split").to(left, right),
+            left.to(joint),
+            right.to(joint),
+            joint.to(),
+            name="parts",
+            message_bus=bus,
+            state_store=store,
+        )
+        flow.run()
+        try:
+            message = Message(payload={"n": 1}, headers=Headers(tenant="t"))
+            async with asyncio.timeout(60):
+                await flow.call(message)
+        finally:
+            await flow.stop()
+            await store.close()
+        return message.trace_id
+
+    trace_id = asyncio.run(work())
+    assert run("inspect", trace_id) == 0
+    shown = capsys.readouterr().out
+    parts = re.findall(r"gather · (\d) of 2 ← (left|right) (\w+) · (\w+) · waited", shown)
+    assert sorted(number for number, *_ in parts) == ["1", "2"]
+    assert {sender for _, sender, *_ in parts} == {"left", "right"}
+    assert all(worker.startswith(short) for *_, short, worker in parts)
