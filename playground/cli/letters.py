@@ -23,6 +23,7 @@ __all__ = ["ChangedLettersOutput", "LettersChange", "LettersOptions", "LettersOu
 
 MAX_SHORT_CHARS = 200
 SHORT_TRACE = 12
+SHORT_PART = 8
 
 
 class LettersOptions(NamedTuple):
@@ -163,5 +164,6 @@ def _row(letter: LetterShown) -> Sequence[str]:
 
 
 def _short(letter_id: str) -> str:
-    """Without the trace's part; a message's own is enough to name it."""
-    return letter_id.rpartition("/")[2]
+    """The beginnings of both its parts, the trace's and the message's: the latter is the same in other traces."""
+    trace, slash, own = letter_id.rpartition("/")
+    return trace[:SHORT_PART] + slash + own[:SHORT_PART]

@@ -30,12 +30,19 @@ def chosen_letters(letters: Sequence[DeadLetter], ids: Sequence[str]) -> list[De
         found = {each for each, short in names.items() if given in (each, short)} or {
             each for each, short in names.items() if given and (each.startswith(given) or short.startswith(given))
         }
+        found = found or {each for each in names if _begin_both(each, given)}
         if not found:
             raise LookupError(f"there is no dead letter {given!r}")
         if len(found) > 1:
             raise AmbiguousLetter(f"several dead letters begin with {given!r}: {', '.join(sorted(found)[:MAX_NAMED])}")
         meant |= found
     return [letter for letter in letters if letter.id in meant]
+
+
+def _begin_both(letter_id: str, given: str) -> bool:
+    """Whether the trace's part of an id and the message's begin like those that are given."""
+    parts, beginnings = letter_id.rpartition("/"), given.rpartition("/")
+    return "/" in given and all(part.startswith(begin) for part, begin in zip(parts, beginnings, strict=True))
 
 
 def shown_letter(letter: DeadLetter, masker: Masker | None) -> LetterShown:

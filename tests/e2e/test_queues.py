@@ -113,7 +113,7 @@ def test_edges_and_letters_of_a_flow(guarded_server: BusServer, flow: str, pf: R
     refused = pf("dead-letters", "drop", "--all", env=there)
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
     dropped = pf("dead-letters", "drop", "--all", "--yes", "--edge", EDGES[0], "--target", flow, env=there)
-    assert dropped.stdout.splitlines() == [f"dropped m1 on {EDGES[0]}", f"dropped m2 on {EDGES[0]}"]
+    assert dropped.stdout.splitlines() == [f"dropped trace-1/m1 on {EDGES[0]}", f"dropped trace-2/m2 on {EDGES[0]}"]
     again = json.loads(pf("queues", flow, "--json", env=there).stdout)
     assert [(edge["waiting"], edge["dead"]) for edge in again["edges"]] == [(2, 0), (0, 0)]
     for each in (seen, listed, told, back, dropped):
@@ -246,4 +246,4 @@ def test_all_letters_are_asked_about_at_a_terminal(
     with Terminal([sys.executable, "-m", "playground", "dead-letters", "drop", "--all"], cwd=project) as terminal:
         terminal.until_shown("[y/N]", timeout=60)
         terminal.press(b"y\r")
-        terminal.until_shown("dropped m on OpenSea->asked", timeout=60)
+        terminal.until_shown("dropped t/m on OpenSea->asked", timeout=60)

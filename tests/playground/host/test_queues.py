@@ -188,6 +188,9 @@ def test_letters_are_named_by_beginnings_of_ids() -> None:
     letters = [DeadLetter("a->b", name, b"", "", 1, name) for name in ("r/m1", "r/m10", "q/m2")]
     assert [each.id for each in chosen_letters(letters, ["m1"])] == ["r/m1"]
     assert [each.id for each in chosen_letters(letters, ["q/", "m10"])] == ["r/m10", "q/m2"]
+    names = [f"{trace}{'0' * 24}/{'b' * 16}" for trace in ("aaaaaaaa", "cccccccc")]
+    same = [DeadLetter("a->b", name, b"", "", 1, name) for name in names]
+    assert chosen_letters(same, ["cccccccc/bbbbbbbb"]) == same[1:]
     with pytest.raises(AmbiguousLetter, match="r/m1, r/m10"):
         chosen_letters(letters, ["r/"])
     with pytest.raises(LookupError):
