@@ -160,7 +160,10 @@ class RedisServer:
         if distrusted(error):
             return f"no safe connection to the Redis at {self.name}, {within}: {why}; {AUTHORITIES}"
         if isinstance(error, exceptions.InvalidResponse):
-            why = "whoever takes the connection there does not speak as a Redis does; is it another service's port?"
+            why = (
+                "whoever takes the connection there does not speak as a Redis does; "
+                "is it another service's port, or one that wants TLS?"
+            )
         elif why == SILENT and "reading" in str(error):
             why = "whoever takes the connection there says nothing; is it another service's port?"
         elif not self._met and "closed by server" in str(error):

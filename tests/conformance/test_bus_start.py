@@ -83,6 +83,8 @@ async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        await reader.read()  # what nobody has read when a connection ends takes the answer with it
     writer.close()
 
 
@@ -98,7 +100,7 @@ async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         (NatsBus, "nats", nobody, f"does not greet as a NATS does; {OTHERS}"),
         (NatsBus, "nats", web_server, f"does not greet as a NATS does; {OTHERS}"),
         (RedisBus, "redis", nobody, "it hangs up: another service listens there, or one that wants TLS"),
-        (RedisBus, "redis", web_server, f"does not speak as a Redis does; {OTHERS}"),
+        (RedisBus, "redis", web_server, f"does not speak as a Redis does; {OTHERS[:-1]}, or one that wants TLS?"),
     ],
 )
 async def test_somebody_else_answers(make: Any, scheme: str, answer: Answer, why: str, one_attempt: None) -> None:
@@ -202,7 +204,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-async def test_nats_and_tls(tmp_path: Path, one_attempt: None, monkeypatch: pytest.MonkeyPatch, connect: Any) -> None:
+async def test_nats_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Any) -> None:
     cert, key = certificate(tmp_path)
     password = "hunter2"
     for flags, plain in (([], True), (["--tls", "--tlscert", str(cert), "--tlskey", str(key)], False)):
@@ -216,8 +218,10 @@ async def test_nats_and_tls(tmp_path: Path, one_attempt: None, monkeypatch: pyte
                     await connect(secure).open("f", [EDGE])
                 continue
             for url in (server.url, secure):
-                with pytest.raises(BusAway, match=r"^no safe connection .*: its certificate is not trusted") as seen:
-                    await connect(url).open("f", [EDGE])
+                with monkeypatch.context() as once:
+                    once.setattr(nats_link, "Backoff", lambda *_: lambda: math.inf)
+                    with pytest.raises(BusAway, match=r"^no safe connection .*: its certificate is not trusted") as seen:
+                        await connect(url).open("f", [EDGE])
                 assert password not in str(seen.value)
             monkeypatch.setenv("SSL_CERT_FILE", str(cert))
             await connect(server.url).open("f", [EDGE])
@@ -238,7 +242,7 @@ async def test_redis_and_tls(tmp_path: Path, one_attempt: None, connect: Any) ->
             context,
             r"^no safe connection to the Redis at rediss\S+, for 60 s: its cert",
         ),
-        ("redis", says_nothing, context, "it hangs up: another service listens there, or one that wants TLS"),
+        ("redis", says_nothing, context, "another service.*, or one that wants TLS"),
         ("rediss", web_server, None, "it does not speak TLS"),
     ):
         async with answering(answer, inside) as address:
@@ -247,14 +251,10 @@ async def test_redis_and_tls(tmp_path: Path, one_attempt: None, connect: Any) ->
             assert "hunter2" not in str(caught.value)
 
 
-async def test_a_server_that_goes_on_answering_is_not_away(
-    nats_server: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_goes_on_answering_is_not_away(nats_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening takes four times as long as a server may say nothing."""
     loop, skipped = asyncio.get_running_loop(), 0.0
     clock = loop.time
-    bus = connect(nats_server.url, start_s=WAIT_S)
-    await bus.open("patient", [EDGE])
     link = NatsLink(nats_server.url, Limits(start_s=WAIT_S))
 
     async def open_many(client: Any, patience: Patience) -> None:

@@ -59,18 +59,18 @@ def test_a_certificate_that_is_not_trusted() -> None:
 
 
 async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(8)
+    await reader.read(1000)
     writer.close()
 
 
 async def web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(8)
+    await reader.read(1000)
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     writer.close()
 
 
 async def without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(8)
+    await reader.read(1000)
     writer.write(b"N")
     writer.close()
 
