@@ -13,6 +13,7 @@ from penguiflow.distributed.graves import failed_by
 from penguiflow.distributed.handling import Handling, LeaseLost
 from penguiflow.distributed.header import Fault, Header
 from penguiflow.distributed.turns import Turns, names_state
+from penguiflow.state.errors import StoreError
 from penguiflow.worker import GATHERS
 
 if TYPE_CHECKING:
@@ -143,10 +144,10 @@ class Desk:
                 self.done += 1
         except BusClosed:
             pass  # the lease ends by itself
-        except BusError as error:
+        except (BusError, StoreError) as error:
             about = {"event": "delivery_failed", "edge": delivery.edge, "reason": str(error)}
             logger.warning("delivery_failed", extra=about)
-        except Exception:  # a store's or a listener's: the message comes again, and the worker lives on
+        except Exception:  # a listener's, or that of a store of one's own: the message comes again, the worker lives on
             logger.exception("delivery_failed", extra={"event": "delivery_failed", "edge": delivery.edge})
 
     async def give_back(self) -> None:

@@ -77,9 +77,12 @@ class Share:
         """Make a `SharedChange`, together with others; a store that does not answer is waited for."""
         self._acks: dict[str, Together[Delivery, bool]] = {}
         self._writing = writing
-        self.flush = writing.flush
         self.take_over = writing.take_over
         self.tape = writing.tape
+
+    async def flush(self) -> None:
+        """Return once all that was written is committed, however long the store is away."""
+        await patiently(self._writing.flush)
 
     def log_of(self, header: Header) -> TraceLog:
         """The log of the trace that a message belongs to."""

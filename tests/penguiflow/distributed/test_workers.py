@@ -13,7 +13,9 @@ from penguiflow.distributed import Worker, edges_of, lookout, streams
 from penguiflow.distributed.header import Header
 from penguiflow.distributed.names import COUNT, IDS, bus_id, number_of
 from penguiflow.ids import send_id
+from penguiflow.recording import Recorder
 from penguiflow.state import InMemoryStateStore
+from penguiflow.state.errors import StoreError
 from penguiflow.state.shared import SharedChange
 from penguiflow.types import StreamChunk
 
@@ -303,6 +305,38 @@ async def test_what_was_done_twice_counts_once(shop: Callable[..., Shop]) -> Non
             await asyncio.sleep(0.01)
     assert b"once" in got[0].body
     assert await at.bus.get("Rookery@me", wait_s=0) == []
+
+
+async def test_a_store_that_is_away_for_long_has_nothing_done_again(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, runs, refusals = shop(), 0, 0
+
+    async def count(msg: Message, ctx: Any) -> Message:
+        nonlocal runs
+        runs += 1
+        return msg
+
+    flush = at.store.flush
+
+    async def away() -> None:
+        nonlocal refusals
+        if runs and refusals < 3:
+            refusals += 1
+            raise StoreError("the server cannot be reached")
+        await flush()
+
+    monkeypatch.setattr(at.store, "flush", away)
+
+    def make(**options: Any) -> PenguiFlow:
+        return create(Node(count, name="a", policy=PLAIN).to(), **options)
+
+    caller = await at.caller(make)
+    await at.hire(make(), recorder=Recorder(store=at.store, name="f"))
+    async with asyncio.timeout(WAIT_S):
+        result = await caller.call(message("once", trace_id="t"))
+    assert result.payload == "once"
+    assert (runs, refusals) == (1, 3)
 
 
 async def test_what_was_asked_and_answered_is_not_asked_again(shop: Callable[..., Shop]) -> None:
