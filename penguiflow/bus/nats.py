@@ -75,6 +75,11 @@ class NatsBus:
         """Where it is, without what may be secret in that."""
         return self._link.name
 
+    @property
+    def most_bytes(self) -> int | None:
+        """The largest message that the server takes; None while it is away."""
+        return self._link.most_bytes
+
     def another(self, limits: Limits | None = None) -> NatsBus:
         """A bus at the same place with a connection of its own, not yet open."""
         return NatsBus(self._url, limits=limits or self.limits)

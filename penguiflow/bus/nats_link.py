@@ -112,6 +112,11 @@ class NatsLink:
             raise BusAway(f"no NATS answers at {self.name}")
         return self._client
 
+    @property
+    def most_bytes(self) -> int | None:
+        """The largest message that the server takes beside headers; None while it is away."""
+        return None if self._client is None else max(0, self._client.max_payload - _HEADERS_BYTES)
+
     async def ready(self, patience_s: float | None = None) -> Client:
         """A connection; waits for a server that is away."""
         if self._client is not None:

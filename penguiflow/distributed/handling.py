@@ -201,6 +201,11 @@ class Handling:
         share, trace = self.desk.share, self._trace
         assert trace is not None
         body = share.codec.encode(message, self.desk.node, about=self._header_of(outlet, message).about())
+        most = share.post.most_bytes
+        if most is not None and len(body) > most:
+            # Said now it is the node's failure. The bus refuses it each time that the node runs again.
+            large = f"Node '{self.desk.node}' sent a message of {len(body)} bytes"
+            raise CannotSend(f"{large}: the server takes {most}; raise its max_payload")
         out = BusMessage(bus_id(self.header.run, message_id), body)
         private = outlet.target is ROOKERY
         if not private:

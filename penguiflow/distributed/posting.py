@@ -27,6 +27,12 @@ class Post:
         self._waiting: dict[str, deque[tuple[BusMessage, Told]]] = {}
         self._senders: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def most_bytes(self) -> int | None:
+        """The largest message that the bus takes, where it has such a limit and knows it."""
+        most: int | None = getattr(self._bus, "most_bytes", None)
+        return most
+
     def send(self, edge: str, message: BusMessage, told: Told, *, private: bool = False) -> None:
         """Have a message put, behind those that were sent by this edge before."""
         waiting = self._waiting.get(edge)

@@ -26,7 +26,7 @@ from penguiflow import (
     predicate_router,
     stream_flow,
 )
-from penguiflow.bus import CannotSend, MemoryBus, RedisBus
+from penguiflow.bus import CannotSend, MemoryBus, NatsBus, RedisBus
 from penguiflow.core import DEADLINE_EXCEEDED_TEXT
 from penguiflow.errors import FlowErrorCode
 
@@ -429,6 +429,18 @@ async def test_what_cannot_travel_fails_its_caller(spread: Spread) -> None:
         await flow.call(message(1), timeout=CALL_S, to=keeping)
     with pytest.raises(CannotSend, match="Node 'OpenSea' sent"):
         await flow.call(message(object()), timeout=CALL_S)
+
+
+async def test_what_is_too_large_for_the_bus_fails_its_caller(spread: Spread) -> None:
+    async def grows(msg: Message, ctx: Any) -> Message:
+        return msg.model_copy(update={"payload": "x" * 2_000_000})
+
+    flow = await spread(lambda **kwargs: create(node(grows, "grows").to(), **kwargs))
+    if isinstance(flow._message_bus, NatsBus):
+        with pytest.raises(FlowError, match=r"Node 'grows' sent a message of 2000\d\d\d bytes.* raise its max_payload"):
+            await flow.call(message(1), timeout=CALL_S)
+    else:
+        assert len((await flow.call(message(1), timeout=CALL_S)).payload) == 2_000_000
 
 
 async def test_a_call_that_gets_no_answer_times_out(spread: Spread) -> None:
