@@ -220,7 +220,9 @@ async def test_nats_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con
             for url in (server.url, secure):
                 with monkeypatch.context() as once:
                     once.setattr(nats_link, "Backoff", lambda *_: lambda: math.inf)
-                    with pytest.raises(BusAway, match=r"^no safe connection .*: its certificate is not trusted") as seen:
+                    with pytest.raises(
+                        BusAway, match=r"^no safe connection .*: its certificate is not trusted"
+                    ) as seen:
                         await connect(url).open("f", [EDGE])
                 assert password not in str(seen.value)
             monkeypatch.setenv("SSL_CERT_FILE", str(cert))
