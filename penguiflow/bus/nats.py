@@ -24,7 +24,7 @@ from nats.js.errors import NotFoundError
 
 from penguiflow.bus.codec import feed_body
 from penguiflow.bus.envelope import BusEnvelope
-from penguiflow.bus.errors import BusClosed, BusError
+from penguiflow.bus.errors import BusAway, BusClosed, BusError
 from penguiflow.bus.naming import CLOSED, NOT_OPEN, unknown_edge
 from penguiflow.bus.nats_link import Lost, NatsLink, Unanswered
 from penguiflow.bus.nats_pull import Lease, Pull
@@ -38,6 +38,8 @@ _log = logging.getLogger("penguiflow.bus")
 
 _FULL = 10077
 """The server's code for an edge without room."""
+_NO_ROOM = frozenset({10002, 10023, 10028, 10047})
+"""Its codes for memory or a disk, its own or the account's, that are used up."""
 _BATCH = 200
 """Messages whose answers are waited for together."""
 _PULL_S = 30.0
@@ -172,14 +174,22 @@ class NatsBus:
         async def ask() -> Msg:
             return await (await self._link.begin(subject, body, headers))
 
-        backoff = Backoff(0.002, 0.1)
+        backoff, no_room = Backoff(0.002, 0.1), Patience(self.limits.away_s)
         while True:
             answer: Msg = await self._link.patiently(ask)
             if b'"error"' not in answer.data:
                 return
             error = json.loads(answer.data)["error"]
-            if error.get("err_code") != _FULL:
-                raise BusError(f"JetStream at {self._link.name} does not take a message: {error.get('description')}")
+            code, said = error.get("err_code"), error.get("description")
+            if code == _FULL:
+                no_room.answered("the edge is full")
+            elif code in _NO_ROOM and no_room.left_s() <= 0:
+                raise BusAway(
+                    f"the NATS at {self._link.name} has no room left, for {self.limits.away_s:g} s ({said}): "
+                    "make room there, or raise its limits"
+                )
+            elif code not in _NO_ROOM:
+                raise BusError(f"JetStream at {self._link.name} does not take a message: {said}")
             await asyncio.sleep(backoff())
             self._check()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -65,6 +66,33 @@ async def test_a_server_without_memory_takes_nothing_until_there_is_room(own_ser
         await putting
         assert [each.id for each in await hasty.get(EDGE)] == ["m2"]
     await db.aclose()
+
+
+async def test_a_nats_without_room_takes_nothing_until_there_is_some(connect: Any, tmp_path: Path) -> None:
+    settings = tmp_path / "nats.conf"
+    settings.write_text("jetstream { max_file_store: 100KB }")
+    server, body = NatsServer(flags=("-c", str(settings))), b"x" * 10_000
+    try:
+        server.start()
+        hasty, patient = connect(server.url, away_s=0.3), connect(server.url, away_s=WAIT_S)
+        for bus in (hasty, patient):
+            await bus.open("f", [EDGE])
+        put = 0
+        with pytest.raises(BusAway, match=r"has no room left, for 0\.3 s \(.+\): make room there, or raise its limits"):
+            while put < 100:
+                await hasty.put(EDGE, BusMessage(f"m{put}", body))
+                put += 1
+        assert put > 3
+        putting = asyncio.ensure_future(patient.put(EDGE, BusMessage("late", body)))
+        async with asyncio.timeout(WAIT_S):
+            for _ in range(put):
+                (got,) = await patient.get(EDGE)
+                assert got.body == body
+                assert await patient.ack(got) == [True]
+            await putting
+            assert [each.id for each in await patient.get(EDGE)] == ["late"]
+    finally:
+        server.remove()
 
 
 @pytest.mark.parametrize("own_server", ["redis"], indirect=True)
