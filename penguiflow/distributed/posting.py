@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from penguiflow.bus.errors import BusClosed, BusError
+from penguiflow.bus.errors import BusAway, BusClosed, BusError
 from penguiflow.bus.naming import CLOSED
 from penguiflow.bus.protocol import BusMessage, EdgeBus
 
@@ -78,16 +78,23 @@ class Post:
     async def _send_all(self, edge: str, waiting: deque[tuple[BusMessage, Told]], private: bool) -> None:
         while waiting:
             batch = [waiting[index] for index in range(min(len(waiting), MOST_AT_ONCE))]
-            error: BusError | None = None
-            try:
-                messages = [message for message, _ in batch]
-                await (self._bus.tell(edge, *messages) if private else self._bus.put(edge, *messages))
-            except BusError as failure:
-                error = failure
+            messages = [message for message, _ in batch]
+            errors = [await self._sent(edge, messages, private)] * len(batch)
+            if len(batch) > 1 and errors[0] is not None and not isinstance(errors[0], BusAway | BusClosed):
+                # Whose fault it was shows one by one. What is there already is a repeat.
+                errors = [await self._sent(edge, [message], private) for message in messages]
             for _ in batch:
                 waiting.popleft()
-            for _, told in batch:
+            for (_, told), error in zip(batch, errors, strict=True):
                 told(error)
+
+    async def _sent(self, edge: str, messages: Sequence[BusMessage], private: bool) -> BusError | None:
+        """Put them; why that could not be done."""
+        try:
+            await (self._bus.tell(edge, *messages) if private else self._bus.put(edge, *messages))
+        except BusError as error:
+            return error
+        return None
 
     async def close(self) -> None:
         """Put nothing more: who gets the inputs again puts what is missing."""
