@@ -78,10 +78,15 @@ async def test_a_nats_without_room_takes_nothing_until_there_is_some(connect: An
         for bus in (hasty, patient):
             await bus.open("f", [EDGE])
         put = 0
-        with pytest.raises(BusAway, match=r"has no room left, for 0\.3 s \(.+\): make room there, or raise its limits"):
+
+        async def fill() -> None:
+            nonlocal put
             while put < 100:
                 await hasty.put(EDGE, BusMessage(f"m{put}", body))
                 put += 1
+
+        with pytest.raises(BusAway, match=r"has no room left, for 0\.3 s \(.+\): make room there, or raise its limits"):
+            await fill()
         assert put > 3
         putting = asyncio.ensure_future(patient.put(EDGE, BusMessage("late", body)))
         async with asyncio.timeout(WAIT_S):
