@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from penguiflow.recording.spans import Crowd, Span
@@ -127,13 +127,20 @@ def _rows(roots: Sequence[Span], parts: Mapping[str, str], *, full: bool) -> Ite
             yield _Row(prefix, current, None, under)
             continue
         around = _around(current)
-        children = _members(around.children, around.crowds, full=full)
+        children = _members(_by_start(around.children), around.crowds, full=full)
         first = next(children, None)
         below = under + ("│ " if first is not None else "  ")
         yield _Row(prefix, _title(current, parts), current, below)
         if first is not None:
             stack.append((children, under, False))
             pending.append(first)
+
+
+def _by_start(spans: Sequence[Span]) -> Sequence[Span]:
+    """Siblings as they began: what several workers tell comes in the order in which they tell it."""
+    if len({span.worker_id for span in spans}) < 2:
+        return spans
+    return sorted(spans, key=attrgetter("start_ns"))
 
 
 def _members(spans: Sequence[Span], folded: Sequence[Crowd], *, full: bool) -> Iterator[Span | str]:

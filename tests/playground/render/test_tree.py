@@ -200,3 +200,13 @@ def test_of_a_worker_it_is_told_what_it_had_and_that_others_had_it_before() -> N
     assert "ask · w1 · waited 2.0 ms " in shown[1]
     assert "delivery" not in shown[1]
     assert re.search(r"ask · w2\S* · waited 30\.?5? s · delivery 2 ", shown[2])
+
+
+def test_what_several_workers_tell_is_in_the_order_in_which_it_began() -> None:
+    story = Story()
+    root = story.start("trace", "orders", 0, worker_id="caller", worker_seq=0)
+    for name, at, worker in (("charge", 20, "w1"), ("price", 10, "w2"), ("pack", 30, "w1")):
+        story.end(story.start("node", name, at, root, worker_id=worker, worker_seq=0), at + 5)
+    story.end(root, 40)
+    lines = "\n".join(tree_lines(story.roots, width=80))
+    assert lines.index("price") < lines.index("charge") < lines.index("pack")
