@@ -21,6 +21,8 @@ BUS_VARIABLE = "PENGUIFLOW_BUS"
 DEFAULT_FOLDER = "flows"
 STORE_SCHEMES = ("postgresql://", "postgres://")
 FILE_SCHEME = "sqlite:///"
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""How an address begins that is no file's: `memory:`, `mysql://`. One letter is a drive."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -55,7 +57,7 @@ class Project(NamedTuple):
         if given is None:
             return None
         if not given.startswith(STORE_SCHEMES):
-            if "://" not in given.removeprefix(FILE_SCHEME):
+            if not SCHEME.match(given.removeprefix(FILE_SCHEME)):
                 return None
             known = f"{STORE_SCHEMES[0]}… or {FILE_SCHEME}FILE"
             said = f"--store or {origin}" if origin == STORE_VARIABLE else origin

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from playground.project import BUS_VARIABLE, STORE_VARIABLE
+from playground.project import BUS_VARIABLE, SCHEME, STORE_VARIABLE
 
 __all__ = ["PlainCommand", "bused", "stored"]
 
@@ -53,7 +53,7 @@ def bused(function: Callable[..., T]) -> Callable[..., T]:
 
 def _from_here(store: str) -> str:
     """A store that is a file, as an absolute path: the project may begin further up."""
-    return store if "://" in store else str(Path(store).absolute())
+    return store if SCHEME.match(store) else str(Path(store).absolute())
 
 
 def _with_address(

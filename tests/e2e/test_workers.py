@@ -304,6 +304,7 @@ def test_what_can_be_wrong_with_a_worker(server: BusServer, caller: Any, pf: Run
             ([target, "--bus", "kafka://ada:hunter22@host"], 2, "'kafka://host' is no address of a bus"),
             ([target, "--bus", away], 2, "the connection is refused at that port; is the server running?"),
             ([target, "--bus", url, "--store", "mysql://host"], 2, "is no address of a store"),
+            ([target, "--bus", url, "--store", "memory:"], 2, "is no address of a store"),
             (["flows/agent.py:agent", "--bus", url], 2, "is a function: workers run the nodes of flows"),
             (["flows/kept.py", "--bus", url], 2, "the store of flows/kept.py is in memory"),
         ):
