@@ -50,12 +50,16 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     told = False
     while True:
         try:
-            return await call()
+            answer = await call()
         except StoreError as error:
             if not told:
-                logger.warning("store_away", extra={"event": "store_away", "reason": str(error)})
                 told = True
+                logger.warning("the store does not answer, and is asked again and again: %s", error)
             await asyncio.sleep(backoff())
+        else:
+            if told:
+                logger.warning("the store answers again")
+            return answer
 
 
 class Share:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
+
 from penguiflow.bus import Codec, MemoryBus
 from penguiflow.distributed.header import Fault, Header
-from penguiflow.distributed.share import Share
+from penguiflow.distributed.share import Share, patiently
 from penguiflow.distributed.writing import Writing
 from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.state import InMemoryStateStore
+from penguiflow.state.errors import StoreError
 from penguiflow.state.shared import SharedChange
 
 HEADER = Header(trace_id="t", run="t", answer="Rookery@me", asked=True)
@@ -41,3 +46,19 @@ async def test_a_dead_letter_ends_a_trace_that_goes_on() -> None:
     assert await share.end(HEADER, "error", DIED, dead="n:m1")
     assert share.told == [("error", True)]
     await share.close()
+
+
+async def test_a_store_that_is_away_is_told_of_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    failures = [StoreError("nobody answers at db.internal", path="db") for _ in range(3)]
+
+    async def ask() -> str:
+        if failures:
+            raise failures.pop()
+        return "an answer"
+
+    with caplog.at_level(logging.WARNING, logger="penguiflow"):
+        assert await patiently(ask) == "an answer"
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away.startswith("the store does not answer")
+    assert "nobody answers at db.internal" in away
+    assert back == "the store answers again"
