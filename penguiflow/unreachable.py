@@ -13,7 +13,7 @@ SILENT = "nothing comes back; is it the right host and port, and does a firewall
 HANGS_UP = "it hangs up: another service listens there, or one that wants TLS"
 NO_TLS = "it does not speak TLS"
 AUTHORITIES = "SSL_CERT_FILE names a file of the authorities that are"
-_REFUSED = "the connection is refused at that port; is the server running?"
+_REFUSED = "the connection is refused; is the server running?"
 _NUMBERS = re.compile(r"\[Errno (\d+)\]")
 
 

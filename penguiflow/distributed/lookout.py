@@ -81,7 +81,8 @@ class Lookout:
         fault = _fault_of(memory)
         left = memory.counters.get(COUNT, 0)
         if left > 0:
-            said = f"{left} messages of it are on no edge any more: the bus has lost them"
+            what, them = ("one message of it is", "it") if left == 1 else (f"{left} messages of it are", "them")
+            said = f"{what} on no edge any more: the bus has lost {them}"
             code = FlowErrorCode.NODE_EXCEPTION
             lost = FlowError(trace_id=header.trace_id, node_name=None, code=code, message=said)
             fault = fault.with_(lost, stopped=False)

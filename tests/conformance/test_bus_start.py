@@ -140,7 +140,7 @@ async def test_nobody_answers(make: Any, scheme: str, one_attempt: None) -> None
     async with answering(nobody) as address:
         pass  # its port is nobody's now
     for place, why in (
-        (address, "the connection is refused at that port; is the server running?"),
+        (address, "the connection is refused; is the server running?"),
         ("nowhere.invalid:4222", "the host's name leads nowhere ("),
     ):
         bus = make(f"{scheme}://user:hunter2@{place}", limits=Limits(start_s=WAIT_S))

@@ -302,7 +302,7 @@ def test_what_can_be_wrong_with_a_worker(server: BusServer, caller: Any, pf: Run
             ([target, "--bus", url, "--drain-s", "-1"], 2, "--drain-s must not be negative"),
             ([target, "--bus", "memory:"], 2, "in memory"),
             ([target, "--bus", "kafka://ada:hunter22@host"], 2, "'kafka://host' is no address of a bus"),
-            ([target, "--bus", away], 2, "the connection is refused at that port; is the server running?"),
+            ([target, "--bus", away], 2, "the connection is refused; is the server running?"),
             ([target, "--bus", url, "--store", "mysql://host"], 2, "is no address of a store"),
             ([target, "--bus", url, "--store", "memory:"], 2, "is no address of a store"),
             (["flows/agent.py:agent", "--bus", url], 2, "is a function: workers run the nodes of flows"),

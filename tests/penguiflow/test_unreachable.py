@@ -17,7 +17,7 @@ from penguiflow.state.postgres.problems import DRIVER_ERRORS, explain
 from penguiflow.unreachable import HANGS_UP, SILENT, distrusted, reason
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-REFUSED = "the connection is refused at that port; is the server running?"
+REFUSED = "the connection is refused; is the server running?"
 BOTH = "Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), [Errno 111] Connect call failed ('1', 1)"
 
 
