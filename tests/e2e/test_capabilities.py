@@ -31,6 +31,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "RunForm": ("The form of a flow",),
     "BreakForm": ("The form of a breakpoint",),
     "_Tick": ("The form of a breakpoint",),
+    "PaneScreen": ("Statistics", "Queues"),
     "StatisticsScreen": ("Statistics",),
     "QueuesScreen": ("Queues",),
     "DiffScreen": ("The comparison",),
