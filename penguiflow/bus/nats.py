@@ -14,18 +14,15 @@ import json
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
-from urllib.parse import quote, unquote
 
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
 
 from penguiflow.bus.codec import feed_body
 from penguiflow.bus.envelope import BusEnvelope
 from penguiflow.bus.errors import BusAway, BusClosed, BusError
 from penguiflow.bus.naming import CLOSED, NOT_OPEN, unknown_edge
+from penguiflow.bus.nats_graves import DEDUPE, ID, Graveyard, epitaph
 from penguiflow.bus.nats_link import Lost, NatsLink, Unanswered
 from penguiflow.bus.nats_pull import Lease, Pull
 from penguiflow.bus.nats_stream import Place
@@ -48,14 +45,6 @@ _CLOSE_S = 1.0
 _DONE = b"+ACK"
 _MOST_UNHEARD = 200
 """Acknowledgments that are on their way at once."""
-_DEDUPE = "Nats-Msg-Id"
-"""Repeats are told by it within the whole stream: the edge and the id of the message."""
-_ID = "Penguiflow-Id"
-"""The message's id where it is not the key by which repeats are told."""
-_REASON, _ATTEMPTS = "Penguiflow-Reason", "Penguiflow-Attempts"
-_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-_MOST_REASON = 400
-"""Bytes of a reason: it stands in a header, for which there is little room."""
 
 
 class NatsBus:
@@ -131,7 +120,7 @@ class NatsBus:
             if len(batch) > 1 and await self._has_room(edge, len(batch)):
                 batch = await self._stored_at_once(subject, key, batch)
             for message in batch:
-                await self._store(subject, message.body, {_DEDUPE: key + message.id})
+                await self._store(subject, message.body, {DEDUPE: key + message.id})
 
     async def _has_room(self, edge: str, messages: int) -> bool:
         """Whether so many fit, with as much room again: else one might be refused, and the next one not.
@@ -158,7 +147,7 @@ class NatsBus:
         """Send all, then wait for all answers; what was not stored is returned."""
 
         async def ask() -> list[Msg]:
-            answers = [await self._link.begin(subject, each.body, {_DEDUPE: key + each.id}) for each in batch]
+            answers = [await self._link.begin(subject, each.body, {DEDUPE: key + each.id}) for each in batch]
             # Not one after the other: each that is lost has to be looked at.
             done = await asyncio.gather(*answers, return_exceptions=True)
             if any(isinstance(each, BaseException) for each in done):
@@ -209,7 +198,7 @@ class NatsBus:
         self._check()
         subject, key = self._place.answer(edge), f"{edge}/"
         for message in messages:
-            await self._store(subject, message.body, {_DEDUPE: key + message.id})
+            await self._store(subject, message.body, {DEDUPE: key + message.id})
 
     async def leave(self, edge: str) -> None:
         """As `EdgeBus.leave`."""
@@ -343,10 +332,8 @@ class NatsBus:
             return  # it was for this process
         lease: Lease = delivery.receipt
         headers = {
-            _DEDUPE: f"{self._place.stream}:{lease.number}",
-            _ID: _as_header(delivery.id),
-            _REASON: _as_header(reason, most=_MOST_REASON),
-            _ATTEMPTS: str(attempts),
+            DEDUPE: f"{self._place.stream}:{lease.number}",
+            **epitaph(delivery.id, reason, attempts),
         }
         await self._store(self._place.grave(delivery.edge), delivery.body, headers)
         await self._say_all(_DONE, (delivery,))
@@ -411,56 +398,20 @@ class NatsBus:
     async def dead_letters(self, edge: str, *, limit: int = 100) -> list[DeadLetter]:
         """As `EdgeBus.dead_letters`."""
         self._token(edge)
-        grave = self._place.grave(edge)
-        found: list[DeadLetter] = []
-        number = 1
-        while len(found) < limit:
-            msg = await self._dead(number, grave)
-            if msg is None or msg.seq is None:
-                break
-            number = msg.seq + 1
-            headers = msg.headers or {}
-            # One with other signs, as was written before, comes as an object.
-            message_id, reason = (unquote(str(headers.get(name, ""))) for name in (_ID, _REASON))
-            said = (message_id, msg.data or b"", reason, int(headers.get(_ATTEMPTS, "0")))
-            found.append(DeadLetter(edge, *said, key=str(msg.seq)))
-        return found
-
-    async def _dead(self, number: int, subject: str | None = None) -> RawStreamMsg | None:
-        """A dead letter by its number; with a subject, the first one from there on."""
-
-        async def ask() -> RawStreamMsg | None:
-            js = (await self._link.ready()).jetstream()
-            try:
-                return await js.get_msg(self._place.dead, number, subject=subject, next=subject is not None)
-            except NotFoundError:
-                return None
-
-        found: RawStreamMsg | None = await self._link.patiently(ask)
-        return found
+        return await Graveyard(self._link, self._place).letters(edge, limit)
 
     async def retry_dead(self, letter: DeadLetter) -> bool:
         """As `EdgeBus.retry_dead`."""
         subject = self._subject(letter.edge)
-        if await self._dead(int(letter.key)) is None:
+        if await Graveyard(self._link, self._place).at(int(letter.key)) is None:
             return False
-        again = {_DEDUPE: f"{self._place.dead}/{letter.key}", _ID: letter.id}
-        await self._store(subject, letter.body, again)
+        await self._store(subject, letter.body, {DEDUPE: f"{self._place.dead}/{letter.key}", ID: letter.id})
         return await self.drop_dead(letter)
 
     async def drop_dead(self, letter: DeadLetter) -> bool:
         """As `EdgeBus.drop_dead`."""
         self._token(letter.edge)
-
-        async def ask() -> bool:
-            js = (await self._link.ready()).jetstream()
-            try:
-                return bool(await js.delete_msg(self._place.dead, int(letter.key)))
-            except (NotFoundError, nats.js.errors.ServerError):
-                return False
-
-        dropped: bool = await self._link.patiently(ask)
-        return dropped
+        return await Graveyard(self._link, self._place).drop(int(letter.key))
 
     # Within
 
@@ -485,19 +436,10 @@ class NatsBus:
         return self._place.subject(edge)
 
 
-def _as_header(text: str, most: int = 0) -> str:
-    """Text as it may stand in a header of what is kept: that is read back as plain signs alone. `most` cuts it."""
-    told = quote(text, safe=_PLAIN, errors="replace")
-    while most and len(told) > most:
-        text = text[: 3 * len(text) // 4]
-        told = quote(text, safe=_PLAIN, errors="replace")
-    return told
-
-
 def _delivery(edge: str, msg: Msg, now: float, lease_s: float) -> Delivery:
     lease = Lease(msg, now, lease_s)
     headers = msg.headers or {}
-    message_id = headers.get(_ID) or headers.get(_DEDUPE, "").partition("/")[2]
+    message_id = headers.get(ID) or headers.get(DEDUPE, "").partition("/")[2]
     return Delivery(edge, message_id, msg.data, lease.attempt, lease.put_at, lease.until, lease)
 
 
